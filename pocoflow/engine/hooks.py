@@ -109,7 +109,7 @@ class Hooks:
     def listeners(self) -> Mapping[str, tuple[Listener, ...]]:
         """Who is told in a run that begins now: the callbacks, and the log where it is set up."""
         logged: Mapping[str, tuple[Listener, ...]] = _NOBODY
-        if _log.hasHandlers():
+        if _log.logger.hasHandlers():
             logged = _logged(tuple(map(_log.isEnabledFor, _LEVELS)))
         if not self.registered:
             return logged

@@ -51,7 +51,7 @@ class Execution(Generic[StateT]):
 
     start: Callable[[], Started]
     home: Callable[[], Storage | None]
-    shared: bool
+    shared: bool = True
     waits: bool = False
 
     def run(self) -> Store[StateT]:

@@ -1054,9 +1054,9 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         name = RunName.of_run(how, self.schema) if how else BY_ITSELF
         if self.db_path is None and (how or self.record_emitted):
             name.refuse_without_database(self.flow_name, self.record_emitted)
-        start = partial(self._begin, given, name, how)
-        facts = (True, name.if_busy == "wait")  # by place, which takes less time
-        return Execution(start, self._home, *facts)
+        new: Execution[StateT] = Execution(partial(self._begin, given, name, how), self._home)
+        new.waits = name.if_busy == "wait"
+        return new
 
     def _again(self, run_id: str, how: ResumeKeywords) -> Execution[StateT]:
         refuse_unknown("resumed", how, ResumeKeywords.__annotations__)

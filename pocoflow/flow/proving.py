@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from operator import is_
 from typing import TYPE_CHECKING, TypeAlias
 
 from pocoflow.graph.graph import Graph
@@ -85,7 +84,7 @@ class Proofs:
 
     def _latest(self, key: Key) -> Proof | Clean | None:
         last = self._last
-        return last[1] if last is not None and all(map(is_, last[0], key)) else None
+        return last[1] if last is not None and last[0] == key else None
 
     def _take(self, key: Key, subject: Subject) -> Proof:
         proof = self.find(subject)
