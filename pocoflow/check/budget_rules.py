@@ -18,6 +18,7 @@ from pocoflow.nodes.function import FunctionNode
 from pocoflow.values.callables import names_in
 
 _MOST = 3000
+_IMPORTS = dis.opmap["IMPORT_NAME"]
 _UNPACKS = dis.opmap["CALL_FUNCTION_EX"]
 _OURS = ("pocoflow", "pydantic", "pydantic_core", "typing_extensions")
 _HOLDERS = (dict, list, tuple, set, frozenset, partial)
@@ -117,9 +118,11 @@ class _Spending:
     def _function(self, function: FunctionType) -> list[object]:
         if _is_foreign(function.__module__):
             return []
-        names = names_in(function.__code__)
+        code = function.__code__
+        names = names_in(code)
         if "spend" in names:
-            self._is_open |= not self._keywords(function.__code__)
+            self._is_open |= not self._keywords(code)
+        self._is_open |= any(not _is_foreign(one) for one in _imported(code))
         found: list[object] = [function.__defaults__, function.__kwdefaults__, vars(function)]
         for one in map(function.__globals__.get, names):
             found += [vars(one).get(name) for name in names] if is_a(one, ModuleType) else [one]
@@ -136,6 +139,16 @@ class _Spending:
             elif isinstance(one, CodeType) and not self._keywords(one):
                 return False
         return _UNPACKS not in code.co_code[::2]
+
+
+def _imported(code: CodeType) -> Iterator[str]:
+    """The modules that code imports when it is executed."""
+    if _IMPORTS in code.co_code[::2]:
+        steps = dis.get_instructions(code)
+        yield from (one.argval for one in steps if one.opcode == _IMPORTS)
+    for one in code.co_consts:
+        if isinstance(one, CodeType):
+            yield from _imported(one)
 
 
 def _is_plain(one: object) -> bool:

@@ -85,7 +85,7 @@ def _refused(function: FunctionType) -> Iterator[tuple[int, str, str]]:
             yield line, f"{what} after a crash, and so is refused", name
         known = value_of(called, function)
         hint = awaited(read_hints(known).get("return")) if callable(known) else None
-        bad = None if hint is None else not_storable(hint)
+        bad = None if hint is None else not_storable(hint, is_whole=True)
         if bad is not None:
             what = f"it makes a journaled call of {ast.unparse(called)}, which returns"
             what = f"{what} {type_label(bad)}: that cannot be stored, so the call is refused"

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from types import FunctionType, UnionType
-from typing import Union, get_origin
+from types import FunctionType
 
 from pocoflow.check.call_rules import asked_for, exec_functions
 from pocoflow.check.class_rules import hints_of
 from pocoflow.check.findings import Finding, Severity
-from pocoflow.check.storage_rules import exec_types, not_storable
+from pocoflow.check.storage_rules import exec_types, how_bad, not_storable
 from pocoflow.check.subject import Subject
 from pocoflow.graph.graph import GraphNode
 from pocoflow.graph.references import refer
 from pocoflow.messages import type_label
-from pocoflow.nodes.annotations import awaited, is_variable, plain, type_arguments
+from pocoflow.nodes.annotations import awaited, is_variable, type_arguments
 from pocoflow.nodes.base import Node
 from pocoflow.nodes.function import FunctionNode
 from pocoflow.nodes.node_kinds import BatchNode
@@ -62,9 +61,7 @@ def _refused(place: GraphNode, files: tuple[str, ...]) -> _Found:
         for hint in hints:
             if (bad := not_storable(hint)) is not None:
                 what = f"an executor calls its exec, which {said} {type_label(bad)}: that cannot"
-                is_one_of = get_origin(plain(hint)) in (Union, UnionType)
-                severity: Severity = "warning" if is_one_of else "error"
-                yield f"{what} be sent", f"send values{_HERE}", severity
+                yield f"{what} be sent", f"send values{_HERE}", how_bad(hint)
                 break
     opened = [one for one in declared(node) if is_opened(one)]
     for key in dict.fromkeys(

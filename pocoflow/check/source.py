@@ -46,6 +46,7 @@ class Module:
         self._functions: dict[tuple[int, str], Function] = {}
         self._around: dict[Function, Function | None] = {}
         self._attributes: set[str] = set()
+        self._sets_any = False
         self._globals: set[str] = set()
         self._find(tree, None)
         self._codes: dict[tuple[int, str], CodeType] = {}
@@ -62,6 +63,8 @@ class Module:
             elif isinstance(one, ast.Attribute) and not isinstance(one.ctx, ast.Load):
                 if around is None or around.name != "__init__":
                     self._attributes.add(one.attr)
+            elif around is not None and around.name != "__init__" and _opens(one, around):
+                self._sets_any = True
             elif isinstance(one, ast.Global):
                 self._globals.update(one.names)
             self._find(one, inner)
@@ -83,7 +86,7 @@ class Module:
 
     def rebinds(self, attribute: str) -> bool:
         """Whether an attribute of this name is set somewhere, other than in an ``__init__``."""
-        return attribute in self._attributes
+        return self._sets_any or attribute in self._attributes
 
     def keeps(self, name: str, value: object) -> bool:
         """Whether a name of the module always stands for a value: it is not bound again.
@@ -94,6 +97,20 @@ class Module:
             self._bound = bindings_of(self.tree.body)
         count = 2 if name in self._globals else len(self._bound.get(name, ()))
         return count == 1 or (count == 0 and not is_a(value, PLAIN))
+
+
+def _opens(node: ast.AST, method: Function) -> bool:
+    """Whether something may set any attribute of what a method is called on."""
+    match node:
+        case ast.Call(func=ast.Name(id="setattr" | "vars"), args=[ast.Name(id=name), *_]):
+            pass
+        case ast.Call(func=ast.Attribute(attr="__setattr__"), args=[ast.Name(id=name), *_]):
+            pass
+        case ast.Attribute(value=ast.Name(id=name), attr="__dict__"):
+            pass
+        case _:
+            return False
+    return name in [one.arg for one in method.args.args[:1]]
 
 
 def is_a(value: object, kinds: type[KindT] | tuple[type[KindT], ...]) -> TypeGuard[KindT]:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Secret, SecretBytes, SecretStr
 
 from pocoflow.check.assignable import members
 from pocoflow.check.class_rules import hints_of
-from pocoflow.check.findings import Finding
+from pocoflow.check.findings import Finding, Severity
 from pocoflow.check.subject import Site, Subject
 from pocoflow.errors import DefinitionError
 from pocoflow.graph.graph import GraphNode
@@ -44,6 +44,7 @@ def check_storage(subject: Subject) -> Iterator[Finding]:
                 "give the object to the run as a resource, or make its class a dataclass or a "
                 "Pydantic model",
                 where=_place(subject.fields.model),
+                severity=how_bad(subject.fields.type_of(name)),
             )
     asking = {id(at) for at in subject.asking}
     for at in subject.nodes:
@@ -106,20 +107,29 @@ def exec_types(place: GraphNode) -> list[object]:
     return [answered(one)[0] for one in given]
 
 
-def not_storable(hint: object, seen: tuple[object, ...] = ()) -> object:
+def how_bad(hint: object) -> Severity:
+    """How bad a type is of which a part cannot be stored: perhaps no value has that part."""
+    return "warning" if not_storable(hint, is_whole=True) is None else "error"
+
+
+def not_storable(hint: object, seen: tuple[object, ...] = (), *, is_whole: bool = False) -> object:
     """The part of a type of which no value can be stored; ``None`` if there may be one.
 
     Protocols, abstract classes and classes with a storable subclass are not known to be bad.
+
+    Args:
+        hint: The type.
+        seen: The types around it.
+        is_whole: Whether one of several types of a union does not count, as others can be stored.
     """
     if hint in seen or is_unknown(hint):
         return None
     bare = plain(hint)
     parts = get_args(bare) if get_origin(bare) in (Union, types.UnionType) else (bare,)
-    for member in (one for part in parts for one in _members(part)):
-        bad = _bad_member(member, (*seen, hint))
-        if bad is not None:
-            return bad
-    return None
+    every = [one for part in parts for one in _members(part)]
+    found = [_bad_member(one, (*seen, hint), is_whole) for one in every]
+    bad = [one for one in found if one is not None]
+    return bad[0] if bad and (not is_whole or len(bad) == len(every)) else None
 
 
 def _members(hint: object) -> Iterable[object]:
@@ -129,7 +139,7 @@ def _members(hint: object) -> Iterable[object]:
     return (kind,) if is_secret else members(hint)
 
 
-def _bad_member(member: object, seen: tuple[object, ...]) -> object:
+def _bad_member(member: object, seen: tuple[object, ...], is_whole: bool) -> object:
     origin = get_origin(member)
     kind = origin or member
     if kind in _CODE:
@@ -142,7 +152,7 @@ def _bad_member(member: object, seen: tuple[object, ...]) -> object:
     if not issubclass(kind, Enum):
         parts += _parts(kind)
     for part in parts:
-        bad = not_storable(part, seen)
+        bad = not_storable(part, seen, is_whole=is_whole)
         if bad is not None:
             return bad
     return None

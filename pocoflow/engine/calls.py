@@ -368,7 +368,7 @@ class ExecCalls:
         if hint is not None:
             from pocoflow.check.storage_rules import not_storable
 
-            if (bad := not_storable(hint)) is not None:
+            if (bad := not_storable(hint, is_whole=True)) is not None:
                 raise DefinitionError(
                     f"{self._about(name)}: it returns {type_label(bad)}, which cannot be stored: "
                     "return what can be, such as the text of an answer, or call it without "

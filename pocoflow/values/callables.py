@@ -147,6 +147,8 @@ def forgets_to_return(function: object) -> bool:
     """Whether a function does something, and each call of it that ends gives ``None``."""
     if not inspect.isfunction(function) or hasattr(function, "__wrapped__"):
         return False
+    if is_generator(function):
+        return False
     return _always_gives_none(function.__code__)
 
 

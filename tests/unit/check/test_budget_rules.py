@@ -92,6 +92,14 @@ def all_of_it() -> None:
     context().spend(usd=1)
 
 
+@node
+def imported_late() -> None:
+    """Imports what may spend when it is called."""
+    from tests.unit import clocks
+
+    print(clocks)
+
+
 CLIENT = resource(Client, "client")
 
 
@@ -102,7 +110,7 @@ def served(client: Client = CLIENT) -> None:
 
 
 @pytest.mark.parametrize(
-    "start", [Ask(), Holds(Client()), Holds(partial(llm, "")), all_of_it, served]
+    "start", [Ask(), Holds(Client()), Holds(partial(llm, "")), all_of_it, imported_late, served]
 )
 def test_a_budget_that_something_may_spend_is_not_found(start: Any) -> None:
     """Directly, in a function that is called, in an object of the node, in a resource."""

@@ -211,7 +211,8 @@ def test_a_secret_is_not_written_down(kind: Any, tmp_path: Path) -> None:
     """A field that holds one is told where runs are kept in a database, and only there."""
     schema = {"text": str, "token": kind}
     (found,) = Flow(look, schema=schema, db_path=tmp_path / "runs.db").validate()
-    assert (found.code, found.severity) == ("PF401", "error")
+    severity = "warning" if kind == SecretStr | None else "error"  # it may well be None
+    assert (found.code, found.severity) == ("PF401", severity)
     assert "Secret" in found.message
     assert Flow(look, schema=schema).validate() == []
 

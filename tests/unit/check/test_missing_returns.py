@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import pytest
 from pydantic import BaseModel
 
-from pocoflow import END, Flow, Node, Store, fields, node
+from pocoflow import END, BatchNode, Flow, Node, Store, fields, node
 from pocoflow.errors import ActionError, InvalidValueError
 
 
@@ -125,6 +126,19 @@ def test_an_exec_that_never_returns_what_it_is_annotated_with_is_a_warning() -> 
     (found,) = Flow(ask, schema=Doc).then(ask.when("done"), END).validate()
     assert (found.code, found.severity, found.node) == ("PF204", "warning", "Ask")
     assert "exec is annotated as str, and always returns None" in found.message
+
+
+def test_a_prep_that_is_a_generator_gives_its_items() -> None:
+    """It returns nothing itself, and yields what is worked on."""
+
+    class Letters(BatchNode[str, str]):
+        def prep(self, store: Store[Doc]) -> Iterator[str]:
+            yield from store.state.text
+
+        def exec(self, letter: str) -> str:
+            return letter
+
+    assert Flow(Letters(), schema=Doc).validate() == []
 
 
 # -- functions that route -------------------------------------------------------------------------

@@ -1,10 +1,11 @@
 """An error has a witness, a path on which every execution fails; anything less stops no run."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from pocoflow import END, Flow, Node, Parallel, Store, context, fields, node
 
@@ -210,6 +211,49 @@ def _excluding_flows() -> Made:
     return Flow(Parallel(branch(is_x), branch(is_y), name="both"), schema=Page), {}
 
 
+class Settings(Node[None, None, None]):
+    """Writes where a setting of the run says."""
+
+    target = "nowhere"
+
+    def prep(self, store: Store[Page]) -> None:
+        """Take the settings over."""
+        for name, value in {"target": "shown"}.items():
+            setattr(self, name, value)
+
+    def post(self, store: Store[Page], found: None, result: None) -> None:
+        """Write."""
+        store[self.target] = "x"
+
+
+class Vars(Settings):
+    """Does it in another way."""
+
+    def prep(self, store: Store[Page]) -> None:
+        """Take the settings over."""
+        vars(self).update(target="shown")
+
+
+class Page2(Page):
+    """Has a field that is seldom what cannot be stored."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+    error: Exception | None = None
+
+
+def either(text: str) -> str | Exception:
+    """Give a text."""
+    return text.upper()
+
+
+class Calls(Node[None, "str | Exception", None]):
+    """Makes a journaled call."""
+
+    def exec(self, given: None) -> str | Exception:
+        """Make it."""
+        return context().call(either, "x")
+
+
 WORKS: dict[str, Callable[[], Made]] = {
     "a look in prep": lambda: _choosing(Look()),
     "an optional parameter": lambda: _choosing(optional),
@@ -227,6 +271,9 @@ WORKS: dict[str, Callable[[], Made]] = {
     "a hook beside declared inputs": _hooked_and_declared,
     "branches that exclude each other": _excluding,
     "flows that exclude each other": _excluding_flows,
+    "setattr of a node": lambda: (Flow(Settings(), schema=Page), {}),
+    "vars of a node": lambda: (Flow(Vars(), schema=Page), {}),
+    "a call that may give what cannot be stored": lambda: (Flow(Calls(), schema=Page), {}),
 }
 
 
@@ -236,6 +283,13 @@ def test_a_flow_that_works_is_not_stopped(make: Callable[[], Made]) -> None:
     flow, given = make()
     assert [one for one in flow.validate() if one.severity == "error"] == []
     assert flow.run(given)["url"] == "x"
+
+
+def test_a_field_that_may_be_storable_is_a_warning(tmp_path: Path) -> None:
+    """One type of a union that cannot be stored stops no run, which may well hold another."""
+    flow = Flow(publish, schema=Page2, db_path=tmp_path / "runs.db")
+    assert [(one.code, one.severity) for one in flow.validate()] == [("PF401", "warning")]
+    assert flow.run({})["url"] == "x"
 
 
 def test_an_observer_may_write_what_a_run_is_not_given() -> None:
