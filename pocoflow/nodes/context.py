@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any, Literal, NamedTuple, ParamSpec, Protocol, TypeAlias, TypeVar, cast
+from typing import Literal, ParamSpec, TypeAlias, TypeVar, cast
 
-from pocoflow.errors import DefinitionError, NoRunError, RunCancelled, RunError
-from pocoflow.messages import short
+from pocoflow.errors import NoRunError, RunCancelled, RunError
+from pocoflow.nodes.calling import Calling, Calls, InRun
 from pocoflow.nodes.resources import NO_RESOURCES, Resources, find_resource
-from pocoflow.nodes.setting_checks import retry_problem
-from pocoflow.nodes.spending import Account, Amount, Amounts, amounts_of, charged
+from pocoflow.nodes.spending import Amount, Amounts, amounts_of, charged
 from pocoflow.values.failures import Failure
 
 Phase: TypeAlias = Literal["prep", "exec", "post", "commit"]
@@ -77,62 +76,6 @@ class Cancellation:
     def remove_callback(self, callback: Callable[[], object]) -> None:
         """Forget a callback; nothing happens if it was called already."""
         self.callbacks.pop(callback, None)
-
-
-class Calling(NamedTuple):
-    """Settings of a journaled call; ``context().calling(...)`` makes it.
-
-    Attributes:
-        context: That of the ``exec`` which makes the call.
-        timeout: Seconds that an attempt of the call may take, or ``None``.
-        max_retries: How many attempts it may take. The waits between them, and which exceptions
-            deserve another one, are those of the node.
-        name: What the call is known by, in the place of the name of the function.
-    """
-
-    context: RunContext
-    timeout: float | None = None
-    max_retries: int = 1
-    name: str | None = None
-
-    def call(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Like :meth:`RunContext.call`, with these settings."""
-        context = self.context
-        result: R = context.calls.make(context, function, args, kwargs, self)
-        return result
-
-
-class Calls(Protocol):
-    """The journaled calls of one ``exec``, and the attempts of it that have failed."""
-
-    @property
-    def errors(self) -> tuple[Failure, ...]:
-        """What the attempts before this one have raised."""
-
-    def make(
-        self,
-        context: RunContext,
-        function: Callable[..., object],
-        arguments: tuple[object, ...],
-        keywords: dict[str, object],
-        settings: Calling | None,
-        /,
-    ) -> Any:
-        """Make a call, or give what it returned before."""
-
-
-class InRun(Protocol):
-    """What a context has of the line of execution that it is of."""
-
-    @property
-    def account(self) -> Account:
-        """What the run has spent."""
-
-    def calls_of(self, context: RunContext, /) -> Calls:
-        """The journaled calls of the ``exec`` that a context is of."""
-
-    def spend(self, context: RunContext, amounts: Amounts, /) -> None:
-        """Count what was spent outside of a call, and put it on record with the next row."""
 
 
 class RunContext:
@@ -339,13 +282,7 @@ class RunContext:
         Raises:
             DefinitionError: A setting makes no sense.
         """
-        given: object = name
-        problem = retry_problem(max_retries, timeout=timeout)
-        if problem is None and given is not None and (type(given) is not str or not given):
-            problem = f"name is {short(given)}: it must be a text that is not empty"
-        if problem is not None:
-            raise DefinitionError(f"context().calling(...): {problem}")
-        return Calling(self, timeout, max_retries, name)
+        return Calling(self, timeout, max_retries, name).checked()
 
     @property
     def errors(self) -> tuple[Failure, ...]:
