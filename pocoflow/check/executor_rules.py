@@ -34,7 +34,7 @@ def check_executors(subject: Subject) -> Iterator[Finding]:
         node = at.place.node
         if not at.place.travels:
             found = _without_effect(node)
-        elif where_to(node, subject.executor) is None:
+        elif where_to(node.executor, subject.executor) is None:
             continue
         else:
             found = _refused(at.place, files)

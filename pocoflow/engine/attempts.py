@@ -186,7 +186,7 @@ def try_again(
     while not context.is_stopped_by(error) and context.attempt < node.max_retries:
         calls.check_record(context)
         with _DealingWith(error):
-            retries = wants_retry(node, error)
+            retries = wants_retry(node.retry_on, error)
         if not retries:
             break
         context.check_cancelled()  # no attempt follows, so none is announced

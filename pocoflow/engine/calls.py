@@ -318,7 +318,7 @@ class ExecCalls:
         """Seconds before another attempt of a call; ``None`` if there is none."""
         attempts = 1 if call.settings is None else call.settings.max_retries
         stopped = call.context.is_stopped_by(error)
-        if stopped or attempt >= attempts or not wants_retry(self._node, error):
+        if stopped or attempt >= attempts or not wants_retry(self._node.retry_on, error):
             return None
         return retry_wait(self._node, attempt)
 

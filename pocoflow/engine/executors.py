@@ -67,7 +67,7 @@ class Executors:
 
     def of(self, place: GraphNode) -> GivesExecutor | None:
         """What calls ``exec`` of a node; ``None`` for this process."""
-        return where_to(place.node, self._of_flow) if place.travels else None
+        return where_to(place.node.executor, self._of_flow) if place.travels else None
 
     def resources(self, graph: Graph) -> Mapping[Resource, str]:
         """What the nodes of a run take from it, each with the name of a node that does.

@@ -68,7 +68,7 @@ def two_arguments(method: MethodT) -> MethodT:
     """A ``then`` that says what its arguments are when it is given another number of them."""
 
     @wraps(method)
-    def checked(self: Any, *given: object, **named: object) -> Any:
+    def checked(self: Any, *given: object, **named: object) -> object:
         if len(given) != 2 or named.keys() - {"at_most", "then"}:
             kind = "flow" if self.is_flow else "node"
             if self.is_flow and len(given) == 3 and isinstance(given[1], str):
@@ -96,7 +96,7 @@ def by_keyword(**keywords: str) -> Callable[[MethodT], MethodT]:
 
     def decorated(method: MethodT) -> MethodT:
         @wraps(method)
-        def checked(self: object, *given: object, **named: object) -> Any:
+        def checked(self: object, *given: object, **named: object) -> object:
             try:
                 return method(self, *given, **named)
             except PocoflowError as exc:

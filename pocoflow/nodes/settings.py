@@ -58,9 +58,9 @@ def unbound(given: Any, parameters: int) -> Any:
     return given.__func__ if has_none else given
 
 
-def where_to(node: Any, of_flow: Where) -> GivesExecutor | None:
+def where_to(of_node: Where, of_flow: Where) -> GivesExecutor | None:
     """What calls ``exec`` of a node; ``None`` for the process of the run."""
-    given: Where = of_flow if node.executor is None else node.executor
+    given = of_flow if of_node is None else of_node
     return None if given is None or given == "here" else cast(GivesExecutor, unbound(given, 0))
 
 
@@ -68,13 +68,12 @@ class NotAwaitableError(DefinitionError):
     """What has to be awaited cannot be; no other attempt would change that."""
 
 
-def wants_retry(node: Any, exc: Exception) -> bool:
+def wants_retry(retry_on: RetryOn, exc: Exception) -> bool:
     """Whether an exception has another attempt: a ``Retry``, or by ``retry_on`` of the node."""
     if isinstance(exc, Retry):
         return True
     if isinstance(exc, NotAwaitableError):
         return False
-    retry_on = node.retry_on
     if isinstance(retry_on, (type, tuple)):
         return isinstance(exc, retry_on)
     wanted = unbound(retry_on, 1)(exc)

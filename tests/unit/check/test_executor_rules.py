@@ -344,7 +344,8 @@ def test_a_function_of_a_class_is_called_without_self() -> None:
         def exec(self, _: Any) -> int:
             return 1
 
-    assert where_to(Own(), None) is gives
+    own: Node = Own()
+    assert where_to(own.executor, None) is gives
 
 
 def test_only_context_variables_are_carried() -> None:
