@@ -6,13 +6,16 @@ checker imports. A part that cannot be resolved is :class:`Unknown`, never an er
 
 from __future__ import annotations
 
+import ast
 import builtins
 import sys
 import typing
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import suppress
 from enum import Enum
-from inspect import unwrap
+from functools import lru_cache
+from inspect import getsourcelines, unwrap
+from textwrap import dedent
 from types import CodeType, FunctionType, NoneType, SimpleNamespace, UnionType
 from typing import (
     Annotated,
@@ -86,7 +89,8 @@ def read_hints(
     """The annotations of a function by parameter, ``"return"`` included; missing ones left out.
 
     Args:
-        function: A function or a bound method; wrappers of ``functools.wraps`` are seen through.
+        function: A function or a bound method. Wrappers of ``functools.wraps`` are seen through;
+            one that does not hand on what the function returns says itself what it returns.
         names: What else may be named, such as the local names where the function is defined.
     """
     inner: Any = unwrap(function)
@@ -97,9 +101,70 @@ def read_hints(
         raw = get_annotations(inner, format=Format.FORWARDREF)
     except (NameError, TypeError, AttributeError):
         return {}
-    parameters = {one.__name__: one for one in getattr(inner, "__type_params__", ())}
-    spaces = (parameters, names or {}, _closure(inner), inner.__globals__, vars(builtins))
-    return {name: _resolve(hint, spaces) for name, hint in raw.items()}
+    spaces = _spaces(inner, names or {})
+    hints = {name: _resolve(hint, spaces) for name, hint in raw.items()}
+    if "return" in hints:
+        hints["return"] = _returned(function, hints["return"])
+    return hints
+
+
+def _spaces(function: Any, names: Mapping[str, object]) -> tuple[Mapping[str, object], ...]:
+    """What the names in annotations of a function may stand for."""
+    parameters = {one.__name__: one for one in getattr(function, "__type_params__", ())}
+    return (parameters, names, _closure(function), function.__globals__, vars(builtins))
+
+
+def _returned(function: Any, hint: object) -> object:
+    """What a function returns behind its wrappers, from what it returns itself."""
+    behind = getattr(function, "__wrapped__", None)
+    if behind is None:
+        return hint
+    hint, function = _returned(behind, hint), getattr(function, "__func__", function)
+    if not isinstance(function, FunctionType):  # such as what functools.cache makes
+        return hint
+    names = [name for name, one in _closure(function).items() if one is behind]
+    hands_on, own = _read_returns(function.__code__, frozenset(names))
+    if hands_on:
+        return hint
+    found = None if own is None else _resolve(own, _spaces(function, {}))
+    return Unknown(f"what {function.__qualname__} gives") if _says_nothing(found) else found
+
+
+def _says_nothing(hint: object) -> bool:
+    return hint in (None, Any, object) or is_variable(hint) or any(map(is_variable, get_args(hint)))
+
+
+@lru_cache(maxsize=4096)
+def _read_returns(code: CodeType, names: frozenset[str]) -> tuple[bool, str | None]:
+    """Whether a wrapper returns what it wraps returns, by its source; its own annotation.
+
+    Args:
+        code: The wrapper.
+        names: What it calls the function that it wraps.
+    """
+    try:
+        (tree,) = ast.parse(dedent("".join(getsourcelines(code)[0]))).body
+    except (OSError, SyntaxError, ValueError):
+        return False, None
+    parts = list(ast.walk(tree))
+    given: dict[str, list[ast.expr]] = {}
+    for one in parts:
+        if isinstance(one, ast.Assign) and isinstance(one.targets[0], ast.Name):
+            given.setdefault(one.targets[0].id, []).append(one.value)
+
+    def hands_on(value: ast.expr | None, is_named: bool = False) -> bool:
+        match value.value if isinstance(value, ast.Await) else value:
+            case ast.Name(id=name) if name in given and not is_named:
+                return all(hands_on(one, True) for one in given[name])
+            case ast.Call(func=called, args=arguments):
+                used = [*ast.walk(called), *arguments]
+                return any(isinstance(one, ast.Name) and one.id in names for one in used)
+            case _:
+                return False
+
+    ways = [hands_on(one.value) for one in parts if isinstance(one, ast.Return)]
+    own = getattr(tree, "returns", None)
+    return bool(ways) and all(ways), None if own is None else ast.unparse(own)
 
 
 def _closure(function: FunctionType) -> Mapping[str, object]:

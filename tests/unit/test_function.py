@@ -31,7 +31,7 @@ from pocoflow.errors import (
     NotSavedError,
     ReferenceMisuseError,
 )
-from pocoflow.nodes.annotations import is_unknown
+from pocoflow.nodes.annotations import is_unknown, read_hints
 from pocoflow.nodes.function import FunctionNode
 from pocoflow.store.fields import StoreField
 
@@ -832,6 +832,61 @@ def test_a_wrapped_function_is_read_through_its_wrapper() -> None:
 
     assert Flow(start=work).run({"text": "x"})["out"] == "x."
     assert calls == ["called"]
+
+
+def counted(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a number of a text."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> int:
+        return len(function(*args, **kwargs))
+
+    return wrapper
+
+
+def repeated(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Call it once more."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        function(*args, **kwargs)
+        result = function(*args, **kwargs)
+        return result
+
+    return wrapper
+
+
+def named(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Make an action of a truth value."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Literal["yes", "no"]:
+        return "yes" if function(*args, **kwargs) else "no"
+
+    return wrapper
+
+
+def test_a_wrapper_that_converts_counts_by_its_own_annotation() -> None:
+    """What a function returns is what comes out of its decorators; unknown if nobody says."""
+
+    def text(q: str) -> str:
+        return q
+
+    def choose(q: str) -> Literal["good", "bad"]:
+        return "good" if q else "bad"
+
+    hints = [read_hints(one(text)).get("return") for one in (counted, repeated, functools.cache)]
+    assert hints == [int, str, str]
+    assert is_unknown(read_hints(functools.wraps(text)(lambda q: q + q))["return"])
+
+    @node
+    @named
+    def is_long(q: str) -> bool:
+        return len(q) > 3
+
+    assert is_long.signature.actions() == ("yes", "no")
+    assert node(repeated(choose)).signature.actions() == ("good", "bad")
+    assert node(writes=key("n"))(counted(text)).signature.hints["return"] is int
 
 
 def test_a_function_may_call_itself_and_other_nodes() -> None:
