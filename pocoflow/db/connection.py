@@ -298,7 +298,7 @@ class Connection(ABC):
         """
         if threading.current_thread() is threading.main_thread():
             return self._carry_out(write, of, put_one, is_statement=is_statement)
-        if self.alone.acquire(blocking=False):
+        if not self.waiting and self.alone.acquire(blocking=False):
             try:
                 return self._carry_out(write, of, put_one, is_statement=is_statement)
             finally:
