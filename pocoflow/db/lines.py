@@ -24,7 +24,7 @@ from pocoflow.db.log import (
     dump_taken,
     placed,
 )
-from pocoflow.db.port import PutsOne, Transaction
+from pocoflow.db.port import PutsOne, Transaction, put_one
 from pocoflow.db.sql import QUERIES
 from pocoflow.db.values import Change, Recorded, ValueWriter, stored_text
 from pocoflow.db.waiting_rows import WaitingRow, WaitingRows, tell_lost
@@ -256,39 +256,38 @@ class LineRecorder:
             self._put(raw, Kind.CALL, step, note=key, item=number, mark=mark)
 
     def _write(self, finished: str, rows: Sequence[WaitingRow]) -> None:
-        """Commit rows, here or together with those of other threads."""
+        """Commit the rows of an item or a call, with what other threads wait to commit."""
         if not self.storage.is_shared:
-            self.write_items(self._waiting.add(rows))
+            self._waiting.commit(rows, self._commit_rows)
             return
         try:
-            self._put_items(rows)
+            self._commit_rows(rows)
         except DatabaseError as exc:
             tell_lost(exc, finished)
             raise
 
-    def write_items(self, upto: int | None = None) -> None:
-        """Commit the items of all threads that wait.
-
-        Args:
-            upto: Not if as many were written meanwhile by another thread.
+    def write_items(self) -> None:
+        """Commit the items and calls that a Ctrl-C has kept from it.
 
         Raises:
             DatabaseError: The database cannot be written.
         """
-        self._waiting.commit(self._put_items, upto)
+        self._waiting.commit_rest(self._commit_rows)
 
-    def _put_items(self, rows: Sequence[WaitingRow]) -> None:
-        self._is_open = True
+    def _commit_rows(self, rows: Sequence[WaitingRow]) -> None:
         try:
-            with self._writing(rows[0][0], is_late=True) as raw:
-                self._put_input(raw, rows[0][0])
-                items = [row.get("item") for _, kind, row in rows if kind is Kind.ITEM]
-                self._put_bills(raw, items)
-                for step, kind, facts in rows:
-                    self._put(raw, kind, step, **facts)
+            self.storage.commit(partial(self._write_rows, rows), self.log.run_no)
         except RunLostError as exc:
             if not self._is_late(exc):
                 raise
+
+    def _write_rows(self, rows: Sequence[WaitingRow], raw: Transaction, put: PutsOne) -> None:
+        self._is_open = True
+        self._begin(raw, rows[0][0], is_late=True)
+        self._put_input(raw, rows[0][0])
+        self._put_bills(raw, [row.get("item") for _, kind, row in rows if kind is Kind.ITEM])
+        for step, kind, facts in rows:
+            self._put(raw, kind, step, put, **facts)
 
     def begin_items(self, step: int, marks: Mapping[int, str]) -> None:
         """Commit what the items of parallel branches are, by number, before the branches begin.
@@ -596,9 +595,16 @@ class LineRecorder:
         self.log.last, self.log.steps = last, steps
         self.line, self._since, self._result = line, since, result
 
-    def _put(self, raw: Transaction, kind: Kind, step: int, **facts: Unpack[Facts]) -> int:
+    def _put(
+        self,
+        raw: Transaction,
+        kind: Kind,
+        step: int,
+        put: PutsOne = put_one,
+        **facts: Unpack[Facts],
+    ) -> int:
         run = self.log
-        run.last = number = run.append(raw, Row(kind, self.line, step, **facts))
+        run.last = number = run.append(raw, Row(kind, self.line, step, **facts), put)
         return number
 
     def _is_late(self, error: DatabaseError) -> bool:

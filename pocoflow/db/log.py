@@ -260,7 +260,7 @@ class RunLog:
                 raw.execute(QUERIES["works_on"], (self.run_no,))
         return number, asked
 
-    def append(self, raw: Transaction, row: Row) -> int:
+    def append(self, raw: Transaction, row: Row, put: PutsOne = put_one) -> int:
         """Append any other row, in the caller's transaction; its number.
 
         Raises:
@@ -286,10 +286,10 @@ class RunLog:
             self.fence,
             self.last,
         )
-        cursor = raw.execute(_APPEND, given)
-        if cursor.rowcount != 1:
+        number = put(raw, _APPEND, given, self.last + 1)
+        if number is None:
             raise self.lost(raw)
-        return int(cursor.lastrowid or 0)
+        return number
 
     def lost(self, raw: Transaction) -> RunLostError:
         """Why nothing was written."""

@@ -231,6 +231,37 @@ def test_commits_of_threads_that_wait_for_one_share_a_transaction(tmp_path: Path
         assert [row["status"] for row in db.list_runs()] == ["completed"] * 10
 
 
+def test_items_of_threads_that_wait_share_a_transaction(tmp_path: Path) -> None:
+    """What ten items have given while a thread is at the database is one commit."""
+    come, go = threading.Barrier(11), threading.Barrier(11)
+
+    class Wait(BatchNode[int, int, str]):
+        concurrency = 10
+
+        def prep(self, store: Store[Any]) -> range:
+            return range(10)
+
+        def exec(self, item: int) -> int:
+            come.wait(30)
+            go.wait(30)
+            return item
+
+    with WorkflowDB(tmp_path / "runs.db") as db:
+        run = threading.Thread(target=Flow(Wait(), db_path=db).run, args=({},))
+        run.start()
+        come.wait(30)
+        statements: list[str] = []
+        with db.connection.alone:
+            raw_of(db).set_trace_callback(statements.append)
+            go.wait(30)
+            while len(db.connection.waiting) < 10:
+                time.sleep(0.001)
+        run.join(30)
+        raw_of(db).set_trace_callback(None)
+        one = statements[: statements.index("COMMIT")]
+        assert sum("INTO pf_log" in statement for statement in one) >= 10
+
+
 class Numbers(BaseModel):
     n: int = 0
     last: int = 3

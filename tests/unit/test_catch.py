@@ -554,7 +554,7 @@ class Items(BatchNode[int, int]):
         (lambda: Parallel(flaky, name="fork", on_error="collect"), "retry"),
         (lambda: flaky, "retry"),
         (Items, "retry"),
-        (Items, "write_items"),
+        (Items, "journal_item"),
     ],
     ids=[
         "step-of-branch",

@@ -221,12 +221,12 @@ def test_a_finished_item_is_kept_if_the_user_stops_the_run_in_that_instant(
             calls.append(item)
             return item
 
-    def stop(recorder: LineRecorder, rows: object) -> None:
+    def stop(recorder: LineRecorder, rows: object, *facts: object) -> None:
         monkeypatch.undo()
         assert rows
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(LineRecorder, "_put_items", stop)
+    monkeypatch.setattr(LineRecorder, "_write_rows", stop)
     flow: Flow[Any] = Flow(Work(), db_path=db, run_id="r")
     with pytest.raises(KeyboardInterrupt):
         flow.run({})

@@ -13,15 +13,21 @@ from pocoflow.errors import DatabaseError, DatabaseFileError, RunLostError
 ROW: WaitingRow = (0, Kind.ITEM, {"item": 1, "data": "1"})
 
 
-def test_one_commit_takes_what_all_threads_wait_for() -> None:
-    """A thread whose row another one has written commits nothing."""
+def test_what_a_ctrl_c_has_left_is_committed_once() -> None:
+    """What was interrupted is left to the next call; what is committed is not."""
     put: list[Sequence[WaitingRow]] = []
+    other: WaitingRow = (0, Kind.ITEM, {"item": 2, "data": "2"})
+
+    def interrupted(_: Sequence[WaitingRow]) -> None:
+        raise KeyboardInterrupt
+
     rows = WaitingRows()
-    first, second = rows.add([ROW]), rows.add([ROW, ROW])
-    rows.commit(put.append, first)
-    rows.commit(put.append, second)
-    rows.commit(put.append)
-    assert [len(one) for one in put] == [3]
+    rows.commit([ROW], put.append)
+    with pytest.raises(KeyboardInterrupt):
+        rows.commit([other], interrupted)
+    rows.commit_rest(put.append)
+    rows.commit_rest(put.append)
+    assert put == [[ROW], [other]]
 
 
 def test_what_is_lost_is_counted_as_more_finish() -> None:
@@ -36,7 +42,7 @@ def test_what_is_lost_is_counted_as_more_finish() -> None:
     told = []
     for _ in range(3):
         with pytest.raises(DatabaseFileError) as caught:
-            rows.commit(fail, rows.add([ROW]))
+            rows.commit([ROW], fail)
         told.append(str(caught.value))
     assert len(tries) == 1
     lost = "could not be recorded: a resume calls"
@@ -55,4 +61,4 @@ def test_of_a_run_that_is_lost_nothing_is_called_again() -> None:
 
     rows = WaitingRows()
     with pytest.raises(DatabaseError, match=r"^another process goes on with it$"):
-        rows.commit(fail, rows.add([ROW]))
+        rows.commit([ROW], fail)
