@@ -26,12 +26,14 @@ from pocoflow.nodes.annotations import (
     read_hints,
     type_arguments,
 )
-from pocoflow.nodes.base import Node
-from pocoflow.nodes.definitions import class_place
+from pocoflow.nodes.base import AnyNode, Node
+from pocoflow.nodes.definitions import class_place, overrides
+from pocoflow.nodes.function import FunctionNode
 from pocoflow.nodes.node_kinds import AskNode, BatchNode
 from pocoflow.nodes.porting import RENAMED
 from pocoflow.nodes.settings import ITEM_SETTINGS, STEP_SETTINGS
 from pocoflow.nodes.signature import definition_place
+from pocoflow.nodes.subflow import Subflow
 from pocoflow.values.callables import forgets_to_return
 
 _NUMBERS = tuple(
@@ -89,8 +91,16 @@ def check_names(subject: Subject) -> Iterator[Finding]:
     first: dict[type, Site] = {}
     for at in subject.nodes:
         first.setdefault(type(at.place.node), at)
+        if not subject.graph.wraps:  # what is around an attempt may fail, and be tried again
+            yield from _told(subject, at, _idle(at.place.node))
     for kind, at in first.items():
         yield from _told(subject, at, _near(kind))
+    for level in subject.levels:
+        for place in level.graph.nodes.values():
+            if place.inner is not None:
+                yield from _told(subject, level.site(place), _of_runs(place.node))
+            elif isinstance(place.node, Subflow):
+                yield from _told(subject, level.site(place), _of_runs(place.node.flow))
 
 
 def _told(subject: Subject, at: Site, mistakes: Iterable[_Mistake]) -> Iterator[Finding]:
@@ -263,6 +273,50 @@ def _asked(kind: Any, phases: _Phases) -> Iterator[_Mistake]:
             f"{type_label(phase.returns)}, which would be the answer, or would be asked for",
             f"return Question[{answer}] to ask a person, or {answer} for an answer that is known",
             phase.where,
+        )
+
+
+# -- what has no effect -----------------------------------------------------------------------------
+
+_OF_EXEC = (*(one for one in STEP_SETTINGS if one != "journal"), "exec_fallback")
+_OF_RETRIES = ("retry_delay", "backoff", "jitter", "retry_on")
+
+
+def _idle(node: AnyNode) -> Iterator[_Mistake]:
+    """Settings for retries of a function that has none, and for ``exec`` of a class without one."""
+    kind: type = type(node)
+    if isinstance(node, FunctionNode):
+        where = definition_place(node.signature.function)
+        # The attempts of a journaled call go by them, too.
+        calls = any(".calling(" in line for line in linecache.getlines(where[0]))
+        names = () if node.max_retries > 1 or calls else _OF_RETRIES
+        names, why = (
+            [one for one in names if one in vars(node)],
+            "it has one attempt, max_retries=1",
+        )
+    else:
+        works = any(overrides(kind, one) or one in vars(node) for one in ("exec", "exec_async"))
+        own = {} if works or package_of(kind) == "pocoflow" else vars(kind)
+        names, why = [one for one in _OF_EXEC if one in own], "it has no exec"
+        where = class_place(kind) if names else None
+    if names:
+        what = f"{' and '.join(names)} of {node.name!r} {'has' if len(names) == 1 else 'have'}"
+        yield _Mistake(
+            "PF208", f"{what} no effect: {why}", "add what is missing, or take it out", where
+        )
+
+
+def _of_runs(flow: Any) -> Iterator[_Mistake]:
+    """Limits of the runs of a flow that is a part of another one."""
+    most = inspect.signature(type(flow).__init__).parameters.get("max_steps")
+    names = ["node_budgets"] if flow.node_budgets else []
+    names += ["max_steps"] if most is not None and flow.max_steps != most.default else []
+    if names:
+        yield _Mistake(
+            "PF208",
+            f"{' and '.join(names)} of flow {flow.name!r} count only where it is run by itself",
+            f"set {'them' if len(names) > 1 else 'it'} on the flow around it",
+            flow.made_at,
         )
 
 

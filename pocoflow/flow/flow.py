@@ -421,7 +421,8 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
             node_ask        (name, question, store)
             flow_pause      (steps, store)       the run waits for answers
 
-        An ``Exception`` that a callback raises is logged and changes nothing.
+        An ``Exception`` that a callback raises is logged and changes nothing. A run tells the
+        hooks of its own flow, also of what is inside of nested flows; it tells not those of them.
 
         Returns:
             This flow.

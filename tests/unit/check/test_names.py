@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pocoflow import Flow, node
+from pocoflow import Flow, Node, Parallel, Subflow, node
 from tests.unit.check.test_validate import codes
 
 numbers = count()
@@ -54,8 +54,8 @@ MISTAKES = {
 }
 
 CORRECT = [
-    "max_retries = 3",
-    "max_retries = 3\n    max_retry = 5",
+    "max_retries = 3\n    def exec(self, given): return given",
+    "max_retries = 3\n    max_retry = 5\n    def exec(self, given): return given",
     "max_retry = 'x'",
     "wait = True",
     "waiting = 3",
@@ -98,6 +98,35 @@ def test_a_name_that_is_nearly_a_setting_or_a_phase_is_found(body: str) -> None:
 def test_nothing_is_said_of_a_name_of_the_users_own(body: str) -> None:
     """It is used, it is of another kind, or what it is near stands beside it."""
     assert found(with_body(body)) == []
+
+
+@pytest.mark.parametrize("name", ["timeout", "max_retries", "retry_on"])
+def test_what_is_about_exec_is_told_of_a_class_without_one(name: str) -> None:
+    """In the class that is the node's; one that others derive from may set it for them."""
+    base = f"class Base(Node):\n    {name} = {'OSError' if name == 'retry_on' else 3}\n"
+    body = "    def post(self, store, given, result): pass\n"
+    assert found(base + "class kind(Base):\n" + body) == []
+    ((told, _),) = found((base + body).replace("Base", "kind"))
+    assert told == f"{name} of 'kind' has no effect: it has no exec"
+
+
+def test_what_is_about_retries_is_told_of_a_function_that_has_none() -> None:
+    """Unless it may be for the attempts of a journaled call."""
+    program = "@node(retry_on=OSError{})\ndef work() -> None: {}\nkind = lambda: work\n"
+    ((told, _),) = found(program.format("", "pass"))
+    assert told == "retry_on of 'work' has no effect: it has one attempt, max_retries=1"
+    assert found(program.format(", max_retries=2", "pass")) == []
+    assert found(program.format("", "context().calling(max_retries=2).call(print)")) == []
+
+
+@pytest.mark.parametrize("make", [lambda flow: flow, Subflow, Parallel])
+def test_limits_of_runs_are_told_of_a_flow_inside_of_another(make: Any) -> None:
+    """They count where it is run by itself, and there is nothing to say of it there."""
+    work = Node()
+    inner = Flow(work, flow_name="inner", node_budgets={work: {"usd": 3}}, max_steps=5)
+    (told,) = [one for one in Flow(make(inner)).validate() if one.code == "PF208"]
+    assert told.message.startswith("node_budgets and max_steps of flow 'inner' count only where")
+    assert "PF208" not in codes(inner)
 
 
 def test_a_name_that_another_base_has_is_left_alone() -> None:
