@@ -27,7 +27,7 @@ from pocoflow.nodes.annotations import (
     type_arguments,
 )
 from pocoflow.nodes.base import AnyNode, Node
-from pocoflow.nodes.definitions import class_place, overrides
+from pocoflow.nodes.definitions import class_place, overrides, place_of
 from pocoflow.nodes.function import FunctionNode
 from pocoflow.nodes.node_kinds import AskNode, BatchNode
 from pocoflow.nodes.porting import RENAMED
@@ -276,7 +276,7 @@ def _asked(kind: Any, phases: _Phases) -> Iterator[_Mistake]:
         )
 
 
-# -- what has no effect -----------------------------------------------------------------------------
+# -- what has no effect --------------------------------------------------------------------------
 
 _OF_EXEC = (*(one for one in STEP_SETTINGS if one != "journal"), "exec_fallback")
 _OF_RETRIES = ("retry_delay", "backoff", "jitter", "retry_on")
@@ -286,24 +286,19 @@ def _idle(node: AnyNode) -> Iterator[_Mistake]:
     """Settings for retries of a function that has none, and for ``exec`` of a class without one."""
     kind: type = type(node)
     if isinstance(node, FunctionNode):
-        where = definition_place(node.signature.function)
-        # The attempts of a journaled call go by them, too.
-        calls = any(".calling(" in line for line in linecache.getlines(where[0]))
-        names = () if node.max_retries > 1 or calls else _OF_RETRIES
-        names, why = (
-            [one for one in names if one in vars(node)],
-            "it has one attempt, max_retries=1",
-        )
+        lacks, file = "max_retries above 1", definition_place(node.signature.function)[0]
+        names = [one for one in _OF_RETRIES if one in vars(node) and node.max_retries == 1]
+        if names and any(".calling(" in line for line in linecache.getlines(file)):
+            return  # the attempts of a journaled call go by them, too
     else:
-        works = any(overrides(kind, one) or one in vars(node) for one in ("exec", "exec_async"))
-        own = {} if works or package_of(kind) == "pocoflow" else vars(kind)
-        names, why = [one for one in _OF_EXEC if one in own], "it has no exec"
-        where = class_place(kind) if names else None
+        lacks, own = "exec", {} if package_of(kind) == "pocoflow" else vars(kind)
+        names = [one for one in _OF_EXEC if one in own]
+        if any(overrides(kind, one) or one in vars(node) for one in ("exec", "exec_async")):
+            return
     if names:
         what = f"{' and '.join(names)} of {node.name!r} {'has' if len(names) == 1 else 'have'}"
-        yield _Mistake(
-            "PF208", f"{what} no effect: {why}", "add what is missing, or take it out", where
-        )
+        fix = f"give it {lacks}, or take {'it' if len(names) == 1 else 'them'} out"
+        yield _Mistake("PF208", f"{what} no effect: it has no {lacks}", fix, place_of(node))
 
 
 def _of_runs(flow: Any) -> Iterator[_Mistake]:

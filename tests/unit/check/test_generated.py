@@ -204,7 +204,7 @@ def make_classes(plans: list[Plan]) -> Flow[Any]:
         actions = list(plan.edges)
         named = plan.is_route and number % 2
         parts.append(f"class N{number}(Node{f'[Any, Any, Literal{actions}]' if named else ''}):")
-        parts.append("    max_retries = 2\n    model = 'small'\n    tries = 3")
+        parts.append("    journal = False\n    model = 'small'\n    tries = 3")
         parts.append("    def post(self, store, prepared, result):")
         parts += [f"        store[{name!r}]" for name in plan.reads]
         parts += [f"        store[{name!r}] = 1" for name in plan.writes]

@@ -114,7 +114,7 @@ def test_what_is_about_retries_is_told_of_a_function_that_has_none() -> None:
     """Unless it may be for the attempts of a journaled call."""
     program = "@node(retry_on=OSError{})\ndef work() -> None: {}\nkind = lambda: work\n"
     ((told, _),) = found(program.format("", "pass"))
-    assert told == "retry_on of 'work' has no effect: it has one attempt, max_retries=1"
+    assert told == "retry_on of 'work' has no effect: it has no max_retries above 1"
     assert found(program.format(", max_retries=2", "pass")) == []
     assert found(program.format("", "context().calling(max_retries=2).call(print)")) == []
 
