@@ -540,7 +540,8 @@ def _id_of(function: Any) -> Hashable:
 
 def _name(function: object) -> str:
     named = function if hasattr(function, "__qualname__") else type(function)
-    module = named.__module__ or "builtins"
+    # A method of a class that is not written in Python has no module of its own.
+    module = getattr(getattr(named, "__objclass__", named), "__module__", None) or "builtins"
     # A file has several names by which it is imported; the last part of them is the same.
     home = (main_name() if module == "__main__" else module).rpartition(".")[2]
     return f"{home}.{named.__qualname__}"

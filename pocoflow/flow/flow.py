@@ -175,6 +175,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         DefinitionError: An argument makes no sense.
     """
 
+    @by_keyword(more="; a flow is made with its first node: Flow(start=node)")
     def __init__(
         self,
         start: NodeLike,

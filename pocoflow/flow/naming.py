@@ -140,6 +140,8 @@ def _belongs(key: str, *, schema: object) -> str:
     fields = getattr(schema, "model_fields", schema)
     if isinstance(fields, Mapping) and key in fields:
         return f"; it is a field of the store: put it into the dict, run({{{key!r}: ...}})"
+    if key == "shared":
+        return "; the store is the first argument, which needs no keyword: run(shared)"
     if key in SETTINGS or key == "flow_name":
         return f"; it belongs to the flow: Flow(..., {key}=...)"
     if key == "timeout":

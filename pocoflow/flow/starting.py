@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from pydantic import BaseModel
 
-from pocoflow.errors import DefinitionError
+from pocoflow.errors import DefinitionError, UnknownFieldError
 from pocoflow.messages import is_redefined, short
 from pocoflow.store.store import Store
 
@@ -48,7 +48,16 @@ def open_store(given: object, schema: Any, flow_name: str) -> Store:
     if given is None:
         return Store({}, schema, flow_name)
     if isinstance(given, BaseModel):
-        return Store(given.model_copy(deep=True), schema or type(given), flow_name)
+        kind = type(given)
+        try:
+            return Store(given.model_copy(deep=True), schema or kind, flow_name)
+        except UnknownFieldError as exc:
+            if kind is schema or not (isinstance(schema, type) and issubclass(kind, schema)):
+                raise
+            more, wanted = kind.__name__, schema.__name__
+            told = f"{more} has more than {wanted}: run the flow with {wanted}(...)"
+            exc.args = (f"{exc}; {told}, or give it schema={more}",)
+            raise
     if isinstance(given, MutableMapping):
         return Store.over(cast("dict[str, object]", given), schema, flow_name)
     hint = f"; a stored run of that id goes on with flow.resume({given!r})"

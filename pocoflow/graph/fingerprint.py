@@ -11,6 +11,7 @@ from pocoflow.address import Address
 from pocoflow.graph.graph import Graph
 from pocoflow.nodes.base import AnyNode
 from pocoflow.store.schema import make_schema
+from pocoflow.values.callables import python_code
 
 if TYPE_CHECKING:
     from _hashlib import HASH
@@ -176,7 +177,7 @@ def code_of(node: AnyNode) -> str:
     phases = ("prep", "exec", "exec_async", "exec_fallback", "post")
     functions = [wrapped] if wrapped else [getattr(type(node), name, None) for name in phases]
     for function in functions:
-        code = getattr(function, "__code__", None)
+        code = python_code(function)
         if code is not None:
             _digest_code(digest, code)
     return digest.hexdigest()[:16]

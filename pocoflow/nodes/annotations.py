@@ -33,6 +33,7 @@ import typing_extensions
 from typing_extensions import Format, get_annotations
 
 from pocoflow.nodes.question import Question
+from pocoflow.values.callables import python_code
 
 _ALIASES: tuple[type, ...] = (typing_extensions.TypeAliasType,)
 if sys.version_info >= (3, 12):
@@ -95,7 +96,7 @@ def read_hints(
     """
     inner: Any = unwrap(function)
     inner = getattr(inner, "__func__", inner)
-    if not hasattr(inner, "__code__"):
+    if python_code(inner) is None:
         return {}  # such as a partial, which has no annotations
     try:
         raw = get_annotations(inner, format=Format.FORWARDREF)

@@ -18,7 +18,7 @@ from pocoflow.nodes.node_kinds import AskNode, AsyncNode, BatchNode
 from pocoflow.nodes.parallel import Spread
 from pocoflow.nodes.porting import check_class, check_phases, class_phases
 from pocoflow.nodes.signature import definition_place
-from pocoflow.values.callables import names_in
+from pocoflow.values.callables import names_in, python_code
 
 _NO_FALLBACK = (Node.exec_fallback, BatchNode.exec_fallback)
 
@@ -88,7 +88,7 @@ def _read_phases(
     function, takes_store = facts
     works: list[Any] = [getattr(kind, name, None) for name in ("exec", "exec_async")]
     works = works if function is None else [function]
-    codes = [getattr(unwrap(one), "__code__", None) for one in works if one is not None]
+    codes = [python_code(unwrap(one)) for one in works if one is not None]
     calls = any(makes_calls(code) for code in codes if code is not None)
     # A synchronous phase must be kept off an event loop, an asynchronous one called on it.
     on_loop = [

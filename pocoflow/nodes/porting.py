@@ -109,7 +109,7 @@ def by_keyword(**keywords: str) -> Callable[[MethodT], MethodT]:
                 parameters = list(_parameters(method))[1:]
                 odd = [one for one in named if one in keywords or one not in parameters]
                 meant = [keywords.get(one) or closest(one, parameters) for one in odd]
-                hint = "".join(meant) or keywords.get("more", "")
+                hint = "".join(meant) if odd else keywords.get("more", "")
                 raise TypeError(f"{exc}{hint}") from None
 
         return cast(MethodT, checked)
@@ -206,6 +206,16 @@ OF_POCKETFLOW: Mapping[str, object] = {
     "cur_retry": Elsewhere("context().attempt counts the attempts, from 1"),
 }
 """What PocketFlow's nodes have, for the class of nodes: each says how it is written here."""
+
+_FAN_OUT = "FanOut(flow, each=..., as_=...), a node that runs a flow for each item"
+CLASSES_OF_POCKETFLOW = {
+    "BaseNode": "Node",
+    "AsyncFlow": "Flow, which has run_async",
+    "AsyncBatchNode": "BatchNode, whose exec may be async def",
+    "AsyncParallelBatchNode": "BatchNode, whose exec may be async def, with concurrency = 10",
+    **dict.fromkeys(("BatchFlow", "AsyncBatchFlow", "AsyncParallelBatchFlow"), _FAN_OUT),
+}
+"""What is in the place of classes that only PocketFlow has, by their names."""
 
 _WRAP = "what wraps each visit of a node is a middleware, flow.use(visit=...)"
 _NEVER_CALLED = {

@@ -177,6 +177,12 @@ def _gives_none(steps: list[dis.Instruction], place: int) -> bool:
     return is_only_way and before.opname == "LOAD_CONST" and before.argval is None
 
 
+def python_code(function: object) -> CodeType | None:
+    """The code of a function; ``None`` of what is none, such as a mock that has an attribute."""
+    code = getattr(function, "__code__", None)
+    return code if type(code) is CodeType else None
+
+
 @lru_cache(maxsize=4096)
 def names_in(code: CodeType) -> frozenset[str]:
     """The global names and attributes in code, and in the functions inside of it."""

@@ -10,8 +10,10 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from inspect import isawaitable
 from pathlib import Path
 from typing import Any, Literal
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -637,3 +639,21 @@ def test_the_last_retry_is_raised_as_any_other_exception() -> None:
     end = Do(lambda _: "caught")
     flow.then(agent.catch(Retry), end)
     assert flow.run({})["found"] == "caught"
+
+
+@pytest.mark.parametrize(
+    ("called", "given", "result"),
+    [(str.upper, "x", "X"), ("x".upper, None, "X"), (AsyncMock(return_value="X"), "x", "X")],
+)
+def test_what_is_called_may_be_no_function_of_python(
+    called: Any, given: Any, result: str, tmp_path: Path
+) -> None:
+    """A method of a builtin class, and a mock, are called and put on record as functions are."""
+
+    class Calls(Do):
+        async def exec(self, given: Any) -> Any:
+            made = context().call(called, *([] if given is None else [given]))
+            return await made if isawaitable(made) else made
+
+    flow = Flow(Calls(print), db_path=tmp_path / "runs.db")
+    assert flow.run({"given": given})["found"] == result

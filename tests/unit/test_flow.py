@@ -27,6 +27,7 @@ from pocoflow.errors import (
     NoRunError,
     RunExistsError,
     UnhandledActionError,
+    UnknownFieldError,
 )
 
 
@@ -1068,3 +1069,24 @@ def test_the_failure_of_one_run_does_not_touch_the_others() -> None:
         with pytest.raises(ValueError, match="not this one"):
             bad.result(30)
         assert len(good.result(30)["visits"]) == 1
+
+
+def test_a_model_with_more_fields_than_the_schema_is_named() -> None:
+    """A stored run could not go on with them; one without more is taken."""
+
+    class State(BaseModel):
+        n: int
+
+    class Same(State):
+        def twice(self) -> int:
+            return 2 * self.n
+
+    class More(State):
+        session: str = ""
+
+    flow = Flow(Node(), schema=State)
+    assert flow.run(Same(n=1)) == {"n": 1}
+    with pytest.raises(
+        UnknownFieldError, match=r"'session'.*More has more than State.*=More"
+    ):
+        flow.run(More(n=1))

@@ -8,6 +8,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+from unittest.mock import AsyncMock, MagicMock, patch
 
 import pytest
 
@@ -17,6 +18,14 @@ from pocoflow.errors import DefinitionError
 
 class Do(Node):
     """A node."""
+
+
+class Keeps(Do):
+    """Keeps what ``exec`` returns."""
+
+    def post(self, store: Any, prep_result: Any, exec_result: Any) -> None:
+        """Keep it."""
+        store["kept"] = exec_result
 
 
 # -- phases that are never called ---------------------------------------------------------------
@@ -300,4 +309,40 @@ def test_a_phase_may_be_an_object_without_a_hash(phase: str, schema: Any) -> Non
     kind: Any = type("Calls", (Node,), {phase: Adds(1)})
     flow = Flow(start=kind(), schema=schema)
     assert flow.run({"n": 1}) == {"n": 1}
-    assert flow.validate() == []
+    assert [one.code for one in flow.validate()] == (["PF208"] if phase == "exec_fallback" else [])
+
+
+@pytest.mark.parametrize("mock", [MagicMock, AsyncMock])
+def test_a_phase_of_a_class_may_be_a_mock(mock: Any) -> None:
+    """As a test of a flow replaces what is paid for, whether it is awaited or not."""
+    with patch.object(Do, "exec", mock(return_value="from the mock")):
+        assert Flow(Keeps()).run({}) == {"kept": "from the mock"}
+
+
+# -- names of PocketFlow ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("BatchFlow", "FanOut(flow, each="),
+        ("AsyncFlow", "Flow, which has run_async"),
+        ("AsyncParallelBatchNode", "BatchNode, whose exec may be async def"),
+    ],
+)
+def test_an_import_of_a_class_of_pocketflow_says_what_it_is_here(name: str, advice: str) -> None:
+    """The first line of a program that is moved over."""
+    with pytest.raises(ImportError, match=rf"{name} is PocketFlow's: here it is") as caught:
+        exec(f"from pocoflow import {name}")  # noqa: S102
+    assert advice in str(caught.value)
+
+
+def test_calls_of_pocketflow_say_what_they_are_here() -> None:
+    """A flow without a start, and the store by its name there."""
+    make: Any = Flow
+    with pytest.raises(TypeError, match=r"made with its first node: Flow\(start=node\)"):
+        make()
+    with pytest.raises(
+        TypeError, match=r"'shared'; the store is the first argument.*run\(shared\)"
+    ):
+        make(Do()).run(shared={})
