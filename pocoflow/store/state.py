@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Protocol, SupportsIndex
 
 from pydantic import BaseModel
 
@@ -49,6 +49,10 @@ class State:
         if name in object.__getattribute__(self, "_data"):
             return store[name]
         attribute = _of_model(store.schema, name)
+        if name in getattr(store.schema, "__private_attributes__", ()):
+            raise AttributeError(
+                f"a store has no private attributes such as {name}: store.to_model() has them"
+            )
         if attribute is _UNSET:
             return store[name]  # which says why it is not there
         if hasattr(BaseModel, name):  # model_dump and its like: of the complete model
@@ -74,8 +78,38 @@ class State:
         fields = getattr(store.schema, "model_fields", store.schema) or ()
         return sorted({*fields, *store})
 
+    # What Python looks for in a class is that of the complete model, as model_dump is.
+
+    def __str__(self) -> str:
+        store: Viewed = object.__getattribute__(self, "_store")
+        return str(store.to_model()) if isinstance(store.schema, type) else repr(self)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, State):
+            data: tuple[object, object] = (
+                object.__getattribute__(self, "_data"),
+                object.__getattribute__(other, "_data"),
+            )
+            return data[0] == data[1]
+        store: Viewed = object.__getattribute__(self, "_store")
+        return isinstance(other, BaseModel) and store.to_model() == other
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __iter__(self) -> Iterator[tuple[str, Any]]:
+        store: Viewed = object.__getattribute__(self, "_store")
+        return iter(store.to_model())
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
+        store: Viewed = object.__getattribute__(self, "_store")
+        return _itself, (store.to_model(),)
+
     def __repr__(self) -> str:
         return f"<state of {object.__getattribute__(self, '_store')!r}>"
+
+
+def _itself(model: BaseModel) -> BaseModel:
+    return model
 
 
 def _of_model(model: object, name: str) -> object:

@@ -1086,7 +1086,5 @@ def test_a_model_with_more_fields_than_the_schema_is_named() -> None:
 
     flow = Flow(Node(), schema=State)
     assert flow.run(Same(n=1)) == {"n": 1}
-    with pytest.raises(
-        UnknownFieldError, match=r"'session'.*More has more than State.*=More"
-    ):
+    with pytest.raises(UnknownFieldError, match=r"'session'.*More has more than State.*=More"):
         flow.run(More(n=1))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections.abc import Callable
 from datetime import date, datetime
 from decimal import Decimal
@@ -16,6 +18,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PrivateAttr,
     RootModel,
     Strict,
     ValidationError,
@@ -812,6 +815,32 @@ def test_what_every_model_can_do_works_on_the_state_of_a_complete_store() -> Non
     assert store.state.model_dump(exclude={"length"}) == store
     assert store.state.model_copy(update={"summary": "t"}).summary == "t"
     assert store["summary"] == "s"
+
+
+def test_what_python_asks_of_a_model_is_that_of_the_complete_one() -> None:
+    """Text, equality, a copy, and a loop over the fields; what is private is in no store."""
+
+    class Note(BaseModel):
+        topic: str
+        _seen: int = PrivateAttr(0)
+
+        def __str__(self) -> str:
+            return f"about {self.topic}"
+
+        def seen(self) -> int:
+            return self._seen
+
+    store: Store[Note] = Store({}, schema=Note)
+    with pytest.raises(IncompleteStoreError, match="'topic'"):
+        str(store.state)
+    store["topic"] = "tides"
+    assert f"{store.state}" == "about tides"
+    assert store.state == Note(topic="tides") == copy.copy(store.state)
+    assert store.state == Store(Note(topic="tides")).state != Store(Note(topic="owls")).state
+    assert pickle.loads(pickle.dumps(Store(Article(document="d", summary="")).state)).title == "D"  # noqa: S301
+    assert dict(store.state) == {"topic": "tides"}
+    with pytest.raises(AttributeError, match=r"_seen: store\.to_model\(\) has them"):
+        store.state.seen()
 
 
 def test_a_name_that_the_model_does_not_have_is_an_attribute_error() -> None:
