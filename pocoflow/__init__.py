@@ -14,7 +14,6 @@ from pocoflow.node import AskNode, AsyncNode, BatchNode, Node
 from pocoflow.nodes.context import RunContext, context
 from pocoflow.nodes.edges import END
 from pocoflow.nodes.parallel import FanOut, Parallel
-from pocoflow.nodes.porting import CLASSES_OF_POCKETFLOW
 from pocoflow.nodes.question import Question
 from pocoflow.nodes.resources import resource
 from pocoflow.nodes.subflow import Subflow, bind
@@ -70,7 +69,8 @@ if not typing.TYPE_CHECKING:  # with it, a type checker takes every name of the 
         if name in ("WorkflowDB", "db"):
             db = importlib.import_module("pocoflow.db")
             return db if name == "db" else db.WorkflowDB
-        if name in CLASSES_OF_POCKETFLOW:  # of an AttributeError, an import says nothing
-            told = f"{name} is PocketFlow's: here it is {CLASSES_OF_POCKETFLOW[name]}"
+        here = importlib.import_module("pocoflow.nodes.porting").CLASSES_OF_POCKETFLOW.get(name)
+        if here is not None:  # of an AttributeError, the message of an import would say nothing
+            told = f"{name} is PocketFlow's: here it is {here}"
             raise ImportError(told, name=__name__, path=__file__)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
