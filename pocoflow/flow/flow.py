@@ -204,13 +204,11 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         refuse_phases(type(self))
         self.made_at = users_line()
         self.wiring = FlowEdges()
-        self.start = start
-        note_part(start)
         if flow_name is not None:
             check_name("Flow(flow_name=...)", flow_name)
-        self._name = start.name if flow_name is None else flow_name
-        self.schema = schema
         settings = {
+            "start": start,
+            "schema": schema,
             "db_path": db_path,
             "checkpoint_dir": checkpoint_dir,
             "max_steps": max_steps,
@@ -232,6 +230,8 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         self.wiring.is_strict = arguments.switch("strict", strict)
         for name, value in settings.items():
             object.__setattr__(self, name, arguments.SETTINGS[name](value))
+        note_part(start)
+        self._name = start.name if flow_name is None else flow_name
         self.schedules: Mapping[str, Schedule] = MappingProxyType({})
         self._database = FlowDatabase()
         self._hooks = hooks.Hooks()
@@ -242,6 +242,8 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
 
     is_flow = True
 
+    start: NodeLike
+    schema: type[StateT] | Mapping[str, object] | None
     db_path: str | os.PathLike[str] | WorkflowDB | None
     checkpoint_dir: Path | None
     max_steps: int
@@ -277,13 +279,16 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         del name
 
         def __setattr__(self, name, value):
-            own, is_made = self.__dict__, "_described" in self.__dict__
-            if is_made and type(self) is Flow and not hasattr(self, name):
+            own = self.__dict__
+            if "_described" not in own:  # it is being made, of what is looked at there
+                object.__setattr__(self, name, value)
+                return
+            if type(self) is Flow and not hasattr(self, name):
                 refuse_near(f"flow {self.name!r}", name, own)
             if (check := arguments.SETTINGS.get(name)) is not None:
                 value = check(value)
             object.__setattr__(self, name, value)
-            if is_made and name not in _NO_SETTINGS:
+            if name not in _NO_SETTINGS:
                 own["_settings"] = object()
 
     @property
@@ -598,7 +603,8 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
 
     def proof(self) -> Proof:
         """All that validation knows of the flow: the findings, and what was silenced."""
-        return self._proofs.find(self._subject(self.graph.start, (), self.schema))
+        graph = self.graph
+        return self._proofs.find(self._subject(graph, graph.start, (), self.schema))
 
     def bound(self) -> Bound | Endless:
         """What one run comes to at most, as the limits of edges, batches and retries have it.
@@ -1170,11 +1176,12 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
             where = (where, is_new)
         key = (where, schema, self.db_path)
         if not self._proofs.admits(key, store):
-            make = partial(self._subject, place, frames, schema, is_new=is_new)
+            make = partial(self._subject, graph, place, frames, schema, is_new=is_new)
             self._proofs.stop(key, store, make)
 
     def _subject(
         self,
+        graph: Graph,
         place: GraphNode,
         frames: tuple[GraphNode, ...],
         schema: object,
@@ -1182,9 +1189,9 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         is_new: bool = True,
     ) -> Subject:
         """The flow as the rules of validation see it, for runs that begin at a place."""
-        from pocoflow.check import Subject
+        from pocoflow.check.subject import Subject
 
-        graph, stored = self.graph, self.db_path is not None
+        stored = self.db_path is not None
         has_hooks = bool(self._hooks.registered)
         shared = (self.thread_budget, *self.label_budgets.values())
         return Subject(

@@ -523,17 +523,31 @@ def graphs_in(node: object) -> tuple[Graph, ...]:
     if not isinstance(node, Composite):
         return ()
     if not _is_drawn(node):
-        version, met = wiring_version(), dict[int, list[Reach]]()
-
-        def inside(one: Any) -> list[Composite]:
-            met[id(one)] = reaches = _reaches(one)
-            every = (part for reach in reaches for part, _ in reach.nodes)
-            return [part for part in every if isinstance(part, Composite)]
-
-        for one in inner_first(node, inside):
-            if not _is_drawn(one):
-                one.drawn = version, _draw(one, met[id(one)])
+        version, reaches = wiring_version(), _reaches(node)
+        if any(_composites(reaches)):
+            _draw_inner_first(node, version)
+        else:
+            node.drawn = version, _draw(node, reaches)
     return node.drawn[1] if node.drawn is not None else ()
+
+
+def _draw_inner_first(node: Composite, version: int) -> None:
+    met: dict[int, list[Reach]] = {}
+
+    def inside(one: Composite) -> Iterator[Composite]:
+        met[id(one)] = reaches = _reaches(one)
+        return _composites(reaches)
+
+    for one in inner_first(node, inside):
+        if not _is_drawn(one):
+            one.drawn = version, _draw(one, met[id(one)])
+
+
+def _composites(reaches: list[Reach]) -> Iterator[Composite]:
+    for reach in reaches:
+        for node, _ in reach.nodes:
+            if isinstance(node, Composite):
+                yield node
 
 
 def _reaches(node: Any) -> list[Reach]:

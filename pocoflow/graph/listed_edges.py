@@ -79,10 +79,12 @@ def conflicts_in(graph: Graph, own: FlowEdges) -> Iterator[Conflict]:
     for place in graph.nodes.values():
         for before, after in place.node.replaced:
             yield Conflict(_listed(graph, place.name, after), _listed(graph, place.name, before))
-        for action, kept in own.of(place.node).items():
-            edge = place.node.edges.get(action)
+    for node in own.sources:
+        name = graph.name_of(node)
+        for action, kept in own.of(node).items():
+            edge = node.edges.get(action)
             if edge is not None and not kept.leads_like(edge):
-                yield Conflict(_listed(graph, place.name, kept), _listed(graph, place.name, edge))
+                yield Conflict(_listed(graph, name, kept), _listed(graph, name, edge))
 
 
 def _listed(graph: Graph, source: str, edge: Edge[NodeLike]) -> GraphEdge:

@@ -271,6 +271,8 @@ def check_phases(node: Any) -> None:
         DefinitionError: Names the phase.
     """
     kind: Any = type(node)
+    if kind.is_flow:
+        return  # it has none, which is looked at with its class
     functions = class_phases(node)
     if functions is not None and check_class(kind, *functions):
         return
@@ -286,7 +288,7 @@ def class_phases(node: Any) -> tuple[FunctionType, ...] | None:
     ``None`` if a phase is the node's own, or no function.
     """
     kind = type(node)
-    if kind.is_flow or not _OWN.isdisjoint(node.__dict__):
+    if not _OWN.isdisjoint(node.__dict__):
         return None
     functions: tuple[Any, ...] = _plain_phases(kind)
     if hasattr(kind, "exec_async"):
