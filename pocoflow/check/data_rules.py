@@ -186,6 +186,24 @@ class Data:
 
         return DataFlow(walk, self._of, out, self._initial)
 
+    def increments(self) -> Iterator[Missing]:
+        """Each field that an edge for errors gives an increment, and that has no value there."""
+        sources: dict[int, list[Spot]] = {}
+        edges: dict[int, str] = {}
+        for spot in self._subject.walk.spots:
+            for way in spot.ways:
+                field = None if way.catch is None else way.catch.field
+                if field is not None and self._subject.fields.reduces(field.name):
+                    edges[id(way.catch)] = field.name
+                    sources.setdefault(id(way.catch), []).append(spot)
+        for edge, key in edges.items():
+            spots = sources[edge]
+            if all(
+                self.flow.lacks(one, key) and key not in self.flow.effects[one].writes
+                for one in spots
+            ):
+                yield Missing(key, spots[0], Place())
+
     def severity(self, one: Missing, flow: DataFlow) -> Severity:
         """How bad it is that a key is missing: nothing fails where that is caught.
 
@@ -236,6 +254,8 @@ def check_data(subject: Subject, flow: Data) -> Iterator[tuple[Missing | None, F
         if is_known and (is_late or one.key in flow.made or subject.inputs is not None):
             data = flow.given if is_late else flow.flow
             yield None if is_late else one, _read_before(subject, flow, one, data)
+    for one in flow.increments():
+        yield one, _read_before(subject, flow, one, flow.flow)
     for key, spot, way in flow.unset():
         found = _unset(subject, flow, key, spot, way)
         yield None if found.severity == "warning" else Missing(key, spot, Place()), found
@@ -272,7 +292,12 @@ def _read_before(subject: Subject, flow: Data, one: Missing, data: DataFlow) -> 
         message = f"it gives an increment to {one.key!r}, which has no value yet"
         message += f" on the path {path}"
         fix = f"give {one.key!r} a default in the schema, such as an empty list, or, "
-    fix += "if runs are given it, name it among Flow(..., inputs=...)"
+    if subject.is_inner:
+        known = subject.fields.model is not None
+        field = f"fields({subject.fields.label}).{one.key}" if known else f"key({one.key!r})"
+        fix += f"hand it in, Subflow(..., inputs=[bind({field}).to(...)])"
+    else:
+        fix += "if runs are given it, name it among Flow(..., inputs=...)"
     return subject.finding(
         "PF301",
         message,

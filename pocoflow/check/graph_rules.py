@@ -329,9 +329,9 @@ def _written(subject: Subject, at: Site, edge: GraphEdge, catch: Catch) -> Itera
     given = _given(catch)
     if given is not None:
         yield from subject.misfit(
-            f"the edge for its errors writes {type_label(given)} to field {field}, which",
+            f"the edge for its errors writes {type_label(given)} to field {field}, which holds",
             given,
-            fields.takes(field.name),
+            fields.increment(field.name),
             f"let the field hold {type_label(given)}, or make another value of the error with "
             "catch(..., value=...)",
             at=at,

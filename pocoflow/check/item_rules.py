@@ -61,7 +61,7 @@ def _collected(subject: Subject, at: Site, node: AnyFunctionNode) -> Iterator[Fi
         if item is not None:
             yield from subject.misfit(
                 "on_error='collect' puts the exception of an item that fails into the list for "
-                f"field {field}, of which each item",
+                f"field {field}, of which each item holds",
                 Exception,
                 item,
                 "take a BatchNode class, whose post sees the exceptions before they are written",
@@ -77,7 +77,8 @@ def _of_branch(subject: Subject, at: Site, node: FanOut) -> Iterator[Finding]:
         yield _without(subject, at, repr(node.each), holds)
         return
     yield from subject.misfit(
-        f"it gives each item of {node.each!r}, {type_label(item)}, to field {node.item!r}, which",
+        f"it gives each item of {node.each!r}, {type_label(item)}, to field {node.item!r}, which "
+        "holds",
         item,
         fields.takes(node.item),
         f"let as_= name a field that holds {type_label(item)}",

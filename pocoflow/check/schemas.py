@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
 from functools import cached_property, lru_cache
-from typing import Any, cast
+from types import GenericAlias
+from typing import Any, cast, get_args, get_origin
 
 from pydantic import BaseModel
 
 from pocoflow.check.assignable import converts
 from pocoflow.check.findings import Severity
 from pocoflow.errors import InvalidValueError, PocoflowError
-from pocoflow.store.reducing import metadata_of
+from pocoflow.nodes.annotations import plain
+from pocoflow.store.reducing import append, extend, latest, merge, metadata_of
 from pocoflow.store.schema import Schema, make_schema
 from pocoflow.store.schema.cores import fields_only, has_validators
 
@@ -131,6 +133,20 @@ class Fields:
     def takes(self, name: str) -> object:
         """What may be written to a field: its type; ``Any`` if it is converted or reduced to it."""
         return Any if name in self._converted or self.reduces(name) else self.type_of(name)
+
+    def increment(self, name: str) -> object:
+        """What may be written to a field as a result, as far as is known of its reducer."""
+        if self._checked is None or name in self._converted or not self.reduces(name):
+            return self.takes(name)
+        reducer, kind = self._checked.reducers[name], plain(self.type_of(name))
+        held, parts = get_origin(kind), get_args(kind)
+        if reducer is append and held is list:
+            return parts[0]
+        if reducer is extend and held is list:
+            return GenericAlias(Iterable, parts)
+        if reducer is merge and held is dict:
+            return GenericAlias(Mapping, parts)
+        return kind if reducer is latest else Any
 
     def reduces(self, name: str) -> bool:
         """Whether a field has a reducer, so that what is written to it is added to it."""

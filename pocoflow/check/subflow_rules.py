@@ -74,7 +74,7 @@ def _linked(
             return
     holds = _type(link.source, source)
     yield from subject.misfit(
-        f"{shown}: {link.target.name!r} is given {type_label(holds)}, and",
+        f"{shown}: {link.target.name!r} is given {type_label(holds)}, and holds",
         holds,
         _type(link.target, target, taken=True),
         "bind fields of one type, or let a node convert the value",

@@ -394,11 +394,16 @@ class Subject:
     def _effects_of(self, place: GraphNode) -> Effects:
         node = place.node
         if place.branches and isinstance(node, Subflow):
-            return _of_subflow(node)
+            return self._with_increments(
+                _of_subflow(node), [link.target.name for link in node.outputs]
+            )
         if place.branches and isinstance(node, Spread):
             return effects_of_branches(place, node, self.effects, self.exit)
         if isinstance(node, FunctionNode):
-            return self._with_increments(_of_function(node, self.fields.attributes), node)
+            effects = _of_function(node, self.fields.attributes)
+            if node.signature.takes_store:  # which may have given a field its value itself
+                return effects
+            return self._with_increments(effects, [one.name for one in node.signature.writes])
         return self._of_class(node)
 
     def _of_class(self, node: Node) -> Effects:
@@ -427,11 +432,8 @@ class Subject:
             self._classes[key] = _of_phases(kind, own, attributes)
         return self._classes[key]
 
-    def _with_increments(self, effects: Effects, node: AnyFunctionNode) -> Effects:
-        """With the fields that ``writes=`` reduces into, which takes a value that is there."""
-        if node.signature.takes_store:  # which may have given it a value itself
-            return effects
-        written = [field.name for field in node.signature.writes]
+    def _with_increments(self, effects: Effects, written: list[str]) -> Effects:
+        """With the fields among some that are reduced into, which takes a value that is there."""
         reduced = {key: effects.writes[key] for key in written if self.fields.reduces(key)}
         return replace(effects, needs={**reduced, **effects.needs}) if reduced else effects
 
@@ -486,8 +488,7 @@ class Subject:
     ) -> Iterator[Finding]:
         """PF203, if no value of a type fits the field that it is written to."""
         if not fits_field(given, takes):
-            holds = f"{said} holds {type_label(takes)}"
-            yield self.finding("PF203", holds, fix, **about)
+            yield self.finding("PF203", f"{said} {type_label(takes)}", fix, **about)
 
 
 def _severity(code: str) -> Severity:

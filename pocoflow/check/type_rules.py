@@ -12,15 +12,18 @@ from pocoflow.check.assignable import clash, fits, fits_field
 from pocoflow.check.class_rules import check_class, given_to_post, hints_of
 from pocoflow.check.findings import Finding, Severity
 from pocoflow.check.node_effects import Places
+from pocoflow.check.schemas import fields_of
 from pocoflow.check.source import knows_name
 from pocoflow.check.subject import Site, Subject
 from pocoflow.graph.graph import GraphNode, label
 from pocoflow.messages import closest, package_of, short, type_label
 from pocoflow.nodes.annotations import awaited, plain, unknown_names
+from pocoflow.nodes.base import AnyNode, Node
 from pocoflow.nodes.definitions import place_of
 from pocoflow.nodes.function import AnyFunctionNode, FunctionNode
 from pocoflow.nodes.parallel import FanOut, Spread
 from pocoflow.nodes.signature import Signature, definition_place
+from pocoflow.nodes.subflow import Subflow
 from pocoflow.store.fields import StoreField
 from pocoflow.store.store import Store
 from pocoflow.values.callables import forgets_to_return
@@ -130,7 +133,7 @@ def _failures(subject: Subject, at: Site) -> Iterator[Finding]:
     if field is None or subject.fields.lacks(field):
         return
     yield from subject.misfit(
-        f"errors= writes list[Failure] to field {field!r}, which",
+        f"errors= writes list[Failure] to field {field!r}, which holds",
         list[Failure],
         subject.fields.takes(field),
         "let the field hold list[Failure]",
@@ -220,14 +223,34 @@ def _result(subject: Subject, at: Site, node: AnyFunctionNode) -> Iterator[Findi
         given = list(parts)
     for field, one in zip(signature.writes, given, strict=True):
         takes = _taken(subject, field.name, field.model)
+        if _is_replaced(subject, field):
+            yield subject.finding(
+                "PF203",
+                f"it writes an increment to field {field}, and the flow has no schema, so that no "
+                "reducer is known: what it returns takes the place of the value",
+                f"give the flow the schema, Flow(..., schema={str(field).partition('.')[0]})",
+                at=at,
+                severity="warning" if fits_field(one, takes) else severity,
+            )
+            continue
+        verb, fix = "holds", f"return {type_label(takes)}, or change the field"
+        if takes != subject.fields.takes(field.name) and subject.fields.reduces(field.name):
+            verb = "has a reducer that takes"
+            fix = f"return {type_label(takes)}: with append it is one item, writes=item(...), and "
+            fix += "extend takes several"
         yield from subject.misfit(
-            f"it returns {type_label(one)} for {_holder(subject, field, 'writes=')}",
+            f"it returns {type_label(one)} for {_holder(subject, field, 'writes=')} {verb}",
             one,
             takes,
-            f"return {type_label(takes)}, or change the field",
+            fix,
             at=at,
             severity="warning" if severity == "warning" else clash(one, takes),
         )
+
+
+def _is_replaced(subject: Subject, field: StoreField) -> bool:
+    """Whether a field has a reducer in its model, of which the flow knows nothing."""
+    return not subject.fields and fields_of(field.model).reduces(field.name)
 
 
 def _holder(subject: Subject, field: StoreField, by: str = "") -> str:
@@ -240,7 +263,7 @@ def _holder(subject: Subject, field: StoreField, by: str = "") -> str:
 
 def _taken(subject: Subject, name: str, model: type[BaseModel] | None) -> object:
     if subject.fields or model is None:
-        return subject.fields.takes(name)
+        return subject.fields.increment(name)
     return model.model_fields[name].annotation
 
 
@@ -332,15 +355,35 @@ def _model_of(hint: object) -> type[BaseModel] | None:
 
 def _nested_schemas(subject: Subject) -> Iterator[Finding]:
     model = subject.fields.model
-    for level in subject.levels:
-        inner = getattr(level.node, "schema", None)
-        if model is None or not isinstance(inner, type) or issubclass(model, inner):
+    for path, flow, severity in _nested(subject):
+        inner = getattr(flow, "schema", None)
+        if not isinstance(inner, type) or (model is not None and issubclass(model, inner)):
             continue
+        name = inner.__name__
+        if model is not None:
+            around = f"the flow around it {model.__name__}, and both work on one store"
+            fix = f"let {model.__name__} be a subclass of {name}, or give both one schema"
+        elif subject.fields:
+            continue  # a dict of types, which may say the same
+        else:
+            around, severity = "the flow around it none, so that this one does not count", "warning"
+            fix = f"give the flow around it the schema, too: Flow(..., schema={name})"
         yield subject.finding(
             "PF206",
-            f"the nested flow has the schema {inner.__name__}, the flow around it "
-            f"{model.__name__}, and both work on one store",
-            f"let {model.__name__} be a subclass of {inner.__name__}, or give both one schema",
-            node=label(level.path[-1], level.path[:-1]),
-            where=None if level.node is None else place_of(level.node),
+            f"the nested flow has the schema {name}, {around}",
+            fix,
+            node=label(path[-1], path[:-1]),
+            where=place_of(flow),
+            severity=severity,
         )
+
+
+def _nested(subject: Subject) -> Iterator[tuple[tuple[str, ...], AnyNode, Severity]]:
+    """The flows on the store of this one, with their names, and how bad another schema is there."""
+    for level in subject.levels:
+        if level.node is not None and not isinstance(level.node, Spread):
+            yield level.path, level.node, "error"
+    for at, node in subject.spreads:
+        for branch in () if isinstance(node, Subflow) else node.branches:
+            if isinstance(branch, Node):
+                yield (at.name, branch.name), branch, "warning"

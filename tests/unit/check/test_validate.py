@@ -11,14 +11,14 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import BaseModel, field_validator
 
-from pocoflow import END, FanOut, Flow, Node, Parallel, Store, fields, key, node
+from pocoflow import END, FanOut, Flow, Node, Parallel, Store, Subflow, bind, fields, key, node
 from pocoflow.errors import (
     DefinitionError,
     FlowValidationError,
     MissingInputError,
     MissingKeyError,
 )
-from pocoflow.reducers import append, item
+from pocoflow.reducers import append, extend, item, latest, merge
 
 
 class Article(BaseModel):
@@ -370,6 +370,117 @@ def test_an_increment_needs_a_value() -> None:
     )
     assert found.fix.startswith("give 'log' a default in the schema")
     assert Flow(start=note, schema=Log, inputs=(fields(Log).log,)).validate() == []
+
+
+def test_an_increment_of_a_subflow_or_of_an_error_needs_a_value_as_well() -> None:
+    """Whoever gives it: an output that is handed back, or what is left of an error."""
+
+    class Notes(BaseModel):
+        doc: str = ""
+        notes: Annotated[list[str], extend]
+
+    N = fields(Notes)
+
+    @node(writes=N.notes)
+    def split(doc: str) -> list[str]:
+        return doc.split()
+
+    inner = Flow(split, schema=Notes, inputs=(N.doc, N.notes))
+    handed, back = [bind(N.doc).to(N.doc)], [bind(N.notes).to(N.notes)]
+    sub = Subflow(inner, inputs=handed, outputs=back, name="sub")
+    found = Flow(sub, schema=Notes, inputs=(N.doc,)).validate()
+    (outer,) = [one for one in found if one.flow == "sub"]
+    assert (outer.code, outer.severity) == ("PF301", "error")
+    assert "gives an increment to 'notes', which has no value yet" in outer.message
+
+    @node
+    def fails() -> None:
+        raise ValueError("x")
+
+    def words(exc: ValueError) -> list[str]:
+        return [str(exc)]
+
+    caught = fails.catch(ValueError, writes=N.notes, value=words)
+    flow = (
+        Flow(
+            fails,
+            schema=Notes,
+            inputs=(N.doc,),
+        )
+        .then(caught, END)
+        .then(fails, END)
+    )
+    (one,) = [one for one in flow.validate() if one.severity == "error"]
+    assert (one.code, one.node) == ("PF301", "fails")
+    assert flow.run({"doc": "a", "notes": []})["notes"] == ["x"]
+
+
+def test_an_increment_is_of_the_type_that_the_reducer_takes() -> None:
+    """One item for append, several for extend; the advice names both."""
+
+    class Notes(BaseModel):
+        log: Annotated[list[str], append] = []
+        more: Annotated[list[str], extend] = []
+        by: Annotated[dict[str, int], merge] = {}
+        last: Annotated[str, latest] = ""
+
+    N = fields(Notes)
+
+    def writing(field: Any, kind: Any) -> Flow[Any]:
+        def gives() -> Any: ...
+
+        gives.__annotations__["return"] = kind
+        return Flow(node(writes=field)(gives), schema=Notes)
+
+    (found,) = writing(N.log, list[str]).validate()
+    assert (found.code, found.severity) == ("PF203", "error")
+    assert found.message.endswith("which has a reducer that takes str")
+    assert found.fix.endswith(
+        "with append it is one item, writes=item(...), and extend takes several"
+    )
+    others: tuple[Any, ...] = ((N.more, int), (N.by, list[int]), (N.last, int))
+    for field, kind in (*others, (N.by, dict[int, int])):
+        assert codes(writing(field, kind)) == ["PF203"]
+    fitting: tuple[Any, ...] = ((N.log, str), (N.more, tuple[str, ...]), (N.by, dict[str, int]))
+    for field, kind in fitting:
+        assert writing(field, kind).validate() == []
+
+
+def test_a_reducer_that_the_flow_does_not_know_is_told() -> None:
+    """Without the schema, what is written takes the place of the value."""
+
+    @node(writes=item(fields(Log).kept))
+    def note() -> str:
+        return "new"
+
+    @node(writes=fields(Log).kept)
+    def replaces() -> list[str]:
+        return ["new"]
+
+    for one, severity in ((note, "error"), (replaces, "warning")):
+        (found,) = Flow(one).validate()
+        assert (found.code, found.severity) == ("PF203", severity)
+        assert found.fix == "give the flow the schema, Flow(..., schema=Log)"
+    assert codes(Flow(note, schema=Log)) == []
+
+
+def test_a_schema_of_a_nested_flow_that_does_not_count_is_told() -> None:
+    """The flow around has none, so nothing that it says is checked."""
+    inner = Flow(summarise, schema=Article, flow_name="inner")
+    for start, name in ((inner, "inner"), (Parallel(inner, name="both"), "both/inner")):
+        (found,) = Flow(start, flow_name="outer").validate()
+        assert (found.code, found.severity, found.node) == ("PF206", "warning", name)
+        assert "Flow(..., schema=Article)" in found.fix
+    assert codes(Flow(Parallel(inner, name="both"), schema=Article)) == []
+
+
+def test_what_a_subflow_is_not_given_is_handed_in() -> None:
+    """The advice is one that works inside of a subflow."""
+    sub = Subflow(Flow(publish, schema=Article), name="sub")
+    (found,) = Flow(sub, schema=Article).validate()
+    assert "Subflow(..., inputs=[bind(fields(Article).summary).to(...)])" in found.fix
+    handed = [bind(fields(Article).summary).to(A.document)]
+    assert Flow(Subflow(sub.flow, inputs=handed), schema=Article).validate() == []
 
 
 def test_a_node_that_has_the_store_may_give_the_value() -> None:
