@@ -234,11 +234,15 @@ class Vars(Settings):
         vars(self).update(target="shown")
 
 
+class Trouble(Exception):
+    """One from which no class that can be stored is derived, as other tests do from Exception."""
+
+
 class Page2(Page):
     """Has a field that is seldom what cannot be stored."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
-    error: Exception | None = None
+    error: Trouble | None = None
 
 
 def either(text: str) -> str | Exception:
