@@ -164,6 +164,10 @@ class Connection(ABC):
         """Let one statement be a transaction by itself."""
 
     @abstractmethod
+    def _end_statement(self) -> None:
+        """See that it is committed."""
+
+    @abstractmethod
     def _join(self, of: int) -> None:
         """Begin one in a transaction that is shared."""
 
@@ -233,14 +237,16 @@ class Connection(ABC):
         self._ends = ends
         return raw
 
-    def _finish(self, ends: _Ends) -> None:
+    def _finish(self, ends: _Ends, *, is_statement: bool = False) -> None:
         """Commit it, or leave that to the end of the group."""
         group = self._group
-        if group is None:
-            self._commit()
-        else:
+        if group is not None:
             group.committed += ends.committed
             group.undone += ends.undone
+        elif is_statement:
+            self._end_statement()
+        else:
+            self._commit()
 
     def _fail(self, ends: _Ends, exc: BaseException) -> None:
         """Undo it; an error of the library underneath is raised as one of ours."""
@@ -298,9 +304,11 @@ class Connection(ABC):
         """
         if threading.current_thread() is threading.main_thread():
             return self._carry_out(write, of, put_one, is_statement=is_statement)
-        if not self.waiting and self.alone.acquire(blocking=False):
+        if self.alone.acquire(blocking=False):
             try:
-                return self._carry_out(write, of, put_one, is_statement=is_statement)
+                # Of a group of this thread, those who wait are no part.
+                if self._group is not None or not self.waiting:
+                    return self._carry_out(write, of, put_one, is_statement=is_statement)
             finally:
                 self.alone.release()
         one = _Waiting(partial(self._carry_out, write, of, put_one))
@@ -330,7 +338,7 @@ class Connection(ABC):
             ends = _Ends()
             try:
                 written = write(self._start(ends, of, is_statement=is_statement), put)
-                self._finish(ends)
+                self._finish(ends, is_statement=is_statement)
             except BaseException as exc:
                 self._fail(ends, exc)
                 raise

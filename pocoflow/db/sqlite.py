@@ -339,6 +339,9 @@ class SQLiteConnection(Connection):
     def _begin_statement(self, of: int) -> None:
         self._check_there()
 
+    def _end_statement(self) -> None:
+        """It is committed."""
+
     def _join(self, of: int) -> None:
         """It is alone in the file anyway."""
 
@@ -346,10 +349,9 @@ class SQLiteConnection(Connection):
         self._current().execute(f"PRAGMA busy_timeout = {self._busy_timeout * 1000:.0f}")
 
     def _commit(self) -> None:
+        self._check_there()
         assert self._raw is not None
-        if self._raw.in_transaction:  # else it was one statement, which is committed
-            self._check_there()
-            self._raw.execute("COMMIT")
+        self._raw.execute("COMMIT")
 
     def _undo(self) -> bool:
         if self._raw is None or not self._raw.in_transaction:

@@ -20,6 +20,7 @@ import pytest
 from pydantic import BaseModel
 
 from pocoflow import BatchNode, Flow, Node, Store, WorkflowDB, context
+from pocoflow.db.port import Transaction
 from pocoflow.engine import commits
 from pocoflow.engine.effects import Commit
 from pocoflow.errors import DatabaseBusyError, DatabaseFileError, DeadlineError, InvalidValueError
@@ -260,6 +261,39 @@ def test_items_of_threads_that_wait_share_a_transaction(tmp_path: Path) -> None:
         raw_of(db).set_trace_callback(None)
         one = statements[: statements.index("COMMIT")]
         assert sum("INTO pf_log" in statement for statement in one) >= 10
+
+
+def test_a_group_is_not_joined_by_those_who_wait_for_its_end(tmp_path: Path) -> None:
+    """What threads wait to commit meanwhile is committed after it, and all of both is there."""
+    holds = threading.Event()
+
+    def write(name: str, raw: Transaction, put: object) -> None:
+        raw.execute("INSERT INTO pf_graphs (graph) VALUES (?)", (name,))
+
+    with WorkflowDB(tmp_path / "runs.db") as db:
+        connection = db.connection
+
+        def commit(name: str) -> None:
+            connection.commit(partial(write, name), 1)
+
+        def wait() -> None:
+            holds.set()
+            while len(connection.waiting) < 3:
+                time.sleep(0.001)
+
+        def group() -> None:
+            connection.together([partial(commit, "a"), wait, partial(commit, "b")])
+
+        threads = [threading.Thread(target=group)]
+        threads += [threading.Thread(target=commit, args=(name,)) for name in "cde"]
+        threads[0].start()
+        assert holds.wait(WAIT)
+        for thread in threads[1:]:
+            thread.start()
+        for thread in threads:
+            thread.join(WAIT)
+        rows = connection.rows("SELECT graph FROM pf_graphs ORDER BY graph")
+        assert [row[0] for row in rows] == [*"abcde"]
 
 
 class Numbers(BaseModel):

@@ -347,10 +347,13 @@ class ServerConnection(Connection):
     def _begin_statement(self, of: int) -> None:
         self._join(of)
 
+    def _end_statement(self) -> None:
+        assert self._pipeline is not None
+        self._pipeline.sync()
+
     def _commit(self) -> None:
         assert self._pipeline is not None
-        if self._is_in:
-            self._pipeline.execute("COMMIT")
+        self._pipeline.execute("COMMIT")
         self._pipeline.sync()
         self._is_in = False
 
