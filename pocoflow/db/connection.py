@@ -192,6 +192,15 @@ class Connection(ABC):
         """Whether several transactions may be one."""
         return True
 
+    def begin_anew(self, *, at_rest: bool) -> None:
+        """Be that of a child that was forked, whose parent has what is open.
+
+        Args:
+            at_rest: Whether no other thread of the parent was at it.
+        """
+        self.alone = threading.RLock()
+        self.waiting.clear()
+
     # -- transactions -----------------------------------------------------------------------------
 
     @contextmanager

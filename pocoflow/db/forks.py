@@ -66,10 +66,9 @@ def _after_fork_in_child() -> None:
     # A thread that held one of these is not on this side of the fork to give it back.
     global _guard  # noqa: PLW0603
     _guard = threading.RLock()
-    _locked.locks.clear()
     for connection in _open_ones:
-        connection.alone = threading.RLock()
-        connection.waiting.clear()
+        connection.begin_anew(at_rest=bool(_locked.locks))
+    _locked.locks.clear()
 
 
 if hasattr(os, "register_at_fork"):

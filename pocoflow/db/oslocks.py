@@ -19,8 +19,8 @@ CLOEXEC = getattr(os, "O_CLOEXEC", 0)
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)  # a link in its place would have its target made
 
 
-def identify(file: str | os.PathLike[str]) -> Identity | None:
-    """Which file is at a path, if there is one."""
+def identify(file: str | os.PathLike[str] | int) -> Identity | None:
+    """Which file is at a path, or open as a descriptor, if there is one."""
     try:
         about = os.stat(file)
     except OSError:
@@ -185,9 +185,13 @@ else:
             return False
         return True
 
-    def share(descriptor: int, offset: int, length: int) -> None:
-        """Take a lock that others may have, too."""
-        fcntl.fcntl(descriptor, _SET, _record(fcntl.F_RDLCK, offset, length))
+    def share(descriptor: int, offset: int, length: int) -> bool:
+        """Take a lock that others may have, too; ``False`` if another one has it alone."""
+        try:
+            fcntl.fcntl(descriptor, _SET, _record(fcntl.F_RDLCK, offset, length))
+        except (BlockingIOError, PermissionError):
+            return False
+        return True
 
     def unlock(descriptor: int, offset: int, length: int = 1) -> None:
         """Give locks of bytes back."""

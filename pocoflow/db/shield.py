@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sqlite3
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -54,10 +56,13 @@ class Shield:
 
     def _raise(self) -> None:
         self.forget()
+        if not _is_mapped(f"{self._file}-shm"):
+            raise FileNotFoundError
         for path, first, length in _shielded(self._file):
             descriptor = os.open(path, os.O_RDONLY | oslocks.CLOEXEC)
             self._descriptors.append((descriptor, first, length))
-            oslocks.share(descriptor, first, length)
+            if not oslocks.share(descriptor, first, length):
+                raise BlockingIOError
         self.is_overwritten, self._look_from, self._head = False, 0.0, b""
         self.look()
 
@@ -157,14 +162,55 @@ def is_open_somewhere(file: Path) -> bool:
     return False
 
 
+def inherit(raw: sqlite3.Connection, file: Path | None, *, at_rest: bool) -> None:
+    """Know a connection of the parent, which nobody may use on this side of a fork."""
+    can_close = oslocks.HAS_OPEN_FILE_LOCKS and at_rest and not raw.in_transaction
+    if can_close and file is not None:
+        _inherited.setdefault(file, []).append(raw)
+    else:
+        _abandoned.append(raw)
+
+
+def close_inherited(file: Path, patience: float) -> None:
+    """Close what was inherited, before this process opens the file.
+
+    SQLite would let all that is opened here share the index of the log that it has mapped for the
+    parent, also when that is long gone. A connection that is closed must not be taken for the last
+    one, with which SQLite copies the log and removes it: the lock is that of another one. If the
+    name is that of another file by now, SQLite sees that, and lets it be.
+    """
+    until = time.monotonic() + patience
+    with _guard, suppress(FileNotFoundError, PermissionError):  # SQLite says so itself
+        while raws := _inherited.get(file):
+            with open(file, "rb") as held:
+                for _, first, length in islice(_shielded(file), 1):
+                    while not oslocks.share(held.fileno(), first, length):
+                        if time.monotonic() >= until:
+                            return
+                        time.sleep(0.01)
+                raws.pop().close()
+
+
+def _is_mapped(index: str) -> bool:
+    """Whether SQLite has the index of that name open, as far as can be told."""
+    if not _is_forked or not _DESCRIPTORS:
+        return True
+    those = [identify(int(one)) for one in os.listdir(_DESCRIPTORS)]
+    return identify(index) in those
+
+
+_DESCRIPTORS = {"linux": "/proc/self/fd", "darwin": "/dev/fd"}.get(sys.platform)
+_is_forked = False
+_inherited: dict[Path, list[sqlite3.Connection]] = {}
+_abandoned: list[sqlite3.Connection] = []
 _shields: dict[Identity | None, Shield] = {}
 _guard = threading.RLock()
 
 
 @in_child
 def _forget_after_fork() -> None:
-    global _guard  # noqa: PLW0603 - a thread that held it is not on this side of the fork
-    _guard = threading.RLock()
+    global _guard, _is_forked  # noqa: PLW0603
+    _guard, _is_forked = threading.RLock(), True  # who held it is not on this side of the fork
     for shield in _shields.values():
         shield.forget()
     _shields.clear()

@@ -21,7 +21,7 @@ from pocoflow.db.oslocks import Identity, identify
 from pocoflow.db.port import Parameters, Record, Transaction
 from pocoflow.db.postgres import refuse_other_names
 from pocoflow.db.rows import checked
-from pocoflow.db.shield import Shield
+from pocoflow.db.shield import Shield, close_inherited, inherit
 from pocoflow.errors import DatabaseBusyError, DatabaseError, DatabaseFileError
 from pocoflow.logging import OwnLogger
 
@@ -34,8 +34,6 @@ Synchronous: TypeAlias = Literal["FULL", "NORMAL"]
 
 _Look: TypeAlias = tuple[tuple[int, int, int] | None, ...]
 _Names: TypeAlias = tuple[Identity | None, ...]
-
-_abandoned: list[sqlite3.Connection] = []
 
 
 class SQLiteConnection(Connection):
@@ -77,7 +75,7 @@ class SQLiteConnection(Connection):
         self._busy_timeout = busy_timeout
         self.alone, self.waiting = threading.RLock(), deque()
         self._raw: sqlite3.Connection | None = None
-        self._pid = os.getpid()
+        self._is_inherited = False
         self._seen: _Look | None = None
         self._is_old = False
         self._identity: _Names = ()
@@ -88,13 +86,20 @@ class SQLiteConnection(Connection):
 
     # -- opening and closing --------------------------------------------------------------------
 
+    def begin_anew(self, *, at_rest: bool) -> None:  # noqa: D102 - see the base class
+        super().begin_anew(at_rest=at_rest)
+        if self._raw is not None:
+            inherit(self._raw, self.file, at_rest=at_rest)
+            self._raw, self._is_inherited = None, True
+
     def _open(self) -> sqlite3.Connection:
+        if self.file is not None:
+            close_inherited(self.file, self._busy_timeout)
         raw = None if self.read_only else self._open_to_write()
         if raw is None:
             raw = self._open_to_look()
         else:
             self._seen = None
-        self._raw, self._pid = raw, os.getpid()
         if self.file is not None and not self.read_only and not self._is_old:
             try:
                 self._shield = Shield.share(self.file)
@@ -102,8 +107,10 @@ class SQLiteConnection(Connection):
                 raw.close()
                 raise DatabaseFileError(
                     f"cannot open database {self.label}: its log was removed under another "
-                    "connection of this process, which is to be closed first"
+                    "connection of this process, which is to be closed first; if it was open when "
+                    "this process was forked, close it before the fork, or start processes by spawn"
                 ) from exc
+        self._raw, self._is_inherited = raw, False
         self._identity = self._identify()
         return raw
 
@@ -292,10 +299,8 @@ class SQLiteConnection(Connection):
     def close(self) -> None:
         """Close the connection; using it again raises :class:`DatabaseError`."""
         with self.alone:
-            raw, self._raw = self._raw, None
-            if raw is not None and self._pid != os.getpid():
-                _abandoned.append(raw)
-            elif raw is not None and self._shield is not None:
+            raw, self._raw, self._is_inherited = self._raw, None, False
+            if raw is not None and self._shield is not None:
                 shield, self._shield = self._shield, None
                 with shield.closing():
                     self._close(raw, keeps_log=shield.is_overwritten)
@@ -313,13 +318,11 @@ class SQLiteConnection(Connection):
             raw.close()
 
     def _current(self) -> sqlite3.Connection:
-        if self._raw is None:
+        if self._raw is not None:
+            return self._raw
+        if not self._is_inherited:
             raise DatabaseError(f"database {self.label} is closed")
-        if self._pid != os.getpid():
-            # SQLite forbids using, or closing, a connection on the other side of a fork.
-            _abandoned.append(self._raw)
-            return self._open()
-        return self._raw
+        return self._open()
 
     # -- statements -----------------------------------------------------------------------------
 

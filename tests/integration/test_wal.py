@@ -188,6 +188,80 @@ def test_both_sides_of_a_fork_go_on(path: Path) -> None:
         assert db.connection.rows("PRAGMA integrity_check")[0][0] == "ok"
 
 
+FORK_AND_CLOSE = """
+import os, sqlite3, subprocess, sys
+from pocoflow import WorkflowDB
+
+path, how, other = sys.argv[1:]
+db = WorkflowDB(path)
+db.create_run("parent")
+own = sqlite3.connect(path)
+if how == "own connection":
+    own.execute("SELECT * FROM pf_runs").fetchall()
+reading, writing = os.pipe()
+child = os.fork()
+if not child:
+    os.read(reading, 1)
+    for name, database in (("child", lambda: WorkflowDB(path)), ("inherited", lambda: db)):
+        try:
+            with database() as mine:
+                mine.create_run(name)
+                print(*sorted(run["run_id"] for run in mine.list_runs()), flush=True)
+        except Exception as exc:
+            print(exc, flush=True)
+    os._exit(0)
+own.close()
+db.close()
+if how == "another file":
+    os.rename(path, path + ".old")
+if how != "closed":
+    subprocess.run([sys.executable, "-c", other, path], check=True)
+if how not in ("closed", "left"):
+    db = WorkflowDB(path)
+os.write(writing, b"x")
+assert os.waitpid(child, 0)[1] == 0
+"""
+
+KILLED = """
+import os, sys
+from pocoflow import WorkflowDB
+db = WorkflowDB(sys.argv[1])
+db.create_run("other")
+os._exit(0)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs locks of open files")
+@pytest.mark.parametrize(
+    ("how", "before"),
+    [
+        ("closed", ["parent"]),
+        ("left", ["other", "parent"]),
+        ("opened anew", ["other", "parent"]),
+        ("another file", ["other"]),
+    ],
+)
+def test_a_child_writes_to_the_log_that_is_there(path: Path, how: str, before: list[str]) -> None:
+    """Whatever was done since the fork to the log that was open at it, nothing is lost."""
+    child = run(FORK_AND_CLOSE, path, how, KILLED)
+    output, _ = child.communicate(timeout=300)
+    both = [sorted(["child", *before]), sorted(["child", "inherited", *before])]
+    assert (child.returncode, output.splitlines()) == (0, [" ".join(runs) for runs in both])
+    with WorkflowDB(path) as db:
+        assert sorted(run["run_id"] for run in db.list_runs()) == both[1]
+        assert db.connection.rows("PRAGMA integrity_check")[0][0] == "ok"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs the list of descriptors")
+def test_a_child_that_cannot_use_the_log_writes_nothing(path: Path) -> None:
+    """A child is refused whose inherited connection, of the program's own, has a log of before."""
+    child = run(FORK_AND_CLOSE, path, "own connection", KILLED)
+    output, _ = child.communicate(timeout=300)
+    assert (child.returncode, output.count("close it before the fork")) == (0, 2)
+    with WorkflowDB(path) as db:
+        assert sorted(run["run_id"] for run in db.list_runs()) == ["other", "parent"]
+
+
 COMMITTING_FORK = """
 import os, sys, threading
 from pocoflow import WorkflowDB
