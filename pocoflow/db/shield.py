@@ -55,14 +55,19 @@ class Shield:
         return made
 
     def _raise(self) -> None:
-        self.forget()
         if not _is_mapped(f"{self._file}-shm"):
             raise FileNotFoundError
-        for path, first, length in _shielded(self._file):
-            descriptor = os.open(path, os.O_RDONLY | oslocks.CLOEXEC)
-            self._descriptors.append((descriptor, first, length))
-            if not oslocks.share(descriptor, first, length):
-                raise BlockingIOError
+        before, self._descriptors = self._descriptors, []
+        try:
+            for path, first, length in _shielded(self._file):
+                descriptor = os.open(path, os.O_RDONLY | oslocks.CLOEXEC)
+                self._descriptors.append((descriptor, first, length))
+                if not oslocks.share(descriptor, first, length):
+                    raise BlockingIOError
+        finally:
+            # Not before: SQLite's locks, which it has by now, are gone with them.
+            for descriptor, *_ in before:
+                os.close(descriptor)
         self.is_overwritten, self._look_from, self._head = False, 0.0, b""
         self.look()
 
@@ -210,7 +215,8 @@ _guard = threading.RLock()
 @in_child
 def _forget_after_fork() -> None:
     global _guard, _is_forked  # noqa: PLW0603
-    _guard, _is_forked = threading.RLock(), True  # who held it is not on this side of the fork
+    _guard = threading.RLock()  # a thread that held it is not on this side of the fork
+    _is_forked = True
     for shield in _shields.values():
         shield.forget()
     _shields.clear()

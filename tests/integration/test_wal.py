@@ -14,6 +14,7 @@ import pytest
 
 import pocoflow
 from pocoflow import WorkflowDB
+from pocoflow.db import oslocks
 from pocoflow.db.sqlite import LOG_LIMIT
 from pocoflow.errors import DatabaseFileError
 
@@ -70,6 +71,7 @@ def run(code: str, *arguments: object) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-W", "error", "-c", code, *map(str, arguments)],
         env={**os.environ, "PYTHONPATH": str(Path(pocoflow.__file__).parents[1])},
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -297,6 +299,40 @@ def test_a_fork_waits_for_the_threads_that_commit(path: Path) -> None:
     child = run(COMMITTING_FORK, path)
     output, _ = child.communicate(timeout=120)
     assert (child.returncode, output) == (0, "")
+
+
+CLOSE = """
+import sys
+from pocoflow import WorkflowDB
+with WorkflowDB(sys.argv[1]):
+    print("open", flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs locks of open files")
+def test_who_opens_a_file_again_is_seen_at_once(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process that closes the file while it is opened again here leaves the log alone."""
+    share = oslocks.share
+
+    def close_elsewhere(descriptor: int, first: int, length: int) -> bool:
+        other.communicate("close", timeout=300)
+        monkeypatch.undo()
+        return share(descriptor, first, length)
+
+    db = WorkflowDB(path)
+    other = run(CLOSE, path)
+    assert other.stdout is not None
+    assert other.stdout.readline() == "open\n"
+    db.close()
+    monkeypatch.setattr(oslocks, "share", close_elsewhere)
+    with WorkflowDB(path) as db:
+        assert other.returncode == 0
+        db.create_run("r")
+    with WorkflowDB(path) as db:
+        assert [one["run_id"] for one in db.list_runs()] == ["r"]
 
 
 # -- faults ---------------------------------------------------------------------------------------
