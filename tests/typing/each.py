@@ -13,6 +13,7 @@ class Pages(BaseModel):
     prefix: str = ""
     sizes: list[int] = []
     pages: list[str] = []
+    later: list[str] | None = None
 
 
 A = fields(Pages)
@@ -25,6 +26,11 @@ def size(url: str, prefix: str = A.prefix) -> int:
 
 @node(each=A.urls, writes=A.pages)
 async def fetch(url: str) -> str:
+    return url
+
+
+@node(each=A.urls, writes=A.later)
+def fetch_later(url: str) -> str:
     return url
 
 
@@ -53,6 +59,11 @@ flow.then(size, fetch).then(fetch, show).then(show, show_async).then(show_async,
 
 size(3)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
 size.when("done")  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+
+
+@node(each=A.urls, writes=A.later)  # type: ignore[arg-type]  # ty: ignore[no-matching-overload]
+def gives_another(url: str) -> int:
+    return len(url)
 
 
 @node(each=A.urls, writes=A.sizes)  # type: ignore[arg-type]  # ty: ignore[no-matching-overload]
