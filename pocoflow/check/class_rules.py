@@ -302,10 +302,11 @@ def _idle(node: AnyNode) -> Iterator[_Mistake]:
 
 
 def _of_runs(flow: Any) -> Iterator[_Mistake]:
-    """Limits of the runs of a flow that is a part of another one."""
+    """What is of the runs of a flow that is a part of another one."""
     most = inspect.signature(type(flow).__init__).parameters.get("max_steps")
     names = ["node_budgets"] if flow.node_budgets else []
     names += ["max_steps"] if most is not None and flow.max_steps != most.default else []
+    names += ["hooks"] if flow.has_hooks else []
     if names:
         yield _Mistake(
             "PF208",

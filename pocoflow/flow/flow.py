@@ -437,6 +437,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
             HookError: There is no such event, or the callback cannot take what it passes.
         """
         self._hooks.add(event, callback)
+        self.has_hooks = True
         return self
 
     def subscribe(self, listener: Listener, /) -> Self:
@@ -449,6 +450,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
             HookError: It cannot be called with these, or it is ``async``: nobody awaits it.
         """
         self._hooks.subscribe(listener)
+        self.has_hooks = True
         return self
 
     # -- running ------------------------------------------------------------------------------
@@ -1192,7 +1194,6 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         from pocoflow.check.subject import Subject
 
         stored = self.db_path is not None
-        has_hooks = bool(self._hooks.registered)
         shared = (self.thread_budget, *self.label_budgets.values())
         return Subject(
             self.flow_name,
@@ -1208,8 +1209,8 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
             ignore=self.ignore,
             ends_in_time=self.deadline is not None,
             # Hooks are given the store, and checkpoints have it.
-            is_watched=stored or self.checkpoint_dir is not None or has_hooks,
-            has_hooks=has_hooks,
+            is_watched=stored or self.checkpoint_dir is not None or self.has_hooks,
+            has_hooks=self.has_hooks,
             budgets=limited_by(self.budget, *self.node_budgets.values(), *shared),
             lost_budgets=tuple(one.name for one in self.node_budgets if graph.find(one) is None),
             is_part=self.is_part,

@@ -188,7 +188,7 @@ def _named(
 
 _OWN = {
     *("_name", "_edges", "_replaced", "_is_drawn"),
-    *("made_at", "drawn", "is_part", "executor", "retry_on"),
+    *("made_at", "drawn", "is_part", "has_hooks", "executor", "retry_on"),
 }
 
 

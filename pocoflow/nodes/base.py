@@ -104,11 +104,13 @@ class Composite:
     Attributes:
         made_at: File and line where it was made.
         is_part: Whether it is a part of a flow, or of an edge.
+        has_hooks: Whether somebody is told of its runs.
         drawn: The graphs inside of it, for a version of the wiring; they are drawn when asked for.
     """
 
     made_at: tuple[str, int] | None = None
     is_part: bool = False
+    has_hooks: bool = False
     drawn: tuple[int, tuple[Any, ...]] | None = None
 
 

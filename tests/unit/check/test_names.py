@@ -120,12 +120,15 @@ def test_what_is_about_retries_is_told_of_a_function_that_has_none() -> None:
 
 
 @pytest.mark.parametrize("make", [lambda flow: flow, Subflow, Parallel])
-def test_limits_of_runs_are_told_of_a_flow_inside_of_another(make: Any) -> None:
+def test_what_is_of_runs_is_told_of_a_flow_inside_of_another(make: Any) -> None:
     """They count where it is run by itself, and there is nothing to say of it there."""
     work = Node()
     inner = Flow(work, flow_name="inner", node_budgets={work: {"usd": 3}}, max_steps=5)
+    inner.on("flow_end", lambda steps, store: None)
     (told,) = [one for one in Flow(make(inner)).validate() if one.code == "PF208"]
-    assert told.message.startswith("node_budgets and max_steps of flow 'inner' count only where")
+    assert told.message.startswith(
+        "node_budgets and max_steps and hooks of flow 'inner' count only"
+    )
     assert "PF208" not in codes(inner)
 
 
