@@ -259,6 +259,7 @@ def check_data(subject: Subject, flow: Data) -> Iterator[tuple[Missing | None, F
     for key, spot, way in flow.unset():
         found = _unset(subject, flow, key, spot, way)
         yield None if found.severity == "warning" else Missing(key, spot, Place()), found
+    yield from ((None, one) for one in _set_again(subject, flow.flow))
     yield from ((None, one) for one in _unread(subject, flow.flow))
 
 
@@ -331,6 +332,25 @@ def _unset(subject: Subject, flow: Data, key: str, spot: Spot, way: Way) -> Find
         where=None if wanted is None else wanted[key],
         severity="warning" if wanted is None or is_open else "error",
     )
+
+
+def _set_again(subject: Subject, flow: DataFlow) -> Iterator[Finding]:
+    """Writes to frozen fields that have a value by then; it may be the value that they have."""
+    told: set[tuple[int, str]] = set()
+    for spot, effects in flow.effects.items() if subject.fields.frozen else ():
+        for key in subject.fields.frozen & effects.writes.keys():
+            if (id(spot.place.node), key) not in told and flow.is_set_again(spot, key):
+                told.add((id(spot.place.node), key))
+                at = effects.writes[key]
+                yield subject.finding(
+                    "PF203",
+                    f"it writes {key!r}, which has a value by then and is frozen: the store "
+                    "refuses another one",
+                    "write to a field that is not frozen, or leave frozen=True out",
+                    node=spot.inside(at.node),
+                    where=at.where,
+                    severity="warning",
+                )
 
 
 def _unread(subject: Subject, flow: DataFlow) -> Iterator[Finding]:

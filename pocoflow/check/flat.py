@@ -346,6 +346,26 @@ class DataFlow:
         }
         return self._on_paths(self._initial, behind, and_)
 
+    def is_set_again(self, spot: Spot, key: str) -> bool:
+        """Whether a node writes a key for certain, and some path to it has set the key before."""
+        does = self.effects[spot]
+        if not does.exits or not all(key in one.must for one in does.exits):
+            return False
+        return key in does.needs or bool(self._sure[spot] & self.keys.of((key,)))
+
+    @cached_property
+    def _sure(self) -> dict[Spot, int]:
+        """What some path to a node has set for certain."""
+        of = self.keys.of
+        behind = {
+            spot: [
+                (kept, of(one.must.union(self.effects[spot].needs)) & kept)
+                for one, (kept, _) in zip(self.out[spot], changes, strict=True)
+            ]
+            for spot, changes in self.behind.items()
+        }
+        return self._on_paths(self._initial, behind, or_)
+
     @cached_property
     def _hoped_behind(self) -> dict[Spot, list[tuple[int, int]]]:
         """As ``behind``, if what is not seen is as it should be.
@@ -361,16 +381,15 @@ class DataFlow:
                 if way.catch is not None and all(one is not way.catch for one in own):
                     at = (id(way.catch), way.target)
                     caught[at] = caught.get(at, 0) | some[spot] & kept | added
-        return {
-            spot: [
-                (
-                    kept,
-                    added | self.keys.of(one.looked) | caught.get((id(way.catch), way.target), 0),
-                )
-                for way, one, (kept, added) in zip(spot.ways, self.out[spot], changes, strict=True)
-            ]
-            for spot, changes in self.behind.items()
-        }
+        behind: dict[Spot, list[tuple[int, int]]] = {}
+        for spot, changes in self.behind.items():
+            looks_at_all = self.effects[spot].reads_more
+            behind[spot] = []
+            for way, one, (kept, added) in zip(spot.ways, self.out[spot], changes, strict=True):
+                looked = kept if looks_at_all else self.keys.of(one.looked)
+                around = caught.get((id(way.catch), way.target), 0)
+                behind[spot].append((kept, added | looked | around))
+        return behind
 
     @cached_property
     def _hoped(self) -> dict[Spot, int]:

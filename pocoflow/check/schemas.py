@@ -17,6 +17,7 @@ from pocoflow.nodes.annotations import plain
 from pocoflow.store.reducing import append, extend, latest, merge, metadata_of
 from pocoflow.store.schema import Schema, make_schema
 from pocoflow.store.schema.cores import fields_only, has_validators
+from pocoflow.store.schema.model_facts import facts_of
 
 
 def fields_of(schema: object) -> Fields:
@@ -147,6 +148,13 @@ class Fields:
         if reducer is merge and held is dict:
             return GenericAlias(Mapping, parts)
         return kind if reducer is latest else Any
+
+    @cached_property
+    def frozen(self) -> frozenset[str]:
+        """The fields that are set once."""
+        if self.model is None or self._checked is None:
+            return frozenset()
+        return facts_of(self.model).frozen
 
     def reduces(self, name: str) -> bool:
         """Whether a field has a reducer, so that what is written to it is added to it."""

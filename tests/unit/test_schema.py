@@ -626,6 +626,21 @@ def test_a_frozen_field_is_set_once() -> None:
     assert Store(Job(id="a"))["id"] == "a"
 
 
+def test_every_field_of_a_frozen_model_is_set_once() -> None:
+    """``ConfigDict(frozen=True)`` says of each field what ``Field(frozen=True)`` says of one."""
+
+    class Job(BaseModel):
+        model_config = ConfigDict(frozen=True)
+        id: str
+        n: int = 0
+
+    store = Store({}, schema=Job, name="jobs")
+    store["id"] = "a"
+    for key in ("id", "n"):
+        with pytest.raises(TypeError, match=f"field '{key}' is frozen"):
+            store[key] = "b"
+
+
 def test_models_that_refer_to_each_other_are_schemas_too() -> None:
     """A recursive model works, and its parts are checked."""
     store = Store({"tree": Tree(children=[Tree()])}, schema=Forest)

@@ -110,7 +110,8 @@ def _found(model: type[BaseModel]) -> ModelFacts:
     )
     after, whole = own_validators(core), own_validators(core, partial(instance_of, model))
     whole = whole if raw else None
-    frozen = frozenset(name for name, field in own.items() if field.frozen)
+    is_frozen = bool(model.model_config.get("frozen"))
+    frozen = frozenset(name for name, field in own.items() if is_frozen or field.frozen)
     shaped = frozenset(name for name in own if has_validators(fields, name))
     by_types = SchemaValidator(types, config)
     is_by_field = after is None and whole is None

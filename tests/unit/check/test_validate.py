@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import BaseModel, field_validator
+from pydantic import BaseModel, Field, field_validator
 
 from pocoflow import END, FanOut, Flow, Node, Parallel, Store, Subflow, bind, fields, key, node
 from pocoflow.errors import (
@@ -462,6 +462,43 @@ def test_a_reducer_that_the_flow_does_not_know_is_told() -> None:
         assert (found.code, found.severity) == ("PF203", severity)
         assert found.fix == "give the flow the schema, Flow(..., schema=Log)"
     assert codes(Flow(note, schema=Log)) == []
+
+
+def test_a_frozen_field_that_is_set_again_is_told() -> None:
+    """It has a value by then: it is read, has a default, was written, or goes round in a loop."""
+
+    class Job(BaseModel):
+        q: str
+        id: str = Field(frozen=True)
+        kind: str = Field(default="a", frozen=True)
+
+    J = fields(Job)
+
+    @node(writes=J.id)
+    def again(id: str) -> str:
+        return id + "!"
+
+    @node(writes=J.kind)
+    def other(q: str) -> str:
+        return q
+
+    @node(writes=J.id)
+    def first(q: str) -> str:
+        return q
+
+    @node
+    def loop(q: str) -> Literal["again", "stop"]:
+        return "stop" if q else "again"
+
+    looped = Flow(first, schema=Job).then(first, loop).then(loop.when("again"), first)
+    for flow in (
+        Flow(again, schema=Job),
+        Flow(other, schema=Job),
+        looped.then(loop.when("stop"), END),
+    ):
+        (found,) = [one for one in flow.validate() if one.code == "PF203"]
+        assert (found.severity, "frozen" in found.message) == ("warning", True)
+    assert Flow(first, schema=Job).validate() == []
 
 
 def test_a_schema_of_a_nested_flow_that_does_not_count_is_told() -> None:

@@ -69,6 +69,18 @@ def cached(store: Store[Page]) -> Literal["given", "load"]:
     return "given"
 
 
+class LookAtAll(Node["dict[str, Any]", None, str]):
+    """Hands on everything."""
+
+    def prep(self, store: Store[Page]) -> dict[str, Any]:
+        """Look."""
+        return dict(store)
+
+    def post(self, store: Store[Page], found: dict[str, Any], result: None) -> str:
+        """Choose."""
+        return "given" if "text" in found else "load"
+
+
 class Note(Node[None, None, None]):
     """Looks, and leaves a note of it."""
 
@@ -260,6 +272,7 @@ class Calls(Node[None, "str | Exception", None]):
 
 WORKS: dict[str, Callable[[], Made]] = {
     "a look in prep": lambda: _choosing(Look()),
+    "a look at all there is": lambda: _choosing(LookAtAll()),
     "an optional parameter": lambda: _choosing(optional),
     "a look by way of a name": lambda: _choosing(cached),
     "a note of a look": _noted,
