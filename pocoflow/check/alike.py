@@ -87,7 +87,7 @@ def likeness_of(subject: Subject) -> Likeness | None:
     return (
         *(model, getattr(model, "__pydantic_validator__", None)),
         *(subject.inputs, None if subject.outputs is None else tuple(subject.outputs)),
-        *(subject.stored, subject.ends_in_time, subject.is_watched, subject.has_hooks),
+        *(subject.stored, subject.ends_in_time, subject.is_watched, subject.has_writers),
         *(subject.is_part, subject.is_new, graph.is_strict),
         *(*graph.shape, *nodes, *graph.resources),
     )

@@ -210,7 +210,7 @@ class Data:
         Nor does each execution, where somebody else may have written it, or a choice before may
         depend on whether it is there.
         """
-        if self._subject.has_hooks or not flow.lacks(one.spot, one.key):
+        if self._subject.has_writers or not flow.lacks(one.spot, one.key):
             return "warning"
         reader = self._places.get(one.spot.inside(one.place.node), one.spot.place)
         return self._subject.unless_caught(reader, (MissingKeyError,))
@@ -316,7 +316,7 @@ def _unset(subject: Subject, flow: Data, key: str, spot: Spot, way: Way) -> Find
     why = "" if key in flow.written else ", and no node writes it"
     why = why if removed is None else f"; {removed!r} removes it"
     wanted = subject.outputs
-    is_open = subject.is_wrapped or subject.has_hooks or not flow.calm.lacks(spot, key, way)
+    is_open = subject.is_wrapped or subject.has_writers or not flow.calm.lacks(spot, key, way)
     if wanted is None:
         counts = f"{subject.fields.label} requires it, so to_model() and validate() would fail then"
         fix = "give it a default in the schema, or name what is set at the end, Flow(outputs=...)"

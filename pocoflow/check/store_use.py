@@ -6,6 +6,7 @@ with a key that is not known, may have been changed in any way.
 
 from __future__ import annotations
 
+import dis
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
@@ -132,6 +133,20 @@ def _given(function: FunctionType, stores: tuple[str, ...] | None) -> Given | No
         given.update(dict.fromkeys(() if stores else rest, Sort.STORES))
     given.update(dict.fromkeys(stores, Sort.STORE))
     return given
+
+
+def may_write(callback: Callable[..., object]) -> bool:
+    """Whether a hook, which takes the store last, may write to it."""
+    function = getattr(callback, "__func__", callback)
+    if not isinstance(function, FunctionType) or function.__code__.co_flags & inspect.CO_VARARGS:
+        return True
+    code = function.__code__
+    store = code.co_varnames[code.co_argcount - 1]
+    used = [one for one in dis.get_instructions(code) if one.argval == store]
+    if not (used or store in code.co_cellvars):
+        return False  # also of a lambda, whose source is not read
+    effects = read_source(function, stores=(store,))
+    return bool(effects.writes) or effects.writes_more
 
 
 class _Facts:

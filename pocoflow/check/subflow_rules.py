@@ -54,7 +54,7 @@ def _alone(subject: Subject, name: str, node: Subflow, expected: tuple[str, ...]
         ignore=node.flow.ignore,
         ends_in_time=subject.ends_in_time,
         is_watched=subject.is_watched,
-        has_hooks=subject.has_hooks,
+        has_writers=subject.has_writers,
         around=subject.caught_of(node),
         executor=subject.executor,
         expected=expected,

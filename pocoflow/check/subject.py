@@ -112,7 +112,7 @@ class Subject:
         ignore: The codes of findings that are not to be told.
         ends_in_time: Whether a run has a deadline.
         is_watched: Whether somebody looks at the store between the nodes.
-        has_hooks: Whether somebody is given the store between the nodes, and may write to it.
+        has_writers: Whether a hook may write to the store between the nodes.
         budgets: The names of its budgets.
         lost_budgets: The nodes that are not in it, of those for which there is a budget.
         is_part: Whether it is a node of another flow, whose budgets count.
@@ -139,7 +139,7 @@ class Subject:
     ignore: tuple[str, ...] = ()
     ends_in_time: bool = False
     is_watched: bool = False
-    has_hooks: bool = False
+    has_writers: bool = False
     budgets: tuple[str, ...] = ()
     lost_budgets: tuple[str, ...] = ()
     is_part: bool = False
@@ -153,7 +153,7 @@ class Subject:
         """What tells it from others of the same graph that live as long as it."""
         outputs = None if self.outputs is None else (*self.outputs,)
         said = (self.inputs, outputs, self.stored, self.ends_in_time, self.ignore)
-        watched = (self.is_watched, self.has_hooks)
+        watched = (self.is_watched, self.has_writers)
         budgets = (self.budgets, self.lost_budgets, id(self.executor))
         where = (self.place, self.frames, id(self.schema), self.is_new)
         return (*where, *said, *watched, *budgets, bool(self.strays), self.is_part)

@@ -68,11 +68,16 @@ class Hooks:
     """Who is told of the events of a flow's runs: callbacks, and the log.
 
     Attributes:
-        registered: The callbacks by event.
+        registered: Who is told, by event.
+        callbacks: The callbacks as they were given, each of which takes the store last.
     """
 
-    def __init__(self, registered: Mapping[str, Iterable[Listener]] | None = None) -> None:
-        self.registered = {event: [*those] for event, those in (registered or {}).items()}
+    def __init__(self, others: Hooks | None = None) -> None:
+        self.registered: dict[str, list[Listener]] = {}
+        self.callbacks: list[Callable[..., object]] = []
+        if others is not None:
+            self.registered = {event: [*those] for event, those in others.registered.items()}
+            self.callbacks = [*others.callbacks]
 
     def add(self, event: str, callback: Callable[..., object]) -> None:
         """Tell a callback of an event, in the shape that is documented.
@@ -92,6 +97,7 @@ class Hooks:
         )
         check_callback(wanted, callback, *parameters)
         self.registered.setdefault(event, []).append(_adapted(callback, parameters))
+        self.callbacks.append(callback)
 
     def subscribe(self, listener: Listener) -> None:
         """Tell a callable of every event.
@@ -103,6 +109,7 @@ class Hooks:
 
         wanted = "flow.subscribe(listener) calls listener(event, store)"
         check_callback(wanted, listener, "event", "store")
+        self.callbacks.append(listener)
         for kind in KINDS:
             self.registered.setdefault(kind, []).append(listener)
 

@@ -580,7 +580,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         """
         other = copy(self)
         other.wiring = self.wiring.copy()
-        other._hooks = hooks.Hooks(self._hooks.registered)
+        other._hooks = hooks.Hooks(self._hooks)
         other._proofs = Proofs()
         other.drawn = None
         if executor is not None:
@@ -1191,6 +1191,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         is_new: bool = True,
     ) -> Subject:
         """The flow as the rules of validation see it, for runs that begin at a place."""
+        from pocoflow.check.store_use import may_write
         from pocoflow.check.subject import Subject
 
         stored = self.db_path is not None
@@ -1210,7 +1211,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
             ends_in_time=self.deadline is not None,
             # Hooks are given the store, and checkpoints have it.
             is_watched=stored or self.checkpoint_dir is not None or self.has_hooks,
-            has_hooks=self.has_hooks,
+            has_writers=any(map(may_write, self._hooks.callbacks)),
             budgets=limited_by(self.budget, *self.node_budgets.values(), *shared),
             lost_budgets=tuple(one.name for one in self.node_budgets if graph.find(one) is None),
             is_part=self.is_part,

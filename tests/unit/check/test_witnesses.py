@@ -347,9 +347,22 @@ def _both_write() -> Flow[Page]:
     return Flow(Parallel(say, Flow(say, flow_name="b"), name="both"), schema=Page)
 
 
+def shown(name: str, store: Store[Page]) -> None:
+    """A hook that only looks."""
+    print(name, store.get("text"))
+
+
+def _watched(hook: Callable[[str, Store[Any]], object]) -> Flow[Page]:
+    flow = _choosing(unlooked)[0]
+    flow.on("node_start", hook)
+    return flow
+
+
 FAILS: dict[str, tuple[Callable[[], Flow[Page]], str]] = {
     "no look": (lambda: _choosing(unlooked)[0], "PF301"),
     "a look that tells": (lambda: _choosing(absent)[0], "PF301"),
+    "a hook that looks": (lambda: _watched(shown), "PF301"),
+    "a hook without the store": (lambda: _watched(lambda name, store: print(name)), "PF301"),
     "no write in a nested flow": (_first_fails, "PF301"),
     "two branches": (_both_write, "PF303"),
 }
