@@ -141,7 +141,8 @@ class Data:
 
     @cached_property
     def _caught(self) -> set[str]:
-        ways = (way for spot in self._subject.walk.spots for way in spot.ways)
+        spots = (one for one in self._subject.walk.spots if one.frames or one.place.catches)
+        ways = (way for spot in spots for way in spot.ways)
         return {way.catch.field.name for way in ways if way.catch and way.catch.field}
 
     @cached_property
@@ -188,20 +189,15 @@ class Data:
 
     def increments(self) -> Iterator[Missing]:
         """Each field that an edge for errors gives an increment, and that has no value there."""
-        sources: dict[int, list[Spot]] = {}
-        edges: dict[int, str] = {}
-        for spot in self._subject.walk.spots:
+        sources: dict[tuple[int, str], list[Spot]] = {}
+        reduced = {key for key in self._caught if self._subject.fields.reduces(key)}
+        for spot in self._subject.walk.spots if reduced else ():
             for way in spot.ways:
-                field = None if way.catch is None else way.catch.field
-                if field is not None and self._subject.fields.reduces(field.name):
-                    edges[id(way.catch)] = field.name
-                    sources.setdefault(id(way.catch), []).append(spot)
-        for edge, key in edges.items():
-            spots = sources[edge]
-            if all(
-                self.flow.lacks(one, key) and key not in self.flow.effects[one].writes
-                for one in spots
-            ):
+                if way.catch and way.catch.field and way.catch.field.name in reduced:
+                    sources.setdefault((id(way.catch), way.catch.field.name), []).append(spot)
+        for (_, key), spots in sources.items():
+            writes = (key in self.flow.effects[one].writes for one in spots)
+            if not any(writes) and all(self.flow.lacks(one, key) for one in spots):
                 yield Missing(key, spots[0], Place())
 
     def severity(self, one: Missing, flow: DataFlow) -> Severity:

@@ -395,13 +395,26 @@ class DataFlow:
     def _hoped(self) -> dict[Spot, int]:
         return self._on_paths(self._initial, self._hoped_behind, and_)
 
+    @cached_property
+    def _doubted(self) -> int:
+        """The keys of which more is hoped than is seen."""
+        every = {id(ends): (spot, ends) for spot, ends in self.out.items()}
+        if any(self.effects[spot].reads_more for spot, _ in every.values()):
+            return -1
+        if any(frame.catches for spot in self.walk.spots for frame in spot.frames):
+            return -1
+        return self.keys.of(key for _, ends in every.values() for one in ends for key in one.looked)
+
     def lacks(self, spot: Spot, key: str, way: Way | None = None) -> bool:
         """Whether on some path a key is certainly not there: at a node, or behind it on a way."""
-        here = self._hoped[spot]
-        for one, (kept, added) in zip(spot.ways, self._hoped_behind[spot], strict=True):
+        bit = self.keys.of((key,))
+        is_doubted = self._doubted & bit
+        here = (self._hoped if is_doubted else self.before)[spot]
+        changes = (self._hoped_behind if is_doubted else self.behind)[spot]
+        for one, (kept, added) in zip(spot.ways, changes, strict=True):
             if one is way:
                 here = here & kept | added
-        return not here & self.keys.of((key,))
+        return not here & bit
 
     def _on_paths(
         self,
