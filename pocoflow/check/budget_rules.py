@@ -18,6 +18,7 @@ from pocoflow.nodes.function import FunctionNode
 from pocoflow.values.callables import names_in
 
 _MOST = 3000
+_IMPORTERS = ("import_module", "__import__")
 _IMPORTS = dis.opmap["IMPORT_NAME"]
 _UNPACKS = dis.opmap["CALL_FUNCTION_EX"]
 _OURS = ("pocoflow", "pydantic", "pydantic_core", "typing_extensions")
@@ -122,6 +123,7 @@ class _Spending:
         names = names_in(code)
         if "spend" in names:
             self._is_open |= not self._keywords(code)
+        self._is_open |= not names.isdisjoint(_IMPORTERS)
         self._is_open |= any(not _is_foreign(one) for one in _imported(code))
         found: list[object] = [function.__defaults__, function.__kwdefaults__, vars(function)]
         for one in map(function.__globals__.get, names):

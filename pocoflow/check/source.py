@@ -100,17 +100,24 @@ class Module:
 
 
 def _opens(node: ast.AST, method: Function) -> bool:
-    """Whether something may set any attribute of what a method is called on."""
+    """Whether something may set any attribute of what a method is called on, or of its class."""
     match node:
-        case ast.Call(func=ast.Name(id="setattr" | "vars"), args=[ast.Name(id=name), *_]):
+        case ast.Call(func=ast.Attribute(attr="__setattr__")):
+            return True
+        case ast.Call(func=ast.Name(id="setattr" | "vars"), args=[owner, *_]):
             pass
-        case ast.Call(func=ast.Attribute(attr="__setattr__"), args=[ast.Name(id=name), *_]):
-            pass
-        case ast.Attribute(value=ast.Name(id=name), attr="__dict__"):
+        case ast.Attribute(value=owner, attr="__dict__"):
             pass
         case _:
             return False
-    return name in [one.arg for one in method.args.args[:1]]
+    match owner:
+        case ast.Call(func=ast.Name(id="type"), args=[inner]):
+            owner = inner
+        case ast.Attribute(value=inner, attr="__class__"):
+            owner = inner
+        case _:
+            pass
+    return isinstance(owner, ast.Name) and owner.id in [one.arg for one in method.args.args[:1]]
 
 
 def is_a(value: object, kinds: type[KindT] | tuple[type[KindT], ...]) -> TypeGuard[KindT]:

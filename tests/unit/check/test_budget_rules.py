@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from functools import cache, cached_property, partial
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -100,6 +101,12 @@ def imported_late() -> None:
     print(clocks)
 
 
+@node
+def imported_by_name() -> None:
+    """Imports what may spend, whichever it is."""
+    print(import_module("tests.unit.clocks"))
+
+
 CLIENT = resource(Client, "client")
 
 
@@ -110,7 +117,16 @@ def served(client: Client = CLIENT) -> None:
 
 
 @pytest.mark.parametrize(
-    "start", [Ask(), Holds(Client()), Holds(partial(llm, "")), all_of_it, imported_late, served]
+    "start",
+    [
+        Ask(),
+        Holds(Client()),
+        Holds(partial(llm, "")),
+        all_of_it,
+        imported_late,
+        imported_by_name,
+        served,
+    ],
 )
 def test_a_budget_that_something_may_spend_is_not_found(start: Any) -> None:
     """Directly, in a function that is called, in an object of the node, in a resource."""

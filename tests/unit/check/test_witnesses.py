@@ -250,6 +250,22 @@ class Trouble(Exception):
     """One from which no class that can be stored is derived, as other tests do from Exception."""
 
 
+class Supers(Settings):
+    """Does it in a third way."""
+
+    def prep(self, store: Store[Page]) -> None:
+        """Take the settings over."""
+        super().__setattr__("target", "shown")
+
+
+class OfClass(Settings):
+    """Does it for all nodes of the class."""
+
+    def prep(self, store: Store[Page]) -> None:
+        """Take the settings over."""
+        setattr(type(self), "".join(["tar", "get"]), "shown")
+
+
 class Page2(Page):
     """Has a field that is seldom what cannot be stored."""
 
@@ -289,6 +305,8 @@ WORKS: dict[str, Callable[[], Made]] = {
     "branches that exclude each other": _excluding,
     "flows that exclude each other": _excluding_flows,
     "setattr of a node": lambda: (Flow(Settings(), schema=Page), {}),
+    "setattr of a base class": lambda: (Flow(Supers(), schema=Page), {}),
+    "setattr of a class": lambda: (Flow(OfClass(), schema=Page), {}),
     "vars of a node": lambda: (Flow(Vars(), schema=Page), {}),
     "a call that may give what cannot be stored": lambda: (Flow(Calls(), schema=Page), {}),
 }
