@@ -192,6 +192,11 @@ class Connection(ABC):
         """Whether several transactions may be one."""
         return True
 
+    @property
+    def _is_inside(self) -> bool:
+        """Whether this thread is inside a transaction, if it is at one."""
+        return True
+
     def begin_anew(self, *, at_rest: bool) -> None:
         """Be that of a child that was forked, whose parent has what is open.
 
@@ -215,25 +220,30 @@ class Connection(ABC):
         Raises:
             DatabaseBusyError: Another writer held the lock for longer than the busy timeout.
             DatabaseFileError: The database is full, read-only, damaged or gone.
+            DatabaseError: This thread is in the middle of one.
         """
         with self.alone:
-            ends = _Ends()
+            if (interrupted := self._ends) is not None and self._is_inside:
+                raise self._nested()
+            ends = self._ends = _Ends()
             try:
-                yield self._start(ends, of, patient=patient)
+                yield self._start(of, patient=patient)
                 self._finish(ends)
             except BaseException as exc:
                 self._fail(ends, exc)
                 raise
             finally:
-                self._ends = None
+                self._ends = interrupted
                 if not patient:
                     self._be_patient()
-            if self._group is None:
-                ends.commit()
 
-    def _start(
-        self, ends: _Ends, of: int, *, patient: bool = True, is_statement: bool = False
-    ) -> Transaction:
+    def _nested(self) -> DatabaseError:
+        return DatabaseError(
+            f"database {self.label}: nothing was written by what a signal handler, or a __del__, "
+            "has called while its thread is in the middle of a commit; leave that to another thread"
+        )
+
+    def _start(self, of: int, *, patient: bool = True, is_statement: bool = False) -> Transaction:
         """Begin a transaction, or a part of that of a group."""
         raw = self._to_write()
         if self._group is not None:
@@ -243,7 +253,6 @@ class Connection(ABC):
             self._begin_statement(of)
         else:
             self._begin(patient=patient, of=of)
-        self._ends = ends
         return raw
 
     def _finish(self, ends: _Ends, *, is_statement: bool = False) -> None:
@@ -252,10 +261,12 @@ class Connection(ABC):
         if group is not None:
             group.committed += ends.committed
             group.undone += ends.undone
-        elif is_statement:
+            return
+        if is_statement:
             self._end_statement()
         else:
             self._commit()
+        ends.commit()
 
     def _fail(self, ends: _Ends, exc: BaseException) -> None:
         """Undo it; an error of the library underneath is raised as one of ours."""
@@ -289,6 +300,8 @@ class Connection(ABC):
             DatabaseLostError: Nobody knows whether it was committed.
         """
         with self.alone:
+            if self._ends is not None and self._is_inside:
+                raise self._nested()
             if len(commits) == 1 or not self._can_share:
                 for call in commits:
                     call()
@@ -315,8 +328,9 @@ class Connection(ABC):
             return self._carry_out(write, of, put_one, is_statement=is_statement)
         if self.alone.acquire(blocking=False):
             try:
-                # Of a group of this thread, those who wait are no part.
-                if self._group is not None or not self.waiting:
+                # Those who wait are no part of a group, or of a commit, that this thread is at.
+                is_at_one = self._group is not None or self._ends is not None
+                if is_at_one or not self.waiting:
                     return self._carry_out(write, of, put_one, is_statement=is_statement)
             finally:
                 self.alone.release()
@@ -344,17 +358,17 @@ class Connection(ABC):
     ) -> T:
         """Commit what a function writes."""
         with self.alone:
-            ends = _Ends()
+            if (interrupted := self._ends) is not None and self._is_inside:
+                raise self._nested()
+            ends = self._ends = _Ends()
             try:
-                written = write(self._start(ends, of, is_statement=is_statement), put)
+                written = write(self._start(of, is_statement=is_statement), put)
                 self._finish(ends, is_statement=is_statement)
             except BaseException as exc:
                 self._fail(ends, exc)
                 raise
             finally:
-                self._ends = None
-            if self._group is None:
-                ends.commit()
+                self._ends = interrupted
             return written
 
     def _in_one(self, commits: Sequence[Callable[[], object]]) -> bool:

@@ -363,6 +363,11 @@ class SQLiteConnection(Connection):
         return True
 
     @property
+    def _is_inside(self) -> bool:
+        # Not before the one statement that is a transaction, and not after a commit.
+        return self._group is not None or (self._raw is not None and self._raw.in_transaction)
+
+    @property
     def _can_share(self) -> bool:
         return not self._is_old
 

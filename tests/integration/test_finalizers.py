@@ -207,6 +207,43 @@ def test_a_request_to_cancel_may_come_in_the_middle_of_another(tmp_path: Path) -
     assert run(code, tmp_path) == "ended"
 
 
+def test_a_write_in_the_middle_of_a_commit_leaves_it_alone(tmp_path: Path) -> None:
+    """What interrupts a run, wherever that is in SQLite, writes an event or is told otherwise."""
+    code = """
+    from pocoflow.errors import DatabaseError
+
+    def interrupt(frame, event, function):
+        if event == "c_return" and function.__name__ == "execute":
+            sys.setprofile(None)
+            try:
+                db.save_event("log", "tick")
+            except DatabaseError as exc:
+                assert "in the middle of a commit" in str(exc), exc
+                refused.append(1)
+            else:
+                written.append(1)
+            sys.setprofile(interrupt)
+
+    def work():
+        sys.setprofile(interrupt)
+        one.run({"n": 20})
+        sys.setprofile(None)
+
+    written, refused = [], []
+    db = WorkflowDB("new.db")
+    db.create_run("log")
+    one = flow(db)
+    work()
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert written and refused
+    assert len(db.get_events("log")) == len(written)
+    print([(run["status"], run["total_steps"]) for run in db.list_runs()][:2])
+    """
+    assert run(code, tmp_path) == "[('completed', 20), ('completed', 20)]"
+
+
 @pytest.mark.parametrize("first", ["add", "request"])
 def test_what_ends_a_wait_is_called_once(first: str) -> None:
     """Whether it is registered before or after the request, a callback is called once."""
