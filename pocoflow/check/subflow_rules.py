@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from pocoflow.check.findings import Finding
@@ -18,12 +18,11 @@ def check_links(subject: Subject) -> Iterator[Finding]:
     """What is wrong with the links of each subflow."""
     for at, node in _subflows(subject):
         inner = fields_of(node.flow.schema)
-        for links, target, source in (
-            (node.inputs, inner, subject.fields),
-            (node.outputs, subject.fields, inner),
-        ):
-            for link in links:
-                yield from _linked(subject, at, link, target, source)
+        for link in node.inputs:
+            yield from _linked(subject, at, link, (inner, inner.takes), subject.fields)
+        for link in node.outputs:
+            target = (subject.fields, subject.fields.increment)
+            yield from _linked(subject, at, link, target, inner)
 
 
 def subflows_of(subject: Subject) -> list[Subject]:
@@ -62,10 +61,14 @@ def _alone(subject: Subject, name: str, node: Subflow, expected: tuple[str, ...]
 
 
 def _linked(
-    subject: Subject, at: Site, link: Link, target: Fields, source: Fields
+    subject: Subject,
+    at: Site,
+    link: Link,
+    target: tuple[Fields, Callable[[str], object]],
+    source: Fields,
 ) -> Iterator[Finding]:
-    shown = f"bind({link.target}).to({link.source})"
-    for field, fields in ((link.target, target), (link.source, source)):
+    shown, (into, takes) = f"bind({link.target}).to({link.source})", target
+    for field, fields in ((link.target, into), (link.source, source)):
         # What the flow around it lacks is said where every node's fields are.
         if fields is not subject.fields and fields.lacks(field.name):
             yield from subject.lacking(
@@ -76,14 +79,14 @@ def _linked(
     yield from subject.misfit(
         f"{shown}: {link.target.name!r} is given {type_label(holds)}, and holds",
         holds,
-        _type(link.target, target, taken=True),
+        takes(link.target.name) if into else _type(link.target, into),
         "bind fields of one type, or let a node convert the value",
         at=at,
         where=link.written,
     )
 
 
-def _type(field: StoreField, fields: Fields, *, taken: bool = False) -> object:
+def _type(field: StoreField, fields: Fields) -> object:
     if fields:
-        return fields.takes(field.name) if taken else fields.type_of(field.name)
+        return fields.type_of(field.name)
     return Any if field.model is None else field.model.model_fields[field.name].annotation

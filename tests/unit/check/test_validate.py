@@ -446,6 +446,28 @@ def test_an_increment_is_of_the_type_that_the_reducer_takes() -> None:
         assert writing(field, kind).validate() == []
 
 
+def test_an_output_of_a_subflow_is_an_increment_too() -> None:
+    """What is handed back to a field that append reduces is one item."""
+
+    class Notes(BaseModel):
+        doc: str = ""
+        words: list[str] = []
+        log: Annotated[list[str], append] = []
+
+    N = fields(Notes)
+
+    @node(writes=N.words)
+    def split(doc: str) -> list[str]:
+        return doc.split()
+
+    inner = Flow(split, schema=Notes)
+    log: Any = N.log
+    for source, expected in ((N.words, ["PF203"]), (N.doc, [])):
+        handed, back = [bind(N.doc).to(N.doc)], [bind(log).to(source)]
+        sub = Subflow(inner, inputs=handed, outputs=back)
+        assert codes(Flow(sub, schema=Notes)) == expected
+
+
 def test_a_reducer_that_the_flow_does_not_know_is_told() -> None:
     """Without the schema, what is written takes the place of the value."""
 
