@@ -133,6 +133,8 @@ class LineTask:
         self._task, loop = asyncio.current_task(), asyncio.get_running_loop()
         is_due = False
         while True:
+            if self.is_elsewhere:
+                raise SystemExit  # the thread ends, which is alone in a child that was forked on it
             if not self._works:
                 self._idle = loop.create_future()
                 try:
@@ -175,7 +177,7 @@ class CompanionLoop:
         self._thread.start()
 
     def _serve(self) -> None:
-        while not self._closing:
+        while not (self._closing or self.is_elsewhere):
             # A task that raises one of these keeps it for whoever awaits the task, and asyncio
             # raises it out of the loop too: without the loop nobody would ever hear of it.
             with suppress(KeyboardInterrupt, SystemExit):

@@ -275,6 +275,25 @@ class AwaitAndFork(Node[None, None, str]):
         return "go"
 
 
+class ForkOnLoop(Node[None, None, str]):
+    """Forks in the thread of the loop, and waits for the child."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__(name="Middle")
+        self.fork = AwaitAndFork(how)
+
+    async def exec(self, prep: None) -> None:
+        self.fork.exec(prep)
+
+    def post(self, store: Store[Any], prep: None, result: None) -> str:
+        return "go"
+
+
+def fork_on_the_loop(path: str, how: str) -> None:
+    """A run that forks where it awaits: nobody in the child waits for what comes of it."""
+    outcome(lambda: three(path, ForkOnLoop(how)).run({}))
+
+
 def fork_in_a_node(path: str, how: str) -> None:
     """A run that forks after it has awaited; both sides tell how it ends for them."""
     outcome(lambda: three(path or None, AwaitAndFork(how)).run({}))

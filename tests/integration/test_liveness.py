@@ -380,6 +380,15 @@ def test_a_child_that_a_node_forked_ends(
     assert said == [end, "child ended 0", "returned"]
 
 
+@pytest.mark.parametrize("how", ["exit", "raise", "go on"])
+def test_a_child_that_was_forked_on_the_loop_ends(path: Path, start: Start, how: str) -> None:
+    """A child that has only the thread of the loop ends with what its node does there."""
+    child = start("fork_on_the_loop", path, how)
+    said = [line for line in child.finish()[1].splitlines() if not line.startswith("hook")]
+
+    assert said == ["child ended 0", "returned"]
+
+
 # -- what keeps the lock from being released ----------------------------------------------------
 
 
