@@ -458,7 +458,11 @@ def _submit(
         elif (
             len(times) == 1
             and time.time() > times[0] + seconds
-            and (not outage.takes_runs or _taken(folder, concerned, at_work))
+            and (
+                not outage.takes_runs
+                or _taken(folder, concerned, at_work)
+                or not _running(flow, at_work)  # taken, and no call was left to make
+            )
         ):
             outage.end()
             times.append(time.time())
