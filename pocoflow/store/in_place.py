@@ -28,14 +28,18 @@ class InPlace:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._left = _LOOK_EVERY
         self.watch = Watch()
         for key, value in store.own_items():
-            if type(value) in PLAIN:
-                self.watch.remember(key, value)
-            elif type(value) not in IMMUTABLE:  # else it was checked as it was written
-                store.recheck(key)  # and is remembered once it is touched, or looked at
+            if type(value) in IMMUTABLE and type(value) not in PLAIN:
+                continue  # it was checked as it was written
+            if type(value) not in PLAIN:
+                store.recheck(key)
+            self.watch.remember(key, value)
+        self._left = self._looks_after()
         store.forget_touched()
+
+    def _looks_after(self) -> int:
+        return max(_LOOK_EVERY, self.watch.weight // _PARTS_A_STEP)
 
     def check(self, whole: bool) -> None:
         """Check what a step changed; if that is asked for, or due, also what nobody touched.
@@ -49,7 +53,7 @@ class InPlace:
         store, watch = self._store, self.watch
         self._left -= 1
         if self._left == 0:
-            self._left = max(_LOOK_EVERY, watch.weight // _PARTS_A_STEP)
+            self._left = self._looks_after()
             whole = True
         if whole:
             check_in_place(store, watch)
