@@ -2,8 +2,8 @@
 
 -- Parts of them, which they name in braces: of run r its labels, whether it has those that are wanted,
 -- whether it is one for a list, or of a flow and run thread, whether it is open, whether it has a row to
--- go on from, and whether it has a label that is held; lists that are given; an index that is to be used;
--- of key k the step of its last whole value.
+-- go on from, and whether it has a label that is held; lists that are given; how long the list of
+-- a row is; an index that is to be used; of key k the step of its last whole value.
 
 -- part: labels
 (SELECT json_group_object(key, value) FROM pf_labels AS l WHERE l.run_no = r.run_no) AS labels
@@ -51,6 +51,9 @@ EXISTS (
 
 -- part: open
 (SELECT value FROM json_each(:open))
+
+-- part: length_of_data
+json_array_length(data)
 
 -- part: by_spending
 INDEXED BY pf_log_spent
@@ -407,7 +410,7 @@ UPDATE pf_log SET mark = 'void' WHERE id = ?;
 
 -- name: emitted_since
 -- Values of steps that may not be finished, which no earlier attempt has left.
-SELECT id, line, item, event, note, json_array_length(data) AS size FROM pf_log
+SELECT id, line, item, event, note, {length_of_data} AS size FROM pf_log
 WHERE id > ? AND id < ? AND kind = 20 AND mark IS NULL ORDER BY id;
 
 -- name: append_foreign

@@ -23,7 +23,7 @@ from urllib.parse import quote
 import pytest
 
 import pocoflow
-from pocoflow import Flow, Node, Store, WorkflowDB, cli
+from pocoflow import Flow, Node, Store, WorkflowDB, cli, context
 from pocoflow.db.due import Limits, due_runs
 from pocoflow.errors import (
     DatabaseBusyError,
@@ -40,7 +40,7 @@ from pocoflow.views.targets import page_arguments
 from tests import commands
 from tests.durability.outages import Cut, ImpossibleError
 from tests.integration.programs import Act, three
-from tests.rows import row_of
+from tests.rows import row_of, valid
 from tests.servers import Server, running
 from tests.unit.clocks import set_clock
 from tests.waiting import wait_for
@@ -113,6 +113,42 @@ def test_the_documented_tables_are_there_for_sql(server: Server) -> None:
         shown = connection.execute("SELECT step, store_json FROM pf_checkpoints ORDER BY step")
         texts = dict(shown.fetchall())
     assert json.loads(texts[1])["log"] == ["step 0", "step 1"]
+
+
+class Talks(Node[None, str, str]):
+    """Emits, makes a call that emits, and one that fails."""
+
+    is_down = True
+
+    def exec(self, prep_result: None) -> str:
+        context().emit("begins")
+        text = context().call(speak, "the tide turns")
+        return context().call(self.publish, text)
+
+    def publish(self, text: str) -> str:
+        if self.is_down:
+            raise ConnectionError("cut")
+        return text
+
+
+def speak(text: str) -> str:
+    """A call that emits."""
+    context().emit(text)
+    return text
+
+
+def test_what_was_emitted_before_a_resume_is_void_but_in_calls_on_record(server: Server) -> None:
+    """A run goes on that emitted values in a step that is not finished."""
+    node = Talks()
+    with WorkflowDB(server.url()) as db:
+        flow: Flow[Any] = Flow(node, db_path=db, record_emitted=True)
+        with pytest.raises(ConnectionError, match="cut"):
+            flow.run({}, run_id="r")
+        node.is_down = False
+        ended = list(flow.follow("r"))
+        flow.resume("r")
+        followed = [*ended, *flow.follow("r", after=ended[-1].number)]
+        assert sorted(map(str, valid(followed))) == ["begins", "the tide turns"]
 
 
 def test_runs_of_many_threads_are_kept_apart(server: Server) -> None:

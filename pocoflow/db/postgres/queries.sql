@@ -33,6 +33,9 @@ NOT EXISTS (
 -- part: open
 (SELECT json_array_elements_text(:open::json)::bigint)
 
+-- part: length_of_data
+json_array_length(data::json)
+
 -- part: by_spending
 
 -- part: by_interruption
@@ -102,10 +105,6 @@ INSERT INTO pf_value (run_no, key_no, step, op, blob) VALUES (?, ?, ?, ?, (
     SELECT id FROM pf_blob WHERE id >= $1::bigint << 32 AND id < ($1::bigint + 1) << 32
     ORDER BY id DESC LIMIT 1
 ));
-
--- name: emitted_since
-SELECT id, line, item, event, json_array_length(data::json) AS size FROM pf_log
-WHERE id > ? AND id < ? AND kind = 20 AND mark IS NULL ORDER BY id;
 
 -- name: stored_at
 SELECT
