@@ -436,7 +436,7 @@ SELECT id, steps, ts FROM pf_rows WHERE id >= ? AND id < ? ORDER BY id DESC LIMI
 DELETE FROM pf_log WHERE id > ? AND id < ? AND kind IN (3, 4, 5, 6, 18) AND (line = ? OR ? = 0);
 
 -- name: remove_input
--- What prep of a step had given, which is to run again.
+-- The input of a step whose prep is to run again.
 DELETE FROM pf_log WHERE id > ? AND id < ? AND line = ? AND kind = 6;
 
 -- name: step_row

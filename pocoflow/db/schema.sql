@@ -92,8 +92,9 @@ CREATE INDEX pf_labels_by_value ON pf_labels (key, value, run_no);
 -- what a call is known by, and whose data what it returned (after a ~ if that was awaited), or nothing
 -- if it is to be made again.
 -- Emitted values are a list of several; the row takes as many numbers, and has the last. event is then
--- the phase that emitted them, note the journaled call in which it did, and mark void once the attempt was given up and the next one began; a row
--- of its own says so then, whose data has the numbers of the first and last event of each of these rows.
+-- the phase that emitted them, note the journaled call in which it did, and mark void once the attempt
+-- was given up and the next one began; a row of its own says so then, whose data has the numbers of the
+-- first and last event of each of these rows.
 -- What was spent stays: data is an object of amounts, as text, by name; null stands for a budget that the
 -- line goes on without, as it has taken the edge for its end.
 CREATE TABLE pf_log (
