@@ -487,9 +487,9 @@ def _at_work(folder: Path, workers: Workers) -> set[str]:
 
 
 def _running(flow: Flow[Any], runs: set[str]) -> bool:
-    """Whether one of these runs has not ended."""
-    rows = [flow.database.get_run(one) for one in runs]
-    return any(row is not None and row["status"] == "running" for row in rows)
+    """Whether one of these runs has not ended, also one that nobody has at this time."""
+    rows = [row for one in runs if (row := flow.database.get_run(one)) is not None]
+    return any(row["status"] == "running" or row["error_type"] == "Interrupted" for row in rows)
 
 
 def _taken(folder: Path, workers: Workers, runs: set[str]) -> bool:
