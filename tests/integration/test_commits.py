@@ -202,6 +202,25 @@ def test_what_waits_for_a_database_to_be_opened_is_one_commit() -> None:
     assert len(groups) <= 2
 
 
+def first_shared(
+    db: WorkflowDB, come: threading.Barrier, go: threading.Barrier, runs: Sequence[threading.Thread]
+) -> list[str]:
+    """The first transaction of ten threads, which wait together while another one is at work."""
+    statements: list[str] = []
+    for run in runs:
+        run.start()
+    come.wait(30)
+    with db.connection.alone:
+        raw_of(db).set_trace_callback(statements.append)
+        go.wait(30)
+        while len(db.connection.waiting) < 10:
+            time.sleep(0.001)
+    for run in runs:
+        run.join(30)
+    raw_of(db).set_trace_callback(None)
+    return statements[: statements.index("COMMIT")]
+
+
 def test_commits_of_threads_that_wait_for_one_share_a_transaction(tmp_path: Path) -> None:
     """Ten results that come while a thread is at the database are one commit."""
     come, go = threading.Barrier(11), threading.Barrier(11)
@@ -214,20 +233,8 @@ def test_commits_of_threads_that_wait_for_one_share_a_transaction(tmp_path: Path
 
     with WorkflowDB(tmp_path / "runs.db") as db:
         flow = Flow(Wait(), db_path=db, max_steps=1)
-        statements: list[str] = []
         runs = [threading.Thread(target=flow.run, args=({},)) for _ in range(10)]
-        for run in runs:
-            run.start()
-        come.wait(30)
-        with db.connection.alone:
-            raw_of(db).set_trace_callback(statements.append)
-            go.wait(30)
-            while len(db.connection.waiting) < 10:
-                time.sleep(0.001)
-        for run in runs:
-            run.join(30)
-        raw_of(db).set_trace_callback(None)
-        one = statements[: statements.index("COMMIT")]
+        one = first_shared(db, come, go, runs)
         assert sum("INTO pf_log" in statement for statement in one) >= 10
         assert [row["status"] for row in db.list_runs()] == ["completed"] * 10
 
@@ -249,18 +256,9 @@ def test_items_of_threads_that_wait_share_a_transaction(tmp_path: Path) -> None:
 
     with WorkflowDB(tmp_path / "runs.db") as db:
         run = threading.Thread(target=Flow(Wait(), db_path=db).run, args=({},))
-        run.start()
-        come.wait(30)
-        statements: list[str] = []
-        with db.connection.alone:
-            raw_of(db).set_trace_callback(statements.append)
-            go.wait(30)
-            while len(db.connection.waiting) < 10:
-                time.sleep(0.001)
-        run.join(30)
-        raw_of(db).set_trace_callback(None)
-        one = statements[: statements.index("COMMIT")]
+        one = first_shared(db, come, go, [run])
         assert sum("INTO pf_log" in statement for statement in one) >= 10
+        assert [row["status"] for row in db.list_runs()] == ["completed"]
 
 
 def test_a_group_is_not_joined_by_those_who_wait_for_its_end(tmp_path: Path) -> None:
