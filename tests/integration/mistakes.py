@@ -514,7 +514,7 @@ class Talk(BaseModel):
 
     document: str
     summary: str = ""
-    client: Client | None = None
+    client: Client = Client()
 
 
 flow = Flow(start=summarise, schema=Talk, db_path="runs.db")
