@@ -61,14 +61,12 @@ class Companion:
         """The loop, which runs by now."""
         shared = _shared[-1]
         with shared.guard:
-            used = self._used
-            if used is None or used.is_elsewhere:
+            if self._used is None or self._used.is_elsewhere:
                 if self._apart:
-                    used = CompanionLoop()
+                    self._used = CompanionLoop()
                 else:
-                    used = shared.loop = shared.loop or CompanionLoop()
-                self._used = used
-            return used
+                    self._used = shared.loop = shared.loop or CompanionLoop()
+            return self._used
 
     def close(self) -> None:
         """End the tasks that the run has left on the loop; and the loop, if it is the run's own."""

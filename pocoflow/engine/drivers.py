@@ -13,7 +13,7 @@ import threading
 from collections.abc import Awaitable, Callable
 from contextvars import Context
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pocoflow.engine.companion import Companion, CompanionLoop, LineTask, on_shared_loop
 from pocoflow.engine.driving import Driver, line_of
@@ -35,9 +35,6 @@ from pocoflow.engine.outcomes import Carried, awaited, opened, own, within
 from pocoflow.engine.threads import in_thread
 from pocoflow.engine.waits import Pending, bounded, sleep, wait
 from pocoflow.nodes.context import RunContext, current
-
-if TYPE_CHECKING:
-    pass
 
 
 def drive(context: RunContext, steps: Steps, *, apart: bool = False) -> None:

@@ -18,16 +18,12 @@ from pocoflow.engine.outcomes import without_ours
 from pocoflow.errors import PocoflowError, ThreadBusyError
 from pocoflow.flow.handle import JoinedHandle, RunHandle
 from pocoflow.flow.stream import joined, stream, stream_async
-from pocoflow.logging import OwnLogger
 from pocoflow.store.store import StateT, Store
 
 if TYPE_CHECKING:
     from pocoflow.db import WorkflowDB
     from pocoflow.db.stored_handle import StoredRunHandle
     from pocoflow.graph.event_types import Event
-
-_log = OwnLogger("flow")
-
 
 _FIRST_PAUSE = 0.002
 
