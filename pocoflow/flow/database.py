@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from pocoflow.engine.commits import Unopened
 from pocoflow.engine.effects import Storage
@@ -13,19 +12,22 @@ from pocoflow.engine.effects import Storage
 if TYPE_CHECKING:
     from pocoflow.db import WorkflowDB
 
-Named: TypeAlias = "str | os.PathLike[str] | WorkflowDB | None"
-"""What names a database; ``None`` keeps nothing."""
-
 
 class FlowDatabase:
-    """Opens what a flow keeps its runs in, once."""
+    """Opens what a flow keeps its runs in, once.
 
-    def __init__(self) -> None:
+    Args:
+        given: What names it; ``None`` keeps nothing.
+    """
+
+    def __init__(self, given: str | os.PathLike[str] | WorkflowDB | None) -> None:
+        self._given = given
         self._opened: list[WorkflowDB] = []
         self._unopened: Unopened | None = None
 
-    def open(self, given: Named) -> WorkflowDB | None:
+    def open(self) -> WorkflowDB | None:
         """The database; ``None`` if the flow keeps nothing."""
+        given = self._given
         if not self._opened and given is not None:
             from pocoflow.db import WorkflowDB
 
@@ -36,26 +38,28 @@ class FlowDatabase:
                 opened.close()
         return self._opened[0] if self._opened else None
 
-    def storage(self, given: Named) -> Storage | None:
+    def storage(self) -> Storage | None:
         """Where runs are kept, also before it is open."""
         if self._opened:
             return self._opened[0].connection
+        given = self._given
         if given is None:
             return None
         if not isinstance(given, str | os.PathLike):
             return given.connection
         if self._unopened is None:
-            self._unopened = Unopened(os.path.abspath(given), partial(self._connect, given))
+            self._unopened = Unopened(os.path.abspath(given), self._connect)
         return self._unopened
 
-    def is_missing(self, given: Named) -> bool:
+    def is_missing(self) -> bool:
         """Whether it is a file that is not there, and that looking must not make."""
+        given = self._given
         if self._opened or not isinstance(given, str | os.PathLike):
             return False
         path = os.fspath(given)
         return not (path == ":memory:" or "://" in path or Path(path).exists())
 
-    def _connect(self, given: Named) -> Storage:
-        opened = self.open(given)
+    def _connect(self) -> Storage:
+        opened = self.open()
         assert opened is not None
         return opened.connection

@@ -233,7 +233,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         note_part(start)
         self._name = start.name if flow_name is None else flow_name
         self.schedules: Mapping[str, Schedule] = MappingProxyType({})
-        self._database = FlowDatabase()
+        self._database = FlowDatabase(self.db_path)
         self._hooks = hooks.Hooks()
         self._proofs = Proofs()
         self._settings = object()  # another one whenever a setting is set
@@ -288,6 +288,8 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
             if (check := arguments.SETTINGS.get(name)) is not None:
                 value = check(value)
             object.__setattr__(self, name, value)
+            if name == "db_path":
+                own["_database"] = FlowDatabase(value)
             if name not in _NO_SETTINGS:
                 own["_settings"] = object()
 
@@ -546,7 +548,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         Raises:
             NoDatabaseError: The flow has no ``db_path``.
         """
-        database = self._database.open(self.db_path)
+        database = self._database.open()
         if database is None:
             raise NoDatabaseError(
                 f"flow {self.flow_name!r} keeps no runs: give it a db_path to submit, resume or "
@@ -589,7 +591,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         check_aliases(aliases)
         other.aliases = {**self.aliases, **(aliases or {})}
         if db_path is not None:
-            other.db_path, other._database = db_path, FlowDatabase()
+            other.db_path = db_path
         return other
 
     def validate(self) -> list[Finding]:
@@ -1107,7 +1109,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         line = self._line(plan, place, (run_id or made, token), store, resources)
         hears = line.snapshot is not None or bool(self._hooks.registered)
         line.only_awaits = graph.only_awaits and not hears
-        database = self._database.open(self.db_path)
+        database = self._database.open()
         if database is not None:
             described, remarks = self._fingerprint(graph), self._proofs.remarks
             self._records.record(line, named, described, remarks, self.record_emitted)
@@ -1268,7 +1270,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
 
     def _home(self) -> Storage | None:
         """Where runs are kept, also before it is open."""
-        return self._database.storage(self.db_path)
+        return self._database.storage()
 
     def _database_of(self, run_id: str) -> WorkflowDB:
         """The database of a stored run, which is not made to look into it.
@@ -1277,6 +1279,6 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
             RunNotFoundError: There is no such file.
         """
         check_id(run_id)
-        if self._database.is_missing(self.db_path):
+        if self._database.is_missing():
             raise RunNotFoundError(f"there is no database {self.db_path}, and so no run {run_id!r}")
         return self.database

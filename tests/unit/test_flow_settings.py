@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from pocoflow import Flow, fields, node
+from pocoflow import Flow, WorkflowDB, fields, node
 from pocoflow.errors import DefinitionError, RunExistsError
 
 
@@ -177,3 +177,19 @@ def test_a_dict_that_a_run_wrote_into_is_no_longer_the_inputs(tmp_path: Path) ->
     flow.run(inputs, run_id="r2")
     with pytest.raises(RunExistsError, match="a dict that a run was given sees its writes"):
         flow.run(inputs, run_id="r2", if_exists="join")
+
+
+def test_a_run_is_kept_where_the_flow_says_now(tmp_path: Path) -> None:
+    """Another database may be set after a run, and concerns no flow that was made of this one."""
+    first, second = tmp_path / "first.db", tmp_path / "second.db"
+    flow = Flow(summarise, schema=Article, db_path=first)
+    other = flow.using()
+    flow.run({"document": "abc"}, run_id="a")
+    flow.db_path = second
+    flow.run({"document": "abc"}, run_id="b")
+    other.run({"document": "abc"}, run_id="c")
+    ids = [{row["run_id"] for row in WorkflowDB(one).list_runs()} for one in (first, second)]
+    assert ids == [{"a", "c"}, {"b"}]
+    flow.db_path = None
+    with pytest.raises(DefinitionError, match="keeps no runs"):
+        _ = flow.database
