@@ -940,7 +940,8 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         self, run_id: str, *, limits: Limits | None = None, **how: Unpack[CarryKeywords]
     ) -> Status:
         """Like :meth:`carry_on`, on the caller's event loop, on which its nodes await."""
-        return await carry_on_async(self._carried(run_id, limits, how), self.database, run_id)
+        execution = self._carried(run_id, limits, how)
+        return await carry_on_async(execution, lambda: self.database, run_id)
 
     @by_keyword(run_id="; the id of the new run is new_id=")
     @lists_keywords(ForkKeywords)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, Self
@@ -220,18 +220,20 @@ def carry_on(execution: Execution, database: WorkflowDB, run_id: str) -> Status:
     return database.handle(run_id).status
 
 
-async def carry_on_async(execution: Execution, database: WorkflowDB, run_id: str) -> Status:
-    """The same, on the caller's event loop."""
+async def carry_on_async(
+    execution: Execution, database: Callable[[], WorkflowDB], run_id: str
+) -> Status:
+    """The same, on the caller's event loop, on which the database is neither opened nor read."""
     import asyncio
 
     try:
         line = await execution.begin_on_loop()
         if isinstance(line, Line):
-            with _on_record(database, run_id):
+            with _on_record(database(), run_id):
                 await drive_async(line.context, steps(line))
     except TakenError as exc:
         _log.debug("%s", exc)
-    return (await asyncio.to_thread(database.handle, run_id)).status
+    return await asyncio.to_thread(lambda: database().handle(run_id).status)
 
 
 @contextmanager

@@ -403,6 +403,25 @@ def test_a_web_app_submits_and_carries_on_without_holding_its_loop_up(
         asyncio.run(flow.carry_on_async("a"))
 
 
+def test_carrying_on_from_a_loop_opens_and_reads_the_database_elsewhere(
+    flow: Flow[Text], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that takes its time holds no event loop up."""
+    run_id, threads = flow.submit({"text": "a"}), set[int]()
+    elsewhere = flow.using(db_path=tmp_path / "runs.db")
+    for name in ("__init__", "get_run", "number", "flow_of"):
+        method = getattr(WorkflowDB, name)
+
+        def noted(*given: Any, method: Any = method, **more: Any) -> Any:
+            threads.add(threading.get_ident())
+            return method(*given, **more)
+
+        monkeypatch.setattr(WorkflowDB, name, noted)
+    assert asyncio.run(elsewhere.carry_on_async(run_id)) == "completed"
+    assert threads
+    assert threading.get_ident() not in threads
+
+
 def test_carry_on_begins_a_fork(db: WorkflowDB, flow: Flow[Text]) -> None:
     """A worker leaves it to whoever has made it."""
     fork = flow.fork(flow.submit({"text": "a"}), -1, {"text": "b"})
