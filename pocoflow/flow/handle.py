@@ -57,25 +57,17 @@ class RunHandle(Generic[StateT]):
         self._database = database
         self._outcome: Future[None] = Future()
         self._apart = on_shared_loop()
-        if run.only_awaits and not self._apart:
-            self._begin_on(Companion(run.context.token).loop())
-            self._note(is_read)
-            return
-        # In a copy of the caller's context, as everywhere else where the engine changes threads.
-        thread = threading.Thread(
-            target=copy_context().run,
-            args=(self._work, steps(run)),
-            name=f"pocoflow-{self.run_id}",
-            daemon=True,
-        )
         try:
-            thread.start()
+            if run.only_awaits and not self._apart:
+                self._begin_on(Companion(run.context.token).loop())
+            else:
+                self._begin_in_thread()
             self._note(is_read)
         except Exception as exc:
             exhaust(fail(run, exc))
             raise
         except BaseException:
-            # A Ctrl-C; the thread may run already, and nobody gets the handle to it.
+            # A Ctrl-C; it may be at work already, and nobody gets the handle to it.
             run.context.cancellation.request()
             raise
 
@@ -86,6 +78,8 @@ class RunHandle(Generic[StateT]):
 
     def _begin_on(self, loop: CompanionLoop) -> None:
         """Run on the loop that all such runs share, without a thread."""
+        import asyncio
+
         run, around = self._run, copy_context()
         run.inline, run.on_loop = False, True
         around.run(current.set, run.context)
@@ -101,7 +95,19 @@ class RunHandle(Generic[StateT]):
             else:
                 self._outcome.set_result(None)
 
-        around.run(loop.submit, work())
+        def begin() -> None:
+            self._task = asyncio.create_task(work())
+
+        around.run(loop.call, begin)
+
+    def _begin_in_thread(self) -> None:
+        # In a copy of the caller's context, as everywhere else where the engine changes threads.
+        threading.Thread(
+            target=copy_context().run,
+            args=(self._work, steps(self._run)),
+            name=f"pocoflow-{self.run_id}",
+            daemon=True,
+        ).start()
 
     def _work(self, work: Steps) -> None:
         try:

@@ -37,8 +37,9 @@ def _read(run: Line, database: WorkflowDB | None) -> Generator[Event | None, Non
     """Start the run, give ``None``, and then the events."""
     events: SimpleQueue[Event | None] = SimpleQueue()
     run.listeners = _with(run.listeners, lambda event, store: events.put(event))
-    handle: RunHandle = RunHandle(run, database, is_read=True)
+    handle: RunHandle | None = None
     try:
+        handle = RunHandle(run, database, is_read=True)
         handle.add_done_callback(lambda: events.put(None))
         yield None
         while (event := events.get()) is not None:
@@ -46,11 +47,13 @@ def _read(run: Line, database: WorkflowDB | None) -> Generator[Event | None, Non
     except GeneratorExit:
         # As a finalizer may, which waits for nothing.
         run.context.cancellation.request()
-        if handle.is_done:
+        if handle is not None and handle.is_done:
             leave(handle.cancel)
         raise
     except BaseException:
-        handle.cancel()
+        run.context.cancellation.request()  # also where a Ctrl-C keeps it from having a handle
+        if handle is not None:
+            handle.cancel()
         raise
     handle.wait()
 

@@ -9,18 +9,21 @@ agree, the end is on record once, and the database goes on working.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import dis
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias, get_args
 
 import pocoflow
 from pocoflow import Flow, Node, WorkflowDB
 
-Way: TypeAlias = Literal["run", "background"]
+Way: TypeAlias = Literal["run", "background", "awaiting"]
 
 ENDED = {"completed": "flow_end", "failed": "flow_error", "cancelled": "flow_cancelled"}
 
@@ -37,6 +40,13 @@ class Step(Node):
     def post(self, store: Any, prepared: int, result: int) -> str:
         store["n"] = result
         return "go"
+
+
+class Waits(Node):
+    """Waits until it is cancelled."""
+
+    async def exec(self, prepared: None) -> None:
+        await asyncio.Event().wait()
 
 
 class Interrupt:
@@ -98,6 +108,8 @@ def is_below(frame: Any, name: str) -> bool:
 
 def interrupted_run(db: WorkflowDB, run_id: str, at: int, way: Way) -> Interrupt:
     """Run a flow of two steps under a Ctrl-C at a place; where it struck."""
+    if way == "awaiting":
+        return _interrupted_stream(db, run_id, at)
     last = Step(name="Last")
     first = Step(name="First")
     first.then("go", last)
@@ -113,6 +125,21 @@ def interrupted_run(db: WorkflowDB, run_id: str, at: int, way: Way) -> Interrupt
     for thread in threading.enumerate():
         if thread.name == f"pocoflow-{run_id}":
             thread.join(60)
+    return interrupt
+
+
+def _interrupted_stream(db: WorkflowDB, run_id: str, at: int) -> Interrupt:
+    """Begin to read the events of a run that would wait for ever; to leave it cancels it."""
+    events: object = None
+    flow: Flow[Any] = Flow(Waits(), db_path=db, run_id=run_id, flow_name="waits")
+    with Interrupt(at) as interrupt, suppress(KeyboardInterrupt):
+        events = flow.stream({})
+        next(events)
+    events = None
+    until = time.monotonic() + 60
+    while (run := db.get_run(run_id)) is not None and run["status"] == "running":
+        assert time.monotonic() < until, f"{interrupt.struck} left it running"
+        time.sleep(0.001)
     return interrupt
 
 
@@ -139,12 +166,13 @@ def interrupt_everywhere(folder: Path, way: Way, first: int, stride: int) -> int
             else:
                 assert ended == [ENDED[run["status"]]] == events[-1:], place
         interrupted_run(db, "last", 0, way)
-        assert db.list_runs(1)[0]["status"] == "completed"
+        status = "cancelled" if way == "awaiting" else "completed"
+        assert db.list_runs(1)[0]["status"] == status
     return taken
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Interrupt runs in both ways; 0 if all was well."""
+    """Interrupt runs in all ways; 0 if all was well."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--stride", type=int, default=1, help="every so many places (default: 1)")
     args = parser.parse_args(arguments)

@@ -10,7 +10,7 @@ import pytest
 from tests.durability.interrupts import Way, interrupt_everywhere
 
 
-@pytest.mark.parametrize("way", ["run", "background"])
+@pytest.mark.parametrize("way", ["run", "background", "awaiting"])
 @pytest.mark.parametrize("first", [1, 4])
 def test_ctrl_c_at_any_instant_leaves_a_run_that_has_ended(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, way: Way, first: int
