@@ -372,6 +372,31 @@ def test_what_is_compared_is_not_kept() -> None:
     assert left() is None
 
 
+def test_what_is_taken_out_of_a_list_is_not_kept() -> None:
+    """Of what is compared by identity, what remembers a list keeps what is in it now."""
+    value: list[Any] = [collections.defaultdict(lambda: 0) for _ in range(80)]
+    frozen = freeze(value)
+    while len(value) > 40:
+        left = weakref.ref(value.pop(len(value) // 2).default_factory)
+        found = difference(frozen, value)
+        assert found is not None
+        frozen = found[1]
+        assert left() is None
+    assert is_same(frozen, value)
+    assert not is_same(frozen, [*value[1:], value[0]])
+
+
+def test_what_comes_into_a_list_is_not_compared_with_what_was_there() -> None:
+    """The ``==`` of what is compared by identity is not asked either where a list has grown."""
+    value = [Odd()] * 40
+    frozen = freeze(value)
+    value += [Odd() for _ in range(20)]
+    found = difference(frozen, value)
+    assert found is not None
+    assert [one.operation for one in found[0]] == ["append"]
+    assert is_same(found[1], value)
+
+
 def test_a_value_that_contains_itself_now() -> None:
     """A value into which a cycle was built since is changed, and asking comes to an end."""
     value: list[Any] = [[1]]

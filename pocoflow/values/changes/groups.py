@@ -173,7 +173,7 @@ class _Kept(Group):
         return type(self)(self.items[start:stop]), ()
 
     def joined(self, other: Self) -> Self:
-        return type(self)(joined(self.items, other.items))
+        return type(self)([*self.items, *other.items])
 
 
 class Identical(_Kept):
@@ -195,6 +195,9 @@ class Equal(_Kept):
 
     def same(self, items: Items) -> bool:  # noqa: D102
         return items == self.items
+
+    def joined(self, other: Self) -> Self:  # noqa: D102
+        return type(self)(joined(self.items, other.items))
 
 
 class Floats(Group):
@@ -243,38 +246,36 @@ class Signed(Group):
 class Split(Group):
     """Parts that a function takes apart; one that it refuses, as the codec does, by identity."""
 
-    __slots__ = ("alive", "split")
+    __slots__ = ("split",)
 
     columns = 1
 
     def __init__(self, split: Callable[[Any], object], items: Items) -> None:
         self.split = split
-        self.alive: Items = []
 
     def parts(self, items: Items) -> Sequence[Items]:  # noqa: D102
         try:
             return (list(map(self.split, items)),)
         except Exception:  # noqa: BLE001 - also its own code may fail
-            # So that no other object gets the identity of one that is remembered; not also those
-            # that come to be compared with these.
-            self.alive = self.alive or items
             return (list(map(self._part, items)),)
 
     def _part(self, item: object) -> object:
         try:
             return self.split(item)
         except Exception:  # noqa: BLE001 - the same
-            return id(item)
+            return _Refused(item)
 
     def cut(self, start: int, stop: int) -> tuple[Group, Sequence[tuple[int, int]]]:  # noqa: D102
-        made = type(self)(self.split, [])
-        made.alive = self.alive
-        return made, ((start, stop),) * self.columns
+        return self, ((start, stop),) * self.columns
 
-    def joined(self, other: Self) -> Self:  # noqa: D102
-        made = type(self)(self.split, [])
-        made.alive = self.alive + other.alive
-        return made
+
+class _Refused:
+    """What stands for a part that was not taken apart: kept, so that no other gets its identity."""
+
+    __slots__ = ("item",)
+
+    def __init__(self, item: object) -> None:
+        self.item = item
 
 
 class Models(Split):
@@ -467,6 +468,7 @@ _GROUPS: dict[type, _GetGroup] = {
     float: Floats,
     bytearray: partial(Split, bytes),
     slice: partial(Split, lambda value: [value.start, value.stop, value.step]),
+    _Refused: partial(Signed, lambda refused: id(refused.item)),
 }
 
 
