@@ -124,18 +124,14 @@ def together(one: Column, other: Column) -> Column:
     made = Column()
     made.kinds = joined(one.kinds, other.kinds)
     mine, others = ({own.kind: own for own in column.groups} for column in (one, other))
-    for kind in {**mine, **others}:
+    for kind, own in {**mine, **others}.items():
         first, second = mine.get(kind), others.get(kind)
-        if first is None or second is None or first.mask is not None or second.mask is not None:
-            mask = _mask(first, len(one.kinds)) + _mask(second, len(other.kinds))
-        else:
-            mask = None
-        if first is None or second is None:
-            _, _, group, below = first or second or made.groups[0]
-        else:
+        mask = _mask(first, len(one.kinds)) + _mask(second, len(other.kinds))
+        group, below = own.group, own.below
+        if first is not None and second is not None:
             group = first.group.joined(second.group)
             below = list(map(together, first.below, second.below))
-        made.groups.append(OfKind(kind, mask, group, below))
+        made.groups.append(OfKind(kind, mask if 0 in mask else None, group, below))
     return made
 
 

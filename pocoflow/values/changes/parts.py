@@ -16,7 +16,7 @@ from pocoflow.values.changes.columns import cut, lay_out, matches, together, wei
 from pocoflow.values.changes.groups import Column, Equal, Group, Items, Sequences, Split, group_of
 
 _MANY = 40
-"""So many chunks are put together again."""
+"""Of so many chunks some are put together again."""
 
 _BLOCKS = 16
 """Into so many parts a row is cut to find what differs in it, and each of these that does again."""
@@ -52,6 +52,10 @@ def part_weight(part: Part) -> int:
     return weight(part)
 
 
+def _size(part: Part) -> int:
+    return 1 if isinstance(part, Opened) else len(part.kinds)
+
+
 def opened(part: Part) -> Opened | None:
     """A remembered value with its parts kept apart, or ``None`` if it has none."""
     if isinstance(part, Opened):
@@ -70,34 +74,30 @@ def reopened(kind: type, value: object, *below: Chunks) -> Opened:
 class Chunks(NamedTuple):
     """Items in a row, in chunks: columns of many, or one opened item."""
 
-    sizes: tuple[int, ...]
     parts: tuple[Part, ...]
-    weights: tuple[int, ...]
 
     @classmethod
     def of(cls, *parts: Part) -> Chunks:
         """Those of some parts."""
-        sizes = (1 if isinstance(one, Opened) else len(one.kinds) for one in parts)
-        found = [(size, one, part_weight(one)) for size, one in zip(sizes, parts, strict=True)]
-        found = [one for one in found if one[0]]
-        return cls(*zip(*found, strict=True)) if found else cls((), (), ())
+        return cls(tuple(part for part in parts if _size(part)))
 
     @property
     def size(self) -> int:
         """How many items there are."""
-        return sum(self.sizes)
+        return sum(map(_size, self.parts))
 
     @property
     def weight(self) -> int:
         """How many parts there are, on all levels."""
-        return sum(self.weights)
+        return sum(map(part_weight, self.parts))
 
     def matches(self, items: Items) -> bool:
         """Whether items are the same."""
         if len(items) != self.size:
             return False
         at = 0
-        for size, part in zip(self.sizes, self.parts, strict=True):
+        for part in self.parts:
+            size = _size(part)
             if isinstance(part, Opened):
                 same = part.matches(items[at])
             else:
@@ -109,20 +109,18 @@ class Chunks(NamedTuple):
 
     def cut(self, start: int, stop: int) -> Chunks:
         """Those of a few items in a row."""
-        if start == 0 and stop == self.size:
-            return self
         found, at = [], 0
-        for size, part, own in zip(self.sizes, self.parts, self.weights, strict=True):
+        for part in self.parts:
+            size = _size(part)
             first, last = max(start - at, 0), min(stop - at, size)
             at += size
             if first >= last:
                 continue
             if isinstance(part, Opened) or last - first == size:
-                found.append((size, part, own))
+                found.append(part)
             else:
-                piece = cut(part, first, last)
-                found.append((last - first, piece, weight(piece)))
-        return Chunks(*zip(*found, strict=True)) if found else Chunks((), (), ())
+                found.append(cut(part, first, last))
+        return Chunks.of(*found)
 
     def joined(self, *others: Chunks) -> Chunks:
         """These and others behind them; columns that come to stand beside each other are one."""
@@ -142,24 +140,20 @@ class Chunks(NamedTuple):
         return self.joined(Chunks.of(lay_out(items[start:]))).packed(items)
 
     def packed(self, items: Items) -> Chunks:
-        """The same, for these very items, in few chunks."""
-        return self if len(self.sizes) <= _MANY else self._few(items)
-
-    def _few(self, items: Items) -> Chunks:
-        """Neighbours are laid out together, but for what is opened and heavy."""
-        made, at, since, limit = Chunks((), (), ()), 0, 0, self.weight // 8
-        for size, part, own in zip(self.sizes, self.parts, self.weights, strict=True):
-            if isinstance(part, Opened) and own > limit:
-                light = Chunks.of(lay_out(items[since:at]))
-                made = made.joined(light, Chunks((size,), (part,), (own,)))
-                since = at + size
-            at += size
-        return made.joined(Chunks.of(lay_out(items[since:])))
+        """The same, for these very items, in few chunks: what is opened and light is closed."""
+        if len(self.parts) <= _MANY:
+            return self
+        found, at, limit = [], 0, self.weight // 8
+        for part in self.parts:
+            is_light = isinstance(part, Opened) and part_weight(part) <= limit
+            found.append(lay_out(items[at : at + 1]) if is_light else part)
+            at += _size(part)
+        return Chunks.of().joined(Chunks.of(*found))
 
     def first(self, items: Items, most: int) -> int:
         """How many items are the same at the beginning, at most so many."""
         at = 0
-        for size in self.sizes:
+        for size in map(_size, self.parts):
             stop = min(at + size, most)
             same = _agreed(partial(self._match, items, at, at), stop - at)
             at += same
@@ -170,7 +164,7 @@ class Chunks(NamedTuple):
     def last(self, items: Items, most: int) -> int:
         """How many are the same at the end."""
         n, m, found = self.size, len(items), 0
-        for size in reversed(self.sizes):
+        for size in map(_size, reversed(self.parts)):
             stop = min(found + size, most)
             same = _agreed(partial(self._match_back, items, n - found, m - found), stop - found)
             found += same
