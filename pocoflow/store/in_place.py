@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pocoflow.store.store import Store
-from pocoflow.store.watch import PLAIN, Watch, is_long
+from pocoflow.store.watch import Watch, is_long
 from pocoflow.values.changes import Frozen, difference
+from pocoflow.values.changes.groups import SIMPLE
 from pocoflow.values.copies import IMMUTABLE
 
 _LOOK_EVERY = 50
@@ -30,9 +31,9 @@ class InPlace:
         self._store = store
         self.watch = Watch()
         for key, value in store.own_items():
-            if type(value) in IMMUTABLE and type(value) not in PLAIN:
+            if type(value) in IMMUTABLE and type(value) not in SIMPLE:
                 continue  # it was checked as it was written
-            if type(value) not in PLAIN:
+            if type(value) not in SIMPLE:
                 store.recheck(key)
             self.watch.remember(key, value)
         self._left = self._looks_after()
@@ -60,11 +61,11 @@ class InPlace:
             return
         # What is compared by itself was checked as it was written, and cannot be changed in place.
         # But the parts of what it came in the place of are let go.
-        if touched := store.take_touched(PLAIN, watch.in_parts):
+        if touched := store.take_touched(SIMPLE, watch.in_parts):
             for key, value, before in watch.changed_among(touched):
                 if key not in store:
                     watch.forget(key)
-                elif type(value) in PLAIN:
+                elif type(value) in SIMPLE:
                     watch.remember(key, value)
                 else:
                     _recheck(store, watch, key, value, before)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from types import NoneType
 from typing import Any
 
 from pocoflow.store.store import Store
 from pocoflow.values.changes import Frozen, freeze, is_same
-
-PLAIN = frozenset({str, int, bool, bytes, NoneType})
-"""Compared by themselves. Not float: 0.0 and -0.0 are equal, and NaN is not equal to itself."""
+from pocoflow.values.changes.groups import SIMPLE
 
 _LONG = 400
 """A value of more parts than these is checked and remembered by what changed in it, not anew."""
@@ -63,7 +60,7 @@ class Watch:
         known = self._known
         for key, value in items:
             before = known.get(key, _NOTHING)
-            if before is value and type(value) in PLAIN:
+            if before is value and type(value) in SIMPLE:
                 continue
             if _differs(before, value):
                 yield key, value, before if type(before) in (Frozen, str) else None
@@ -79,7 +76,7 @@ class Watch:
 
     def remember(self, key: str, value: object, frozen: Frozen | None = None) -> None:
         """Take a value as known; ``frozen`` is its remembered form if it has been made already."""
-        if frozen is None and type(value) in PLAIN:
+        if frozen is None and type(value) in SIMPLE:
             self._known[key] = value
             self.in_parts.discard(key)
         else:
@@ -109,7 +106,7 @@ _NOTHING = object()
 def _differs(before: object, value: object) -> bool:
     if type(before) is Frozen:
         return not is_same(before, value)
-    return not (type(before) is type(value) and type(value) in PLAIN and before == value)
+    return not (type(before) is type(value) and type(value) in SIMPLE and before == value)
 
 
 def is_long(before: Frozen | str | None) -> bool:

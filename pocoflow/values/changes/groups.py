@@ -18,7 +18,10 @@ from pocoflow.values.kinds import kind_of
 from pocoflow.values.objects import content_of, has_plain_dict, is_subclass, state_of
 
 SIMPLE: frozenset[type] = frozenset({str, int, bool, NoneType, EllipsisType, bytes})
-"""Immutable types whose equality says it all, once the types are the same."""
+"""Immutable types whose equality says it all, once the types are the same.
+
+Not float: 0.0 and -0.0 are equal, and NaN is not equal to itself.
+"""
 
 T = TypeVar("T")
 
