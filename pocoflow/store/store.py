@@ -278,7 +278,8 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
 
     def own_items(self) -> Iterable[tuple[str, object]]:
         """The keys whose values may be others than when the store was made, with their values."""
-        return self._data.items()
+        # Of a copy: other threads, such as those of other runs, may write meanwhile. So below.
+        return dict(self._data).items()
 
     def touched(self) -> tuple[list[tuple[str, object]], list[str]]:
         """The keys that were written, or read and may change, since :meth:`forget_touched`.
@@ -289,7 +290,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         data, touched = self._data, frozenset(self._touched)
         there = [
             (key, data[key])
-            for key in (touched if len(touched) == 1 else data)
+            for key in (touched if len(touched) == 1 else [*data])
             if key in touched and key in data
         ]
         gone = [key for key in touched if key not in data] if len(there) < len(touched) else []
@@ -308,16 +309,15 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
             apart: Values of these classes are left out.
             kept: But not those of these keys; one that is not there any more has ``None``.
         """
-        data, touched = self._data, self._touched
-        if not touched:
+        if not self._touched:
             return []
-        taken = [
+        data, touched = self._data, frozenset(self._touched)
+        self._touched.difference_update(touched)
+        return [
             (key, value)
             for key in touched
             if (type(value := data.get(key)) not in apart and key in data) or key in kept
         ]
-        touched.clear()
-        return taken
 
     # -- writing ------------------------------------------------------------------------------
 

@@ -654,3 +654,29 @@ def test_a_dict_to_which_others_write_is_the_store_of_a_run() -> None:
     shared = Shared(first=1, second=2)
     Flow(Node()).run(shared)
     assert list(shared)[:2] == ["first", "second"]
+
+
+class Busy(dict[str, Any]):
+    """A dict to which something is written whenever a key is looked for, as others may do."""
+
+    def __contains__(self, key: object) -> bool:
+        self[f"written at {len(self)}"] = True
+        return super().__contains__(key)
+
+
+def test_a_store_to_which_others_write_is_looked_at_as_it_was() -> None:
+    """Several runs at once may have one store, of which each looks at what was changed."""
+    store = Store.over(Busy(a=[1], b=[2]))
+    store.track()
+    assert (store["a"], store["b"]) == ([1], [2])
+    assert store.touched() == ([("a", [1]), ("b", [2])], [])
+
+    class Writes(set[object]):
+        def __contains__(self, kind: object) -> bool:
+            store["c"] = [3]
+            return False
+
+    assert sorted(store.take_touched(Writes(), ())) == [("a", [1]), ("b", [2])]
+    assert store.take_touched((), ()) == [("c", [3])]
+    for key, _ in store.own_items():
+        store[f"{key} is seen"] = True
