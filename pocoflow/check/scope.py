@@ -36,8 +36,6 @@ class Sort(Enum):
     STORES = "a collection that has the store in it"
 
 
-T = TypeVar("T")
-
 Given = Mapping[str, "Sort | Value | None"]
 """What the parameters of a function stand for."""
 
@@ -152,10 +150,7 @@ class Scope:
         match node:
             case ast.Name(id=name):
                 value = self._single(name)
-                if isinstance(value, ast.expr):
-                    found: Sort | None = self._guarded(name, self.sort, value)
-                    return found
-                return value if isinstance(value, Sort) else None
+                return value if isinstance(value, Sort) else self.ask_of(name, self.sort)
             case ast.Attribute(value=owner, attr="state"):
                 return Sort.STATE if self.sort(owner) is Sort.STORE else None
             case ast.Attribute(value=owner, attr="__class__"):
@@ -182,20 +177,16 @@ class Scope:
             return None if bound else self._given[name]
         return bound[0] if bound is not None and len(bound) == 1 else None
 
-    def _guarded(self, name: str, ask: Callable[[ast.expr], T], value: ast.expr) -> T | None:
-        """Ask of what a name is bound to, unless that is what is being asked."""
-        if name in self._looking:
+    def ask_of(self, name: str, ask: Callable[[ast.expr], KnownT | None]) -> KnownT | None:
+        """Ask of the one expression that a local name is bound to, unless that is being asked."""
+        value = self._single(name)
+        if not isinstance(value, ast.expr) or name in self._looking:
             return None
         self._looking.add(name)
         try:
             return ask(value)
         finally:
             self._looking.discard(name)
-
-    def ask_of(self, name: str, ask: Callable[[ast.expr], KnownT | None]) -> KnownT | None:
-        """Ask of what a local name is bound to, if that is one expression."""
-        value = self._single(name)
-        return self._guarded(name, ask, value) if isinstance(value, ast.expr) else None
 
     def is_parameter(self, name: str) -> bool:
         """Whether a name is a parameter that keeps its value, of which nothing is known."""
@@ -259,11 +250,11 @@ class Scope:
 
     def _local(self, name: str) -> Value | None:
         value = self._single(name)
-        if isinstance(value, ast.expr):
-            found = self._guarded(name, self.value, value)
-            is_mutable = found is not None and isinstance(found.constant, (list, dict, set))
-            return None if is_mutable else found
-        return value if isinstance(value, Value) else None
+        if isinstance(value, Value):
+            return value
+        found = self.ask_of(name, self.value)
+        is_mutable = found is not None and isinstance(found.constant, (list, dict, set))
+        return None if is_mutable else found
 
     def _free(self, name: str) -> Any:
         """What a name always stands for that is not one of the function's own."""
