@@ -6,10 +6,9 @@ of another flow than it was found in, and no node is kept.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from pocoflow.check.findings import Finding
+from pocoflow.check.class_rules import idle_retries
 from pocoflow.check.node_effects import Effects
 from pocoflow.check.subject import Subject, effects_of_class, is_constant
 from pocoflow.graph.graph import GraphNode
@@ -33,14 +32,12 @@ class Clean(NamedTuple):
         effects: What its nodes were read as.
         signatures: Those of its functions, so that no others get their ids.
         is_refused: Whether a run is refused whatever it begins with.
-        remarks: What is told before every run.
     """
 
     needs: frozenset[str]
     effects: tuple[Effects, ...]
     signatures: tuple[Signature, ...]
     is_refused: bool = False
-    remarks: Sequence[Finding] = ()
 
 
 _known: dict[Likeness, Clean] = {}
@@ -105,7 +102,7 @@ def _node(place: GraphNode, attributes: frozenset[str]) -> Likeness | None:
     facts = (phases, node.name, node.timeout is None, node.journal)
     if isinstance(node, FunctionNode):
         collects = getattr(node, "on_error", "stop") == "collect"
-        return (*facts, id(node.signature), node.actions, collects)
+        return (*facts, id(node.signature), node.actions, collects, *idle_retries(node))
     read, own = effects_of_class(type(node), attributes), node.__dict__
     if not read.is_current:
         return None

@@ -28,7 +28,7 @@ from pocoflow.nodes.annotations import (
 )
 from pocoflow.nodes.base import AnyNode, Node
 from pocoflow.nodes.definitions import class_place, overrides, place_of
-from pocoflow.nodes.function import FunctionNode
+from pocoflow.nodes.function import AnyFunctionNode, FunctionNode
 from pocoflow.nodes.node_kinds import AskNode, BatchNode
 from pocoflow.nodes.porting import RENAMED
 from pocoflow.nodes.settings import ITEM_SETTINGS, STEP_SETTINGS
@@ -88,13 +88,11 @@ def check_class(subject: Subject, at: Site) -> Iterator[Finding]:
 
 def check_names(subject: Subject) -> Iterator[Finding]:
     """PF208, which needs neither a schema nor what the code does: it is told before a run."""
-    first: dict[type, Site] = {}
-    for at in subject.nodes:
-        first.setdefault(type(at.place.node), at)
+    for at in subject.classes:
+        kind: type = type(at.place.node)
+        yield from _told(subject, at, _near(kind))
         if not subject.graph.wraps:  # what is around an attempt may fail, and be tried again
             yield from _told(subject, at, _idle(at.place.node))
-    for kind, at in first.items():
-        yield from _told(subject, at, _near(kind))
     for level in subject.levels:
         for place in level.graph.nodes.values():
             if place.inner is not None:
@@ -282,13 +280,18 @@ _OF_EXEC = (*(one for one in STEP_SETTINGS if one != "journal"), "exec_fallback"
 _OF_RETRIES = ("retry_delay", "backoff", "jitter", "retry_on")
 
 
+def idle_retries(node: AnyFunctionNode) -> list[str]:
+    """The settings for retries of a function that is tried once."""
+    return [one for one in _OF_RETRIES if node.max_retries == 1 and one in vars(node)]
+
+
 def _idle(node: AnyNode) -> Iterator[_Mistake]:
     """Settings for retries of a function that has none, and for ``exec`` of a class without one."""
     kind: type = type(node)
     if isinstance(node, FunctionNode):
-        lacks, file = "max_retries above 1", definition_place(node.signature.function)[0]
-        names = [one for one in _OF_RETRIES if one in vars(node) and node.max_retries == 1]
-        if names and any(".calling(" in line for line in linecache.getlines(file)):
+        lacks, names = "max_retries above 1", idle_retries(node)
+        file = definition_place(node.signature.function)[0] if names else ""
+        if any(".calling(" in line for line in linecache.getlines(file)):
             return  # the attempts of a journaled call go by them, too
     else:
         lacks, own = "exec", {} if package_of(kind) == "pocoflow" else vars(kind)

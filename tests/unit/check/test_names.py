@@ -119,6 +119,34 @@ def test_what_is_about_retries_is_told_of_a_function_that_has_none() -> None:
     assert found(program.format("", "context().calling(max_retries=2).call(print)")) == []
 
 
+def test_what_has_no_effect_is_told_once_for_a_class() -> None:
+    """However many nodes there are of it."""
+
+    class Idle(Node):
+        timeout = 3
+
+        def post(self, store: Any, given: Any, result: Any) -> None:
+            """Do nothing."""
+
+    first = Idle(name="first")
+    flow = Flow(first)
+    flow.then(first, Idle(name="second"))
+    assert codes(flow) == ["PF208"]
+
+
+def test_a_flow_that_differs_in_what_is_about_retries_is_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """One like it was proved before, of a node that is tried again."""
+    program = "@node(retry_on=OSError, max_retries=2)\ndef work() -> None: pass\nkind = work\n"
+    work = kind_of(program)
+    for tries, told in ((2, False), (1, True)):
+        work.max_retries = tries
+        caplog.clear()
+        Flow(work).run({})
+        assert ("PF208" in caplog.text) is told
+
+
 @pytest.mark.parametrize("make", [lambda flow: flow, Subflow, Parallel])
 def test_what_is_of_runs_is_told_of_a_flow_inside_of_another(make: Any) -> None:
     """They count where it is run by itself, and there is nothing to say of it there."""
