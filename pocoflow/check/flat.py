@@ -370,25 +370,31 @@ class DataFlow:
     def _hoped_behind(self) -> dict[Spot, list[tuple[int, int]]]:
         """As ``behind``, if what is not seen is as it should be.
 
-        What a node looks for may be what it chooses its way by, and an error that a nested flow
-        catches may be one of those nodes inside that come after a write.
+        What was looked for may be what a choice depends on, and an error that a nested flow catches
+        may be one of those nodes inside that come after a write.
         """
         some = self._on_paths(self._initial, self.behind, or_)
         caught: dict[tuple[int, Spot | None], int] = {}
+        looks: dict[Spot, list[tuple[int, int]]] = {}
         for spot, changes in self.behind.items():
-            for way, (kept, added) in zip(spot.ways, changes, strict=True):
+            looks[spot] = []
+            for way, one, (kept, added) in zip(spot.ways, self.out[spot], changes, strict=True):
+                sees_all = self.effects[spot].reads_more
+                looks[spot].append((kept, kept if sees_all else self.keys.of(one.looked)))
                 own = (one.catch for one in spot.place.catches)
                 if way.catch is not None and all(one is not way.catch for one in own):
                     at = (id(way.catch), way.target)
                     caught[at] = caught.get(at, 0) | some[spot] & kept | added
+        looked = self._on_paths(0, looks, or_)
         behind: dict[Spot, list[tuple[int, int]]] = {}
         for spot, changes in self.behind.items():
-            looks_at_all = self.effects[spot].reads_more
+            is_choice = len({way.target for way in spot.ways}) > 1
             behind[spot] = []
-            for way, one, (kept, added) in zip(spot.ways, self.out[spot], changes, strict=True):
-                looked = kept if looks_at_all else self.keys.of(one.looked)
+            for way, (kept, added), (_, new) in zip(spot.ways, changes, looks[spot], strict=True):
+                counts = is_choice or (way.target is not None and way.target.place.branches)
+                asked = looked[spot] & kept | new if counts else 0
                 around = caught.get((id(way.catch), way.target), 0)
-                behind[spot].append((kept, added | looked | around))
+                behind[spot].append((kept, added | asked | around))
         return behind
 
     @cached_property

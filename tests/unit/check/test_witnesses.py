@@ -113,6 +113,12 @@ def publish() -> None:
     """Do nothing."""
 
 
+def _noted_before_a_branch() -> Made:
+    looks = Note()
+    parts = Parallel(_choosing(by_count)[0], name="one")
+    return Flow(looks, schema=Page).then(looks, parts), {}
+
+
 def _spent() -> Made:
     flow = Flow(draft, schema=Page, budget={"usd": 1}).then(draft, publish)
     return flow.then(draft.when_spent("usd"), show), {}
@@ -292,6 +298,7 @@ WORKS: dict[str, Callable[[], Made]] = {
     "an optional parameter": lambda: _choosing(optional),
     "a look by way of a name": lambda: _choosing(cached),
     "a note of a look": _noted,
+    "a note of a look before a branch": _noted_before_a_branch,
     "a look in a branch": lambda: (
         Flow(Parallel(_choosing(optional)[0], name="one"), schema=Page),
         {},
@@ -350,6 +357,30 @@ def unlooked(url: str) -> Literal["given", "load"]:
 
 
 @node
+def glance(text: str = "") -> None:
+    """Look, where only one way goes on."""
+    print(text)
+
+
+class GlanceAtAll(Node["dict[str, Any]", None, None]):
+    """Looks at everything, where only one way goes on."""
+
+    def prep(self, store: Store[Page]) -> dict[str, Any]:
+        """Look."""
+        return dict(store)
+
+
+def _glancing(look: Any) -> Flow[Page]:
+    return Flow(look, schema=Page).then(look, show).then(show, load)
+
+
+def _glancing_in_a_branch() -> Flow[Page]:
+    branch = Flow(glance, flow_name="b").then(glance, show)
+    both = Parallel(branch, name="one")
+    return Flow(both, schema=Page).then(both, load)
+
+
+@node
 def absent(store: Store[Page]) -> Literal["given", "load"]:
     """Choose the wrong way."""
     return "load" if "text" in store else "given"
@@ -378,6 +409,9 @@ def _watched(hook: Callable[[str, Store[Any]], object]) -> Flow[Page]:
 
 FAILS: dict[str, tuple[Callable[[], Flow[Page]], str]] = {
     "no look": (lambda: _choosing(unlooked)[0], "PF301"),
+    "a look before no choice": (lambda: _glancing(glance), "PF301"),
+    "a look at all there is before no choice": (lambda: _glancing(GlanceAtAll()), "PF301"),
+    "a look before no choice in a branch": (_glancing_in_a_branch, "PF301"),
     "a look that tells": (lambda: _choosing(absent)[0], "PF301"),
     "a hook that looks": (lambda: _watched(shown), "PF301"),
     "a hook without the store": (lambda: _watched(lambda name, store: print(name)), "PF301"),
