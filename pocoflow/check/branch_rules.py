@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple, get_origin
 
 from pocoflow.check.findings import Finding
-from pocoflow.check.flat import DataFlow, Walk
 from pocoflow.check.node_effects import Place
 from pocoflow.check.subject import Site, Subject
 from pocoflow.errors import BranchError
@@ -23,13 +22,13 @@ class _Written(NamedTuple):
         branch: The branch.
         node: The node in it that does.
         place: Where in its source.
-        is_certain: Whether the branch has written it wherever it ends.
+        certainty: 2 if the branch has written it wherever it ends, 1 if only on some path.
     """
 
     branch: str
     node: str
     place: Place
-    is_certain: bool
+    certainty: int
 
 
 def check_branches(subject: Subject) -> Iterator[Finding]:
@@ -52,7 +51,7 @@ def _clashes(subject: Subject, at: Site, node: Spread) -> Iterator[Finding]:
                 who += "reducer: two items clash"
             elif first.setdefault(key, one) is not one:
                 other = first[key]
-                is_error = other.is_certain and one.is_certain
+                is_error = other.certainty + one.certainty > 2  # else they may exclude each other
                 who = (
                     f"branches {other.branch!r} (node {other.node!r}) and {one.branch!r} (node "
                     f"{one.node!r}) both write {key!r}, which has no reducer"
@@ -73,8 +72,7 @@ def _clashes(subject: Subject, at: Site, node: Spread) -> Iterator[Finding]:
 def _assigned(subject: Subject, place: GraphNode, node: Spread) -> Iterator[Finding]:
     """Keys with a reducer that a branch assigns to, which cannot be put together."""
     for graph in place.branches:
-        for spot in Walk(graph.start).spots:
-            effects = subject.effects(spot.place)
+        for spot, effects in subject.inside(graph).effects.items():
             found = [
                 (one.key, one.place, one.is_certain) for one in effects.values if not one.is_default
             ]
@@ -99,7 +97,8 @@ def _assigned(subject: Subject, place: GraphNode, node: Spread) -> Iterator[Find
 def _writes(subject: Subject, branch: str, graph: Graph) -> dict[str, _Written]:
     """What a branch writes by plain assignment, and where first."""
     found: dict[str, _Written] = {}
-    flow = DataFlow(Walk(graph.start), lambda spot: subject.effects(spot.place), subject.exit)
+    flow = subject.inside(graph)
+    ends = [one for effects in flow.effects.values() for one in effects.exits]
     for spot, effects in flow.effects.items():
         # What a branch changes in place is a copy of its own, unless it cannot be copied.
         changed = (
@@ -107,8 +106,8 @@ def _writes(subject: Subject, branch: str, graph: Graph) -> dict[str, _Written]:
         )
         for key, at in (*effects.writes.items(), *changed):
             if not subject.fields.reduces(key):
-                one = _Written(branch, spot.inside(at.node), at, key in flow.at_ends)
-                found.setdefault(key, one)
+                certainty = (key in flow.at_ends) + any(key in one.must for one in ends)
+                found.setdefault(key, _Written(branch, spot.inside(at.node), at, certainty))
     return found
 
 

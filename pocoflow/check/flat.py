@@ -545,17 +545,8 @@ class DataFlow:
         return steps, removed
 
 
-def effects_of_branches(
-    place: GraphNode,
-    node: Spread,
-    effects: Callable[[GraphNode], Effects],
-    out: Callable[[Spot, Way], Exit],
-) -> Effects:
-    """What a node with branches does, from what ``effects`` and ``out`` say of the nodes inside."""
-    branches = [
-        DataFlow(Walk(graph.start), lambda spot: effects(spot.place), out)
-        for graph in place.branches
-    ]
+def effects_of_branches(place: GraphNode, node: Spread, branches: Sequence[DataFlow]) -> Effects:
+    """What a node with branches does, from what is written and read inside of them."""
     inside = [one for branch in branches for one in branch.effects.values()]
     here = place_at(place.where)
     items = {node.each: here} if isinstance(node, FanOut) else {}

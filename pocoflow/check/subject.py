@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypedDict, Unpack
 
 from pocoflow.check.assignable import fits_field
 from pocoflow.check.findings import Finding, Severity
-from pocoflow.check.flat import Spot, Walk, Way, effects_of_branches
+from pocoflow.check.flat import DataFlow, Spot, Walk, Way, effects_of_branches
 from pocoflow.check.node_effects import (
     NOTHING,
     UNKNOWN,
@@ -162,6 +162,7 @@ class Subject:
         self.fields = fields_of(self.schema)
         self.is_start = self.place is None or (self.place is self.graph.start and not self.frames)
         self._effects: dict[int, Effects] = {}
+        self._branches: dict[int, DataFlow] = {}
         self._returned: dict[int, tuple[str, ...] | None] = {}
         self._is_flat = True
         self._classes: dict[object, Effects] = {}
@@ -336,7 +337,7 @@ class Subject:
                 if isinstance(node, Spread) and node.collects:
                     caught |= {Exception}
                 branches = () if isinstance(node, Subflow) else spot.place.branches
-                waiting += ((Walk(graph.start), caught) for graph in branches)
+                waiting += ((self.inside(graph).walk, caught) for graph in branches)
         return known
 
     @cached_property
@@ -386,6 +387,15 @@ class Subject:
             found = self._effects[id(place.node)] = self._effects_of(place)
         return found
 
+    def inside(self, branch: Graph) -> DataFlow:
+        """What the nodes of a branch find in the store, if nothing was there before."""
+        found = self._branches.get(id(branch))
+        if found is None:
+            walk = Walk(branch.start)
+            found = DataFlow(walk, lambda spot: self.effects(spot.place), self.exit)
+            self._branches[id(branch)] = found
+        return found
+
     @property
     def is_current(self) -> bool:
         """Whether its nodes would be read now as they were."""
@@ -398,7 +408,7 @@ class Subject:
                 _of_subflow(node), [link.target.name for link in node.outputs]
             )
         if place.branches and isinstance(node, Spread):
-            return effects_of_branches(place, node, self.effects, self.exit)
+            return effects_of_branches(place, node, [*map(self.inside, place.branches)])
         if isinstance(node, FunctionNode):
             effects = _of_function(node, self.fields.attributes)
             if node.signature.takes_store:  # which may have given a field its value itself

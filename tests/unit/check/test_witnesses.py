@@ -221,12 +221,14 @@ def say(url: str) -> str:
     return url
 
 
-def _excluding_flows() -> Made:
-    def branch(choose: Any) -> Flow[Page]:
-        flow = Flow(choose, schema=Page, flow_name=choose.name)
-        return flow.then(choose.when("y"), say).then(choose.when("n"), END)
+def _choosing_to_say(choose: Any) -> Flow[Page]:
+    flow = Flow(choose, schema=Page, flow_name=choose.name)
+    return flow.then(choose.when("y"), say).then(choose.when("n"), END)
 
-    return Flow(Parallel(branch(is_x), branch(is_y), name="both"), schema=Page), {}
+
+def _excluding_flows() -> Made:
+    both = Parallel(_choosing_to_say(is_x), _choosing_to_say(is_y), name="both")
+    return Flow(both, schema=Page), {}
 
 
 class Settings(Node[None, None, None]):
@@ -396,6 +398,10 @@ def _both_write() -> Flow[Page]:
     return Flow(Parallel(say, Flow(say, flow_name="b"), name="both"), schema=Page)
 
 
+def _one_always_writes() -> Flow[Page]:
+    return Flow(Parallel(say, _choosing_to_say(is_x), name="both"), schema=Page)
+
+
 def shown(name: str, store: Store[Page]) -> None:
     """A hook that only looks."""
     print(name, store.get("text"))
@@ -417,6 +423,7 @@ FAILS: dict[str, tuple[Callable[[], Flow[Page]], str]] = {
     "a hook without the store": (lambda: _watched(lambda name, store: print(name)), "PF301"),
     "no write in a nested flow": (_first_fails, "PF301"),
     "two branches": (_both_write, "PF303"),
+    "a branch beside one that always writes": (_one_always_writes, "PF303"),
 }
 
 
