@@ -8,7 +8,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -25,6 +24,7 @@ from pocoflow.engine import commits
 from pocoflow.engine.effects import Commit
 from pocoflow.errors import DatabaseBusyError, DatabaseFileError, DeadlineError, InvalidValueError
 from tests.rows import raw_of, row_of
+from tests.waiting import wait_for
 
 WAIT = 60.0
 """Seconds after which something that should have happened long ago is given up."""
@@ -213,8 +213,7 @@ def first_shared(
     with db.connection.alone:
         raw_of(db).set_trace_callback(statements.append)
         go.wait(30)
-        while len(db.connection.waiting) < 10:
-            time.sleep(0.001)
+        wait_for(lambda: len(db.connection.waiting) >= 10, "not all threads wait")
     for run in runs:
         run.join(30)
     raw_of(db).set_trace_callback(None)
@@ -276,8 +275,7 @@ def test_a_group_is_not_joined_by_those_who_wait_for_its_end(tmp_path: Path) -> 
 
         def wait() -> None:
             holds.set()
-            while len(connection.waiting) < 3:
-                time.sleep(0.001)
+            wait_for(lambda: len(connection.waiting) >= 3, "not all threads wait")
 
         def group() -> None:
             connection.together([partial(commit, "a"), wait, partial(commit, "b")])

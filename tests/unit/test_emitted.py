@@ -190,11 +190,13 @@ def test_values_of_a_call_on_record_count_when_exec_runs_again(path: Path, attem
     node.max_retries = attempts
     flow = recording(node, path)
     followed: list[Followed] = []
-    try:
-        flow.run({}, run_id="a")
-    except ConnectionError:
+    if attempts == 1:
+        with pytest.raises(ConnectionError):
+            flow.run({}, run_id="a")
         followed = list(flow.follow("a"))
         flow.resume("a")
+    else:
+        flow.run({}, run_id="a")
     followed += flow.follow("a", after=followed[-1].number if followed else 0)
     assert sorted(map(str, valid(followed))) == ["The", "begins", "tide", "turns"]
     assert emitted(followed).count("begins") == 2

@@ -401,15 +401,7 @@ def test_an_increment_of_a_subflow_or_of_an_error_needs_a_value_as_well() -> Non
         return [str(exc)]
 
     caught = fails.catch(ValueError, writes=N.notes, value=words)
-    flow = (
-        Flow(
-            fails,
-            schema=Notes,
-            inputs=(N.doc,),
-        )
-        .then(caught, END)
-        .then(fails, END)
-    )
+    flow = Flow(fails, schema=Notes, inputs=(N.doc,)).then(caught, END).then(fails, END)
     (one,) = [one for one in flow.validate() if one.severity == "error"]
     assert (one.code, one.node) == ("PF301", "fails")
     assert flow.run({"doc": "a", "notes": []})["notes"] == ["x"]
