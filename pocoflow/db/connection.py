@@ -205,6 +205,7 @@ class Connection(ABC):
         """
         self.alone = threading.RLock()
         self.waiting.clear()
+        self._ends = self._group = None
 
     # -- transactions -----------------------------------------------------------------------------
 

@@ -24,7 +24,9 @@ import pytest
 
 import pocoflow
 from pocoflow import Flow, Node, Store, WorkflowDB, cli, context
+from pocoflow.db import forks
 from pocoflow.db.due import Limits, due_runs
+from pocoflow.db.port import Transaction
 from pocoflow.errors import (
     DatabaseBusyError,
     DatabaseError,
@@ -472,6 +474,50 @@ def test_a_forked_child_uses_a_connection_of_its_own(server: Server) -> None:
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         db.create_run("after")
         assert [run["run_id"] for run in db.list_runs()] == ["after", "in the child", "before"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("how", ["alone", "in a group"])
+def test_a_child_that_was_forked_in_the_middle_of_a_commit_writes_its_own(
+    server: Server, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """What a thread of the parent is at, for which no fork waits for ever, is not the child's."""
+    monkeypatch.setattr(forks, "_PATIENCE", 0.0)
+    holds, go = threading.Event(), threading.Event()
+
+    def write(raw: Transaction, put: object) -> None:
+        raw.execute("INSERT INTO pf_graphs (graph) VALUES (?)", ("g",))
+
+    def wait() -> None:
+        holds.set()
+        assert go.wait(DEADLINE)
+
+    def commit_alone() -> None:
+        with db.connection.transaction(of=1) as raw:
+            write(raw, None)
+            wait()
+
+    def commit_in_a_group() -> None:
+        db.connection.together([partial(db.connection.commit, write, 1), wait])
+
+    with WorkflowDB(server.url()) as db:
+        commit = commit_alone if how == "alone" else commit_in_a_group
+        thread = threading.Thread(target=commit)
+        thread.start()
+        assert holds.wait(DEADLINE)
+        child = os.fork()
+        if not child:
+            code = 1
+            try:
+                counting(db, run_id="r").run({"n": 0, "until": 1, "log": []})
+                run_no = row_of(db, "r")["run_no"]
+                code = 2 * db.locks.is_held(run_no)
+            finally:
+                os._exit(code)
+        go.set()
+        thread.join(DEADLINE)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert row_of(db, "r")["status"] == "completed"
 
 
 def test_a_lease_that_could_not_be_given_back_ends_by_itself() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import threading
 import time
@@ -131,7 +130,6 @@ class ServerConnection(Connection):
         self._schema, self._channel = "", ""
         self._home: tuple[object, ...] = ()
         self._pipeline: Pipeline | None = None
-        self._pid = os.getpid()
         self._is_closed = False
         self._is_in = False
         with self.alone:
@@ -140,6 +138,12 @@ class ServerConnection(Connection):
         forks.keep(self)
 
     # -- opening and closing ----------------------------------------------------------------------
+
+    def begin_anew(self, *, at_rest: bool) -> None:  # noqa: D102 - see the base class
+        super().begin_anew(at_rest=at_rest)
+        if self._pipeline is not None:
+            _abandoned.append(self._pipeline)  # it is that of the process that forked this one
+            self._pipeline = None
 
     def connect(self) -> psycopg.Connection:
         """Another connection to the same schema.
@@ -208,7 +212,7 @@ class ServerConnection(Connection):
             if isinstance(exc, psycopg.Error):
                 raise self.explain(exc) from None
             raise
-        self._pipeline, self._pid, self._is_in = pipeline, os.getpid(), False
+        self._pipeline, self._is_in = pipeline, False
         return pipeline
 
     def _look(self, connection: psycopg.Connection) -> None:
@@ -260,15 +264,12 @@ class ServerConnection(Connection):
             self._is_closed = True
             self._listener.close()
             pipeline, self._pipeline = self._pipeline, None
-            if pipeline is not None and self._pid == os.getpid():
+            if pipeline is not None:
                 pipeline.close()
 
     def _current(self) -> Pipeline:
         if self._is_closed:
             raise DatabaseError(f"database {self.label} is closed")
-        if self._pipeline is not None and self._pid != os.getpid():
-            _abandoned.append(self._pipeline)  # it is that of the process that forked this one
-            return self._open()
         if self._pipeline is not None and self._is_in:
             return self._pipeline  # what was sent in the transaction is on no other connection
         if self._pipeline is not None:
