@@ -39,13 +39,14 @@ class _Ends:
 class _Group(_Ends):
     """Transactions that are committed as one."""
 
-    __slots__ = ("has_begun", "is_lost", "refused")
+    __slots__ = ("has_begun", "is_lost", "refused", "thread")
 
     def __init__(self) -> None:
         super().__init__()
         self.has_begun = False
         self.is_lost = False
         self.refused: Exception | None = None
+        self.thread = threading.get_ident()
 
 
 class _Waiting(Generic[T]):
@@ -414,8 +415,9 @@ class Connection(ABC):
 
     @property
     def is_shared(self) -> bool:
-        """Whether what is written now is committed together with what others write."""
-        return self._group is not None
+        """Whether what this thread writes now is committed together with what others write."""
+        group = self._group  # of another thread, perhaps, which may end it now
+        return group is not None and group.thread == threading.get_ident()
 
     def row(self, sql: str, parameters: Parameters = ()) -> Record | None:
         """The first row of a read, or ``None``."""

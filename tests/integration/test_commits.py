@@ -292,6 +292,27 @@ def test_a_group_is_not_joined_by_those_who_wait_for_its_end(tmp_path: Path) -> 
         assert [row[0] for row in rows] == [*"abcde"]
 
 
+def test_a_group_of_another_thread_is_none_of_this_one(tmp_path: Path) -> None:
+    """What is written here meanwhile is kept for the end of the run if a Ctrl-C comes."""
+    holds, go, seen = threading.Event(), threading.Event(), list[bool]()
+
+    with WorkflowDB(tmp_path / "runs.db") as db:
+        connection = db.connection
+
+        def wait() -> None:
+            seen.append(connection.is_shared)
+            holds.set()
+            assert go.wait(WAIT)
+
+        thread = threading.Thread(target=connection.together, args=([wait, lambda: None],))
+        thread.start()
+        assert holds.wait(WAIT)
+        seen.append(connection.is_shared)
+        go.set()
+        thread.join(WAIT)
+    assert seen == [True, False]
+
+
 class Numbers(BaseModel):
     n: int = 0
     last: int = 3
