@@ -225,9 +225,9 @@ class Connection(ABC):
             DatabaseError: This thread is in the middle of one.
         """
         with self.alone:
-            if (interrupted := self._ends) is not None and self._is_inside:
-                raise self._nested()
-            ends = self._ends = _Ends()
+            self._refuse_nested()
+            interrupted, ends = self._ends, _Ends()
+            self._ends = ends
             try:
                 yield self._start(of, patient=patient)
                 self._finish(ends)
@@ -239,11 +239,13 @@ class Connection(ABC):
                 if not patient:
                     self._be_patient()
 
-    def _nested(self) -> DatabaseError:
-        return DatabaseError(
-            f"database {self.label}: nothing was written by what a signal handler, or a __del__, "
-            "has called while its thread is in the middle of a commit; leave that to another thread"
-        )
+    def _refuse_nested(self) -> None:
+        if self._ends is not None and self._is_inside:
+            raise DatabaseError(
+                f"database {self.label}: nothing was written by what a signal handler, or a "
+                "__del__, has called while its thread is in the middle of a commit; leave that to "
+                "another thread"
+            )
 
     def _start(self, of: int, *, patient: bool = True, is_statement: bool = False) -> Transaction:
         """Begin a transaction, or a part of that of a group."""
@@ -302,8 +304,7 @@ class Connection(ABC):
             DatabaseLostError: Nobody knows whether it was committed.
         """
         with self.alone:
-            if self._ends is not None and self._is_inside:
-                raise self._nested()
+            self._refuse_nested()
             if len(commits) == 1 or not self._can_share:
                 for call in commits:
                     call()
@@ -360,9 +361,9 @@ class Connection(ABC):
     ) -> T:
         """Commit what a function writes."""
         with self.alone:
-            if (interrupted := self._ends) is not None and self._is_inside:
-                raise self._nested()
-            ends = self._ends = _Ends()
+            self._refuse_nested()
+            interrupted, ends = self._ends, _Ends()
+            self._ends = ends
             try:
                 written = write(self._start(of, is_statement=is_statement), put)
                 self._finish(ends, is_statement=is_statement)

@@ -561,10 +561,10 @@ class LineRecorder:
         raw.execute(QUERIES["close_questions"], where)
 
     @contextmanager
-    def _writing(self, step: int, *, is_late: bool = False) -> Iterator[Transaction]:
+    def _writing(self, step: int) -> Iterator[Transaction]:
         """A transaction that appends rows of a step that is not finished."""
         with self.storage.transaction(of=self.log.run_no) as raw:
-            self._begin(raw, step, is_late=is_late)
+            self._begin(raw, step)
             yield raw
 
     def _begin(

@@ -186,13 +186,16 @@ def close_inherited(file: Path, patience: float) -> None:
     """
     until = time.monotonic() + patience
     with _guard, suppress(FileNotFoundError, PermissionError):  # SQLite says so itself
-        while raws := _inherited.get(file):
-            with open(file, "rb") as held:
-                for _, first, length in islice(_shielded(file), 1):
-                    while not oslocks.share(held.fileno(), first, length):
-                        if time.monotonic() >= until:
-                            return
-                        time.sleep(0.01)
+        raws = _inherited.get(file)
+        if not raws:
+            return
+        (_, first, length), *_ = _shielded(file)
+        with open(file, "rb") as held:
+            while not oslocks.share(held.fileno(), first, length):
+                if time.monotonic() >= until:
+                    return
+                time.sleep(0.01)
+            while raws:
                 raws.pop().close()
 
 

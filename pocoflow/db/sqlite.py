@@ -328,7 +328,6 @@ class SQLiteConnection(Connection):
 
     def _to_write(self) -> Transaction:
         if self._is_old:
-            self._current()
             self.migrate()
         return self._current()
 
