@@ -362,13 +362,7 @@ class RunRecorder(LineRecorder):
                     raw.execute(QUERIES["remove_input"], (line.row, run.end, line.line))
             if now.renamed is not None:
                 rename_places(raw, run.run_no, now.renamed)
-            facts = (
-                now.flow_name,
-                now.node.text,
-                number,
-                self.storage.now(),
-                run.run_no,
-            )
+            facts = (now.flow_name, now.node.text, number, self.storage.now(), run.run_no)
             raw.execute(QUERIES["go_on"], facts)
             run.steps = unfinished.steps
             if now.given:

@@ -90,11 +90,8 @@ class StoredRun:
             self.recorder.refuse_now(self._resuming.names)
         except RunError as exc:
             refusal = exc
-        node, unsaved = (
-            first_address(nodes[-1], nodes[:-1]).text,
-            tuple(map(str, self.store.unsaved)),
-        )
-        changed = tuple(places.changed)
+        node = first_address(nodes[-1], nodes[:-1]).text
+        unsaved, changed = tuple(map(str, self.store.unsaved)), tuple(places.changed)
         return Resumable(self.run_id, node, found.steps, changed, refusal, unsaved)
 
     def reopen(self, flow_name: str, prove: Prove) -> Unfinished:
