@@ -22,11 +22,7 @@ from pocoflow.engine.effects import Call, Effects, Inside, OnLoop, Steps, awaiti
 from pocoflow.engine.endings import check_steps, fail, failure_of, late_of, pause
 from pocoflow.engine.line import Line
 from pocoflow.engine.outcomes import closes, opened, own
-from pocoflow.errors import (
-    BudgetError,
-    RunCancelled,
-    RunPaused,
-)
+from pocoflow.errors import BudgetError, RunCancelled, RunPaused
 from pocoflow.graph.graph import GraphNode, label
 from pocoflow.graph.routing import Stand, catch, enter, follow
 from pocoflow.graph.step_records import ALONE, Finished

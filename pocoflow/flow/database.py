@@ -23,7 +23,6 @@ class FlowDatabase:
     def __init__(self, given: str | os.PathLike[str] | WorkflowDB | None) -> None:
         self._given = given
         self._opened: list[WorkflowDB] = []
-        self._unopened: Unopened | None = None
 
     def open(self) -> WorkflowDB | None:
         """The database; ``None`` if the flow keeps nothing."""
@@ -47,9 +46,7 @@ class FlowDatabase:
             return None
         if not isinstance(given, str | os.PathLike):
             return given.connection
-        if self._unopened is None:
-            self._unopened = Unopened(os.path.abspath(given), self._connect)
-        return self._unopened
+        return Unopened(os.path.abspath(given), self._connect)
 
     def is_missing(self) -> bool:
         """Whether it is a file that is not there, and that looking must not make."""
