@@ -130,14 +130,15 @@ class Phases:
 
     def __init__(self, run: Line, place: GraphNode) -> None:
         self._node, self._store, self._context = place.node, run.store, run.context
-        self._stays = run.ledger.keeps and place.has_exec and place.node.journal
+        journals = run.ledger.keeps and place.has_exec and place.node.journal
+        self._stays = journals or place.is_answered
         self._may_follow = [True]
         self.prepared: object = None
         self.outcome: list[object] = []
         self.action: list[object] = []
 
     def __call__(self) -> None:
-        """Call what can be called here: not what follows an await, a question or a commit."""
+        """Call what can be called here: not what follows an await, an answer or a commit."""
         node, context = self._node, self._context
         self.prepared = node.prep(self._store)
         if self.prepared.__class__ is CoroutineType:

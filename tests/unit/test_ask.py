@@ -275,6 +275,30 @@ def test_what_is_no_question_is_an_answer_only_if_it_fits(phase: str, path: Path
         flow.run({})
 
 
+@pytest.mark.parametrize("phase", ["prep", "exec"])
+def test_post_is_not_called_with_what_is_no_answer(phase: str, path: Path) -> None:
+    """Nor on an event loop, where the phases of a node are called in one thread."""
+    given: list[object] = []
+
+    class Approve(AskNode[bool, str]):
+        journal = False
+
+        def prep(self, store: Store[Any]) -> Any:
+            return Question("Publish?")
+
+        def post(self, store: Store[Any], prepared: Any, answer: bool) -> str:
+            given.append(answer)
+            return "default"
+
+    setattr(Approve, phase, lambda self, given: "Publish?")
+    flow: Flow[Any] = Flow(Approve(), db_path=path)
+    with pytest.raises(AnswerError, match=f"its {phase} returned no question"):
+        flow.run({})
+    with pytest.raises(AnswerError, match=f"its {phase} returned no question"):
+        asyncio.run(flow.run_async({}))
+    assert given == []
+
+
 def test_what_a_node_asks_is_held_against_its_annotations() -> None:
     """A ``prep`` that is to return text, where the answer is a ``bool``, is found by the proof."""
 
