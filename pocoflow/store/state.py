@@ -86,11 +86,8 @@ class State:
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, State):
-            data: tuple[object, object] = (
-                object.__getattribute__(self, "_data"),
-                object.__getattribute__(other, "_data"),
-            )
-            return data[0] == data[1]
+            mine, others = (object.__getattribute__(one, "_data") for one in (self, other))
+            return bool(mine == others)
         store: Viewed = object.__getattribute__(self, "_store")
         return isinstance(other, BaseModel) and store.to_model() == other
 

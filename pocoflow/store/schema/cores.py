@@ -42,6 +42,12 @@ def fields_only(core: CoreSchema) -> CoreSchema:
     return {"type": "definitions", "schema": inner, "definitions": definitions}
 
 
+def without_definitions(core: CoreSchema) -> CoreSchema:
+    """The schema itself, of one that may come with definitions that it refers to."""
+    inner: CoreSchema = core["schema"] if core["type"] == "definitions" else core
+    return inner
+
+
 def config_of(core: CoreSchema) -> CoreConfig | None:
     """What a model says about all of its values, such as how long a text may be."""
     return next((node["config"] for node in _down(core) if "config" in node), None)
@@ -116,7 +122,7 @@ _MACHINE_NUMBER = {
 
 def has_validators(core: CoreSchema, field: str | None = None) -> bool:
     """Whether code of the user makes values: anywhere, or in a field of :func:`fields_only`."""
-    inner = core["schema"] if core["type"] == "definitions" else core
+    inner = without_definitions(core)
     known = {one["ref"]: one for one in core.get("definitions", ())}
     had: list[object] = []
     queue, seen = [inner if field is None else inner["fields"][field]], set()
@@ -131,7 +137,7 @@ def has_validators(core: CoreSchema, field: str | None = None) -> bool:
 
 def core_of(fields: CoreSchema, field: str) -> CoreSchema:
     """The schema of one field of :func:`fields_only`, by itself."""
-    inner = fields["schema"] if fields["type"] == "definitions" else fields
+    inner = without_definitions(fields)
     core: CoreSchema = inner["fields"][field]["schema"]
     return core if fields is inner else {**fields, "schema": core}
 

@@ -22,6 +22,7 @@ from pocoflow.store.schema.cores import (
     has_validators,
     own_validators,
     types_only,
+    without_definitions,
 )
 from pocoflow.store.schema.part_checks import PartChecks
 from pocoflow.values.copies import IMMUTABLE
@@ -104,7 +105,7 @@ def _found(model: type[BaseModel]) -> ModelFacts:
     own = model.model_fields
     fields, config = fields_only(core), config_of(core)
     types = types_only(fields)
-    inner = fields["schema"] if fields["type"] == "definitions" else fields
+    inner = without_definitions(fields)
     raw = any(
         one.info.mode != "after" for one in model.__pydantic_decorators__.model_validators.values()
     )
@@ -211,7 +212,7 @@ def read_json(model: type[BaseModel], given: Mapping[str, object]) -> BaseModel:
         if all(one["type"] != "missing" or len(one["loc"]) > 1 for one in exc.errors()):
             raise
     core = facts.fields
-    inner = core["schema"] if core["type"] == "definitions" else core
+    inner = without_definitions(core)
     chosen = {**inner, "fields": {k: v for k, v in inner["fields"].items() if k in given}}
     core = chosen if inner is core else {**core, "schema": chosen}
     read = SchemaValidator(core, facts.config).validate_json

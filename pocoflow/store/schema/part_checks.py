@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import CoreConfig, CoreSchema, SchemaValidator
 
+from pocoflow.store.schema.cores import without_definitions
 from pocoflow.values.changes import Change
 
 _ANY = {"type": "any"}
@@ -27,7 +28,7 @@ class PartChecks:
         self._definitions = core.get("definitions", ())
         self._named = {one["ref"]: one for one in self._definitions}
         self._validators: dict[int, tuple[object, SchemaValidator]] = {}
-        self.core: CoreSchema = core["schema"] if core["type"] == "definitions" else core
+        self.core = without_definitions(core)
 
     def fit(self, core: CoreSchema, value: object, changes: Iterable[Change]) -> bool:
         """Whether all that changed in a value fits; if not, ask the schema of the whole.
