@@ -65,7 +65,6 @@ class FunctionNode(Node[Arguments, ExecT, PostT], Generic[P, CallT, ExecT, PostT
             elif one.field is not None:
                 kept = self._required if one.required else self._optional
                 kept.append((one.name, one.field.name))
-        self._takes_more = bool(self.by_parameter)
         self.resources = tuple(self.by_parameter.values())
         self._written = [field.name for field in signature.writes]
         self._declared: tuple[str, ...] | None = _UNREAD
@@ -222,14 +221,14 @@ class EachNode(FunctionNode[P, CallT, Any, PostT], Generic[P, CallT, AnswerT, Po
 
 class _Function(FunctionNode[P, CallT, ExecT, PostT]):
     def exec(self, prep_result: Arguments, /) -> ExecT:
-        given = self._arguments(prep_result) if self._takes_more else prep_result
+        given = self._arguments(prep_result) if self.by_parameter else prep_result
         result: ExecT = self._function(**given)
         return result
 
 
 class _AsyncFunction(FunctionNode[P, CallT, ExecT, PostT]):
     async def exec(self, prep_result: Arguments, /) -> ExecT:
-        given = self._arguments(prep_result) if self._takes_more else prep_result
+        given = self._arguments(prep_result) if self.by_parameter else prep_result
         result: ExecT = await self._function(**given)
         return result
 

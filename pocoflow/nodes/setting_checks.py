@@ -99,15 +99,17 @@ def check_executor(what: str, given: object, others: str = "") -> None:
     Raises:
         DefinitionError: Names what was given, and what may be.
     """
+    if isinstance(given, Executor):
+        return
     problem = isinstance(given, str) or not callable(given)
-    if not problem and not isinstance(given, Executor):
+    if not problem:
         try:
             signature(unbound(given, 0)).bind()
         except TypeError:
             problem = True
         except ValueError:
             pass  # builtins do not tell their parameters
-    if problem and not isinstance(given, Executor):
+    if problem:
         raise DefinitionError(
             f"{what} is {short(given)}: it must be an executor of concurrent.futures, or a "
             f"function without parameters that gives one{others}"
