@@ -13,11 +13,10 @@ from pocoflow.address import check_name
 from pocoflow.errors import DefinitionError
 from pocoflow.messages import closest, short
 from pocoflow.nodes.base import AnyNode, Composite, Node
-from pocoflow.nodes.edge_checks import reference_of
 from pocoflow.nodes.porting import not_a_node
 from pocoflow.nodes.setting_checks import check_executor, is_time
 from pocoflow.nodes.spending import Amounts, limits_of
-from pocoflow.store.fields import FieldRef, is_fields
+from pocoflow.store.fields import FieldRef, is_fields, reference_of
 from pocoflow.store.schema import check_aliases, make_schema
 
 

@@ -6,7 +6,7 @@ from pocoflow.errors import BudgetError, DefinitionError
 from pocoflow.logging import OwnLogger
 from pocoflow.messages import short
 from pocoflow.nodes.edges import AnyNode, Catch, Edge, End, Limit, NodeT
-from pocoflow.store.fields import FieldRef, StoreField, field_of
+from pocoflow.store.fields import reference_of
 from pocoflow.values.callables import UNSET, unrun
 
 _log = OwnLogger("flow")
@@ -55,25 +55,6 @@ def warn_replaced(name: str, before: Edge, after: Edge) -> None:
         "%s.then(%r, %s) at %s:%d replaces the edge to %s at %s:%d%s",
         *(name, after.action, new, after.file, after.line, old, before.file, before.line),
         chain,
-    )
-
-
-def reference_of(argument: str, given: object) -> StoreField:
-    """The field that a reference names.
-
-    Raises:
-        DefinitionError: It is no reference; the message names the argument.
-    """
-    if isinstance(given, FieldRef):
-        return field_of(given)
-    if isinstance(given, str):
-        raise DefinitionError(
-            f"{argument}={given!r} is a string, which no type checker can check; write a "
-            f"reference: fields(Model).{given}, or key({given!r}) for a store without a model"
-        )
-    raise DefinitionError(
-        f"{argument}={short(given)}: it takes a field reference such as fields(Model).name, or "
-        "key('name') for a store without a model"
     )
 
 

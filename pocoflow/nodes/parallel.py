@@ -11,11 +11,10 @@ from typing_extensions import TypedDict, TypeVar, Unpack
 from pocoflow.errors import DefinitionError, InvalidValueError
 from pocoflow.messages import closest, short
 from pocoflow.nodes.base import Composite, Node, NodeLike, note_part
-from pocoflow.nodes.edge_checks import reference_of
 from pocoflow.nodes.edges import DEFAULT_ACTION, users_line
 from pocoflow.nodes.porting import not_a_node, refuse_settings
 from pocoflow.store.branch_view import BranchStore, merge
-from pocoflow.store.fields import References
+from pocoflow.store.fields import References, reference_of
 from pocoflow.store.store import Store
 from pocoflow.values.callables import lists_keywords
 from pocoflow.values.failures import Failure

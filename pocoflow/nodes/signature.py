@@ -18,10 +18,9 @@ from pocoflow.nodes.annotations import (
     plain,
     read_hints,
 )
-from pocoflow.nodes.edge_checks import reference_of
 from pocoflow.nodes.porting import hidden_node
 from pocoflow.nodes.resources import Resource
-from pocoflow.store.fields import FieldRef, StoreField, field_of, is_fields
+from pocoflow.store.fields import FieldRef, StoreField, field_of, is_fields, reference_of
 from pocoflow.store.store import Store
 from pocoflow.values.callables import is_generator
 

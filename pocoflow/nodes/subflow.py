@@ -8,10 +8,9 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from pocoflow.errors import DefinitionError
 from pocoflow.messages import short
 from pocoflow.nodes.base import Node, NodeLike
-from pocoflow.nodes.edge_checks import reference_of
 from pocoflow.nodes.edges import users_line
 from pocoflow.nodes.parallel import BranchEnd, Spread, Start
-from pocoflow.store.fields import StoreField
+from pocoflow.store.fields import StoreField, reference_of
 from pocoflow.store.store import Store
 
 T = TypeVar("T")

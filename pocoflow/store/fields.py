@@ -120,6 +120,25 @@ def field_of(reference: FieldRef) -> StoreField:
     return reference.__field__
 
 
+def reference_of(argument: str, given: object) -> StoreField:
+    """The field that a reference names.
+
+    Raises:
+        DefinitionError: It is no reference; the message names the argument.
+    """
+    if isinstance(given, FieldRef):
+        return field_of(given)
+    if isinstance(given, str):
+        raise DefinitionError(
+            f"{argument}={given!r} is a string, which no type checker can check; write a "
+            f"reference: fields(Model).{given}, or key({given!r}) for a store without a model"
+        )
+    raise DefinitionError(
+        f"{argument}={short(given)}: it takes a field reference such as fields(Model).name, or "
+        "key('name') for a store without a model"
+    )
+
+
 class _Fields:
     """The fields of a model as attributes; each is a :class:`FieldRef`."""
 
