@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
@@ -199,7 +199,7 @@ class Effects:
         known = self._by_action.get(action)
         if known is None:
             those = [one for one in self.exits if one.action in (action, None)]
-            known = self._by_action[action] = join(those or self.exits, action)
+            known = self._by_action[action] = join(those or self.exits)
         return known
 
     def on_error(self, is_whole: bool, written: str | None) -> Exit:
@@ -221,13 +221,13 @@ NOTHING = Effects()
 UNKNOWN = Effects(exits=(Exit(unknown=True),), reads_more=True, writes_more=True)
 
 
-def join(exits: Iterable[Exit], action: str | None = None) -> Exit:
-    """Several ways out as one."""
+def join(exits: Iterable[Exit]) -> Exit:
+    """Several ways out as one, whatever their actions are."""
     every = list(exits)
     if len(every) == 1:
-        return replace(every[0], action=action)
+        return every[0]
     return Exit(
-        action,
+        None,
         frozenset().union(*(one.may for one in every)),
         frozenset.intersection(*(one.must for one in every)) if every else frozenset(),
         any(one.unknown for one in every),

@@ -44,13 +44,24 @@ def check_storage(subject: Subject) -> Iterator[Finding]:
                 "give the object to the run as a resource, or make its class a dataclass or a "
                 "Pydantic model",
                 where=_place(subject.fields.model),
-                severity=how_bad(subject.fields.type_of(name)),
+                severity=_severity(subject, name),
             )
     asking = {id(at) for at in subject.asking}
     for at in subject.nodes:
         # An answer is kept as JSON, and that it can be is looked at with the question.
         if at.place.has_exec and at.place.node.journal and id(at) not in asking:
             yield from _results(subject, at)
+
+
+def _severity(subject: Subject, name: str) -> Severity:
+    """How bad a field is: the worst of its own type and of what nodes always write to it."""
+    given = [subject.fields.type_of(name)]
+    for at in subject.nodes:
+        node, values = at.place.node, subject.effects(at.place).values
+        given += [one.value.kind for one in values if one.key == name and one.is_certain]
+        if isinstance(node, FunctionNode) and [one.name for one in node.signature.writes] == [name]:
+            given += exec_types(at.place)
+    return "error" if "error" in map(how_bad, given) else "warning"
 
 
 def _questions(subject: Subject) -> Iterator[Finding]:

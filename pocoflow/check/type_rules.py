@@ -233,15 +233,17 @@ def _result(subject: Subject, at: Site, node: AnyFunctionNode) -> Iterator[Findi
                 severity="warning" if fits_field(one, takes) else severity,
             )
             continue
+        if fits_field(one, takes):
+            continue
         verb, fix = "holds", f"return {type_label(takes)}, or change the field"
-        if takes != subject.fields.takes(field.name) and subject.fields.reduces(field.name):
+        if subject.fields.reduces(field.name):  # and it is known what the reducer takes
             verb = "has a reducer that takes"
             fix = f"return {type_label(takes)}: with append it is one item, writes=item(...), and "
             fix += "extend takes several"
-        yield from subject.misfit(
-            f"it returns {type_label(one)} for {_holder(subject, field, 'writes=')} {verb}",
-            one,
-            takes,
+        yield subject.finding(
+            "PF203",
+            f"it returns {type_label(one)} for {_holder(subject, field, 'writes=')} {verb} "
+            f"{type_label(takes)}",
             fix,
             at=at,
             severity="warning" if severity == "warning" else clash(one, takes),

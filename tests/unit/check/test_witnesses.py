@@ -336,6 +336,37 @@ def test_a_field_that_may_be_storable_is_a_warning(tmp_path: Path) -> None:
     assert flow.run({})["url"] == "x"
 
 
+@node(writes=fields(Page2).error)
+def troubles() -> Trouble:
+    """Give what cannot be stored."""
+    return Trouble()
+
+
+@node(writes=fields(Page2).error)
+def may_trouble() -> Trouble | None:
+    """Give it, or not."""
+
+
+class Troubles(Node[None, None, None]):
+    """Writes what cannot be stored."""
+
+    def post(self, store: Store[Page2], found: None, result: None) -> None:
+        """Write."""
+        store["error"] = Trouble()
+
+
+@pytest.mark.parametrize(
+    ("start", "severity"),
+    [(troubles, "error"), (Troubles(), "error"), (may_trouble, "warning")],
+)
+def test_a_field_that_a_node_writes_what_cannot_be_stored_to(
+    start: Any, severity: str, tmp_path: Path
+) -> None:
+    """A node that always does is reason enough."""
+    found = Flow(start, schema=Page2, db_path=tmp_path / "runs.db").validate()
+    assert [one.severity for one in found if one.code == "PF401"] == [severity]
+
+
 def test_an_observer_may_write_what_a_run_is_not_given() -> None:
     """A store that tells somebody of its writes is not refused for what no node writes."""
 
