@@ -2,6 +2,6 @@
 
 ``loop`` is the step loop, a generator; ``attempts`` and ``batch`` are its parts for ``exec``. What
 it cannot do itself, to wait, sleep or call something that may block, it yields as an effect
-(``effects``), and a driver carries it out (``drivers``). ``run`` is the state of one execution,
+(``effects``), and a driver carries it out (``drivers``). ``line`` is the state of one execution,
 ``hooks`` who is told of it.
 """

@@ -8,15 +8,14 @@ from types import CoroutineType
 
 from pocoflow.address import Address
 from pocoflow.engine.around import middleware_of, wrapped
-from pocoflow.engine.effects import Await, Call, Effects, Sleep, Visit
+from pocoflow.engine.effects import Await, Call, Effects, Sleep
 from pocoflow.engine.line import Line
-from pocoflow.engine.outcomes import Raised, own, tried, within
+from pocoflow.engine.outcomes import own, within
 from pocoflow.errors import NodeTimeoutError, RunCancelled
 from pocoflow.graph.graph import GraphNode
 from pocoflow.graph.step_records import Tried
 from pocoflow.nodes.context import RunContext, current
 from pocoflow.nodes.middleware import Attempt
-from pocoflow.nodes.question import Question
 from pocoflow.nodes.settings import retry_wait, wants_retry
 from pocoflow.values.copies import copied
 
@@ -104,78 +103,6 @@ def _limited(place: GraphNode, given: object, timeout: float) -> Effects:
         if variable is not current and here.get(variable, apart) is not value:
             variable.set(value)
     return result
-
-
-class Phases:
-    """The phases of a synchronous node, one after the other in one thread off the event loop.
-
-    Whoever waits for them may give them up while ``exec`` is at work, and then nothing follows it.
-
-    Attributes:
-        prepared: What ``prep`` gave.
-        outcome: What came of ``exec``; nothing if it has not been called.
-        action: What ``post`` returned, likewise.
-    """
-
-    __slots__ = (
-        "_context",
-        "_may_follow",
-        "_node",
-        "_stays",
-        "_store",
-        "action",
-        "outcome",
-        "prepared",
-    )
-
-    def __init__(self, run: Line, place: GraphNode) -> None:
-        self._node, self._store, self._context = place.node, run.store, run.context
-        journals = run.ledger.keeps and place.has_exec and place.node.journal
-        self._stays = journals or place.is_answered
-        self._may_follow = [True]
-        self.prepared: object = None
-        self.outcome: list[object] = []
-        self.action: list[object] = []
-
-    def __call__(self) -> None:
-        """Call what can be called here: not what follows an await, an answer or a commit."""
-        node, context = self._node, self._context
-        self.prepared = node.prep(self._store)
-        if self.prepared.__class__ is CoroutineType:
-            return
-        context.phase = "exec"
-        if not self._may_follow or context.cancellation.requested:
-            return
-        outcome = tried(node.exec, self.prepared)
-        if outcome.__class__ in _NOT_GONE_ON_WITH or self._stays:
-            self.outcome.append(outcome)
-        elif self.claim():
-            self.outcome.append(outcome)
-            context.phase = "post"
-            self.action.append(node.post(self._store, self.prepared, outcome))
-
-    def claim(self) -> bool:
-        """Decide what comes after ``exec``: nothing, or ``post``. Whoever is first decides."""
-        try:
-            return self._may_follow.pop()
-        except IndexError:
-            return False
-
-    def give_up(self) -> bool:
-        """Let nothing follow; whether ``exec`` alone is at work, for which nobody has to wait."""
-        return self.claim() and self._context.phase == "exec"
-
-
-_NOT_GONE_ON_WITH = (CoroutineType, Question, Raised)
-
-
-def visited(run: Line, place: GraphNode) -> Effects[Phases]:
-    """The phases of a synchronous node, called one after the other off the event loop."""
-    phases = Phases(run, place)
-    yield Visit(phases, phases.give_up)
-    if not phases.outcome:
-        run.context.check_cancelled()
-    return phases
 
 
 def try_again(

@@ -14,7 +14,7 @@ from types import CoroutineType
 from pocoflow.engine.actions import action_of, tell_unhandled
 from pocoflow.engine.around import Skipped, Visiting, middleware_of
 from pocoflow.engine.asking import Paused, Waiting, ask, check_answer
-from pocoflow.engine.attempts import attempt, try_again, visited
+from pocoflow.engine.attempts import attempt, try_again
 from pocoflow.engine.batch import map_items
 from pocoflow.engine.branches import run_branches
 from pocoflow.engine.budgets import go_past, way_past
@@ -22,6 +22,7 @@ from pocoflow.engine.effects import Call, Effects, Inside, OnLoop, Steps, awaiti
 from pocoflow.engine.endings import check_steps, fail, failure_of, late_of, pause
 from pocoflow.engine.line import Line
 from pocoflow.engine.outcomes import closes, opened, own
+from pocoflow.engine.thread_phases import phases_in_thread
 from pocoflow.errors import BudgetError, RunCancelled, RunPaused
 from pocoflow.graph.graph import GraphNode, label
 from pocoflow.graph.routing import Stand, catch, enter, follow
@@ -138,7 +139,7 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
                 (prepared,) = unfinished.prepared
             else:
                 if beside and unfinished is None and place.only_blocks:
-                    phases = yield from visited(run, place)
+                    phases = yield from phases_in_thread(run, place)
                     prepared = phases.prepared
                 elif inline or place.prep_on_loop:
                     prepared = node.prep(store)
