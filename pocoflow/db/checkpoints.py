@@ -16,7 +16,7 @@ from pocoflow.db.sql import QUERIES, row_ids
 from pocoflow.db.values import Stored, ValueWriter, key_of, read_store
 from pocoflow.errors import CheckpointNotFoundError, DefinitionError
 from pocoflow.messages import short
-from pocoflow.store.schema import classes_of
+from pocoflow.store.schema.vouching import classes_of
 from pocoflow.store.store import ModelT, Store
 from pocoflow.values.changes import apply
 from pocoflow.values.encoding import TAG, to_json

@@ -36,7 +36,7 @@ from pocoflow.nodes.context import RunContext
 from pocoflow.nodes.question import Asked, NewQuestion
 from pocoflow.nodes.spending import Amounts, Budget, charged
 from pocoflow.store.branch_view import BranchRecord, BranchStore
-from pocoflow.store.schema import field_types, schema_types
+from pocoflow.store.schema.vouching import classes_within
 from pocoflow.store.store import Store
 from pocoflow.store.watch import Watch
 from pocoflow.values.failures import escaped
@@ -132,10 +132,9 @@ class LineRecorder:
             stored: How it stood, if it is resumed.
         """
         self._is_open = self._looks_at_all = True
-        own = store.schema
         values = ValueWriter(f"run {self.run_id!r}", 0, self.log.keys, fork)
         values.told = self._values.told
-        values.classes = self._values.classes.within(schema_types(own), field_types(own))
+        values.classes = classes_within(self._values.classes, store.schema)
         return BranchRecorder(self, values, context, store, numbers, stored)
 
     @abstractmethod

@@ -17,7 +17,8 @@ from pocoflow.nodes.porting import not_a_node
 from pocoflow.nodes.setting_checks import check_executor, is_time
 from pocoflow.nodes.spending import Amounts, limits_of
 from pocoflow.store.fields import FieldRef, is_fields, reference_of
-from pocoflow.store.schema import check_aliases, make_schema
+from pocoflow.store.schema import make_schema
+from pocoflow.store.schema.vouching import check_aliases
 
 
 def _start(given: object) -> object:

@@ -79,7 +79,7 @@ from pocoflow.nodes.resources import Resource, Resources, check_resources
 from pocoflow.nodes.settings import GivesExecutor, Where
 from pocoflow.nodes.spending import Amount, Amounts, Budget, limited_by
 from pocoflow.store.fields import References
-from pocoflow.store.schema import check_aliases
+from pocoflow.store.schema.vouching import check_aliases
 from pocoflow.store.store import StateT, Store
 from pocoflow.values.callables import UNSET, lists_keywords
 

@@ -22,7 +22,7 @@ from pocoflow.graph.graph import GraphNode
 from pocoflow.graph.routing import first_address
 from pocoflow.graph.unfinished import Unfinished
 from pocoflow.nodes.spending import Amounts
-from pocoflow.store.schema import classes_of
+from pocoflow.store.schema.vouching import classes_of
 from pocoflow.store.store import Store
 
 BegunT = TypeVar("BegunT")

@@ -25,7 +25,7 @@ from pocoflow.flow.execution import Execution
 from pocoflow.logging import OwnLogger
 from pocoflow.messages import short
 from pocoflow.nodes.resources import Resources
-from pocoflow.store.schema import check_aliases, types_of
+from pocoflow.store.schema.vouching import check_aliases, types_of
 
 if TYPE_CHECKING:
     from pocoflow.db import WorkflowDB

@@ -36,7 +36,7 @@ from pocoflow.store.missing import (
 )
 from pocoflow.store.reducing import reduced
 from pocoflow.store.revalidating import take
-from pocoflow.store.schema import Schema, classes_of, make_schema
+from pocoflow.store.schema import Schema, make_schema
 from pocoflow.store.schema.cores import UNKNOWN
 from pocoflow.store.schema.model_facts import definitions_of, model_values
 from pocoflow.store.state import State
@@ -653,6 +653,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
                 class that is not known here raises ``UnreadableKeyError`` when its key is read.
             InvalidValueError: A value does not fit the schema.
         """
+        from pocoflow.store.schema.vouching import classes_of
         from pocoflow.store.snapshot import read_snapshot
 
         read = read_snapshot(Path(path), classes_of(schema, types, aliases))

@@ -14,7 +14,8 @@ from pydantic_core import CoreSchema, PydanticSerializationError, to_jsonable_py
 from pocoflow.db import RunRow
 from pocoflow.flow.flow import Flow
 from pocoflow.logging import OwnLogger
-from pocoflow.store.schema import classes_of, make_schema
+from pocoflow.store.schema import make_schema
+from pocoflow.store.schema.vouching import classes_of
 from pocoflow.values import has_marks
 from pocoflow.values.json_text import write_json
 

@@ -32,7 +32,7 @@ from pocoflow.graph.unfinished import Unfinished
 from pocoflow.logging import OwnLogger
 from pocoflow.messages import is_same_field, short
 from pocoflow.nodes.spending import Account
-from pocoflow.store.schema import classes_of
+from pocoflow.store.schema.vouching import classes_of
 from pocoflow.store.store import Store
 
 _log = OwnLogger("flow")

@@ -20,7 +20,7 @@ from pocoflow.nodes.base import AnyNode, Node
 from pocoflow.nodes.function import FunctionNode
 from pocoflow.nodes.question import Asked
 from pocoflow.nodes.subflow import Subflow
-from pocoflow.store.schema import field_types, schema_types
+from pocoflow.store.schema.vouching import classes_within
 
 
 class Reader:
@@ -97,8 +97,7 @@ class Reader:
                 f"which has none now{self._places.listed}"
             )
         if isinstance(node, Subflow):
-            own = node.flow.schema
-            classes = classes.within(schema_types(own), field_types(own))
+            classes = classes_within(classes, node.flow.schema)
             under = None  # nobody knows what its schema was
         branches: dict[int, Unfinished] = {}
         for number, branch in found.branches.items():
