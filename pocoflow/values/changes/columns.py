@@ -7,7 +7,7 @@ Nothing here is recursive, so that no value is too deep.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain, compress, repeat
 from operator import is_
 
@@ -18,6 +18,7 @@ from pocoflow.values.changes.groups import (
     Identical,
     Items,
     OfKind,
+    Repeated,
     group_of,
     joined,
     shortened,
@@ -58,23 +59,23 @@ def _laid_out(items: Items) -> Column:
             _refuse_cycle(top)
         if level > _MAX_LEVELS:
             raise ValueError("it is too deep")
-        kinds = list(map(type, items))
-        column.kinds = shortened(kinds)
-        for mask, kind in _parted(kinds):
+        column.kinds = shortened(list(map(type, items)))
+        for mask, kind in _parted(column.kinds):
             chosen = items if mask is None else list(compress(items, mask))
             if kind is None:
                 column.groups.append(OfKind(None, mask, Equal(shortened(chosen)), []))
                 continue
             group = group_of(kind)(chosen)
-            below = [(Column(), parts, level + 1) for parts in group.parts(chosen)]
+            below = [(Column(), parts, level + 1) for parts in group.first_parts(chosen)]
             column.groups.append(OfKind(kind, mask, group, [child for child, _, _ in below]))
             waiting += below
     return root
 
 
-def _parted(kinds: list[type]) -> Iterator[tuple[bytes | None, type | None]]:
+def _parted(kinds: Sequence[type]) -> Iterator[tuple[bytes | None, type | None]]:
     """Each type among several, ``None`` for all simple ones, and which parts are of it."""
-    found = dict.fromkeys(None if kind in SIMPLE else kind for kind in dict.fromkeys(kinds))
+    few = kinds.few if isinstance(kinds, Repeated) else kinds
+    found = dict.fromkeys(None if kind in SIMPLE else kind for kind in dict.fromkeys(few))
     for kind in found:
         mask = None
         if len(found) > 1:
@@ -90,7 +91,7 @@ def matches(column: Column, items: Items) -> bool:
     waiting = [(column, items)]
     while waiting:
         column, items = waiting.pop()
-        if list(map(type, items)) != column.kinds:
+        if not column.fits(items):
             return False
         for _, mask, group, below in column.groups:
             chosen = items if mask is None else list(compress(items, mask))

@@ -10,7 +10,7 @@ from copy import copy
 from dataclasses import is_dataclass
 from functools import cached_property, lru_cache, partial
 from itertools import accumulate, chain, repeat
-from operator import attrgetter, is_
+from operator import attrgetter, countOf, is_
 from types import EllipsisType, MemberDescriptorType, NoneType
 from typing import Any, NamedTuple, Self, TypeAlias, TypeVar, overload
 
@@ -68,6 +68,14 @@ class Repeated(Sequence[T]):
         return (self.few * self.times)[place]
 
 
+def _in_one_order(some: Items, same: Items) -> bool:
+    """Whether parts come in the order of the same parts, in which equal texts are alike."""
+    kind = type(some[0]) if some else None
+    if kind in SIMPLE and countOf(map(type, some), kind) == len(some):
+        return some == same
+    return all(map(is_, some, same))
+
+
 def shortened(items: list[T]) -> Sequence[T]:
     """The same parts, by equality; many of them that are a few again and again as these."""
     if len(items) <= _MANY:
@@ -121,6 +129,13 @@ class Column:
         self.kinds: Sequence[type] = ()
         self.groups: list[OfKind] = []
 
+    def fits(self, items: Items) -> bool:
+        """Whether parts are of these types."""
+        kinds = self.kinds
+        if type(kinds) is Repeated and len(kinds.few) == 1:
+            return len(items) == countOf(map(type, items), kinds.few[0]) == kinds.times
+        return list(map(type, items)) == kinds
+
     def all_of(self, kind: type) -> Sequence[object] | None:
         """The parts, if there are many and all of them are of one simple type."""
         kinds = self.kinds
@@ -148,6 +163,10 @@ class Group:
     def parts(self, items: Items) -> Sequence[Items]:
         """The parts of all of them, for as many columns below."""
         return ()
+
+    def first_parts(self, items: Items) -> Sequence[Items]:
+        """The same of the items that are remembered."""
+        return self.parts(items)
 
     def compared(self, items: Items, below: list[Column]) -> Pairs | None:
         """What has still to be compared with what, or ``None`` if they are not the same."""
@@ -352,10 +371,15 @@ class Dicts(Sequences):
 
     def __init__(self, items: Items) -> None:
         super().__init__(items)
+        self.is_told = False
+
+    def first_parts(self, items: Items) -> Sequence[Items]:  # noqa: D102
+        keys, values = self.parts(items)
         # Of the dict of an instance the collector tells in the order in which its class came to
         # know the attributes, which need not be that of the dict.
-        held, values = gc.get_referents(*items), chain.from_iterable(map(dict.values, items))
-        self.is_told = len(held) == sum(self.lengths) and all(map(is_, held, values))
+        held = gc.get_referents(*items)
+        self.is_told = len(held) == len(values) and _in_one_order(held, values)
+        return keys, values
 
     def joined(self, other: Self) -> Self:  # noqa: D102
         made = super().joined(other)
@@ -387,7 +411,12 @@ class _Sets(Sequences):
 
     def __init__(self, items: Items) -> None:
         super().__init__(items)
-        self.members = shortened(list(chain.from_iterable(items)))
+        self.members: Sequence[object] = ()
+
+    def first_parts(self, items: Items) -> Sequence[Items]:
+        parts = list(chain.from_iterable(items))
+        self.members = shortened(parts)
+        return (parts,)
 
     def compared(self, items: Items, below: list[Column]) -> Pairs | None:
         if len(items) > _MANY:
