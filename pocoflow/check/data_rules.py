@@ -9,14 +9,12 @@ from typing import NamedTuple
 
 from pocoflow.check.findings import Finding, Severity
 from pocoflow.check.flat import DataFlow, Spot, Way, path_text
-from pocoflow.check.node_effects import Effects, Exit, Place
+from pocoflow.check.node_effects import ANYTHING, Effects, Exit, Place
 from pocoflow.check.subject import Subject
 from pocoflow.errors import MissingKeyError
 from pocoflow.graph.graph import GraphNode
 from pocoflow.messages import closest
 from pocoflow.nodes.function import FunctionNode
-
-_ANYTHING = Exit(unknown=True)
 
 
 class Missing(NamedTuple):
@@ -183,7 +181,7 @@ class Data:
             return self.flow
 
         def out(spot: Spot, way: Way) -> Exit:
-            return subject.exit(spot, way) if way.catch is None else _ANYTHING
+            return subject.exit(spot, way) if way.catch is None else ANYTHING
 
         return DataFlow(walk, self._of, out, self._initial)
 

@@ -7,12 +7,12 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field
 from functools import cached_property, partial, reduce
 from itertools import pairwise
-from operator import and_, or_
+from operator import and_, attrgetter, or_
 from typing import NamedTuple, TypeAlias
 
 from pocoflow.check.control import Keys, solve
 from pocoflow.check.node_effects import Effects, Exit, Place, place_at
-from pocoflow.graph.graph import GraphNode, label
+from pocoflow.graph.graph import Graph, GraphNode, label
 from pocoflow.graph.routing import IsSpent, Stand, after_catch, enter, follow
 from pocoflow.nodes.edges import DEFAULT_ACTION, Catch
 from pocoflow.nodes.parallel import FAILED, FanOut, Spread
@@ -31,6 +31,8 @@ class Way(NamedTuple):
         catch: What the edge was written with, if errors take it.
         is_unhandled: Whether it ends a flow although the node has edges, and none for the action.
         kept: How many of the nested flows around the node it does not leave.
+        is_guess: Whether the edge of a flow around that it takes is likelier there for another node
+            inside of that flow: nobody knows the actions of this one.
     """
 
     action: str | None
@@ -39,6 +41,11 @@ class Way(NamedTuple):
     catch: Catch | None = None
     is_unhandled: bool = False
     kept: int = 0
+    is_guess: bool = False
+
+
+Actions: TypeAlias = "Callable[[GraphNode], tuple[str, ...] | None]"
+"""The actions that a node can return; ``None`` if they are not known."""
 
 
 LimitedEdge: TypeAlias = tuple[int, str, str]
@@ -82,12 +89,20 @@ class Walk:
     Args:
         place: Where the run begins or goes on.
         frames: The nested flows around it.
+        actions: What nodes can return; by default what they declare.
 
     Attributes:
         spots: What can be reached, breadth first.
     """
 
-    def __init__(self, place: GraphNode, frames: Sequence[GraphNode] = ()) -> None:
+    def __init__(
+        self,
+        place: GraphNode,
+        frames: Sequence[GraphNode] = (),
+        actions: Actions = attrgetter("declared"),
+    ) -> None:
+        self._actions = actions
+        self._endings: dict[int, tuple[set[str], list[GraphNode]]] = {}
         # By place, and there by the edges with limits that were taken.
         self._known: dict[object, dict[frozenset[LimitedEdge], Spot]] = {}
         self.spots: list[Spot] = []
@@ -122,10 +137,10 @@ class Walk:
 
     def _add_ways(self, spot: Spot) -> None:
         place, frames, ways = spot.place, spot.frames, spot.ways
-        declared = place.declared
-        for action in place.targets if declared is None else declared:
+        known = self._actions(place)
+        for action in place.targets if known is None else known:
             ways += self._leads(spot, action, place, action, frames)
-        if declared is None:
+        if known is None:
             self._add_others(spot)
         if place.catches or frames:
             ways += self._catching(spot)
@@ -150,8 +165,36 @@ class Walk:
             *outer, place = frames
             frames = tuple(outer)
             for action in place.targets:
-                spot.ways += self._leads(spot, None, place, action, frames)
-        spot.ways += self._leads(spot, None, place, None, frames)
+                is_guess = self._is_guess(spot.place, place, action)
+                found = self._leads(spot, None, place, action, frames)
+                spot.ways += (one._replace(is_guess=is_guess) for one in found)
+        spot.ways += self._leads(spot, None, spot.place, None, spot.frames)
+
+    def _is_guess(self, place: GraphNode, around: GraphNode, action: str) -> bool:
+        """Whether somebody else inside of a flow may be who ends it with an action."""
+        known, others = self._ending(around.within[0])
+        return action in known or others != [place]
+
+    def _ending(self, graph: Graph) -> tuple[set[str], list[GraphNode]]:
+        """The actions that are known to end a graph, and the nodes that may do so with any.
+
+        Of these, those without edges are meant to be ends.
+        """
+        for one in graph.inner_first():
+            if id(one) not in self._endings:
+                known: set[str] = set()
+                unknown: list[GraphNode] = []
+                for place in one.nodes.values():
+                    given: Iterable[str] | None
+                    if place.inner is None:
+                        given, open_ = self._actions(place), [place]
+                    else:
+                        given, open_ = self._endings[id(place.inner)]
+                    known.update(a for a in given or place.targets if place.next(a) is None)
+                    if place.fallback is None and (given is None or place.inner is not None):
+                        unknown += open_
+                self._endings[id(one)] = known, [p for p in unknown if not p.targets] or unknown
+        return self._endings[id(graph)]
 
     def _leads(
         self,

@@ -68,8 +68,7 @@ def _impossible(subject: Subject, level: Level) -> Iterator[Finding]:
         if edge.is_error or edge.is_after:
             continue
         place = level.graph.nodes[edge.source]
-        declared = place.declared
-        actions = subject.returned(place) if declared is None else declared
+        actions = subject.actions(place)
         if actions is None or edge.action in (ANY_ACTION, *actions):
             continue
         returns = f"(it returns: {listed(actions)}{closest(edge.action, actions)})"
@@ -86,7 +85,7 @@ def _impossible(subject: Subject, level: Level) -> Iterator[Finding]:
             edge=edge,
             severity=(
                 "warning"
-                if declared is None or subject.is_wrapped
+                if place.declared is None or subject.is_wrapped
                 else _if_declared(place, edge.written)
             ),
         )

@@ -217,8 +217,9 @@ class Effects:
         return Exit(None, own.union(self.writes), own, self.writes_more, seen, looked=looked)
 
 
+ANYTHING = Exit(unknown=True)
 NOTHING = Effects()
-UNKNOWN = Effects(exits=(Exit(unknown=True),), reads_more=True, writes_more=True)
+UNKNOWN = Effects(exits=(ANYTHING,), reads_more=True, writes_more=True)
 
 
 def join(exits: Iterable[Exit]) -> Exit:

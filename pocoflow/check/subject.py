@@ -14,6 +14,7 @@ from pocoflow.check.assignable import fits_field
 from pocoflow.check.findings import Finding, Severity
 from pocoflow.check.flat import DataFlow, Spot, Walk, Way, effects_of_branches
 from pocoflow.check.node_effects import (
+    ANYTHING,
     NOTHING,
     UNKNOWN,
     Effects,
@@ -170,7 +171,11 @@ class Subject:
     @cached_property
     def walk(self) -> Walk:
         """Everything that a run can come to."""
-        return Walk(self.place or self.graph.start, self.frames)
+        return self.walk_from(self.place or self.graph.start, self.frames)
+
+    def walk_from(self, place: GraphNode, frames: tuple[GraphNode, ...] = ()) -> Walk:
+        """Everything that a run can come to from a node."""
+        return Walk(place, frames, self.actions)
 
     @cached_property
     def levels(self) -> list[Level]:
@@ -361,8 +366,15 @@ class Subject:
         kinds = tuple(self.caught_of(place.node))
         return "warning" if any(issubclass(one, kinds) for one in errors) else "error"
 
-    def returned(self, place: GraphNode) -> tuple[str, ...] | None:
-        """The actions that a class returns by its source, all of them; ``None`` if not known."""
+    def actions(self, place: GraphNode) -> tuple[str, ...] | None:
+        """The actions that a node can return, as it declares them or by the source of its class.
+
+        ``None`` if they are not known.
+        """
+        declared = place.declared
+        return self._by_source(place) if declared is None else declared
+
+    def _by_source(self, place: GraphNode) -> tuple[str, ...] | None:
         if place.inner is not None or isinstance(place.node, (FunctionNode, Spread)):
             return None
         effects = self.effects(place)
@@ -391,7 +403,7 @@ class Subject:
         """What the nodes of a branch find in the store, if nothing was there before."""
         found = self._branches.get(id(branch))
         if found is None:
-            walk = Walk(branch.start)
+            walk = self.walk_from(branch.start)
             found = DataFlow(walk, lambda spot: self.effects(spot.place), self.exit)
             self._branches[id(branch)] = found
         return found
@@ -449,6 +461,8 @@ class Subject:
 
     def exit(self, spot: Spot, way: Way) -> Exit:
         """What a node has written when a run leaves it on one of its ways."""
+        if way.is_guess:
+            return ANYTHING
         effects = self.effects(spot.place)
         if way.catch is None:
             return effects.on(way.action)

@@ -252,3 +252,18 @@ def test_what_a_branch_has_for_itself_is_not_wanted_at_the_end() -> None:
     branch = Flow(begin, schema=Scratch).then(begin, finish)
     fan = FanOut(branch, each=s.texts, as_=s.text, private=(s.tmp,))
     assert Flow(fan, schema=Scratch, inputs=(s.texts,)).validate() == []
+
+
+class Named(Node[Any, Any, str]):
+    """Returns the default action, by its name."""
+
+    def post(self, store: Store[Any], prep: Any, result: Any) -> str:
+        """Go on."""
+        return "default"
+
+
+def test_an_action_that_a_class_never_returns_ends_no_nested_flow() -> None:
+    """The source of a class tells its actions; what it does not return leaves nothing out."""
+    first = Named()
+    inner: Flow[Doc] = Flow(first, schema=Doc, flow_name="inner").then(first.when("default"), cut)
+    assert not Flow(inner, schema=Doc, inputs=(D.text,)).validate()

@@ -294,7 +294,54 @@ class Calls(Node[None, "str | Exception", None]):
         return context().call(either, "x")
 
 
+class ByWord(Node[None, str, str]):
+    """Chooses by what nobody knows before."""
+
+    def exec(self, given: None) -> str:
+        """Find a word."""
+        return "go"
+
+    def post(self, store: Store[Page], given: None, word: str) -> str:
+        """Choose by it."""
+        return word
+
+
+class ByConstants(ByWord):
+    """Chooses between two words that its source has."""
+
+    def post(self, store: Store[Page], given: None, word: str) -> str:
+        """Choose."""
+        return "empty" if word == "" else "go"
+
+
+class Ready(Node[None, None, str]):
+    """Writes, and ends the flow that it is in."""
+
+    def post(self, store: Store[Page], given: None, result: None) -> str:
+        """Write."""
+        store["text"] = "x"
+        return "ready"
+
+
+class ReadyByWord(Ready):
+    """Ends it with what nobody knows before."""
+
+    def post(self, store: Store[Page], given: None, result: None) -> str:
+        """Write."""
+        return super().post(store, given, result).casefold()
+
+
+def _ended_inside(first: Node[Any, Any, str], last: Node[Any, Any, str]) -> Made:
+    """Only the last node of a nested flow ends it with the action that the flow around is for."""
+    inner = Flow(first, flow_name="inner").then(first.when("go"), last)
+    middle = Flow(inner, flow_name="middle").then(inner.when("empty"), publish)
+    return Flow(middle, schema=Page).then(middle.when("ready"), show), {}
+
+
 WORKS: dict[str, Callable[[], Made]] = {
+    "constants of a nested flow": lambda: _ended_inside(ByConstants(), Ready()),
+    "unknown actions of a nested flow": lambda: _ended_inside(ByWord(), Ready()),
+    "only unknown actions of a nested flow": lambda: _ended_inside(ByWord(), ReadyByWord()),
     "a look in prep": lambda: _choosing(Look()),
     "a look at all there is": lambda: _choosing(LookAtAll()),
     "an optional parameter": lambda: _choosing(optional),
@@ -444,6 +491,12 @@ def _watched(hook: Callable[[str, Store[Any]], object]) -> Flow[Page]:
     return flow
 
 
+def _only_one_ends() -> Flow[Page]:
+    first = ByWord()
+    inner = Flow(first, flow_name="inner").then(first.when("go"), first)
+    return Flow(inner, schema=Page).then(inner.when("ready"), show).then(inner.when("b"), load)
+
+
 FAILS: dict[str, tuple[Callable[[], Flow[Page]], str]] = {
     "no look": (lambda: _choosing(unlooked)[0], "PF301"),
     "a look before no choice": (lambda: _glancing(glance), "PF301"),
@@ -453,6 +506,7 @@ FAILS: dict[str, tuple[Callable[[], Flow[Page]], str]] = {
     "a hook that looks": (lambda: _watched(shown), "PF301"),
     "a hook without the store": (lambda: _watched(lambda name, store: print(name)), "PF301"),
     "no write in a nested flow": (_first_fails, "PF301"),
+    "an action that only one node of a nested flow can give": (_only_one_ends, "PF301"),
     "two branches": (_both_write, "PF303"),
     "a branch beside one that always writes": (_one_always_writes, "PF303"),
 }
