@@ -63,7 +63,10 @@ class SQLiteConnection(Connection):
         self.label = os.fspath(path)
         refuse_other_names(self.label)
         # Without links, as SQLite follows them to put its log beside the file itself.
-        self.file = None if self.label == ":memory:" else Path(os.path.realpath(path))
+        try:
+            self.file = None if self.label == ":memory:" else Path(os.path.realpath(path))
+        except ValueError as exc:
+            raise DatabaseFileError(f"{self.label!r} cannot be the name of a file: {exc}") from exc
         if self.file is not None:
             refuse_companion(self.file, self.label)
         self._log = f"{self.file}-wal"
@@ -233,7 +236,7 @@ class SQLiteConnection(Connection):
     def _target(self, look: _Look | None) -> str:
         if self.file is None:
             return ":memory:"
-        if self.file.is_dir():
+        if os.path.isdir(self.file):  # however long the name is
             raise DatabaseFileError(f"{self.label} is a folder, not a database file")
         if look is not None:
             if look[0] is None:
@@ -254,11 +257,15 @@ class SQLiteConnection(Connection):
                     os.unlink(name)
         except OSError as exc:
             folder = self.file.parent
-            if isinstance(exc, FileExistsError) and folder.is_dir():
+            if isinstance(exc, FileExistsError) and os.path.isdir(folder):
                 # It is not opened here, see above.
                 refuse_second_name(self.file, self.label, read_only=False)
                 return os.fspath(self.file)
-            why = exc.strerror if folder.is_dir() else f"{folder} cannot be made: {exc.strerror}"
+            why = (
+                exc.strerror
+                if os.path.isdir(folder)
+                else f"{folder} cannot be made: {exc.strerror}"
+            )
             raise DatabaseFileError(f"cannot open database {self.label}: {why}") from exc
         return os.fspath(self.file)
 
@@ -386,14 +393,14 @@ class SQLiteConnection(Connection):
     def rows(self, sql: str, parameters: Parameters = ()) -> list[Record]:
         """The rows of a read, which hold what their columns say.
 
-        There is none for what no text in a database can be equal to.
+        There is none for what no text or number in a database can be equal to.
 
         Raises:
             DatabaseFileError: They do not, or the file cannot be read.
         """
         try:
             return self._rows(sql, parameters)
-        except UnicodeEncodeError:
+        except (UnicodeEncodeError, OverflowError):
             return []
 
     def _rows(self, sql: str, parameters: Parameters) -> list[Record]:

@@ -209,13 +209,14 @@ class WorkflowDB(Questions, Checkpoints, Following, Retention):
             if isinstance(time := columns.get(column), str):
                 check_filters("update_run", {column: time}, RunRow)
                 columns[column] = in_utc(time).isoformat()
+        texts = {column: escaped(value) for column, value in columns.items() if type(value) is str}
         run_no = self.number(run_id)
         if columns:
             sets = ", ".join(f"{column} = ?" for column in columns)
             with self.writing() as raw:
                 raw.execute(
                     f"UPDATE pf_run SET {sets} WHERE run_no = ?",  # noqa: S608 - names checked above
-                    (*columns.values(), run_no),
+                    (*{**columns, **texts}.values(), run_no),
                 )
 
     def get_run(self, run_id: str) -> RunRow | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from pocoflow.engine.effects import Await, Effects, Steps
@@ -10,9 +10,12 @@ from pocoflow.engine.line import Line
 from pocoflow.engine.outcomes import own
 from pocoflow.errors import RunError
 from pocoflow.graph.graph import GraphNode
+from pocoflow.messages import short
 from pocoflow.nodes.middleware import Around, Middleware, Visit
 
 _GO_ON: Any = object()
+
+_YIELDED = "middleware {} yields nothing, to go on, or a coroutine, to await it; it yielded {}"
 
 
 class Skipped(BaseException):
@@ -52,8 +55,10 @@ def wrapped(
             try:
                 if asked is None:
                     value = yield from wrapped(middleware[1:], call, inner)
-                else:
+                elif isinstance(asked, Coroutine):
                     value = yield Await(asked)
+                else:
+                    raise RunError(_YIELDED.format(short(middleware[0]), short(asked)))
                 step = steps.send
             except Exception as exc:  # noqa: BLE001 - the middleware decides about it
                 step, value = steps.throw, own(exc)

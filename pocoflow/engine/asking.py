@@ -50,7 +50,8 @@ class Waiting:
             raise Paused
         raise QuestionExpiredError(
             f"question {self.asked.about} of run {self.asked.run_id!r} was not answered until "
-            f"{self.asked.deadline}, and it has no default"
+            f"{self.asked.deadline}, and it has no default; a fork asks anew: "
+            f"flow.fork({self.asked.run_id!r})"
         )
 
 

@@ -12,6 +12,7 @@ from typing_extensions import TypeVar
 
 from pocoflow.address import Address
 from pocoflow.errors import DefinitionError
+from pocoflow.messages import short
 from pocoflow.nodes.setting_checks import is_time
 
 AnswerT = TypeVar("AnswerT", default=Any)
@@ -60,12 +61,17 @@ class Question(Generic[AnswerT_co]):
         raise DefinitionError(f"{cls.__name__}: Question cannot be derived from: return a Question")
 
     def __post_init__(self) -> None:
-        given: tuple[object, object] = (self.text, self.deadline)
+        given: tuple[object, object, object] = (self.text, self.deadline, self.context)
         if not isinstance(given[0], str) or not given[0].strip():
             raise DefinitionError(f"Question(text={self.text!r}): the text of the question")
         if given[1] is not None and not is_time(given[1]):
             raise DefinitionError(
                 f"Question(deadline={self.deadline!r}): a number of seconds above 0"
+            )
+        if not isinstance(given[2], Mapping):
+            raise DefinitionError(
+                f"Question(context={short(self.context)}): values by name, as in "
+                "context={'draft': draft}"
             )
         if self.deadline is None and self.default is not NO_DEFAULT:
             raise DefinitionError(

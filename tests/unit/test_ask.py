@@ -501,10 +501,11 @@ def test_a_run_that_is_not_kept_cannot_wait() -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [{"text": ""}, {"deadline": 0}, {"deadline": True}, {"default": True}]
+    "settings",
+    [{"text": ""}, {"deadline": 0}, {"deadline": True}, {"default": True}, {"context": ["draft"]}],
 )
 def test_a_question_without_sense_is_refused(settings: dict[str, Any]) -> None:
-    """A text, a deadline above 0, and a default only with a deadline."""
+    """A text, a deadline above 0, a default only with a deadline, and a context with names."""
     with pytest.raises(DefinitionError, match="Question"):
         Question(**{"text": "?", **settings})
 
@@ -545,7 +546,7 @@ def test_a_default_counts_after_the_deadline(path: Path, monkeypatch: pytest.Mon
 def test_without_a_default_it_is_an_error_with_an_edge(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A question that expired fails its node; an edge for that leads on."""
+    """A question that expired fails its node; an edge for that leads on, or a fork asks anew."""
     flow: Flow[State] = Flow(strict, schema=State, db_path=path)
     paused = pause(flow)
     caught: Flow[State] = Flow(strict, schema=State, db_path=path)
@@ -554,8 +555,12 @@ def test_without_a_default_it_is_an_error_with_an_edge(
     with pytest.raises(RunPaused):
         flow.resume(paused.run_id)
     later(monkeypatch, 61)
-    with pytest.raises(QuestionExpiredError, match="was not answered until"):
+    with pytest.raises(QuestionExpiredError, match="was not answered until") as expired:
         flow.resume(paused.run_id)
+    again = f"flow.fork({paused.run_id!r})"
+    assert again in str(expired.value)
+    with pytest.raises(RunPaused):
+        flow.resume(flow.fork(paused.run_id))
     failure = caught.resume(second.run_id).state.failure
     assert failure is not None
     assert "QuestionExpiredError" in failure.type_name

@@ -461,6 +461,27 @@ def test_a_key_deleted_while_another_one_is_added_is_gone(db: WorkflowDB) -> Non
     assert json.loads(db.store_json("r", 0)) == {"new": 1}
 
 
+@pytest.mark.parametrize("number", [2**63, -(10**30)])
+def test_a_number_that_no_database_can_hold_is_that_of_nothing(db: WorkflowDB, number: int) -> None:
+    """As of a step that somebody typed: it is not there, as any other."""
+    flow = chat_flow(db, "r")
+    flow.run(chat_store())
+    for ask in (db.load_checkpoint, db.store_json, flow.fork):
+        with pytest.raises(CheckpointNotFoundError, match=f"step {number}: it has steps 0 to"):
+            ask("r", number)
+    assert list(db.follow("r", after=abs(number))) == []
+
+
+@pytest.mark.parametrize("name", ["a\0.db", "\ud83d.db", "n" * 300, "n" * 300 + "/a.db"])
+def test_what_cannot_be_the_name_of_a_file_is_an_error_that_names_it(
+    tmp_path: Path, name: str
+) -> None:
+    """To open it, to write and to read alike."""
+    for read_only in (False, True):
+        with pytest.raises(DatabaseFileError, match=r"n{300}|ud83d|x00"):
+            WorkflowDB(f"{tmp_path}/{name}", read_only=read_only)
+
+
 def test_names_with_lone_surrogates_do_not_break_a_run(
     db: WorkflowDB, caplog: pytest.LogCaptureFixture
 ) -> None:

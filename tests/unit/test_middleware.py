@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pocoflow import BatchNode, Flow, Node, Parallel, Store, Subflow, bind, key
-from pocoflow.errors import DefinitionError
+from pocoflow.errors import DefinitionError, RunError
 from pocoflow.nodes.middleware import Around, Attempt, Visit
 
 
@@ -315,3 +315,17 @@ def test_what_is_no_middleware_is_refused(wrong: Any) -> None:
     for kind in ("visit", "attempt"):
         with pytest.raises(DefinitionError, match="generator function of one argument"):
             Flow(Node()).use(**{kind: wrong})
+
+
+def odd(call: Any) -> Around:
+    """Yields what nobody can await."""
+    yield 5
+    return (yield)
+
+
+@pytest.mark.parametrize("kind", ["visit", "attempt"])
+@WAYS
+def test_a_middleware_that_yields_what_is_no_coroutine_is_told_so(go: Any, kind: str) -> None:
+    """The error names the middleware, what it yielded, and what it may yield."""
+    with pytest.raises(RunError, match=r"odd.* or a coroutine, to await it; it yielded 5"):
+        go(Flow(Node()).use(**{kind: odd}))

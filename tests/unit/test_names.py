@@ -286,6 +286,10 @@ def test_what_cannot_be_stored_is_nowhere(path: str, capsys: pytest.CaptureFixtu
             db.number(HALF)
         db.save_event("r", "note", node_name=HALF, action=HALF, error_msg=HALF)
         db.save_checkpoint("r", 0, HALF, {HALF: HALF})
+        db.update_run("r", error_msg=HALF, current_node=HALF)
+        row = db.get_run("r")
+        assert row is not None
+        assert row["error_msg"] == row["current_node"] == "cut \\ud83d"
         assert db.load_checkpoint("r", 0)[HALF] == HALF
         assert db.get_events("r")[0]["node_name"] == "cut \\ud83d"
     assert main(["runs", "show", HALF, "--db", path]) == 2

@@ -168,6 +168,29 @@ def test_a_change_repairs_the_field_that_does_not_fit_any_more(path: Path) -> No
     assert flow.resume(run_id, changes={"ok": {"b": 2}})["seen"] == "{'b': 2}"
 
 
+def test_a_field_that_is_gone_is_dropped_by_a_validator_and_takes_no_value(path: Path) -> None:
+    """The error does not send to ``changes=``, and what it says works."""
+    run_id = stopped(path, Fails("work", "exec"), model(int), ok=1)
+
+    class Without(BaseModel):
+        seen: str = ""
+
+    class Dropping(Without):
+        @model_validator(mode="before")
+        @classmethod
+        def _without(cls, values: dict[str, Any]) -> dict[str, Any]:
+            return {key: value for key, value in values.items() if key != "ok"}
+
+    def flow(schema: type[BaseModel]) -> Flow[Any]:
+        return Flow(Node(name="work"), schema=schema, db_path=path, flow_name="flow")
+
+    with pytest.raises(ResumeError, match=r"takes or drops it \(mode='before'\)") as refused:
+        flow(Without).resume(run_id, rename={"work": "work"})
+    assert refused.value.remedies == ()
+    assert "changes=" not in str(refused.value)
+    assert list(flow(Dropping).resume(run_id, rename={"work": "work"})) == ["seen"]
+
+
 def test_an_input_that_is_new_is_asked_for_as_a_change(path: Path) -> None:
     """A field that the program needs by now, and the run lacks, is given by ``changes=``."""
     run_id = stopped(path, Fails("work", "exec"), None, ok=1)

@@ -283,7 +283,7 @@ class ServerConnection(Connection):
     def rows(self, sql: str, parameters: Parameters = ()) -> list[Record]:
         """The rows of a read, which hold what their columns say.
 
-        There is none for what no text in a database can be equal to.
+        There is none for what no text or number in a database can be equal to.
 
         Raises:
             DatabaseFileError: They do not.

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 
 from pocoflow.db import WorkflowDB
 from pocoflow.db.run_threads import LastRun
-from pocoflow.errors import ResumeError, StoreError
+from pocoflow.errors import ResumeError, StoreError, UnknownFieldError
 from pocoflow.flow.naming import Inputs
 from pocoflow.flow.resume.relocation import giving
 from pocoflow.messages import is_same_field
@@ -87,11 +87,14 @@ def under_schema(
     try:
         store = _rebuilt(stored, values, unsaved, schema, changes)
     except StoreError as exc:
+        # A field that is gone takes no value.
+        is_gone = isinstance(exc, UnknownFieldError)
+        ways = "takes or drops it" if is_gone else "reads the old values"
+        other = "" if is_gone else ", or the field a new value with changes={...}"
         raise ResumeError(
             f"the store of run {run_id!r} does not fit the schema as it is now: {exc}; give the "
-            "model a validator that reads the old values (mode='before'), or the field a new value "
-            f"with changes={{...}}{changed}",
-            remedies=[giving(run_id, ["KEY"])],
+            f"model a validator that {ways} (mode='before'){other}{changed}",
+            remedies=[] if is_gone else [giving(run_id, ["KEY"])],
         ) from exc
     store.update(changes)
     return store
