@@ -18,11 +18,9 @@ from pocoflow.values.changes.groups import (
     Identical,
     Items,
     OfKind,
-    Repeated,
     group_of,
-    joined,
-    shortened,
 )
+from pocoflow.values.changes.repeated import Repeated, joined, shortened
 
 _MAX_LEVELS = 2000
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import enum
 import gc
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set as AbstractSet
+from collections.abc import Callable, Iterable, Sequence, Set as AbstractSet
 from copy import copy
 from dataclasses import is_dataclass
 from functools import cached_property, lru_cache, partial
-from itertools import accumulate, chain, repeat
+from itertools import accumulate, chain
 from operator import attrgetter, countOf, is_
 from types import EllipsisType, MemberDescriptorType, NoneType
-from typing import Any, NamedTuple, Self, TypeAlias, TypeVar, overload
+from typing import Any, NamedTuple, Self, TypeAlias
 
+from pocoflow.values.changes.repeated import MANY, Repeated, joined, shortened
 from pocoflow.values.kinds import kind_of
 from pocoflow.values.objects import content_of, has_plain_dict, is_subclass, state_of
 
@@ -23,80 +24,8 @@ SIMPLE: frozenset[type] = frozenset({str, int, bool, NoneType, EllipsisType, byt
 Not float: 0.0 and -0.0 are equal, and NaN is not equal to itself.
 """
 
-T = TypeVar("T")
-
 Items: TypeAlias = list[Any]
 """Parts in a row, of any types."""
-
-_MANY = 50
-"""Of so many parts it pays to ask the collector, or to look for what is repeated."""
-
-
-class Repeated(Sequence[T]):
-    """A few objects in a row, again and again, as the keys of dicts that are all alike."""
-
-    __slots__ = ("few", "times")
-
-    def __init__(self, few: list[T], times: int) -> None:
-        self.few = few
-        self.times = times
-
-    def __len__(self) -> int:
-        return len(self.few) * self.times
-
-    def __eq__(self, other: object) -> bool:
-        if type(other) is Repeated:
-            return len(other) == len(self) and list(other) == list(self)
-        return type(other) is list and len(other) == len(self) and other == self.few * self.times
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __iter__(self) -> Iterator[T]:
-        return chain.from_iterable(repeat(self.few, self.times))
-
-    @overload
-    def __getitem__(self, place: int) -> T: ...
-    @overload
-    def __getitem__(self, place: slice) -> Sequence[T]: ...
-    def __getitem__(self, place: int | slice) -> T | Sequence[T]:
-        period = len(self.few)
-        if isinstance(place, int):
-            return self.few[range(len(self))[place] % period]
-        start, stop, _ = place.indices(len(self))
-        if start % period == stop % period == 0:
-            return Repeated(self.few, max(stop - start, 0) // period)
-        return (self.few * self.times)[place]
-
-
-def _in_one_order(some: Items, same: Items) -> bool:
-    """Whether parts come in the order of the same parts, in which equal texts are alike."""
-    kind = type(some[0]) if some else None
-    if kind in SIMPLE and countOf(map(type, some), kind) == len(some):
-        return some == same
-    return all(map(is_, some, same))
-
-
-def shortened(items: list[T]) -> Sequence[T]:
-    """The same parts, by equality; many of them that are a few again and again as these."""
-    if len(items) <= _MANY:
-        return items
-    try:
-        period = items.index(items[0], 1, _MANY)
-    except Exception:  # noqa: BLE001 - there is none, or its own code fails
-        return items
-    times, rest = divmod(len(items), period)
-    few = items[:period]
-    return items if rest or few * times != items else Repeated(few, times)
-
-
-def joined(some: Sequence[T], others: Sequence[T]) -> Sequence[T]:
-    """Some parts and others behind them, which may be repeated, as after :func:`shortened`."""
-    if type(some) is Repeated:
-        times, rest = divmod(len(others), len(some.few))
-        if not rest and others == some.few * times:
-            return Repeated(some.few, some.times + times)
-    whole = [*some, *others]
-    return whole if len(some) > _MANY else shortened(whole)
 
 
 class OfKind(NamedTuple):
@@ -308,7 +237,7 @@ class Models(Split):
     columns = 4
 
     def parts(self, items: Items) -> Sequence[Items]:  # noqa: D102
-        if len(items) > _MANY and type(self.split) is attrgetter:
+        if len(items) > MANY and type(self.split) is attrgetter:
             # The collector is told of the same four, and of the class, without a call for each.
             held = gc.get_referents(*items)
             if len(held) == 5 * len(items):
@@ -404,6 +333,14 @@ class Dicts(Sequences):
         return super().compared(items, below)
 
 
+def _in_one_order(some: Items, same: Items) -> bool:
+    """Whether parts come in the order of the same parts, in which equal texts are alike."""
+    kind = type(some[0]) if some else None
+    if kind in SIMPLE and countOf(map(type, some), kind) == len(some):
+        return some == same
+    return all(map(is_, some, same))
+
+
 class _Sets(Sequences):
     """Sets: their members in the order in which they were when they were remembered."""
 
@@ -419,7 +356,7 @@ class _Sets(Sequences):
         return (parts,)
 
     def compared(self, items: Items, below: list[Column]) -> Pairs | None:
-        if len(items) > _MANY:
+        if len(items) > MANY:
             held = gc.get_referents(*items)
             if self.is_known(items, held, self.members):
                 return ((below[0], held),)
