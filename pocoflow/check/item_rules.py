@@ -35,7 +35,7 @@ def _of_function(
 ) -> Iterator[Finding]:
     signature = node.signature
     holds = subject.held(field)
-    item = _item_of(holds)
+    item = item_of(holds)
     if item is None:
         yield _without(subject, at, str(field), holds)
         return
@@ -57,7 +57,7 @@ def _collected(subject: Subject, at: Site, node: AnyFunctionNode) -> Iterator[Fi
     """Where items may fail, and the exception that takes the place of a result has none."""
     for field in node.signature.writes:
         holds = subject.held(field)
-        item = _item_of(holds)
+        item = item_of(holds)
         if item is not None:
             yield from subject.misfit(
                 "on_error='collect' puts the exception of an item that fails into the list for "
@@ -72,7 +72,7 @@ def _collected(subject: Subject, at: Site, node: AnyFunctionNode) -> Iterator[Fi
 def _of_branch(subject: Subject, at: Site, node: FanOut) -> Iterator[Finding]:
     fields = subject.fields
     holds = fields.type_of(node.each)
-    item = _item_of(holds)
+    item = item_of(holds)
     if item is None:
         yield _without(subject, at, repr(node.each), holds)
         return
@@ -95,7 +95,7 @@ def _without(subject: Subject, at: Site, field: str, holds: object) -> Finding:
     )
 
 
-def _item_of(annotation: object) -> object:
+def item_of(annotation: object) -> object:
     """The type of the items of a value; ``None`` if it certainly has none."""
     every = members(annotation)
     found = [_item(one) for one in every if not _is_plain(one)]

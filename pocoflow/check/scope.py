@@ -133,6 +133,10 @@ class Scope:
         self._locals = {*code.co_varnames, *code.co_cellvars}
         cells: tuple[CellType, ...] = function.__closure__ or ()
         self._closure = dict(zip(code.co_freevars, cells, strict=False))
+        for name, what in given.items():
+            bound = self._bound.get(name, ())
+            if what is Sort.STORE and all(isinstance(b, ast.Name) and b.id == name for b in bound):
+                self._bound.pop(name, None)
         self.is_lost = any(
             isinstance(what, Sort) and name in self._bound for name, what in given.items()
         )

@@ -229,6 +229,8 @@ def bindings_of(body: Sequence[ast.stmt]) -> dict[str, list[ast.expr | None]]:
                 values.update((id(one), part) for one, part in pairs_of(target, value))
             case ast.AnnAssign(target=ast.Name() as target) | ast.NamedExpr(target=target):
                 values[id(target)] = node.value
+            case ast.AugAssign(target=ast.Name() as target, op=ast.BitOr()):
+                values[id(target)] = target  # which a store stays
             case _:
                 pass
         for name in _bound_by(node):

@@ -114,6 +114,8 @@ class Statements(Uses):
                 self._assigned(targets, value)
             case ast.AnnAssign(target=target, value=value):
                 self._assigned([target], value)
+            case ast.AugAssign(op=ast.BitOr()) if self.scope.sort(node.target) is Sort.STORE:
+                self.update(ast.Call(node.target, [node.value], []))
             case ast.AugAssign():
                 self.expression(node.target)
                 self.expression(node.value)

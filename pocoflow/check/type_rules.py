@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from pocoflow.check.assignable import clash, fits, fits_field
 from pocoflow.check.class_rules import check_class, given_to_post, hints_of
 from pocoflow.check.findings import Finding, Severity
+from pocoflow.check.item_rules import item_of
 from pocoflow.check.node_effects import Places
 from pocoflow.check.schemas import fields_of
 from pocoflow.check.source import knows_name
@@ -233,10 +234,12 @@ def _result(subject: Subject, at: Site, node: AnyFunctionNode) -> Iterator[Findi
                 severity="warning" if fits_field(one, takes) else severity,
             )
             continue
-        if fits_field(one, takes):
+        is_reduced = subject.fields.reduces(field.name)  # and it is known what the reducer takes
+        how_bad = _against_increment(one, takes) if is_reduced else _against(one, takes)
+        if how_bad is None:
             continue
         verb, fix = "holds", f"return {type_label(takes)}, or change the field"
-        if subject.fields.reduces(field.name):  # and it is known what the reducer takes
+        if is_reduced:
             verb = "has a reducer that takes"
             fix = f"return {type_label(takes)}: with append it is one item, writes=item(...), and "
             fix += "extend takes several"
@@ -246,7 +249,7 @@ def _result(subject: Subject, at: Site, node: AnyFunctionNode) -> Iterator[Findi
             f"{type_label(takes)}",
             fix,
             at=at,
-            severity="warning" if severity == "warning" else clash(one, takes),
+            severity="warning" if severity == "warning" else how_bad,
         )
 
 
@@ -302,6 +305,12 @@ def _written_values(subject: Subject, at: Site) -> Iterator[Finding]:
 
 def _against(given: object, takes: object) -> Severity | None:
     return None if fits_field(given, takes) else clash(given, takes)
+
+
+def _against_increment(given: object, takes: object) -> Severity | None:
+    """The same of an increment; nobody means the characters of a text as items."""
+    is_text = get_origin(takes) is Iterable and item_of(given) is None
+    return "error" if is_text else _against(given, takes)
 
 
 def _hints_of(subject: Subject, place: GraphNode) -> Mapping[str, object]:

@@ -534,7 +534,7 @@ class Uses:
 
     def _method(self, name: str, call: ast.Call) -> None:
         if name in ("put", "update"):
-            self._update(call, name == "put")
+            self.update(call, is_put=name == "put")
             return
         for one in (*call.args, *(one.value for one in call.keywords)):
             if not self.scope.is_store(one):
@@ -559,8 +559,8 @@ class Uses:
             self.step("stray", name, node)
         self.unknown()
 
-    def _update(self, call: ast.Call, is_put: bool) -> None:
-        """``update`` writes all or nothing, when everything has been evaluated."""
+    def update(self, call: ast.Call, *, is_put: bool = False) -> None:
+        """Take note of an ``update``: it writes all or nothing, when everything is evaluated."""
         found: list[tuple[str | None, ast.expr, ast.expr | None]] = []
         for argument in call.args:
             match argument:

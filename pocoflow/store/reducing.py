@@ -58,7 +58,14 @@ def append(old: list[T], update: T) -> list[T]:
 
 
 def extend(old: list[T], update: Iterable[T]) -> list[T]:
-    """The list with more items at its end."""
+    """The list with more items at its end.
+
+    Raises:
+        TypeError: The items are a text, of which nobody means the characters.
+    """
+    if isinstance(update, (str, bytes)):
+        given = type(update).__name__
+        raise TypeError(f"extend takes several items, not a {given}: put it into a list")
     return [*old, *update]
 
 

@@ -141,6 +141,14 @@ def test_a_reducer_that_fails_says_whose_it_is() -> None:
     assert caught.value.__notes__ == ["pocoflow: in reducer extend of field 'pages'"]
 
 
+def test_a_text_is_not_taken_apart() -> None:
+    """``extend`` takes several items; what it is given by mistake is not spread over the list."""
+    store = Store(schema=Board)
+    with pytest.raises(TypeError, match="not a str: put it into a list"):
+        store.reduce("pages", "one")
+    assert store["pages"] == []
+
+
 def test_a_field_without_a_reducer_is_refused() -> None:
     """``reduce`` on another field, or without a schema, says how to declare a reducer."""
     for store in (Store(schema=Board), Store({"plain": []})):

@@ -7,7 +7,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict
 
 from pocoflow import FanOut, Flow, Node, fields, key, node
-from pocoflow.check.item_rules import _item_of
+from pocoflow.check.item_rules import item_of
 from pocoflow.errors import MissingInputError
 from tests.unit.check.test_validate import codes
 
@@ -55,9 +55,9 @@ class Custom(list[int]):
         (type(None), None),
     ],
 )
-def test_the_item_of_a_type(holds: object, item: object) -> None:
+def test_theitem_of_a_type(holds: object, item: object) -> None:
     """Containers of the library have the items of their argument; text and numbers have none."""
-    assert _item_of(holds) == item
+    assert item_of(holds) == item
 
 
 def test_an_item_that_does_not_fit_its_parameter_is_found() -> None:

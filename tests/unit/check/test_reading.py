@@ -158,6 +158,9 @@ CORRECT = {
         "",
         "store['out'] = ', '.join('ab')\nstore['out'] = '%s' % prep\nstore['even'] = 1 - prep",
     ),
+    "values put in by |=": ("store |= {'late': 'x'}\nreturn store['late']", ""),
+    "a dict that is no store": ("", "more = {'typo': 1}\nmore |= {'x': 2}\nstore |= {'n': 1}"),
+    "a store that |= has another name for": ("s = store\ns |= {'late': 'x'}\nreturn s['late']", ""),
     "a value narrowed": ("", "if isinstance(result, str):\n    store['out'] = result"),
 }
 
@@ -244,6 +247,13 @@ MISSED_BEFORE = {
     "a constant by another name": ("", "text = 'c'\nstore['kind'] = text", ("PF203", "error")),
     "a display": ("", "store['tags'] = {'a': prep}", ("PF203", "error")),
     "a text that is put together": ("", "store.update(n=f'{prep}')", ("PF203", "error")),
+    "a misspelt key that is put in by |=": ("", "store |= {'otu': 'x'}", ("PF201", "error")),
+    "a value put in by |=": ("", "store |= {'out': prep, 'n': 'x'}", ("PF203", "error")),
+    "a read behind a |=": (
+        "store |= {'out': 'x'}\nreturn store['late']",
+        "",
+        ("PF301", "error"),
+    ),
     "an object of a class": ("", "store['out'] = Doc(title='x')", ("PF203", "error")),
     "an exception": ("", "store['out'] = ValueError('x')", ("PF203", "error")),
     "a class": ("", "store['doc'] = Doc", ("PF203", "error")),

@@ -430,7 +430,7 @@ def test_an_increment_is_of_the_type_that_the_reducer_takes() -> None:
     assert found.fix.endswith(
         "with append it is one item, writes=item(...), and extend takes several"
     )
-    others: tuple[Any, ...] = ((N.more, int), (N.by, list[int]), (N.last, int))
+    others: tuple[Any, ...] = ((N.more, int), (N.more, str), (N.by, list[int]), (N.last, int))
     for field, kind in (*others, (N.by, dict[int, int])):
         assert codes(writing(field, kind)) == ["PF203"]
     fitting: tuple[Any, ...] = ((N.log, str), (N.more, tuple[str, ...]), (N.by, dict[str, int]))
