@@ -14,7 +14,7 @@ from pocoflow.engine.outcomes import own, within
 from pocoflow.errors import NodeTimeoutError, RunCancelled
 from pocoflow.graph.graph import GraphNode
 from pocoflow.graph.step_records import Tried
-from pocoflow.nodes.context import RunContext, current
+from pocoflow.nodes.context import current
 from pocoflow.nodes.middleware import Attempt
 from pocoflow.nodes.settings import retry_wait, wants_retry
 from pocoflow.values.copies import copied
@@ -106,10 +106,10 @@ def _limited(place: GraphNode, given: object, timeout: float) -> Effects:
 
 
 def try_again(
-    run: Line, place: GraphNode, context: RunContext, given: object, error: Exception, inline: bool
+    run: Line, place: GraphNode, given: object, error: Exception, inline: bool
 ) -> Effects:
     """The attempts after the first, which raised ``error``, and the fallback after the last."""
-    node = place.node
+    node, context = place.node, current.get()
     calls = run.calls_of(context)
     while not context.is_stopped_by(error) and context.attempt < node.max_retries:
         calls.check_record(context)

@@ -56,7 +56,7 @@ class _Batch:
         # A thread that waits for an executor costs less than a task, if there are not too many.
         self.on_loop = place.exec_async if not is_away else run.on_loop or node.concurrency > 64
         # Items that run at the same time have threads of their own, where they may block.
-        self.inline = not self.on_loop and (run.inline or self.concurrency > 1)
+        self.inline = not self.on_loop and (not run.on_loop or self.concurrency > 1)
         self.keeps = run.ledger.keeps
         self.journals = self.keeps and node.journal
 
@@ -133,7 +133,7 @@ class _Batch:
     def _failed(self, context: RunContext, item: object, error: Exception) -> Effects:
         run = self.run
         try:
-            return (yield from try_again(run, self.place, context, item, error, self.inline))
+            return (yield from try_again(run, self.place, item, error, self.inline))
         except Exception as exc:
             mine = own(exc)
             add_note(mine, f"pocoflow: item {context.item}, attempt {context.attempt}")

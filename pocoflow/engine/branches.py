@@ -65,7 +65,7 @@ class _Fork:
             run.numbers = Numbers(run.step)  # the steps since an earlier fork have not taken any
         self.numbers = run.numbers
         # Tasks on the event loop that there is anyway, or threads that wait for nobody.
-        self.on_loop = not run.inline or place.exec_async
+        self.on_loop = run.on_loop or place.exec_async
         self.tasks = self.on_loop and node.limit != 1
         store = run.store
         known = run.ledger.known or run.known or Watch()
@@ -86,7 +86,7 @@ class _Fork:
                     marks[number] = mark
             self.starts.append((number, start.numbered(number)))
         if marks:
-            yield from run.commit(run.inline, ledger.begin_items, self.count, marks)
+            yield from run.commit(not run.on_loop, ledger.begin_items, self.count, marks)
         tell_gone(run, self.place, numbers)
 
     def jobs(self) -> Iterator[Job]:
@@ -153,7 +153,6 @@ class _Fork:
             frames=tuple(places[:-1]),
             plan=run.plan,
             strict=run.strict or graph.is_strict,
-            inline=run.inline and not self.tasks,
             on_loop=run.on_loop or self.tasks,
             listeners=run.listeners,
             ledger=run.ledger.branch(context, store, values, self.numbers, saved),

@@ -10,6 +10,21 @@ from pocoflow.graph.routing import Stand, catch, follow
 from pocoflow.graph.step_records import ALONE, Bill
 
 
+def affordable(run: Line, place: GraphNode) -> GraphNode:
+    """The node that comes next, or that to which an edge leads for a budget that is spent already.
+
+    Raises:
+        BudgetError: A budget of the run, or of the node, is spent, and there is no such edge.
+    """
+    while (error := run.refusal(place)) is not None:
+        found = catch(place, error, run.frames, run.is_spent, after=True)
+        if found is None or found[1].place is None:
+            raise error
+        go_past(run, place, error)
+        place = run.go_on(found[1]) or place
+    return place
+
+
 def way_past(run: Line, place: GraphNode, action: str) -> Stand | None:
     """Where a line goes on after a node without a budget that is spent.
 

@@ -16,7 +16,7 @@ from pocoflow.engine.ledger import Ledger
 from pocoflow.engine.memory import NULL
 from pocoflow.errors import BudgetError, DatabaseError
 from pocoflow.graph.graph import GraphNode
-from pocoflow.graph.routing import IsSpent, Taken
+from pocoflow.graph.routing import IsSpent, Stand, Taken
 from pocoflow.graph.step_records import ALONE, Bill, Numbers
 from pocoflow.graph.unfinished import Unfinished
 from pocoflow.logging import OwnLogger
@@ -84,7 +84,7 @@ class Plan:
         cancellation = Cancellation(self.deadline)
         context = RunContext(run_id, self.flow_name, token, cancellation, resources)
         # By place: a class that is called by keywords takes several times as long.
-        line = Line(context, store, start, self, graph.is_strict, True, listeners)
+        line = Line(context, store, start, self, graph.is_strict, listeners)
         line.middleware, line.budget = graph.middleware, self.budget
         if graph.is_limited:
             line.taken = Taken()
@@ -101,9 +101,8 @@ class Line:
         start: The node that it begins with.
         plan: What it has in common with other runs of its flow.
         strict: Whether an action without an edge is an error.
-        inline: Whether synchronous code may be called in the driver's own thread.
-        on_loop: Whether an event loop drives it that others share, so that no commit may hold it
-            up.
+        on_loop: Whether an event loop drives it that others share, so that neither synchronous
+            code nor a commit may hold it up.
         only_awaits: Whether nothing in it may block but its commits: all its phases are
             asynchronous, and no hook is called.
         listeners: Who is told of events, by kind of event.
@@ -138,7 +137,6 @@ class Line:
     start: GraphNode
     plan: Plan
     strict: bool
-    inline: bool
     listeners: Mapping[str, Sequence[Listener]]
     ledger: Ledger = NULL
     snapshot: Callable[[int, str], object] | None = None
@@ -239,6 +237,14 @@ class Line:
         unused = calls.unused(context.attempt)
         if unused is not None:
             self.remark(f"run {context.run_id!r}: {unused}")
+
+    def go_on(self, stand: Stand) -> GraphNode | None:
+        """Note the nested flows around the node that comes next, which is given."""
+        if self.taken is not None:
+            self.taken.leave(stand.kept)
+        self.frames = stand.frames
+        self.context.path = (*self.prefix, *[frame.name for frame in stand.frames])
+        return stand.place
 
     def cannot_write(self, error: BaseException) -> bool:
         """Whether an error says that the record of the run, or of a branch of it, has failed."""

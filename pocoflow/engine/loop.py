@@ -17,7 +17,7 @@ from pocoflow.engine.asking import Paused, Waiting, ask, check_answer
 from pocoflow.engine.attempts import attempt, try_again
 from pocoflow.engine.batch import map_items
 from pocoflow.engine.branches import run_branches
-from pocoflow.engine.budgets import go_past, way_past
+from pocoflow.engine.budgets import affordable, go_past, way_past
 from pocoflow.engine.effects import Call, Effects, Inside, OnLoop, Steps, awaiting
 from pocoflow.engine.endings import check_steps, fail, failure_of, late_of, pause
 from pocoflow.engine.line import Line
@@ -25,7 +25,7 @@ from pocoflow.engine.outcomes import closes, opened, own
 from pocoflow.engine.thread_phases import phases_in_thread
 from pocoflow.errors import BudgetError, RunCancelled, RunPaused
 from pocoflow.graph.graph import GraphNode, label
-from pocoflow.graph.routing import Stand, catch, enter, follow
+from pocoflow.graph.routing import catch, enter, follow
 from pocoflow.graph.step_records import ALONE, Finished
 from pocoflow.nodes.edges import DEFAULT_ACTION
 from pocoflow.nodes.question import Question
@@ -58,11 +58,11 @@ def steps(run: Line) -> Steps:
                 yield Inside(within(run, _loop(run)))
             elif (
                 run.only_awaits
-                and run.inline
+                and not run.on_loop
                 and run.ledger.storage is None
                 and run.plan.executors is None
             ):
-                run.inline, run.on_loop = False, True
+                run.on_loop = True
                 yield OnLoop(_loop(run))
             else:
                 yield from _loop(run)
@@ -86,7 +86,7 @@ def steps(run: Line) -> Steps:
 
 
 def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
-    context, store, inline, wraps = run.context, run.store, run.inline, run.plan.graph.wraps
+    context, store, wraps = run.context, run.store, run.plan.graph.wraps
     cancellation, ledger = context.cancellation, run.ledger
     keeps, counts = ledger.keeps, ledger.counts
     on_start, on_end = run.listeners.get("node_start"), run.listeners.get("node_end")
@@ -95,8 +95,8 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
     # With a budget, a call may have been refused.
     is_plain = not wraps and budget is None and run.plan.executors is None
     # Which calls on record a step that goes on has not asked for is seen where it is tried.
-    direct = inline and is_plain and run.unfinished is None
-    beside = on_loop and not inline and is_plain
+    direct = is_plain and run.unfinished is None and not on_loop
+    beside = is_plain and run.unfinished is None and on_loop
     in_place, visiting = None, None
     if not counts and store.schema is not None:
         in_place = InPlace(store)
@@ -104,7 +104,7 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
     place = run.start
     if place.inner is not None or run.frames:
         kept = len(run.frames)
-        place = _go_on(run, enter(place, run.frames)._replace(kept=kept)) or place
+        place = run.go_on(enter(place, run.frames)._replace(kept=kept)) or place
     step, last = run.step, run.plan.max_steps
     if budget is not None:
         last = 0  # each node is looked at
@@ -117,7 +117,7 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
             raise RunCancelled(f"run {context.run_id!r} was cancelled before step {step}")
         if step >= last:
             check_steps(run, place, step)
-            place = _affordable(run, place)
+            place = affordable(run, place)
         node = place.node
         run.place = place
         run.step = context.step = step
@@ -138,10 +138,10 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
             if unfinished is not None and unfinished.prepared:
                 (prepared,) = unfinished.prepared
             else:
-                if beside and unfinished is None and place.only_blocks:
+                if beside and place.only_blocks:
                     phases = yield from phases_in_thread(run, place)
                     prepared = phases.prepared
-                elif inline or place.prep_on_loop:
+                elif not on_loop or place.prep_on_loop:
                     prepared = node.prep(store)
                 else:
                     prepared = yield Call(node.prep, (store,))
@@ -167,7 +167,7 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
                         if type(result) is CoroutineType:
                             result = yield from awaiting(result, on_loop)
                     elif (
-                        (direct or (beside and unfinished is None and place.exec_async))
+                        (direct or (beside and place.exec_async))
                         and node.max_retries == 1
                         and node.timeout is None
                         and place.is_bare
@@ -176,14 +176,14 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
                         if type(result) is CoroutineType:
                             result = yield from awaiting(result, on_loop)
                     else:
-                        result = yield from attempt(run, place, prepared, inline)
+                        result = yield from attempt(run, place, prepared, not on_loop)
                 except BaseException as exc:
                     error = failure_of(run, exc)
                     if error is None:
                         raise
                 if error is not None:
                     # Not in the except clause: what a later attempt raises is no consequence of it.
-                    result = yield from try_again(run, place, context, prepared, error, inline)
+                    result = yield from try_again(run, place, prepared, error, not on_loop)
                 if type(result) is Question:
                     yield from ask(run, place, prepared, result)
                     raise Paused
@@ -199,7 +199,7 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
             context.phase = "post"
             if phases is not None and phases.action:
                 action = phases.action[0]
-            elif inline or place.post_on_loop:
+            elif not on_loop or place.post_on_loop:
                 action = node.post(store, prepared, result)
             else:
                 action = yield Call(node.post, (store, prepared, result))
@@ -257,7 +257,7 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
         step += 1
         if unfinished is not None:
             unfinished = run.unfinished = None
-            direct = inline and is_plain
+            direct, beside = is_plain and not on_loop, is_plain and on_loop
         if following is None:
             break
         place = following
@@ -299,31 +299,7 @@ def _spread(run: Line, place: GraphNode, prepared: object) -> Effects:
     return (yield from map_items(run, place, prepared))
 
 
-# -- nested flows -----------------------------------------------------------------------------
-
-
-def _go_on(run: Line, stand: Stand) -> GraphNode | None:
-    """Note the nested flows around the node that comes next."""
-    if run.taken is not None:
-        run.taken.leave(stand.kept)
-    run.frames = stand.frames
-    run.context.path = (*run.prefix, *[frame.name for frame in stand.frames])
-    return stand.place
-
-
-def _affordable(run: Line, place: GraphNode) -> GraphNode:
-    """The node that comes next, or that to which an edge leads for a budget that is spent already.
-
-    Raises:
-        BudgetError: A budget of the run, or of the node, is spent, and there is no such edge.
-    """
-    while (error := run.refusal(place)) is not None:
-        found = catch(place, error, run.frames, run.is_spent, after=True)
-        if found is None or found[1].place is None:
-            raise error
-        go_past(run, place, error)
-        place = _go_on(run, found[1]) or place
-    return place
+# -- where a run goes on ----------------------------------------------------------------------
 
 
 def _cross(run: Line, place: GraphNode, action: str) -> GraphNode | None:
@@ -331,11 +307,11 @@ def _cross(run: Line, place: GraphNode, action: str) -> GraphNode | None:
     if not run.frames and run.taken is None and place.ends_flow(action):
         return None
     if run.budget is not None and (past := way_past(run, place, action)) is not None:
-        return _go_on(run, past)
+        return run.go_on(past)
     stand = follow(place, action, run.frames, run.is_spent)
     if stand.unhandled is not None:
         tell_unhandled(run, stand.unhandled, action, stand.place)
-    return _go_on(run, stand)
+    return run.go_on(stand)
 
 
 def _caught(run: Line, place: GraphNode, error: Exception) -> tuple[str, GraphNode | None] | None:
@@ -354,4 +330,4 @@ def _caught(run: Line, place: GraphNode, error: Exception) -> tuple[str, GraphNo
         name = label(context.node, context.path)
         left = Failure.of(name, error) if edge.value is None else edge.value(error)
         run.store.give(edge.field.name, left)
-    return edge.label, _go_on(run, stand)
+    return edge.label, run.go_on(stand)

@@ -131,7 +131,7 @@ class Execution(Generic[StateT]):
         if not isinstance(started, tuple):
             return started
         line, _ = started
-        line.inline, line.on_loop = False, True
+        line.on_loop = True
         return line
 
     def _start(self, begun: list[Started]) -> None:

@@ -81,7 +81,7 @@ class RunHandle(Generic[StateT]):
         import asyncio
 
         run, around = self._run, copy_context()
-        run.inline, run.on_loop = False, True
+        run.on_loop = True
         around.run(current.set, run.context)
 
         async def work() -> None:
