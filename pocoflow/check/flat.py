@@ -153,10 +153,11 @@ class Walk:
             where = "" if catching is place else f" in {catching.name}"
             for one in catching.catches:
                 # What is caught further inside does not come here; that a budget is spent does.
-                if one.catch.spent is not None or not all(issubclass(k, caught) for k in one.kinds):
+                spent, kinds = one.catch.spent, one.catch.kinds
+                if spent is not None or not all(issubclass(kind, caught) for kind in kinds):
                     lead = partial(after_catch, catching, one, frames[:depth])
                     yield from self._caught(spot, one.catch, where, lead)
-                caught += one.kinds if one.catch.spent is None else ()
+                caught += kinds if spent is None else ()
 
     def _add_others(self, spot: Spot) -> None:
         """Where any action leads that has no edge at the node: the flows around may have one."""

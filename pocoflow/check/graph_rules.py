@@ -291,7 +291,7 @@ def _caught(subject: Subject, level: Level) -> Iterator[Finding]:
             if one.catch.spent is not None:
                 continue  # it comes before those for errors, and only for what it names
             edge = level.error_edges[at.place.name, one.catch.label]
-            for kind in one.kinds:
+            for kind in one.catch.kinds:
                 before = next((other for other in taken if issubclass(kind, other)), None)
                 if before is not None:
                     yield subject.finding(
@@ -303,7 +303,7 @@ def _caught(subject: Subject, level: Level) -> Iterator[Finding]:
                         edge=edge,
                     )
             yield from _written(subject, at, edge, one.catch)
-            taken += one.kinds
+            taken += one.catch.kinds
 
 
 def _given(catch: Catch) -> object:

@@ -372,7 +372,7 @@ class _Proof:
 def _catches_all(spot: Spot) -> bool:
     """Whether every error of a node is caught, there or in a flow around it."""
     places = (*spot.frames, spot.place)
-    return any(issubclass(Exception, one.kinds) for place in places for one in place.catches)
+    return any(issubclass(Exception, one.catch.kinds) for place in places for one in place.catches)
 
 
 def _collects(place: GraphNode) -> bool:

@@ -92,14 +92,12 @@ class GraphCatch(NamedTuple):
     """Where errors of a node lead.
 
     Attributes:
-        kinds: The classes of exceptions.
+        catch: Which errors, as the edge was written.
         target: The graph node that comes next; ``None`` is ``END``.
-        catch: What the edge was written with.
     """
 
-    kinds: tuple[type[Exception], ...]
-    target: GraphNode | None
     catch: Catch
+    target: GraphNode | None
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -218,14 +216,14 @@ class GraphNode:
         """Draw an edge that errors take; for the graph alone, while it is being drawn."""
         if limit is not None:
             self.limits[catch.label] = limit
-        self.catches = (*self.catches, GraphCatch(catch.kinds, target, catch))
+        self.catches = (*self.catches, GraphCatch(catch, target))
 
     def catching(self, error: BaseException) -> GraphCatch | None:
         """The first edge that an error takes, if there is one."""
         if (found := self.when_spent(error)) is not None:
             return found
         fits = (one for one in self.catches if one.catch.spent is None)
-        return next((one for one in fits if isinstance(error, one.kinds)), None)
+        return next((one for one in fits if isinstance(error, one.catch.kinds)), None)
 
     def when_spent(self, error: BaseException) -> GraphCatch | None:
         """The first edge for a budget that is spent, if there is one, and it is about that."""
