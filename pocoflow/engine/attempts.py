@@ -10,7 +10,8 @@ from pocoflow.address import Address
 from pocoflow.engine.around import middleware_of, wrapped
 from pocoflow.engine.effects import Await, Call, Effects, Sleep
 from pocoflow.engine.line import Line
-from pocoflow.engine.outcomes import own, within
+from pocoflow.engine.outcomes import own
+from pocoflow.engine.waits import within
 from pocoflow.errors import NodeTimeoutError, RunCancelled
 from pocoflow.graph.graph import GraphNode
 from pocoflow.graph.step_records import Tried

@@ -31,9 +31,9 @@ from pocoflow.engine.effects import (
 )
 from pocoflow.engine.gathering import gather_tasks, gather_threads
 from pocoflow.engine.loop_drivers import AwayDriver, RunDriver, drive_job, drive_on_loop
-from pocoflow.engine.outcomes import Carried, awaited, opened, own, within
+from pocoflow.engine.outcomes import Carried, opened, own
 from pocoflow.engine.threads import in_thread
-from pocoflow.engine.waits import Pending, bounded, sleep, wait
+from pocoflow.engine.waits import Pending, awaited, bounded, sleep, wait, within
 from pocoflow.nodes.context import RunContext, current
 
 

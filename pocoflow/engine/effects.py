@@ -9,8 +9,10 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from typing_extensions import TypeVar
 
-from pocoflow.engine.outcomes import NOT_BEGUN
 from pocoflow.nodes.context import Cancellation
+
+NOT_BEGUN: object = object()
+"""What a coroutine waits for that has not begun."""
 
 
 class Await(NamedTuple):

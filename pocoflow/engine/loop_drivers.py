@@ -28,7 +28,7 @@ from pocoflow.engine.effects import (
     Visit,
 )
 from pocoflow.engine.gathering import gather_tasks
-from pocoflow.engine.outcomes import Carried, opened, tried, within
+from pocoflow.engine.outcomes import Carried, opened, tried
 from pocoflow.engine.threads import Beside, Few, Work, few_of, in_thread_beside
 from pocoflow.engine.waits import (
     bounded,
@@ -36,6 +36,7 @@ from pocoflow.engine.waits import (
     is_cancelled_error,
     is_task_cancelled,
     withdrawn,
+    within,
 )
 from pocoflow.nodes.context import Cancellation
 

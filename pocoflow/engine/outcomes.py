@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Generator
-from contextvars import Context
-from types import coroutine
-from typing import Any, TypeVar, cast
+from collections.abc import Callable
+from typing import TypeVar, cast
 
 from pocoflow.errors import PocoflowError
 
@@ -89,48 +87,9 @@ def tried(function: Callable[..., T], *arguments: object) -> T | Raised:
         return Raised(exc)
 
 
-async def awaited(awaitable: Awaitable[T]) -> T | Raised:
-    """The result of an await, or what it raised."""
-    try:
-        return await awaitable
-    except Exception as exc:  # noqa: BLE001 - raised by whoever opens the outcome
-        return Raised(exc)
-
-
 def opened(outcome: T | Raised) -> T:
     """Return what was returned, or raise what was raised."""
     if isinstance(outcome, Raised):
         error = outcome.error
         raise Carried(error) if isinstance(error, GeneratorExit) else error
     return outcome
-
-
-NOT_BEGUN: object = object()
-"""What a coroutine waits for that has not begun."""
-
-
-@coroutine
-def within(
-    context: Context, awaited: Coroutine[Any, Any, object], waits_for: object = NOT_BEGUN
-) -> Generator[Any, Any, Any]:
-    """Await a coroutine as part of the calling task, with the variables of another context."""
-    given: object = None
-    raised: BaseException | None = None
-    has_begun = waits_for is not NOT_BEGUN
-    while True:
-        if not has_begun:
-            try:
-                if raised is None:
-                    waits_for = context.run(awaited.send, given)
-                else:
-                    waits_for = context.run(awaited.throw, raised)
-            except StopIteration as done:
-                return done.value
-        has_begun = False
-        try:
-            given, raised = (yield waits_for), None
-        except GeneratorExit:
-            context.run(awaited.close)
-            raise
-        except BaseException as exc:  # noqa: BLE001 - the coroutine decides about it
-            raised = exc

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Coroutine, Generator
 from concurrent.futures import CancelledError, Future
+from contextvars import Context
 from functools import partial
 from queue import Empty, SimpleQueue
-from typing import TypeVar
+from types import coroutine
+from typing import Any, TypeVar
 
+from pocoflow.engine.effects import NOT_BEGUN
 from pocoflow.engine.outcomes import Raised
 from pocoflow.errors import NodeTimeoutError, RunCancelled, RunError
 from pocoflow.nodes.context import Cancellation, RunContext
@@ -130,6 +133,41 @@ def is_task_cancelled() -> bool:
 
     task = asyncio.current_task()
     return task is None or task.cancelling() > 0
+
+
+async def awaited(awaitable: Awaitable[T]) -> T | Raised:
+    """The result of an await, or what it raised."""
+    try:
+        return await awaitable
+    except Exception as exc:  # noqa: BLE001 - raised by whoever opens the outcome
+        return Raised(exc)
+
+
+@coroutine
+def within(
+    context: Context, awaited: Coroutine[Any, Any, object], waits_for: object = NOT_BEGUN
+) -> Generator[Any, Any, Any]:
+    """Await a coroutine as part of the calling task, with the variables of another context."""
+    given: object = None
+    raised: BaseException | None = None
+    has_begun = waits_for is not NOT_BEGUN
+    while True:
+        if not has_begun:
+            try:
+                if raised is None:
+                    waits_for = context.run(awaited.send, given)
+                else:
+                    waits_for = context.run(awaited.throw, raised)
+            except StopIteration as done:
+                return done.value
+        has_begun = False
+        try:
+            given, raised = (yield waits_for), None
+        except GeneratorExit:
+            context.run(awaited.close)
+            raise
+        except BaseException as exc:  # noqa: BLE001 - the coroutine decides about it
+            raised = exc
 
 
 async def bounded(awaitable: Awaitable[T], timeout: float | None, context: RunContext) -> T:
