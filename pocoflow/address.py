@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 from pocoflow.errors import DefinitionError
 
@@ -57,18 +56,6 @@ class Address(NamedTuple):
 def plain(names: Iterable[str]) -> tuple[str, ...]:
     """The names as a graph has them, without the numbers of items."""
     return tuple(one.name if isinstance(one, Numbered) else one for one in names)
-
-
-def dump_names(names: Iterable[str]) -> str:
-    """Names as JSON text: a list of names, and of pairs of name and number."""
-    return json.dumps(
-        [[one.name, one.number] if isinstance(one, Numbered) else one for one in names]
-    )
-
-
-def names_of(parts: Iterable[str | list[Any]]) -> tuple[str, ...]:
-    """The names of which :func:`dump_names` wrote the JSON text."""
-    return tuple(one if isinstance(one, str) else Numbered(*one) for one in parts)
 
 
 def check_id(run_id: object) -> None:

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, TypeVar, Unpack
 
 from pocoflow import values as codec
-from pocoflow.address import Address, dump_names
+from pocoflow.address import Address
 from pocoflow.db.clock import later
 from pocoflow.db.emitting import EmittedValues, Emitter, ValueRange, append_emitted, mark_void
 from pocoflow.db.expenses import SharedSpending
@@ -25,6 +25,7 @@ from pocoflow.db.log import (
     placed,
 )
 from pocoflow.db.port import PutsOne, Transaction, put_one
+from pocoflow.db.rows import dump_names
 from pocoflow.db.sql import QUERIES
 from pocoflow.db.values import Change, Recorded, ValueWriter, stored_text
 from pocoflow.db.waiting_rows import WaitingRow, WaitingRows, tell_lost

@@ -8,10 +8,9 @@ from enum import IntEnum
 from itertools import count
 from typing import NamedTuple, TypedDict
 
-from pocoflow.address import dump_names
 from pocoflow.db.clock import micros
 from pocoflow.db.port import PutsOne, Record, Transaction, put_one
-from pocoflow.db.rows import is_begin, is_taken, read_json, read_names
+from pocoflow.db.rows import dump_names, is_begin, is_taken, read_json, read_names
 from pocoflow.db.sql import QUERIES, row_ids
 from pocoflow.errors import DecodeError, RunLostError
 from pocoflow.graph.routing import TakenEdge

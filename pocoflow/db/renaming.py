@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-from pocoflow.address import dump_names
 from pocoflow.db.log import dump_taken, names_at, placed, read_taken
 from pocoflow.db.port import Transaction
-from pocoflow.db.rows import read_names
+from pocoflow.db.rows import dump_names, read_names
 from pocoflow.db.sql import QUERIES, row_ids
 from pocoflow.graph.routing import TakenEdge
 

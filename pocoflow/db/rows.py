@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, NotRequired, TypeAlias, get_args
 from pydantic import Field, StrictInt, StrictStr, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
-from pocoflow.address import names_of
+from pocoflow.address import Numbered
 from pocoflow.db.port import Record
 from pocoflow.errors import DatabaseFileError, DecodeError
 
@@ -290,10 +290,18 @@ def _is_path(value: object) -> bool:
     )
 
 
+def dump_names(names: Iterable[str]) -> str:
+    """Names as JSON text: a list of names, and of pairs of name and number."""
+    return json.dumps(
+        [[one.name, one.number] if isinstance(one, Numbered) else one for one in names]
+    )
+
+
 def read_names(text: object, what: str) -> tuple[str, ...]:
-    """The names of the flows and branches around a node, and its own.
+    """The names of the flows and branches around a node, and its own, as they were written.
 
     Raises:
         DecodeError: They are none.
     """
-    return names_of(read_json(text, _is_path, what))
+    parts = read_json(text, _is_path, what)
+    return tuple(one if isinstance(one, str) else Numbered(*one) for one in parts)

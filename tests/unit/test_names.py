@@ -29,8 +29,9 @@ from pocoflow import (
     key,
     node,
 )
-from pocoflow.address import Address, Numbered, dump_names, names_of, plain
+from pocoflow.address import Address, Numbered, plain
 from pocoflow.cli import main
+from pocoflow.db.rows import dump_names, read_names
 from pocoflow.errors import DefinitionError, RunNotFoundError
 
 ODD = [
@@ -363,7 +364,7 @@ def test_a_graph_is_drawn_whatever_its_names_hold(name: str, tmp_path: Path) -> 
 @pytest.mark.parametrize("names", [("a", "b"), ("a/b",), ("a[0]", "b"), (Numbered("a", 0), "b")])
 def test_names_come_back_as_the_parts_that_they_were(names: tuple[str, ...]) -> None:
     """What is written is read as the same parts; a number is no part of a name."""
-    read = names_of(json.loads(dump_names(names)))
+    read = read_names(dump_names(names), "a path")
     assert read == names
     assert [type(one) for one in read] == [type(one) for one in names]
     assert plain(read) == (("a", "b") if isinstance(names[0], Numbered) else names)
