@@ -92,7 +92,9 @@ class FunctionNode(Node[Arguments, ExecT, PostT], Generic[P, CallT, ExecT, PostT
 
     def prep(self, store: Store, /) -> Arguments:
         """Take the arguments from the store, by parameter."""
-        arguments = {name: store[field] for name, field in self._required}
+        arguments: Arguments = {}
+        for name, field in self._required:
+            arguments[name] = store[field]
         for name, field in self._optional:
             if field in store or field in store.unsaved:  # store[...] says what was not saved
                 arguments[name] = store[field]

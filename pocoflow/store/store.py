@@ -309,15 +309,13 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
             apart: Values of these classes are left out.
             kept: But not those of these keys; one that is not there any more has ``None``.
         """
-        if not self._touched:
-            return []
-        data, touched = self._data, frozenset(self._touched)
-        self._touched.difference_update(touched)
-        return [
-            (key, value)
-            for key in touched
-            if (type(value := data.get(key)) not in apart and key in data) or key in kept
-        ]
+        data, found = self._data, []
+        for key in tuple(self._touched):
+            self._touched.discard(key)
+            value = data.get(key)
+            if (type(value) not in apart and key in data) or key in kept:
+                found.append((key, value))
+        return found
 
     # -- writing ------------------------------------------------------------------------------
 

@@ -41,7 +41,7 @@ class ModelSchema:
         self._fields = model.model_fields
         self._facts = facts_of(model)
         self.definitions, self.reducers = self._facts.definitions, self._facts.reducers
-        self.shaped = self._facts.shaped
+        self.shaped, self._alone = self._facts.shaped, self._facts.alone
         self.unlike: set[str] = set()
 
     def names(self) -> Iterable[str]:
@@ -150,7 +150,7 @@ class ModelSchema:
         Returns:
             Whether that is done; if not, nothing is, and :meth:`check` does it, or says why not.
         """
-        validate = self._facts.alone.get(key) or self._facts.validates(key)
+        validate = self._alone.get(key) or self._facts.validates(key)
         if validate is None:
             return False
         try:
