@@ -17,13 +17,13 @@ from pocoflow.nodes.parallel import FanOut, Parallel
 from pocoflow.nodes.question import Question
 from pocoflow.nodes.resources import resource
 from pocoflow.nodes.subflow import Subflow, bind
-from pocoflow.runner import RunHandle
 from pocoflow.store import Store
 from pocoflow.store.fields import fields, key
 
 if typing.TYPE_CHECKING:
-    from pocoflow import db as db
+    from pocoflow import db as db, runner as runner
     from pocoflow.db import WorkflowDB
+    from pocoflow.runner import RunHandle
 
 # isort: split
 # Last: importing the module pocoflow.node makes its own name an attribute of this package.
@@ -65,10 +65,11 @@ def __dir__() -> list[str]:
 if not typing.TYPE_CHECKING:  # with it, a type checker takes every name of the package for one
 
     def __getattr__(name):
-        # The database is imported by those who have one.
-        if name in ("WorkflowDB", "db"):
-            db = importlib.import_module("pocoflow.db")
-            return db if name == "db" else db.WorkflowDB
+        # The database and the engine are imported by those who need one.
+        for module, of_module in (("db", "WorkflowDB"), ("runner", "RunHandle")):
+            if name in (module, of_module):
+                found = importlib.import_module(f"pocoflow.{module}")
+                return found if name == module else getattr(found, name)
         here = importlib.import_module("pocoflow.nodes.porting").CLASSES_OF_POCKETFLOW.get(name)
         if here is not None:  # of an AttributeError, the message of an import would say nothing
             told = f"{name} is PocketFlow's: here it is {here}"

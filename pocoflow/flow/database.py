@@ -6,11 +6,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pocoflow.engine.commits import Unopened
-from pocoflow.engine.effects import Storage
-
 if TYPE_CHECKING:
     from pocoflow.db import WorkflowDB
+    from pocoflow.engine.effects import Storage
 
 
 class FlowDatabase:
@@ -46,6 +44,8 @@ class FlowDatabase:
             return None
         if not isinstance(given, str | os.PathLike):
             return given.connection
+        from pocoflow.engine.commits import Unopened
+
         return Unopened(os.path.abspath(given), self._connect)
 
     def is_missing(self) -> bool:

@@ -16,7 +16,7 @@ from collections.abc import (
 )
 from contextvars import ContextVar
 from copy import copy
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeAlias, overload
@@ -24,19 +24,14 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeAlias, overlo
 from typing_extensions import Unpack
 
 from pocoflow.address import check_id, check_name
-from pocoflow.engine import hooks
-from pocoflow.engine.effects import Storage
-from pocoflow.engine.line import Line, Listener, Plan
 from pocoflow.errors import (
     DefinitionError,
     NoDatabaseError,
     ResourceError,
     RunNotFoundError,
 )
-from pocoflow.flow import arguments
+from pocoflow.flow import arguments, hooks
 from pocoflow.flow.database import FlowDatabase
-from pocoflow.flow.execution import Begun, Execution, Started
-from pocoflow.flow.handle import RunHandle
 from pocoflow.flow.naming import (
     BY_ITSELF,
     RunKeywords,
@@ -54,12 +49,9 @@ from pocoflow.flow.resuming import (
     Resumable,
     ResumeKeywords,
     Resuming,
-    carry_on,
-    carry_on_async,
     noting,
 )
 from pocoflow.flow.starting import new_run_id, open_store, snapshots
-from pocoflow.graph.graph import Graph, GraphNode, graphs_in
 from pocoflow.graph.order import Forbid, OrderRule, Require, visited
 from pocoflow.graph.wiring import FlowEdges, Source
 from pocoflow.messages import short
@@ -91,9 +83,14 @@ if TYPE_CHECKING:
     from pocoflow.db.following import Until
     from pocoflow.db.rows import Status
     from pocoflow.db.run_threads import Named
+    from pocoflow.engine.effects import Storage
+    from pocoflow.engine.line import Line, Listener, Plan
+    from pocoflow.flow.execution import Begun, Execution, Started
+    from pocoflow.flow.handle import RunHandle
     from pocoflow.flow.records import Records
     from pocoflow.flow.scheduling import Due, Schedule
     from pocoflow.graph.event_types import Event, Followed
+    from pocoflow.graph.graph import Graph, GraphNode
     from pocoflow.nodes.question import Asked, Reply
 
     _Base = NodeLike
@@ -110,6 +107,14 @@ Opened: TypeAlias = tuple[Resources, tuple[Resource, ...]]
 
 _NO_SETTINGS = frozenset({"drawn", "_is_drawn", "_described", "_known_plan"})
 """What a flow finds out for itself."""
+
+
+@cache
+def _execution() -> type[Execution]:
+    """The door to the engine, which who only describes flows does not need."""
+    from pocoflow.flow.execution import Execution
+
+    return Execution
 
 
 _ABOUT_RESUMES = by_keyword(more="; what is given beside the id is named: changes={...}")
@@ -539,6 +544,8 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
     @property
     def graph(self) -> Graph:
         """The graph as it is wired now."""
+        from pocoflow.graph.graph import graphs_in
+
         return graphs_in(self)[0]
 
     @property
@@ -933,6 +940,8 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
             DatabaseError: Its end could not be put on record; it reads as interrupted.
             DefinitionError: The flow has no ``db_path``.
         """
+        from pocoflow.flow.resume import carry_on
+
         return carry_on(self._carried(run_id, limits, how), self.database, run_id)
 
     @lists_keywords(CarryKeywords)
@@ -940,6 +949,8 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         self, run_id: str, *, limits: Limits | None = None, **how: Unpack[CarryKeywords]
     ) -> Status:
         """Like :meth:`carry_on`, on the caller's event loop, on which its nodes await."""
+        from pocoflow.flow.resume import carry_on_async
+
         execution = self._carried(run_id, limits, how)
         return await carry_on_async(execution, lambda: self.database, run_id)
 
@@ -1067,7 +1078,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         name = RunName.of_run(how, self.schema) if how else BY_ITSELF
         if self.db_path is None and (how or self.record_emitted):
             name.refuse_without_database(self.flow_name, self.record_emitted)
-        new: Execution[StateT] = Execution(partial(self._begin, given, name, how), self._home)
+        new: Execution[StateT] = _execution()(partial(self._begin, given, name, how), self._home)
         new.waits = name.if_busy == "wait"
         return new
 
@@ -1080,9 +1091,8 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         self, run_id: str, resuming: Resuming, resources: Resources | None
     ) -> Execution[StateT]:
         refuse_while_importing(self)
-        return Execution(
-            partial(self._reopen, run_id, resuming, resources), self._home, shared=False
-        )
+        begin = partial(self._reopen, run_id, resuming, resources)
+        return _execution()(begin, self._home, shared=False)
 
     def _begin(self, given: StoreLike[StateT], name: RunName, how: RunKeywords) -> Started:
         plan, resume_from = self._plan, how.get("resume_from")
@@ -1236,6 +1246,8 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         return plan
 
     def _make_plan(self) -> Plan:
+        from pocoflow.engine.line import Plan
+
         settings, wiring, graph = self._settings, wiring_version(), self.graph
         self._proofs.look_again()  # of what was set
         budget = executors = None

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
-from pocoflow.graph.graph import Graph
 from pocoflow.logging import OwnLogger
 from pocoflow.store.store import Store
 
 if TYPE_CHECKING:
     from pocoflow.check import Proof, Subject
     from pocoflow.check.alike import Clean
+    from pocoflow.graph.graph import Graph
 
 _log = OwnLogger("flow")
 

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from typing_extensions import TypedDict
 
-from pocoflow.engine.drivers import drive, drive_async
-from pocoflow.engine.line import Line
-from pocoflow.engine.loop import steps
 from pocoflow.errors import (
-    DatabaseError,
     DefinitionError,
     OtherFlowError,
-    RunLostError,
     RunNotFoundError,
     RunPaused,
     TakenError,
 )
-from pocoflow.flow.execution import Execution
 from pocoflow.logging import OwnLogger
 from pocoflow.messages import short
 from pocoflow.nodes.resources import Resources
@@ -30,7 +24,6 @@ from pocoflow.store.schema.vouching import check_aliases, types_of
 if TYPE_CHECKING:
     from pocoflow.db import WorkflowDB
     from pocoflow.db.due import Limits
-    from pocoflow.db.rows import Status
 
 _log = OwnLogger("flow")
 
@@ -199,56 +192,3 @@ def noting(outcomes: dict[str, Exception | None], run_id: str) -> Iterator[None]
         outcomes[run_id] = exc
     else:
         outcomes[run_id] = None
-
-
-def carry_on(execution: Execution, database: WorkflowDB, run_id: str) -> Status:
-    """Run to the end in this thread, unless somebody else does; the status after that.
-
-    What ends the run is on record, and not raised.
-
-    Raises:
-        ResumeError: It cannot go on: the code has changed where it stands, for example.
-        DatabaseError: Its end could not be put on record.
-    """
-    try:
-        started = execution.start()
-        if isinstance(started, tuple):
-            with _on_record(database, run_id):
-                drive(started[0].context, steps(started[0]))
-    except TakenError as exc:
-        _log.debug("%s", exc)
-    return database.handle(run_id).status
-
-
-async def carry_on_async(
-    execution: Execution, database: Callable[[], WorkflowDB], run_id: str
-) -> Status:
-    """The same, on the caller's event loop, on which the database is neither opened nor read."""
-    import asyncio
-
-    try:
-        line = await execution.begin_on_loop()
-        if isinstance(line, Line):
-            with _on_record(database(), run_id):
-                await drive_async(line.context, steps(line))
-    except TakenError as exc:
-        _log.debug("%s", exc)
-    return await asyncio.to_thread(lambda: database().handle(run_id).status)
-
-
-@contextmanager
-def _on_record(database: WorkflowDB, run_id: str) -> Generator[None]:
-    """Take what ends a run for no error of whoever carries it out.
-
-    Raises:
-        DatabaseError: Its end could not be put on record.
-    """
-    try:
-        yield
-    except RunLostError as exc:
-        _log.warning("%s", exc)
-    except Exception as exc:
-        run = database.get_run(run_id) if isinstance(exc, DatabaseError) else None
-        if run and run["error_type"] == "Interrupted":
-            raise
-        _log.info("run %r ended with %s: %s", run_id, type(exc).__name__, exc)

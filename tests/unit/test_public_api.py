@@ -20,6 +20,7 @@ import pytest
 import pocoflow
 from pocoflow import FanOut, Flow, Node, errors, node
 from pocoflow.db import WorkflowDB
+from pocoflow.runner import RunHandle
 
 MODULES = [
     "pocoflow",
@@ -69,8 +70,11 @@ def test_the_package_offers_what_is_in_all_and_its_modules() -> None:
         for name, value in vars(pocoflow).items()
         if not name.startswith("_") and not inspect.ismodule(value)
     }
-    assert pocoflow.WorkflowDB is WorkflowDB  # which is imported when it is asked for
-    assert public | {"WorkflowDB"} == {n for n in pocoflow.__all__ if n != "__version__"}
+    # These two are imported when they are asked for.
+    assert (pocoflow.RunHandle, pocoflow.WorkflowDB) == (RunHandle, WorkflowDB)
+    assert public | {"RunHandle", "WorkflowDB"} == {
+        n for n in pocoflow.__all__ if n != "__version__"
+    }
 
 
 def test_dir_lists_what_the_package_offers() -> None:
@@ -232,6 +236,30 @@ def test_an_import_of_the_package_is_light() -> None:
     assert len(foreign) <= 25, foreign
     roots = {name.partition(".")[0] for name in foreign}
     assert roots <= sys.stdlib_module_names | {"pydantic", "pydantic_core", "typing_extensions"}
+
+
+_DESCRIBED = """
+import sys
+from pocoflow import Flow, Node
+
+def above():
+    rooms = ("pocoflow.check", "pocoflow.db", "pocoflow.engine", "pocoflow.graph.graph")
+    return [name for name in sys.modules if name.startswith(rooms)]
+
+ask = Node()
+flow = Flow(ask.then("again", ask), max_steps=1, budget={"usd": 1}).on("flow_end", print)
+flow.require(ask).before(ask)
+assert above() == [], above()
+assert flow.graph.start.node is ask
+assert "pocoflow.engine" not in sys.modules
+"""
+
+
+def test_a_flow_is_described_without_the_engine() -> None:
+    """What runs, proves and stores flows is not imported before one of it is needed."""
+    command = [sys.executable, "-W", "error", "-c", _DESCRIBED]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (ran.returncode, ran.stderr) == (0, "")
 
 
 def test_an_import_writes_nothing(tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ from operator import attrgetter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from pocoflow.engine.line import Listener
 from pocoflow.errors import HookError
 from pocoflow.logging import OwnLogger
 from pocoflow.messages import closest
@@ -21,6 +20,7 @@ from pocoflow.values.callables import check_callback
 from pocoflow.values.failures import Shown
 
 if TYPE_CHECKING:
+    from pocoflow.engine.line import Listener
     from pocoflow.graph.event_types import NodeFailed
 
 _log = OwnLogger("flow")
