@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import lru_cache
 from typing import TYPE_CHECKING, get_args
 
 if TYPE_CHECKING:
@@ -138,9 +139,14 @@ def _classes(hint: object) -> Iterator[type]:
 
 def closest(name: object, known: Iterable[str]) -> str:
     """A suggestion to append to an error message, or an empty string."""
+    return _closest(str(name), tuple(known))
+
+
+@lru_cache  # each run says it of an action without an edge
+def _closest(name: str, known: tuple[str, ...]) -> str:
     import difflib
 
-    matches = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.6)
+    matches = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     return f"; did you mean {matches[0]!r}?" if matches else ""
 
 

@@ -188,6 +188,10 @@ class Connection(ABC):
     def _be_patient(self) -> None:
         """Wait for other writers again."""
 
+    @abstractmethod
+    def look_again(self) -> None:
+        """See at the next commit, however soon it is, that the files of the database are there."""
+
     @property
     def _can_share(self) -> bool:
         """Whether several transactions may be one."""
@@ -230,6 +234,7 @@ class Connection(ABC):
             self._ends = ends
             try:
                 yield self._start(of, patient=patient)
+                self.look_again()
                 self._finish(ends)
             except BaseException as exc:
                 self._fail(ends, exc)

@@ -441,6 +441,7 @@ class RunRecorder(LineRecorder):
 
     def _end_line(self, raw: Transaction, node: str, path: tuple[str, ...]) -> None:
         self._finish(raw, "completed", Address(path, node).text, NO_ERROR)
+        self.storage.look_again()
 
     def _finished(
         self, step: int, last: int, changes: Sequence[Change], following: str | None
