@@ -13,7 +13,7 @@ from pocoflow.nodes.question import Asked
 from pocoflow.nodes.spending import sum_of
 from pocoflow.ui.pages_data import Changed
 from pocoflow.ui.steps import Step, parse
-from pocoflow.ui.tables import NAME, Block, column, row, table
+from pocoflow.ui.tables import NAME, Block, Cell, row, table
 from pocoflow.ui.text import cut, visible
 from pocoflow.views.runs import costs, describe, shown
 
@@ -23,14 +23,6 @@ _MOST_ROWS = 400
 
 def steps_table(steps: Sequence[Step]) -> Block:
     """A bar for each step, with its attempts; hatched are those that failed."""
-    columns = (
-        column("Step", "number"),
-        column("Node"),
-        column("Status", "status"),
-        column("Attempts", "number", less=True),
-        column("Time", "seconds"),
-        column("When", "bar"),
-    )
     shown = steps[-_MOST_ROWS:]
     start = min((step.began for step in shown), default=None)
     whole = max((step.ended for step in shown), default=None)
@@ -53,15 +45,15 @@ def steps_table(steps: Sequence[Step]) -> Block:
         rows.append(
             row(
                 f"{place}-{step.number}",
-                step.number,
-                cut(step.node, NAME),
-                step.status,
-                len(step.attempts),
-                running if step.status == "running" else measured,
-                parts,
+                Cell("Step", step.number, "number"),
+                Cell("Node", cut(step.node, NAME)),
+                Cell("Status", step.status, "status"),
+                Cell("Attempts", len(step.attempts), "number", less=True),
+                Cell("Time", running if step.status == "running" else measured, "seconds"),
+                Cell("When", parts, "bar"),
             )
         )
-    return table("Steps in time", columns, rows)
+    return table("Steps in time", rows)
 
 
 def _attempt(number: int, attempts: int, seconds: float, error: str | None) -> str:
@@ -75,69 +67,47 @@ def _share(time: datetime, start: datetime | None, length: float) -> float:
 
 def costs_table(expenses: Sequence[Expense]) -> Block:
     """What the attempts of a run have cost."""
-    columns = (
-        column("Step", "number"),
-        column("Node"),
-        column("Item", "number", less=True),
-        column("Attempt", "number"),
-        column("Calls", "number"),
-        column("Spent"),
-    )
     rows = (
         row(
             place,
-            one.step,
-            cut(one.node, NAME),
-            one.item,
-            one.attempt,
-            one.calls or None,
-            cut(one.amounts),
+            Cell("Step", one.step, "number"),
+            Cell("Node", cut(one.node, NAME)),
+            Cell("Item", one.item, "number", less=True),
+            Cell("Attempt", one.attempt, "number"),
+            Cell("Calls", one.calls or None, "number"),
+            Cell("Spent", cut(one.amounts)),
         )
         for place, one in enumerate(costs(expenses)[-_MOST_ROWS:])
     )
-    return table(f"Spent: {shown(sum_of(one.amounts for one in expenses))}", columns, rows)
+    return table(f"Spent: {shown(sum_of(one.amounts for one in expenses))}", rows)
 
 
 def events_table(events: Sequence[EventRow]) -> Block:
     """The event log of a run."""
-    columns = (
-        column("After", "seconds"),
-        column("Event", "word"),
-        column("Step", "number"),
-        column("Node"),
-        column("Action", less=True),
-        column("Latency (ms)", "number"),
-        column("Attempt", "number", less=True),
-        column("Message"),
-    )
-    start = parse(events[0]["ts"]) if events else None
+    start = parse(events[0]["ts"] if events else None)
     rows = (
         row(
             event["id"],
-            None if start is None else (parse(event["ts"]) - start).total_seconds(),
-            visible(event["event"]),
-            event["step"] if event["node_name"] is not None else None,
-            cut(event["node_name"] or "", NAME),
-            cut(event["action"] or "", NAME),
-            None if event["elapsed_ms"] is None else f"{event['elapsed_ms']:,.1f}",
-            event["attempt"],
-            cut(describe(event)),
+            Cell("After", (parse(event["ts"]) - start).total_seconds(), "seconds"),
+            Cell("Event", visible(event["event"]), "word"),
+            Cell("Step", event["step"] if event["node_name"] is not None else None, "number"),
+            Cell("Node", cut(event["node_name"] or "", NAME)),
+            Cell("Action", cut(event["action"] or "", NAME), less=True),
+            Cell("Latency (ms)", _grouped(event["elapsed_ms"]), "number"),
+            Cell("Attempt", event["attempt"], "number", less=True),
+            Cell("Message", cut(describe(event))),
         )
         for event in events[-_MOST_ROWS:]
     )
-    return table("Events", columns, rows)
+    return table("Events", rows)
+
+
+def _grouped(number: float | None) -> str | None:
+    return None if number is None else f"{number:,.1f}"
 
 
 def answers_table(asked: Sequence[Asked]) -> Block:
     """What a run has asked, and what was answered, by whom and when."""
-    columns = (
-        column("No.", "number"),
-        column("Node", less=True),
-        column("Question"),
-        column("Answer", "code"),
-        column("By"),
-        column("When", "time", less=True),
-    )
     rows = []
     for one in asked[-_MOST_ROWS:]:
         item = "" if one.item is None else f", item {one.item}"
@@ -145,15 +115,15 @@ def answers_table(asked: Sequence[Asked]) -> Block:
         rows.append(
             row(
                 one.question,
-                one.question,
-                cut(one.node, NAME) + item,
-                cut(one.text),
-                state if one.answer is None else cut(_readable(one.answer)),
-                cut(one.answered_by or "", NAME),
-                one.answered_at,
+                Cell("No.", one.question, "number"),
+                Cell("Node", cut(one.node, NAME) + item, less=True),
+                Cell("Question", cut(one.text)),
+                Cell("Answer", state if one.answer is None else cut(_readable(one.answer)), "code"),
+                Cell("By", cut(one.answered_by or "", NAME)),
+                Cell("When", one.answered_at, "time", less=True),
             )
         )
-    return table("Questions and answers", columns, rows)
+    return table("Questions and answers", rows)
 
 
 def _readable(text: str) -> str:
@@ -167,12 +137,6 @@ def store_table(
     values: Mapping[str, StoredValue], nodes: Mapping[int, str], chosen: str | None
 ) -> Block:
     """The keys of a store; what a row opens is the whole value."""
-    columns = (
-        column("Key", "code"),
-        column("Value", "code"),
-        column("Size", "number", less=True),
-        column("Last written by"),
-    )
     rows = []
     for value in values.values():
         shown: object = cut(value.text, size=value.size)
@@ -183,20 +147,26 @@ def store_table(
         if value.step >= 0:
             writer = f"step {value.step}, {cut(nodes.get(value.step, ''), NAME)}"
         name = cut(value.key, NAME)
-        rows.append(row(value.key, name, shown, f"{value.size:,}", writer) | {"name": name})
-    return table("Store", columns, rows, height=460, chosen=chosen, opens="Show the value of")
+        cells = (
+            Cell("Key", name, "code"),
+            Cell("Value", shown, "code"),
+            Cell("Size", f"{value.size:,}", "number", less=True),
+            Cell("Last written by", writer),
+        )
+        rows.append(row(value.key, *cells) | {"name": name})
+    return table("Store", rows, height=460, chosen=chosen, opens="Show the value of")
 
 
 def changes_table(changes: Iterable[Changed]) -> Block:
     """What differs between two steps."""
-    columns = (
-        column("Key", "code"),
-        column("Change", "word"),
-        column("Before", "code"),
-        column("After", "code"),
-    )
     rows = (
-        row(one.key, cut(one.key, NAME), one.what, cut(one.before), cut(one.after))
+        row(
+            one.key,
+            Cell("Key", cut(one.key, NAME), "code"),
+            Cell("Change", one.what, "word"),
+            Cell("Before", cut(one.before), "code"),
+            Cell("After", cut(one.after), "code"),
+        )
         for one in changes
     )
-    return table("Changes", columns, rows)
+    return table("Changes", rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from pocoflow.db import RunRow
 from pocoflow.db.run_reports import FlowCounts
@@ -20,26 +20,34 @@ NAME = 120
 """How many characters of a name a table shows."""
 
 
-def column(label: str, kind: str = "text", *, less: bool = False) -> Block:
-    """A column; ``less`` hides it on a narrow page."""
-    return {"label": label, "kind": kind, "less": less}
+class Cell(NamedTuple):
+    """What a table shows of a row in one of its columns.
+
+    Attributes:
+        column: The head of the column.
+        value: What is shown.
+        kind: How ``blocks.js`` shows what is in the column.
+        less: Whether the column is hidden on a narrow page.
+    """
+
+    column: str
+    value: object
+    kind: str = "text"
+    less: bool = False
 
 
-def row(own: object, *cells: object) -> Block:
+def row(own: object, *cells: Cell) -> Block:
     """A row with its cells, and an ``id`` that stays."""
-    return {"id": str(own), "cells": list(cells)}
+    return {"id": str(own), "cells": cells}
 
 
-def table(
-    label: str,
-    columns: Iterable[Block],
-    rows: Iterable[Block],
-    *,
-    height: int | None = 420,
-    **about: object,
-) -> Block:
-    """A table; a row with a ``name`` can be opened."""
-    made = {"layout": "table", "label": label, "columns": list(columns), "rows": list(rows)}
+def table(label: str, rows: Iterable[Block], *, height: int | None = 420, **about: object) -> Block:
+    """A table of rows with the same columns; one with a ``name`` can be opened."""
+    given = list(rows)
+    heads: Sequence[Cell] = given[0]["cells"] if given else ()
+    columns = [{"label": one.column, "kind": one.kind, "less": one.less} for one in heads]
+    shown = [{**one, "cells": [cell.value for cell in one["cells"]]} for one in given]
+    made = {"layout": "table", "label": label, "columns": columns, "rows": shown}
     return {**made, "height": height, **about}
 
 
@@ -48,33 +56,23 @@ def table(
 
 def runs_table(runs: Iterable[ListedRun], chosen: str | None, now: datetime) -> Block:
     """The runs of a page; what a row opens is its run."""
-    columns = (
-        column("Run"),
-        column("Status", "status"),
-        column("Flow", less=True),
-        column("Started", "time", less=True),
-        column("Duration", "seconds"),
-        column("Steps", "number", less=True),
-        column("Current node"),
-        column("Parent", less=True),
-    )
     rows = (
         row(
             run["run_id"],
-            cut(run["run_id"], NAME),
-            run["status"],
-            cut(run["flow_name"], NAME),
-            _started(run),
-            duration(run),
-            run["total_steps"],
-            _node(run),
-            cut(run["parent_run_id"] or "", NAME),
+            Cell("Run", cut(run["run_id"], NAME)),
+            Cell("Status", run["status"], "status"),
+            Cell("Flow", cut(run["flow_name"], NAME), less=True),
+            Cell("Started", _started(run), "time", less=True),
+            Cell("Duration", duration(run), "seconds"),
+            Cell("Steps", run["total_steps"], "number", less=True),
+            Cell("Current node", _node(run)),
+            Cell("Parent", cut(run["parent_run_id"] or "", NAME), less=True),
         )
         | {"name": visible(run["run_id"])}
         for run in runs
     )
     about = {"chosen": chosen, "opens": "Open run", "now": now.isoformat()}
-    return table("Runs, the newest first", columns, rows, height=460, **about)
+    return table("Runs, the newest first", rows, height=460, **about)
 
 
 def _started(run: RunRow) -> str | None:
@@ -101,11 +99,8 @@ def _node(run: ListedRun) -> object:
 
 def database_facts(path: str) -> Block:
     """Which database is looked at, and in which zone the browser writes the times of all of it."""
-    return {
-        "layout": "facts",
-        "label": "The database",
-        "facts": [["Database", "code", visible(path)], ["Times in", "zone", "of the browser"]],
-    }
+    facts = [["Database", "code", visible(path)], ["Times in", "zone", "of the browser"]]
+    return {"layout": "facts", "label": "The database", "facts": facts}
 
 
 def summary(counts: Sequence[FlowCounts], questions: int = 0) -> Block:
@@ -136,24 +131,25 @@ def rate(counts: FlowCounts) -> str:
 
 def flows_table(counts: Sequence[FlowCounts]) -> Block:
     """Counts and failure rate of each flow."""
-    statuses = ("running", "completed", "failed", "cancelled")
-    columns = [column("Flow"), column("Runs", "number")]
-    columns += [
-        column(status.capitalize(), "number", less=status in ("running", "cancelled"))
-        for status in statuses
-    ]
-    columns += [column("Failure rate", "number")]
     rows = (
         row(
             flow.flow_name,
-            cut(flow.flow_name, NAME),
-            f"{flow.total:,}",
-            *(f"{flow.by_status.get(status, 0):,}" for status in statuses),
-            rate(flow),
+            Cell("Flow", cut(flow.flow_name, NAME)),
+            Cell("Runs", f"{flow.total:,}", "number"),
+            *(
+                Cell(
+                    status.capitalize(),
+                    f"{flow.by_status.get(status, 0):,}",
+                    "number",
+                    less=status in ("running", "cancelled"),
+                )
+                for status in ("running", "completed", "failed", "cancelled")
+            ),
+            Cell("Failure rate", rate(flow), "number"),
         )
         for flow in counts
     )
-    return table("Runs by flow", columns, rows, height=None)
+    return table("Runs by flow", rows, height=None)
 
 
 # -- a run ----------------------------------------------------------------------------------------
