@@ -8,7 +8,6 @@ import streamlit as st
 
 from pocoflow.db import WorkflowDB
 from pocoflow.flow.flow import Flow
-from pocoflow.ui.blocks import notice
 from pocoflow.ui.pages_data import RunView
 from pocoflow.ui.place import Place
 from pocoflow.ui.snippet import cancel_snippet, is_reference, resume_snippet
@@ -26,7 +25,7 @@ def show_acting(place: Place, view: RunView) -> None:
     if place.flow is not None and not refusal:
         _buttons(place, place.flow, view, step)
     elif refusal:
-        notice(refusal, tone="gray", key=place.name("other-flow"))
+        place.notice("other-flow", refusal, tone="gray")
     _snippet(place, view, step)
 
 
@@ -34,17 +33,12 @@ def _stopping(place: Place, view: RunView) -> None:
     run_id = view.run["run_id"]
     is_paused = view.run["status"] == "paused"
     if view.run["cancel_requested"] and not is_paused:
-        notice("It was asked to stop after this step.", key=place.name("asked"))
+        place.notice("asked", "It was asked to stop after this step.")
         return
     if place.flow is not None:
-        st.button(
-            "Cancel the run",
-            type="primary",
-            key=place.name("cancel"),
-            on_click=place.act,
-            args=("said", run_id, lambda: _cancel(place.path, run_id)),
-            help=f"It stops {_when(is_paused)}, and can be resumed.",
-        )
+        act = ("said", run_id, lambda: _cancel(place.path, run_id))
+        advice = f"It stops {_when(is_paused)}, and can be resumed."
+        place.button("cancel", "Cancel the run", act, advice)
     else:
         st.caption(f"This code stops the run {_when(is_paused)}.")
         st.code(cancel_snippet(place.path, run_id), language="python")
@@ -90,13 +84,8 @@ def _fork_label(step: int) -> str:
 def _buttons(place: Place, flow: Flow, view: RunView, step: int | None) -> None:
     run_id = view.run["run_id"]
     if step is None:
-        st.button(
-            "Resume the run",
-            type="primary",
-            key=place.name("resume"),
-            on_click=place.act,
-            args=("said", run_id, lambda: resume_here(flow, run_id)),
-        )
+        act = ("said", run_id, lambda: resume_here(flow, run_id))
+        place.button("resume", "Resume the run", act)
         return
     changes = st.text_area(
         "Values to change first, as a JSON object",
@@ -104,13 +93,8 @@ def _buttons(place: Place, flow: Flow, view: RunView, step: int | None) -> None:
         placeholder='{"question": "why?"}',
         height=80,
     )
-    st.button(
-        "Fork and run",
-        type="primary",
-        key=place.name("fork"),
-        on_click=place.act,
-        args=("said", run_id, lambda: _fork(place, flow, run_id, step, changes)),
-    )
+    act = ("said", run_id, lambda: _fork(place, flow, run_id, step, changes))
+    place.button("fork", "Fork and run", act)
 
 
 def resume_here(flow: Flow, run_id: str) -> str:
@@ -138,11 +122,11 @@ def _snippet(place: Place, view: RunView, step: int | None) -> None:
         width=560,
     )
     if reference and not is_reference(reference):
-        notice(
+        place.notice(
+            "not-a-reference",
             "Write module:name or path/file.py:name, as in my_app.flows:flow; the name of a flow, "
             "or of a function that makes one.",
             tone="yellow",
-            key=place.name("not-a-reference"),
         )
         return
     st.caption(

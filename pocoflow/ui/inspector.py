@@ -8,7 +8,6 @@ import streamlit as st
 
 from pocoflow.db import WorkflowDB
 from pocoflow.db.run_reports import stored_values
-from pocoflow.ui.blocks import notice, show
 from pocoflow.ui.details import changes_table, store_table
 from pocoflow.ui.pages_data import RunView, changes_between, store_text
 from pocoflow.ui.place import Place
@@ -21,7 +20,7 @@ def show_store(place: Place, database: WorkflowDB, view: RunView) -> None:
     step = _slider(place, run_id, view.stored_steps)
     values = stored_values(database, run_id, step, limit=SHORT)
     if not values:
-        notice("The store is empty here.", tone="gray", key=place.name("no-store"))
+        place.notice("no-store", "The store is empty here.", tone="gray")
     nodes = {one.number: one.node for one in view.steps if one.number is not None}
     chosen: str | None = st.session_state.get(place.name("shown-key"))
 
@@ -29,7 +28,7 @@ def show_store(place: Place, database: WorkflowDB, view: RunView) -> None:
         st.session_state[place.name("shown-key")] = None if key == chosen else key
 
     if values:
-        show(store_table(values, nodes, chosen), key=place.name("store"), on_open=choose)
+        place.show("store", store_table(values, nodes, chosen), on_open=choose)
     if chosen in values:
         _value(place, database, run_id, step, chosen)
     _changes(place, database, view, step)
@@ -61,13 +60,13 @@ def _value(place: Place, database: WorkflowDB, run_id: str, step: int, key: str)
     with st.container(border=True, key=place.name("value")):
         if value.not_saved is not None:
             kind, reason = value.not_saved
-            notice(
+            place.notice(
+                "not-saved",
                 f"{cut(key)} holds a {kind}, which is not in the checkpoint: {reason}",
                 tone="yellow",
-                key=place.name("not-saved"),
             )
             return
-        notice(f"{cut(key)}, {value.size:,} characters", tone="gray", key=place.name("value-of"))
+        place.notice("value-of", f"{cut(key)}, {value.size:,} characters", tone="gray")
         _json(place, "value", value.text, f"{file_name(run_id)}-step{step}-{file_name(key)}")
 
 
@@ -87,9 +86,9 @@ def _changes(place: Place, database: WorkflowDB, view: RunView, step: int) -> No
         stored_values(database, run_id, before), stored_values(database, run_id, step)
     )
     if found:
-        show(changes_table(found), key=place.name("changes"))
+        place.show("changes", changes_table(found))
     else:
-        notice("Nothing changed.", tone="gray", key=place.name("no-changes"))
+        place.notice("no-changes", "Nothing changed.", tone="gray")
 
 
 def _raw(place: Place, database: WorkflowDB, run_id: str, step: int) -> None:

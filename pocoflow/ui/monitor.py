@@ -16,7 +16,6 @@ from streamlit import config
 
 from pocoflow.db.postgres import is_server, refuse_other_names, without_password
 from pocoflow.flow.flow import Flow
-from pocoflow.ui.blocks import notice, show
 from pocoflow.ui.guard import is_own
 from pocoflow.ui.place import Place
 from pocoflow.ui.runlist import show_runs
@@ -70,7 +69,7 @@ def _monitor(place: Place) -> None:
         key=place.name("top"),
     ):
         # First of all, as the browser loads what it is shown with in the order of the page.
-        show(database_facts(place.path), key=place.name("database"))
+        place.show("database", database_facts(place.path))
         interval = st.selectbox(
             "Auto-refresh",
             list(_INTERVALS),
@@ -88,19 +87,22 @@ def _monitor(place: Place) -> None:
 
 # -- standalone -----------------------------------------------------------------------------------
 
+_PAGE = Place("", "")
+"""The page, before it is known what is looked at."""
+
 
 def _main(arguments: list[str]) -> None:
     _keep_to_ourselves()
     st.set_page_config(page_title="pocoflow monitor", page_icon="🌀", layout="wide")
     host = st.context.headers.get("Host")
     if host is not None and not is_own(host, None, _names()):
-        notice(
+        _PAGE.notice(
+            "host-error",
             f"The address of this page has a name that is not the monitor's ({host!r}): if it is "
             "yours, add it with --allow-host to pocoflow monitor, or to server.allowedHosts of "
             "Streamlit.",
             title="Not shown here",
             tone="red",
-            key="host-error",
         )
         return
     # Streamlit puts the folder of its script first, where the modules of this package would hide
@@ -135,7 +137,7 @@ def _load(arguments: list[str], load: Callable[[], Flow]) -> Flow | None:
     try:
         return load_once(arguments)
     except TargetError as exc:
-        notice(str(exc), title="The flow cannot be used", tone="red", key="flow-error")
+        _PAGE.notice("flow-error", str(exc), title="The flow cannot be used", tone="red")
         return None
 
 

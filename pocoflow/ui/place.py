@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any, Literal, TypeAlias
 
 import streamlit as st
 
 from pocoflow.errors import PocoflowError
 from pocoflow.flow.flow import Flow
-from pocoflow.ui.blocks import Tone, notice
+from pocoflow.ui.blocks import component
+from pocoflow.ui.tables import Block
+from pocoflow.ui.text import visible
 from pocoflow.views.targets import remedies
+
+Tone: TypeAlias = Literal["red", "yellow", "blue", "green", "gray", "quote", "plain"]
 
 _SAID_FOR = timedelta(seconds=20)
 
@@ -54,6 +59,32 @@ class Place:
         """The name of a widget, a fragment or a query parameter of this monitor."""
         return f"{self.key}.{part}" if self.key else part
 
+    def notice(self, part: str, *text: str, title: str = "", tone: Tone = "blue") -> None:
+        """Put a message on the page, as plain text."""
+        role = "alert" if tone == "red" else "status"
+        block = {"layout": "notice", "title": title, "tone": tone, "role": role}
+        component(key=self.name(part), data=block | {"text": [visible(line) for line in text]})
+
+    def show(
+        self, part: str, block: Block, *, on_open: Callable[[str], None] | None = None
+    ) -> None:
+        """Put a table or facts on the page.
+
+        Args:
+            part: What it is called.
+            block: What ``tables`` made.
+            on_open: Called with the id of a row that was opened, before the page is drawn again.
+        """
+        key = self.name(part)
+
+        def opened() -> None:
+            given: Any = st.session_state.get(key)
+            row = None if given is None else given.get("open")
+            if on_open is not None and isinstance(row, str):
+                on_open(row)
+
+        component(key=key, data=block, on_open_change=opened)
+
     @property
     def run_id(self) -> str | None:
         """The run that is looked at: it is in the address of the page, so it can be passed on."""
@@ -67,6 +98,10 @@ class Place:
             st.query_params[self.name("run")] = run_id
         self.redraw()
 
+    def door(self, part: str, label: str, run_id: str | None) -> None:
+        """A button that opens a run, or none."""
+        st.button(label, key=self.name(part), on_click=self.open_run, args=(run_id,))
+
     def redraw(self) -> None:
         """Draw this monitor again, and nothing else of the page; for callbacks."""
         st.rerun(self.name("monitor"))
@@ -79,10 +114,25 @@ class Place:
         """Show what is to be said there, unless that was a while ago."""
         tone, text, until = st.session_state.get(self.name(where), ("blue", "", self.now()))
         if self.now() < until:
-            notice(text, tone=tone, key=self.name(f"{where}-text"))
+            self.notice(f"{where}-text", text, tone=tone)
 
-    def act(self, where: str, run_id: str, what: Callable[[], str]) -> None:
-        """Do something to a run, say there what came of it, and draw the monitor again."""
+    def button(
+        self, part: str, label: str, act: tuple[str, str, Callable[[], str]], advice: str = ""
+    ) -> None:
+        """A button for something that is done to a run.
+
+        Args:
+            part: What it is called.
+            label: What is written on it.
+            act: Where it is said what came of it, the run, and what is done.
+            advice: More about it.
+        """
+        help_ = advice or None
+        st.button(
+            label, type="primary", key=self.name(part), on_click=self._act, args=act, help=help_
+        )
+
+    def _act(self, where: str, run_id: str, what: Callable[[], str]) -> None:
         try:
             self.say(where, "green", what())
         except (PocoflowError, ValueError) as exc:

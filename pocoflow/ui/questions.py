@@ -14,7 +14,6 @@ from pocoflow.errors import PocoflowError
 from pocoflow.flow.flow import Flow
 from pocoflow.nodes.question import Asked
 from pocoflow.ui.acting import resume_here
-from pocoflow.ui.blocks import notice, show
 from pocoflow.ui.details import answers_table
 from pocoflow.ui.entries import EMPTY, NO, YES, answer_of, label_of, prefilled
 from pocoflow.ui.pages_data import RunView
@@ -64,8 +63,8 @@ def _flow_of(place: Place, view: RunView) -> Flow | None:
 
 
 def _question(place: Place, view: RunView, one: Asked) -> None:
-    notice(title=visible(one.text), tone="yellow", key=place.name(f"asks.{one.question}"))
-    show(question_facts(one, place.now()), key=place.name(f"about.{one.question}"))
+    place.notice(f"asks.{one.question}", title=visible(one.text), tone="yellow")
+    place.show(f"about.{one.question}", question_facts(one, place.now()))
     _context(place, one)
     if not place.answers:
         st.caption("This command answers it.")
@@ -90,11 +89,11 @@ def _question(place: Place, view: RunView, one: Asked) -> None:
         )
         refused = st.session_state.get(place.name(f"refused.{one.question}"))
         if refused:
-            notice(
+            place.notice(
+                f"refusal.{one.question}",
                 *refused.split("\n"),
                 title="Not taken: the question is still open",
                 tone="red",
-                key=place.name(f"refusal.{one.question}"),
             )
 
 
@@ -106,11 +105,8 @@ def _context(place: Place, one: Asked) -> None:
         if isinstance(value, str) and ("\n" in value or len(value) > _LONG_TEXT)
     }
     for number, (name, text) in enumerate(texts.items()):
-        notice(
-            cut(text, LONG),
-            title=cut(name),
-            tone="quote",
-            key=place.name(f"context.{one.question}.{number}"),
+        place.notice(
+            f"context.{one.question}.{number}", cut(text, LONG), title=cut(name), tone="quote"
         )
     rest = {name: value for name, value in one.context.items() if name not in texts}
     if rest:
@@ -160,7 +156,7 @@ def _widget(place: Place, one: Asked, field: Field, number: int) -> None:
         what = '["one", "two"]' if field.schema.get("type") == "array" else '{"key": "value"}'
         st.text_area(label, key=key, height=90, placeholder=f"JSON, as in {what}")
     if about:
-        notice(about, tone="plain", key=place.name(f"help.{one.question}.{number}"))
+        place.notice(f"help.{one.question}.{number}", about, tone="plain")
 
 
 def _by(place: Place, one: Asked) -> None:
@@ -221,21 +217,15 @@ def _go_on(place: Place, view: RunView, late: int) -> None:
     title = f"Nothing more can be answered: {passed}" if late else "All questions are answered"
     flow = _flow_of(place, view)
     if flow is not None:
-        notice("The run can go on.", title=title, key=place.name("can-go-on"))
-        st.button(
-            "Go on with the run",
-            type="primary",
-            key=place.name("go-on"),
-            on_click=place.act,
-            args=("heard", run_id, lambda: resume_here(flow, run_id)),
-            help="It runs in the process of this monitor.",
-        )
+        place.notice("can-go-on", "The run can go on.", title=title)
+        act = ("heard", run_id, lambda: resume_here(flow, run_id))
+        place.button("go-on", "Go on with the run", act, "It runs in the process of this monitor.")
         return
-    notice(
+    place.notice(
+        "can-go-on",
         "The run goes on where the code of its flow is: with this command, where FLOW is "
         "package.module:flow or path/file.py:flow, or by flow.recover() in a program.",
         title=title,
-        key=place.name("can-go-on"),
     )
     st.code(command("resume", run_id, "FLOW", path=place.path), language="bash")
 
@@ -243,6 +233,6 @@ def _go_on(place: Place, view: RunView, late: int) -> None:
 def show_answers(place: Place, view: RunView) -> None:
     """Everything that a run has asked, and what was answered, by whom and when."""
     if not view.questions:
-        notice("This run has asked nothing.", tone="gray", key=place.name("no-questions"))
+        place.notice("no-questions", "This run has asked nothing.", tone="gray")
         return
-    show(answers_table(view.questions), key=place.name("answers"))
+    place.show("answers", answers_table(view.questions))

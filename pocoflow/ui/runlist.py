@@ -11,7 +11,6 @@ import streamlit as st
 from pocoflow.db import STATUSES, WorkflowDB
 from pocoflow.db.run_reports import flow_counts, waiting
 from pocoflow.errors import DatabaseError
-from pocoflow.ui.blocks import notice, show
 from pocoflow.ui.pages_data import Filters, open_database, read_page
 from pocoflow.ui.place import Place
 from pocoflow.ui.tables import flows_table, runs_table, summary
@@ -46,21 +45,21 @@ def show_runs(place: Place) -> None:
         database = open_database(place.path)
         counts = flow_counts(database)
         if not counts:
-            notice(
+            place.notice(
+                "empty",
                 "Give a flow this file as its db_path and run it; it appears here by itself.",
                 title="No runs yet",
-                key=place.name("empty"),
             )
             st.code(_FIRST_RUN.replace("DATABASE", repr(place.path)), language="python")
             return
         questions = sum(waiting(database).values())
-        show(summary(counts, questions), key=place.name("summary"))
+        place.show("summary", summary(counts, questions))
         filters = _filters(place, [flow.flow_name for flow in counts])
         _page(place, database, filters)
         with st.expander("Counts and failure rate of each flow", key=place.name("flows")):
-            show(flows_table(counts), key=place.name("flows-table"))
+            place.show("flows-table", flows_table(counts))
     except DatabaseError as exc:
-        notice(str(exc), _advice(place), title="No runs to show", tone="red", key=place.name("bad"))
+        place.notice("bad", str(exc), _advice(place), title="No runs to show", tone="red")
 
 
 def _advice(place: Place) -> str:
@@ -119,15 +118,12 @@ def _page(place: Place, database: WorkflowDB, filters: Filters) -> None:
     now = place.now()
     page = read_page(database, filters, pages[-1] if pages else None, PAGE, now)
     if not page.runs:
-        notice(
-            "Choose other filters, or clear them.",
-            title="No run matches",
-            tone="gray",
-            key=place.name("none"),
+        place.notice(
+            "none", "Choose other filters, or clear them.", title="No run matches", tone="gray"
         )
     else:
         table = runs_table(page.runs, place.run_id, now)
-        show(table, key=place.name("runs"), on_open=place.open_run)
+        place.show("runs", table, on_open=place.open_run)
     if not pages and page.following is None:
         return
 

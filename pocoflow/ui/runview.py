@@ -11,7 +11,6 @@ from pocoflow.db import WorkflowDB
 from pocoflow.db.run_reports import export_run, forks
 from pocoflow.errors import DatabaseError, RunNotFoundError
 from pocoflow.ui.acting import show_acting
-from pocoflow.ui.blocks import notice, show
 from pocoflow.ui.details import costs_table, events_table, steps_table
 from pocoflow.ui.drawing import draw_graph
 from pocoflow.ui.inspector import show_store
@@ -48,10 +47,10 @@ def show_run(place: Place, run_id: str) -> None:
                 with tab:
                     body()
     except RunNotFoundError as exc:
-        notice(str(exc.args[0]), tone="yellow", title="No such run", key=place.name("unknown"))
-        st.button("Close", key=place.name("close"), on_click=place.open_run, args=(None,))
+        place.notice("unknown", str(exc.args[0]), tone="yellow", title="No such run")
+        place.door("close", "Close", None)
     except DatabaseError as exc:
-        notice(str(exc), tone="red", title="Not to be read", key=place.name("unreadable"))
+        place.notice("unreadable", str(exc), tone="red", title="Not to be read")
 
 
 def show_export(place: Place, run_id: str) -> None:
@@ -79,38 +78,26 @@ def _head(place: Place, database: WorkflowDB, view: RunView) -> None:
     run = view.run
     run_id = run["run_id"]
     facts = run_facts(run, view.began, place.now(), len(view.open), view.items)
-    show(facts, key=place.name("facts"))
+    place.show("facts", facts)
     if run["status"] == "failed" and run["error_msg"]:
         about = cut(run["error_msg"], 600)
-        notice(
-            about, title=visible(run["error_type"] or "Error"), tone="red", key=place.name("why")
-        )
+        place.notice("why", about, title=visible(run["error_type"] or "Error"), tone="red")
     with st.container(horizontal=True, key=place.name("doors")):
         if run["parent_run_id"]:
-            parent = run["parent_run_id"]
-            st.button(
-                "Open the parent",
-                key=place.name("parent"),
-                on_click=place.open_run,
-                args=(parent,),
-            )
+            place.door("parent", "Open the parent", run["parent_run_id"])
         for number, fork in enumerate(forks(database, run_id)[-5:]):
-            st.button(
-                f"Open the fork from step {fork['parent_step']}",
-                key=place.name(f"fork{number}"),
-                on_click=place.open_run,
-                args=(fork["run_id"],),
-            )
-        st.button("Close the run", key=place.name("close"), on_click=place.open_run, args=(None,))
+            label = f"Open the fork from step {fork['parent_step']}"
+            place.door(f"fork{number}", label, fork["run_id"])
+        place.door("close", "Close the run", None)
 
 
 def _graph(place: Place, view: RunView) -> None:
     if view.graph is None:
-        notice(
+        place.notice(
+            "no-graph",
             "It was written by a version before 0.3, or recorded with create_run.",
             title="This run has no recorded graph",
             tone="gray",
-            key=place.name("no-graph"),
         )
         return
     st.graphviz_chart(
@@ -125,25 +112,25 @@ def _graph(place: Place, view: RunView) -> None:
 
 def _timeline(place: Place, view: RunView) -> None:
     if not view.events:
-        notice("Nothing has happened yet.", tone="gray", key=place.name("no-events"))
+        place.notice("no-events", "Nothing has happened yet.", tone="gray")
         return
     if view.steps:
-        show(steps_table(view.steps), key=place.name("steps"))
+        place.show("steps", steps_table(view.steps))
     if view.expenses:
-        show(costs_table(view.expenses), key=place.name("costs"))
-    show(events_table(view.events), key=place.name("events"))
+        place.show("costs", costs_table(view.expenses))
+    place.show("events", events_table(view.events))
 
 
 def _errors(place: Place, view: RunView) -> None:
     if not view.errors:
-        notice("No step of this run has failed.", tone="green", key=place.name("no-errors"))
+        place.notice("no-errors", "No step of this run has failed.", tone="green")
     for number, error in enumerate(view.errors[:_MOST_ERRORS]):
         with st.container(border=True, key=place.name(f"error{number}")):
-            notice(
+            place.notice(
+                f"error-text{number}",
                 cut(error.message, 2000),
                 title=visible(": ".join(filter(None, [_headline(error), error.kind]))),
                 tone="red" if error.is_final else "yellow",
-                key=place.name(f"error-text{number}"),
             )
             if error.traceback:
                 with st.expander("Traceback", expanded=error.is_final):
