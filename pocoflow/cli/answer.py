@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from pocoflow.cli import prompts
 from pocoflow.cli.asked import PAUSED, show_paused, show_question, table_of
-from pocoflow.cli.database import DATABASE, RUN_HELP, command, find_run, open_database
+from pocoflow.cli.database import RUN_HELP, find_run, open_database
 from pocoflow.cli.output import CommandError, printable
 from pocoflow.cli.resume import go_on
 from pocoflow.db import RunRow, WorkflowDB
@@ -23,9 +23,11 @@ from pocoflow.nodes.question import Asked
 from pocoflow.values.json_text import read_json
 from pocoflow.views.forms import UNSET, form_of
 from pocoflow.views.targets import (
+    DATABASE,
     TARGET_HELP,
     add_database,
     add_relocations,
+    command,
     owner_of_runs,
     remedies,
 )

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 
-from pocoflow.cli.database import command
-from pocoflow.cli.output import moment, one_line, parse_time, printable, table
+from pocoflow.cli.output import moment, one_line, printable, table
 from pocoflow.db.clock import utc_now
 from pocoflow.nodes.question import Asked
+from pocoflow.views.targets import command
 
 PAUSED = 3
 """The exit code of a command whose run waits for answers."""
@@ -27,7 +27,7 @@ def table_of(asked: Sequence[Asked], *, runs: bool = False) -> list[str]:
             str(one.question),
             *((printable(one.run_id), one_line(one.flow_name, 30)) if runs else ()),
             one_line(_place(one), 40),
-            moment(parse_time(one.asked_at)),
+            moment(one.asked_at),
             _until(one, now),
             one_line(one.text, _TEXT),
         )
@@ -42,7 +42,7 @@ def table_of(asked: Sequence[Asked], *, runs: bool = False) -> list[str]:
 def _until(one: Asked, now: str) -> str:
     if one.deadline is None:
         return ""
-    return "too late" if one.is_late(now) else moment(parse_time(one.deadline))
+    return "too late" if one.is_late(now) else moment(one.deadline)
 
 
 def _place(one: Asked) -> str:
@@ -63,11 +63,11 @@ def show_question(one: Asked, path: str) -> Iterator[str]:
     lines = one.text.strip().split("\n")
     yield f"question {one.question}: {printable(lines[0])}"
     yield from (f"  {printable(line)}".rstrip() for line in lines[1:])
-    asked = moment(parse_time(one.asked_at))
+    asked = moment(one.asked_at)
     yield f"  run {printable(one.run_id)}, node {printable(_place(one))}, asked {asked} UTC"
     if one.deadline is not None:
         default = "the node fails" if one.default is None else f"{printable(one.default)} counts"
-        yield f"  until {moment(parse_time(one.deadline))} UTC; then {default}"
+        yield f"  until {moment(one.deadline)} UTC; then {default}"
     for name, value in one.context.items():
         yield ""
         yield from _value(printable(name), value, whole)
@@ -96,7 +96,7 @@ def history(asked: Sequence[Asked]) -> list[str]:
             by = f" by {one.answered_by}" if one.answered_by else ""
             answer = json.dumps(json.loads(one.answer), ensure_ascii=False)
             told = f"{one_line(answer, 80)}{one_line(by, 40)}"
-        when = moment(parse_time(one.answered_at))
+        when = moment(one.answered_at)
         about = one_line(one.text, _TEXT)
         rows.append(("", str(one.question), one_line(_place(one), 40), about, told, when))
     return table(rows, right=(1,))

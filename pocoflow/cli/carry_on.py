@@ -4,14 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from pocoflow.views.targets import (
-    TARGET_HELP,
-    add_database,
-    add_relocations,
-    add_resources,
-    load_resources,
-    owner_of_runs,
-)
+from pocoflow.views.targets import add_owner, add_resources, load_resources, owner_of_runs
 
 
 def register(parser: argparse.ArgumentParser) -> None:
@@ -23,10 +16,8 @@ def register(parser: argparse.ArgumentParser) -> None:
         "with another code if the run has to be delivered again."
     )
     parser.add_argument("run_id", metavar="RUN_ID", help="the run, by its whole id")
-    parser.add_argument("flow", metavar="FLOW", help=TARGET_HELP)
-    add_database(parser, "the database (that of the flow)")
+    add_owner(parser)
     add_resources(parser)
-    add_relocations(parser)
     parser.set_defaults(execute=carry_on)
 
 

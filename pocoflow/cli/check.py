@@ -13,7 +13,7 @@ from pocoflow.check import Proof, stored
 from pocoflow.check.findings import Finding
 from pocoflow.check.report_formats import FORMATS
 from pocoflow.check.rules import RULES
-from pocoflow.cli.database import open_database
+from pocoflow.cli.database import MOST_RUNS, open_database
 from pocoflow.cli.output import CommandError
 from pocoflow.errors import PocoflowError
 from pocoflow.flow.flow import Flow
@@ -105,7 +105,7 @@ def _runs(flow: Flow, path: str) -> Iterator[Finding]:
     with open_database(path) as database:
         there = flow.using(db_path=database)
         names = dict.fromkeys((flow.flow_name, *flow.formerly))
-        runs = [run for name in names for run in database.list_runs(10**9, flow_name=name)]
+        runs = [run for name in names for run in database.list_runs(MOST_RUNS, flow_name=name)]
         for run in runs:
             if run["status"] == "completed":
                 continue

@@ -5,14 +5,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from pocoflow.cli.database import add_filters, chosen, open_database
+from pocoflow.cli.database import MOST_RUNS, add_filters, chosen, open_database
 from pocoflow.cli.output import CommandError, printable
 from pocoflow.db import STATUSES, WorkflowDB
 from pocoflow.db.copying import copy_runs
 from pocoflow.errors import PocoflowError
 from pocoflow.views.targets import check_there, named_database
-
-_MOST = 10**9
 
 
 def register(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +34,7 @@ def copy(args: argparse.Namespace) -> int:
     """Copy the runs, and say what became of them."""
     check_there(args.source, "FROM is a file that is there, or a server")
     with open_database(args.source) as source, _made(args.target) as target:
-        runs = source.list_runs(_MOST, status=args.status, **chosen(args))
+        runs = source.list_runs(MOST_RUNS, status=args.status, **chosen(args))
         done = copy_runs(source, target, [run["run_id"] for run in reversed(runs)])
     print(
         f"copied {_counted(done.copied)} from {printable(args.source)} to {printable(args.target)}"

@@ -17,28 +17,17 @@ from pocoflow.views.targets import DATABASE, add_database, check_there, command
 if TYPE_CHECKING:
     from pocoflow.db import RunRow, WorkflowDB
 
-__all__ = [
-    "DATABASE",
-    "DATABASE_HELP",
-    "RUN_HELP",
-    "add_database",
-    "add_filters",
-    "check_there",
-    "chosen",
-    "command",
-    "find_run",
-    "open_database",
-    "run_count",
-]
-
-DATABASE_HELP = f"the database ({DATABASE})"
-
 RUN_HELP = "the run's id, as 'runs list' shows it, or its beginning"
 
 _CANDIDATES = 10
 
-_MOST_RUNS = 10**9
+MOST_RUNS = 10**9
 """No database has as many, and SQLite takes no number that is much larger."""
+
+
+def add_file(parser: argparse.ArgumentParser) -> None:
+    """Add what names the database of a command that knows no flow."""
+    add_database(parser, f"the database ({DATABASE})", DATABASE)
 
 
 def add_filters(parser: argparse.ArgumentParser) -> None:
@@ -68,7 +57,7 @@ def run_count(text: str, least: int = 1) -> int:
     Raises:
         argparse.ArgumentTypeError: It is none, or below ``least``.
     """
-    number = int(min(float(text), _MOST_RUNS)) if text.isdecimal() else -1
+    number = int(min(float(text), MOST_RUNS)) if text.isdecimal() else -1
     if number < least:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
     return number

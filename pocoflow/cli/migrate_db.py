@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from pocoflow.cli.database import DATABASE, open_database
+from pocoflow.cli.database import open_database
 from pocoflow.cli.output import printable
+from pocoflow.views.targets import DATABASE
 
 
 def register(parser: argparse.ArgumentParser) -> None:

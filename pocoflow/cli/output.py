@@ -5,23 +5,15 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC
 
-from pocoflow.messages import escape as printable
+from pocoflow.messages import escape
 from pocoflow.views.runs import parse_time
 
-__all__ = [
-    "CommandError",
-    "cut_last",
-    "duration",
-    "moment",
-    "one_line",
-    "parse_time",
-    "printable",
-    "table",
-    "width",
-]
+printable = escape
+"""The text with what a terminal would obey written as an escape."""
 
+_GAP = "  "
 _LEAST = 20
 """What is left of the last column, however narrow the terminal is."""
 
@@ -52,22 +44,22 @@ def width() -> int | None:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
-def cut_last(rows: Iterable[Sequence[str]], limit: int | None, gap: str = "  ") -> list[list[str]]:
+def cut_last(rows: Iterable[Sequence[str]], limit: int | None) -> list[list[str]]:
     """The rows with their last column cut so that a line has at most ``limit`` characters."""
     cells = [list(row) for row in rows]
     if limit is None or not cells:
         return cells
     others = [max(len(row[i]) for row in cells) for i in range(len(cells[0]) - 1)]
-    room = max(_LEAST, limit - sum(others) - len(gap) * len(others))
+    room = max(_LEAST, limit - sum(others) - len(_GAP) * len(others))
     return [[*row[:-1], one_line(row[-1], room)] for row in cells]
 
 
-def table(rows: Iterable[Sequence[str]], right: Sequence[int] = (), gap: str = "  ") -> list[str]:
+def table(rows: Iterable[Sequence[str]], right: Sequence[int] = ()) -> list[str]:
     """Lines with the columns of ``rows`` aligned; those in ``right`` to the right."""
     cells = [list(row) for row in rows]
     widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))] if cells else []
     return [
-        gap.join(
+        _GAP.join(
             cell.rjust(width) if i in right else cell.ljust(width)
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
@@ -75,8 +67,9 @@ def table(rows: Iterable[Sequence[str]], right: Sequence[int] = (), gap: str = "
     ]
 
 
-def moment(time: datetime | None) -> str:
-    """A time to the second, in UTC as the database has it."""
+def moment(text: object) -> str:
+    """A time of the database to the second, in UTC; empty if there is none."""
+    time = parse_time(text)
     return "" if time is None else time.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 

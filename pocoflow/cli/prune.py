@@ -8,15 +8,7 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
-from pocoflow.cli.database import (
-    DATABASE,
-    DATABASE_HELP,
-    add_database,
-    add_filters,
-    chosen,
-    open_database,
-    run_count,
-)
+from pocoflow.cli.database import add_file, add_filters, chosen, open_database, run_count
 from pocoflow.cli.output import CommandError, printable
 from pocoflow.db import STATUSES, WorkflowDB
 from pocoflow.db.postgres import is_server
@@ -63,7 +55,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--vacuum", action="store_true", help="write the file anew, so that it becomes smaller"
     )
-    add_database(parser, DATABASE_HELP, DATABASE)
+    add_file(parser)
     parser.set_defaults(execute=prune)
 
 

@@ -6,7 +6,7 @@ import argparse
 import json
 
 from pocoflow.cli.asked import table_of
-from pocoflow.cli.database import DATABASE, DATABASE_HELP, add_database, find_run, open_database
+from pocoflow.cli.database import add_file, find_run, open_database
 from pocoflow.cli.output import printable
 
 
@@ -22,7 +22,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format", choices=("text", "json"), default="text", help="how to list (text)"
     )
-    add_database(parser, DATABASE_HELP, DATABASE)
+    add_file(parser)
     parser.set_defaults(execute=list_questions)
 
 

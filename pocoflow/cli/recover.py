@@ -7,13 +7,7 @@ import argparse
 from pocoflow.cli.asked import PAUSED
 from pocoflow.cli.output import one_line, printable, width
 from pocoflow.errors import PocoflowError, RunPaused
-from pocoflow.views.targets import (
-    TARGET_HELP,
-    add_database,
-    add_relocations,
-    owner_of_runs,
-    remedies,
-)
+from pocoflow.views.targets import add_owner, owner_of_runs, remedies
 
 
 def register(parser: argparse.ArgumentParser) -> None:
@@ -23,9 +17,7 @@ def register(parser: argparse.ArgumentParser) -> None:
         "has an answer, one after another. Ends with 1 if one of them fails, else with 3 if one "
         "pauses for an answer."
     )
-    parser.add_argument("flow", metavar="FLOW", help=TARGET_HELP)
-    add_database(parser, "the database (that of the flow)")
-    add_relocations(parser)
+    add_owner(parser)
     parser.set_defaults(execute=recover)
 
 

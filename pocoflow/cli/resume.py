@@ -8,17 +8,16 @@ import json
 from typing_extensions import Unpack
 
 from pocoflow.cli.asked import PAUSED, show_paused
-from pocoflow.cli.database import RUN_HELP, command, find_run
+from pocoflow.cli.database import RUN_HELP, find_run
 from pocoflow.cli.output import CommandError, printable
 from pocoflow.errors import PocoflowError, RunPaused
 from pocoflow.flow.flow import Flow
 from pocoflow.flow.resuming import ResumeKeywords
 from pocoflow.nodes.question import Asked
 from pocoflow.views.targets import (
-    TARGET_HELP,
-    add_database,
-    add_relocations,
+    add_owner,
     add_resources,
+    command,
     load_resources,
     owner_of_runs,
     remedies,
@@ -33,8 +32,7 @@ def register(parser: argparse.ArgumentParser) -> None:
         "an answer."
     )
     parser.add_argument("run_id", metavar="RUN_ID", help=RUN_HELP)
-    parser.add_argument("flow", metavar="FLOW", help=TARGET_HELP)
-    add_database(parser, "the database (that of the flow)")
+    add_owner(parser)
     parser.add_argument(
         "--set",
         metavar="KEY=JSON",
@@ -52,7 +50,6 @@ def register(parser: argparse.ArgumentParser) -> None:
         help='a node that has another name now, or {"OLD": "NEW"}; may be repeated',
     )
     add_resources(parser)
-    add_relocations(parser)
     parser.set_defaults(execute=resume)
 
 

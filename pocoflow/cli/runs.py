@@ -6,26 +6,15 @@ import argparse
 import json
 
 from pocoflow.cli.database import (
-    DATABASE,
-    DATABASE_HELP,
     RUN_HELP,
-    add_database,
+    add_file,
     add_filters,
     chosen,
     find_run,
     open_database,
     run_count,
 )
-from pocoflow.cli.output import (
-    CommandError,
-    cut_last,
-    duration,
-    moment,
-    parse_time,
-    printable,
-    table,
-    width,
-)
+from pocoflow.cli.output import CommandError, cut_last, duration, moment, printable, table, width
 from pocoflow.cli.show import as_json, show_run
 from pocoflow.db import STATUSES, RunRow
 from pocoflow.db.run_reports import waiting
@@ -77,7 +66,7 @@ def register(parser: argparse.ArgumentParser) -> None:
             "--format", choices=("text", "json"), default="text", help=f"how to {what} (text)"
         )
     for part in (listing, showing, cancelling):
-        add_database(part, DATABASE_HELP, DATABASE)
+        add_file(part)
 
 
 # -- cancel ---------------------------------------------------------------------------------------
@@ -132,7 +121,7 @@ def _listed(run: RunRow, questions: int) -> tuple[str, ...]:
     return (
         printable(run["run_id"]),
         run["status"],
-        moment(parse_time(run["started_at"])),
+        moment(run["started_at"]),
         duration(seconds(run)),
         str(run["total_steps"]),
         printable(": ".join(filter(None, (run["current_node"], _note(run, questions))))),

@@ -7,13 +7,23 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pocoflow.cli.asked import history
-from pocoflow.cli.database import command, find_run, open_database
-from pocoflow.cli.output import duration, moment, one_line, parse_time, printable, table, width
+from pocoflow.cli.database import find_run, open_database
+from pocoflow.cli.output import duration, moment, one_line, printable, table, width
 from pocoflow.db import EventRow, RunRow, WorkflowDB
 from pocoflow.db.expenses import Expense
 from pocoflow.db.run_reports import StoredValue, finished_items, stored_values
 from pocoflow.nodes.spending import sum_of
-from pocoflow.views.runs import costs, describe, finished, labels_of, seconds, shown, users_frames
+from pocoflow.views.runs import (
+    costs,
+    describe,
+    finished,
+    labels_of,
+    parse_time,
+    seconds,
+    shown,
+    users_frames,
+)
+from pocoflow.views.targets import command
 
 _WIDTH = 100
 _LEAST = 30
@@ -138,7 +148,7 @@ def _row(run: RunRow, items: int, account: str) -> Iterator[str]:
 
 
 def _utc(text: object) -> str:
-    time = moment(parse_time(text))
+    time = moment(text)
     return f"{time} UTC" if time else ""
 
 

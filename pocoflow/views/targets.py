@@ -199,6 +199,13 @@ def add_resources(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_owner(parser: argparse.ArgumentParser) -> None:
+    """Add the flow that a command acts on stored runs with, and its database."""
+    parser.add_argument("flow", metavar="FLOW", help=TARGET_HELP)
+    add_database(parser, "the database (that of the flow)")
+    add_relocations(parser)
+
+
 def owner_of_runs(args: argparse.Namespace) -> Flow:
     """The flow that a command acts on stored runs with, with its database.
 

@@ -20,7 +20,7 @@ from typing import TextIO
 
 import pocoflow
 from pocoflow import Flow, Store
-from pocoflow.cli.database import DATABASE, DATABASE_HELP, add_database
+from pocoflow.cli.database import add_file
 from pocoflow.cli.demo.card import ReadingCard, render_card
 from pocoflow.cli.demo.flow import build_flow
 from pocoflow.cli.demo.models import LanguageModel, choose_model
@@ -46,7 +46,7 @@ def register(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="a text in UTF-8; its beginning is read",
     )
-    add_database(parser, DATABASE_HELP, DATABASE)
+    add_file(parser)
     parser.add_argument(
         "--out", metavar="FILE", type=Path, help="write the card to FILE instead of showing it"
     )
