@@ -26,27 +26,33 @@ class FlowStarted:
 
 
 @dataclass(frozen=True, slots=True)
-class NodeStarted:
-    """A step began: ``prep`` of the node comes next."""
+class NodeEvent:
+    """What every event of a step has: the run, the name of the node, and the number of the step.
 
-    kind: ClassVar[Literal["node_start"]] = "node_start"
+    The names of the flows and branches around the node are its ``path``.
+    """
+
     run_id: str
     node: str
     step: int
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStarted(NodeEvent):
+    """A step began: ``prep`` of the node comes next."""
+
+    kind: ClassVar[Literal["node_start"]] = "node_start"
     path: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class NodeRetried:
+class NodeRetried(NodeEvent):
     """An attempt of ``exec`` failed and another one follows after ``delay`` seconds.
 
     ``delay`` is ``None`` where it is not on record: in an event that is followed.
     """
 
     kind: ClassVar[Literal["node_retry"]] = "node_retry"
-    run_id: str
-    node: str
-    step: int
     attempt: int
     delay: float | None
     error: Exception
@@ -55,26 +61,20 @@ class NodeRetried:
 
 
 @dataclass(frozen=True, slots=True)
-class ItemEnded:
+class ItemEnded(NodeEvent):
     """An item of a batch has its result (or, where the node collects, its exception)."""
 
     kind: ClassVar[Literal["item_end"]] = "item_end"
-    run_id: str
-    node: str
-    step: int
     item: int
     attempts: int
     path: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Emitted:
+class Emitted(NodeEvent):
     """A node has shown progress: what it gave to ``context().emit(value)``."""
 
     kind: ClassVar[Literal["emit"]] = "emit"
-    run_id: str
-    node: str
-    step: int
     value: object
     item: int | None = None
     path: tuple[str, ...] = ()
@@ -93,16 +93,13 @@ class EmittedVoid:
 
 
 @dataclass(frozen=True, slots=True)
-class NodeAsked:
+class NodeAsked(NodeEvent):
     """A node has asked a question; the run pauses when nothing else is left to do.
 
     ``number`` is the question's, as in the database.
     """
 
     kind: ClassVar[Literal["node_ask"]] = "node_ask"
-    run_id: str
-    node: str
-    step: int
     number: int
     question: Question[object]
     item: int | None = None
@@ -110,16 +107,13 @@ class NodeAsked:
 
 
 @dataclass(frozen=True, slots=True)
-class NodeEnded:
+class NodeEnded(NodeEvent):
     """A step finished: its writes are in the store and, with a database, committed.
 
     ``elapsed`` is the time of the three phases with all attempts and delays, in seconds.
     """
 
     kind: ClassVar[Literal["node_end"]] = "node_end"
-    run_id: str
-    node: str
-    step: int
     action: str
     elapsed: float
     attempts: int
@@ -127,7 +121,7 @@ class NodeEnded:
 
 
 @dataclass(frozen=True, slots=True)
-class NodeFailed:
+class NodeFailed(NodeEvent):
     """A step failed for good in ``phase``: ``prep``, ``exec``, ``post``, or ``commit``.
 
     ``commit`` is the check, after ``post``, of what was changed in place. ``is_caught``: an edge
@@ -137,9 +131,6 @@ class NodeFailed:
     """
 
     kind: ClassVar[Literal["node_error"]] = "node_error"
-    run_id: str
-    node: str
-    step: int
     phase: Phase | None
     attempts: int
     elapsed: float

@@ -21,9 +21,9 @@ from pocoflow.graph.event_types import (
     Followed,
     NodeAsked,
     NodeEnded,
+    NodeEvent,
     NodeFailed,
     NodeRetried,
-    NodeStarted,
 )
 from pocoflow.logging import OwnLogger
 
@@ -40,7 +40,7 @@ def told(one: Followed) -> dict[str, object]:
     """What the owner of a run is told of an event: no exception, nor anything of one."""
     event = one.event
     found: dict[str, object] = {"number": one.number, "at": one.at, "kind": event.kind}
-    if isinstance(event, NodeStarted | NodeEnded | NodeRetried | NodeFailed | NodeAsked | Emitted):
+    if isinstance(event, NodeEvent):
         found |= {"node": Address(event.path, event.node).text, "step": event.step}
     match event:
         case NodeEnded(action=action):
