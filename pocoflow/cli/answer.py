@@ -15,7 +15,7 @@ from pocoflow.cli.output import CommandError, printable
 from pocoflow.cli.resume import go_on
 from pocoflow.db import RunRow, WorkflowDB
 from pocoflow.db.clock import utc_now
-from pocoflow.db.question_rows import refuse_closed, refuse_late
+from pocoflow.db.question_rows import choose, refuse_closed, refuse_late
 from pocoflow.errors import AnswerError, OtherFlowError
 from pocoflow.flow.answering import questions_now
 from pocoflow.flow.flow import Flow
@@ -166,16 +166,12 @@ def _choose(desk: _Desk, args: argparse.Namespace) -> list[Asked]:
     """
     run = find_run(desk.database, args.run_id)
     if args.question is not None:
-        asked = desk.asked(args.run_id)
-        found = [one for one in asked if one.question == args.question]
-        if not found:
-            numbers = ", ".join(str(one.question) for one in asked) or "none"
-            raise CommandError(
-                f"run {args.run_id!r} has not asked question {args.question} "
-                f"(its questions: {numbers})"
-            )
-        desk.refuse(found[0])
-        return found
+        try:
+            found = choose(desk.asked(args.run_id), args.run_id, args.question)
+        except AnswerError as exc:
+            raise CommandError(str(exc)) from exc
+        desk.refuse(found)
+        return [found]
     waiting = [] if run["status"] in _OVER else desk.left(args.run_id)
     if not waiting:
         raise CommandError(_asks_nothing(desk, run), code=1)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Annotated
 
+from pydantic import Field, InstanceOf, StrictBool, StrictInt
 from typing_extensions import TypedDict, Unpack
 
 from pocoflow.db.clock import in_utc
 from pocoflow.db.file import RunsFile
 from pocoflow.db.port import Record
-from pocoflow.db.rows import STATUSES
+from pocoflow.db.rows import STATUSES, of_type
 from pocoflow.db.sql import QUERIES
 from pocoflow.errors import DefinitionError
 from pocoflow.messages import refuse_keywords, short
@@ -37,28 +39,6 @@ class Prunable(RunsOf, total=False):
     status: str | Iterable[str]
 
 
-def _is_count(value: object) -> bool:
-    return type(value) is int and 0 <= value < 1 << 63
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
-
-
-def _is_flag(value: object) -> bool:
-    return isinstance(value, bool)
-
-
-def _is_age(value: object) -> bool:
-    return isinstance(value, timedelta) and value >= timedelta()
-
-
-def _are_labels(value: object) -> bool:
-    return isinstance(value, Mapping) and all(
-        isinstance(part, str) for label in value.items() for part in label
-    )
-
-
 def _is_time(value: object) -> bool:
     try:
         return isinstance(value, str) and in_utc(value) is not None
@@ -66,21 +46,28 @@ def _is_time(value: object) -> bool:
         return False
 
 
+_COUNT = of_type(Annotated[StrictInt, Field(ge=0, lt=1 << 63)])
+_AGE = of_type(Annotated[timedelta, Field(strict=True, ge=timedelta())])
+_TEXT, _FLAG = of_type(InstanceOf[str]), of_type(StrictBool)
+
 _WANTED: dict[str, tuple[Callable[[object], bool], str]] = {
-    "limit": (_is_count, "a whole number from 0 to 2**63 - 1"),
-    "keep": (_is_count, "a whole number, not below zero"),
-    "before": (_is_count, "the number of a run, such as run['run_no']"),
-    "older_than": (_is_age, "a timedelta, such as timedelta(days=30), not below zero"),
-    "flow_name": (_is_text, "a str, such as flow.flow_name"),
-    "thread": (_is_text, "a str, the name of a run thread"),
-    "text": (_is_text, "a str"),
-    "labels": (_are_labels, "a dict of labels, which are texts, as in {'user': 'ann'}"),
+    "limit": (_COUNT, "a whole number from 0 to 2**63 - 1"),
+    "keep": (_COUNT, "a whole number, not below zero"),
+    "before": (_COUNT, "the number of a run, such as run['run_no']"),
+    "older_than": (_AGE, "a timedelta, such as timedelta(days=30), not below zero"),
+    "flow_name": (_TEXT, "a str, such as flow.flow_name"),
+    "thread": (_TEXT, "a str, the name of a run thread"),
+    "text": (_TEXT, "a str"),
+    "labels": (
+        of_type(Mapping[InstanceOf[str], InstanceOf[str]]),
+        "a dict of labels, which are texts, as in {'user': 'ann'}",
+    ),
     **dict.fromkeys(
         ("since", "started_at", "completed_at"),
         (_is_time, "an ISO-8601 time in UTC, such as '2026-01-31'"),
     ),
-    "whole_threads": (_is_flag, "True or False"),
-    "dry_run": (_is_flag, "True or False"),
+    "whole_threads": (_FLAG, "True or False"),
+    "dry_run": (_FLAG, "True or False"),
 }
 _NEVER_NONE = ("limit", "whole_threads", "dry_run")
 
@@ -103,8 +90,8 @@ def check_filters(what: str, only: Mapping[str, object], known: type, **given: o
     for name, value in (*given.items(), *only.items()):
         if name == "status" or (value is None and name not in _NEVER_NONE):
             continue
-        fits, wanted = _WANTED[name]
-        if not fits(value):
+        is_one, wanted = _WANTED[name]
+        if not is_one(value):
             raise DefinitionError(f"{what}: {name}= is {wanted}, not {short(value)}")
 
 

@@ -232,8 +232,8 @@ def is_object(value: object) -> bool:
     return isinstance(value, dict)
 
 
-def _of(shape: Any) -> _Fits:
-    """Whether a value is of a type; JSON has lists where that has tuples."""
+def of_type(shape: Any) -> _Fits:
+    """What tells whether a value is of a type; JSON has lists where that has tuples."""
     adapter = cache(lambda: TypeAdapter(shape))  # made when it is needed first
 
     def fits(value: object) -> bool:
@@ -262,22 +262,22 @@ class _Graph(TypedDict):
     schema: NotRequired[dict[str, object] | None]
 
 
-is_mark = _of(tuple[StrictStr, StrictStr])
+is_mark = of_type(tuple[StrictStr, StrictStr])
 """The type of a value that was not saved, and the reason."""
 
-is_begin = _of(tuple[StrictInt, StrictInt, StrictInt])
+is_begin = of_type(tuple[StrictInt, StrictInt, StrictInt])
 """The line that a branch began in, the step there, and which branch it is."""
 
-is_taken = _of(list[tuple[StrictInt, StrictStr, StrictStr, StrictInt]])
+is_taken = of_type(list[tuple[StrictInt, StrictStr, StrictStr, StrictInt]])
 """How often edges with limits were taken: how deep, the source, the action, the number."""
 
-is_input = _of(tuple[StrictStr | None, list[_Change]])
+is_input = of_type(tuple[StrictStr | None, list[_Change]])
 """What ``prep`` gave, and what it changed: key, operation and text."""
 
-is_amounts = _of(dict[StrictStr, _Amount | None])
+is_amounts = of_type(dict[StrictStr, _Amount | None])
 """What was spent, as text, by name; nothing for a budget that its line goes on without."""
 
-is_graph = _of(_Graph)
+is_graph = of_type(_Graph)
 """What a flow looked like."""
 
 

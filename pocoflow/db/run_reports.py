@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pocoflow.db.rows import is_anything, read_json, read_names
+from pocoflow.db.rows import EventRow, is_anything, read_json, read_names
 from pocoflow.db.sql import QUERIES, row_ids
 from pocoflow.db.values import (
     APPENDED,
@@ -20,20 +21,6 @@ from pocoflow.db.values import (
 )
 from pocoflow.db.workflow import WorkflowDB
 from pocoflow.errors import DecodeError
-
-__all__ = [
-    "FlowCounts",
-    "StoredValue",
-    "export_run",
-    "finished_items",
-    "flow_counts",
-    "forks",
-    "node_began",
-    "read_names",
-    "runs_beginning",
-    "stored_values",
-    "waiting",
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +76,12 @@ def finished_items(database: WorkflowDB, run_no: int) -> int:
     return 0 if row is None else int(row[0])
 
 
+def names_of(event: EventRow) -> tuple[str, ...]:
+    """The names of the flows and branches around the node of an event, and its own."""
+    path = event["path"]
+    return (event["node_name"] or "",) if path is None else read_names(path, "the path of an event")
+
+
 def runs_beginning(database: WorkflowDB, text: str, limit: int) -> list[str]:
     """The ids of the newest runs that begin with a text, at most ``limit`` of them."""
     wanted = {"text": text, "limit": limit}
@@ -124,6 +117,13 @@ class StoredValue:
     not_saved: tuple[str, str] | None = None
 
     @property
+    def json_text(self) -> str:
+        """The text as JSON; of a value that was not saved, what says why."""
+        if self.not_saved is None:
+            return self.text
+        return json.dumps({"$type": "not saved", "value": list(self.not_saved)})
+
+    @property
     def is_whole(self) -> bool:
         """Whether ``text`` is all of it."""
         return len(self.text) == self.size
@@ -134,9 +134,7 @@ class StoredValue:
         Raises:
             DecodeError: It is damaged.
         """
-        if self.not_saved is not None:
-            return {"$type": "not saved", "value": list(self.not_saved)}
-        return read_json(self.text, is_anything, f"store key {self.key!r}")
+        return read_json(self.json_text, is_anything, f"store key {self.key!r}")
 
 
 def stored_values(

@@ -262,17 +262,6 @@ class ValueWriter:
         """The remarks that are not on record yet; they are until :meth:`accept`."""
         return escaped("\n".join(self.remarks)) if self.remarks else None
 
-    def encoded(self, value: object, what: str, classes: codec.Classes) -> str:
-        """The text of a value; says so, once, if a class in it will not be found again.
-
-        Raises:
-            NotStorableError: It would not come back equal.
-        """
-        strangers: set[type] = set()
-        text = codec.dumps(value, strangers)
-        self.tell_strangers(strangers, what, classes)
-        return text
-
     def tell_strangers(self, strangers: set[type], what: str, classes: codec.Classes) -> None:
         """Say, once, that classes in a value will not be found again."""
         for name in sorted(codec.strange_names(strangers, classes)):

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from pocoflow.messages import escape
+
 if TYPE_CHECKING:
     from pocoflow.graph.graph import Graph
 
@@ -225,13 +227,6 @@ def _severity(given: str) -> str:
     return given if given in _COLOURS else "note"
 
 
-def _visible(text: str) -> str:
-    """The text with control characters written as escapes, so that none can end a line."""
-    return "".join(
-        one if one.isprintable() else one.encode("unicode_escape").decode() for one in text
-    )
-
-
 def _mermaid_label(text: str) -> str:
     # Quotes, backticks, markup, entities and what begins a Markdown list would be read as such; a
     # number stands for each.
@@ -239,9 +234,9 @@ def _mermaid_label(text: str) -> str:
         one
         if one.isalnum() or (one in " _,:()=/!?-" and not (place == 0 and one == "-"))
         else f"#{ord(one)};"
-        for place, one in enumerate(_visible(text))
+        for place, one in enumerate(escape(text))
     )
 
 
 def _dot_label(text: str) -> str:
-    return _visible(text).replace("\\", "\\\\").replace('"', '\\"')
+    return escape(text).replace("\\", "\\\\").replace('"', '\\"')

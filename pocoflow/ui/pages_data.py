@@ -222,14 +222,8 @@ def changes_between(
 
 def store_text(values: Mapping[str, StoredValue]) -> str:
     """A whole store as the text of one JSON object; a value that was not saved says so."""
-    parts = (f"{json.dumps(value.key)}: {_json(value)}" for value in values.values())
+    parts = (f"{json.dumps(value.key)}: {value.json_text}" for value in values.values())
     return "{" + ", ".join(parts) + "}"
-
-
-def _json(value: StoredValue) -> str:
-    if value.not_saved is None:
-        return value.text
-    return json.dumps({"$type": "not saved", "value": list(value.not_saved)})
 
 
 def _shown(value: StoredValue) -> str:

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from pocoflow.address import plain
 from pocoflow.db import EventRow, RunRow
-from pocoflow.db.run_reports import read_names
+from pocoflow.db.run_reports import names_of
 from pocoflow.graph.fingerprint import Names
 from pocoflow.views.runs import describe, parse_time
 
@@ -124,12 +124,6 @@ def steps_of(run: RunRow, events: Iterable[EventRow], now: datetime) -> list[Ste
         alive = run["status"] == "running"
         _end(step, "running" if alive else str(run["status"]), now if alive else last)
     return found
-
-
-def names_of(event: EventRow) -> Names:
-    """The names of the flows and branches around the node of an event, and its own."""
-    path = event["path"]
-    return (event["node_name"] or "",) if path is None else read_names(path, "the path of an event")
 
 
 def _end(step: Step | None, status: str, time: datetime) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, TypeAlias
@@ -97,31 +98,32 @@ def _node(run: ListedRun) -> object:
     return name
 
 
+def _facts(label: str, facts: Iterable[tuple[str, str, object]], **about: object) -> Block:
+    """Facts, each with its kind; those of which nothing is known are left out."""
+    known = [[*fact] for fact in facts if fact[2] not in (None, "")]
+    return {"layout": "facts", "label": label, "facts": known, **about}
+
+
 def database_facts(path: str) -> Block:
     """Which database is looked at, and in which zone the browser writes the times of all of it."""
-    facts = [["Database", "code", visible(path)], ["Times in", "zone", "of the browser"]]
-    return {"layout": "facts", "label": "The database", "facts": facts}
+    facts = [("Database", "code", visible(path)), ("Times in", "zone", "of the browser")]
+    return _facts("The database", facts)
 
 
-def summary(counts: Sequence[FlowCounts], questions: int = 0) -> Block:
+def summary(counts: Iterable[FlowCounts], questions: int = 0) -> Block:
     """How many runs there are, how they went, and how many questions are open."""
-    everything = _totals(counts)
-    facts = [["Runs", "number", f"{everything.total:,}"]]
-    for status in ("running", "paused", "queued", "completed", "failed", "cancelled"):
-        if everything.by_status.get(status):
-            facts.append([status.capitalize(), "number", f"{everything.by_status[status]:,}"])
-    if questions:
-        facts.append(["Open questions", "number", f"{questions:,}"])
-    facts.append(["Failure rate", "text", rate(everything)])
-    return {"layout": "facts", "label": "All runs", "facts": facts}
-
-
-def _totals(counts: Iterable[FlowCounts]) -> FlowCounts:
-    total: dict[str, int] = {}
+    total: Counter[str] = Counter()
     for flow in counts:
-        for status, runs in flow.by_status.items():
-            total[status] = total.get(status, 0) + runs
-    return FlowCounts("", total)
+        total.update(flow.by_status)
+    everything = FlowCounts("", total)
+    numbers = {"Runs": everything.total}
+    for status in ("running", "paused", "queued", "completed", "failed", "cancelled"):
+        if total[status]:
+            numbers[status.capitalize()] = total[status]
+    if questions:
+        numbers["Open questions"] = questions
+    facts = [(name, "number", f"{number:,}") for name, number in numbers.items()]
+    return _facts("All runs", [*facts, ("Failure rate", "text", rate(everything))])
 
 
 def rate(counts: FlowCounts) -> str:
@@ -167,46 +169,40 @@ def run_facts(
         questions: How many of its questions are open.
         items: How many items are finished of the batch that it is at.
     """
-    facts: list[list[object]] = [
-        ["Run", "code", visible(run["run_id"])],
-        ["Status", "status", run["status"]],
-        ["Flow", "text", cut(run["flow_name"], NAME)],
-        ["Started", "time", _started(run)],
-        ["Duration", "seconds", duration(run)],
-        ["Steps", "number", run["total_steps"]],
-    ]
+    is_cancelled = run["status"] == "running" and run["cancel_requested"]
+    is_waiting = run["status"] == "paused" or questions
+    parent = f"{cut(run['parent_run_id'] or '', NAME)}, step {run['parent_step']}"
     label = "Last node" if run["status"] == "completed" else "Current node"
-    facts.append([label, "text", cut(run["current_node"] or "", NAME)])
-    if items:
-        facts.append(["Items", "text", finished(items)])
-    if began is not None:
-        facts.append(["In this node for", "since", began])
-    if run["status"] == "running" and run["cancel_requested"]:
-        facts.append(["Cancel", "text", "asked to stop after this step"])
-    if run["status"] == "paused" or questions:
-        facts.append(["Questions", "text", waits_for(questions)])
-    facts.append(["Run thread", "code", cut(run["thread"] or "", NAME)])
-    facts.append(["Labels", "text", cut(labels_of(run["labels"]), 200)])
-    if run["parent_run_id"]:
-        parent = f"{cut(run['parent_run_id'], NAME)}, step {run['parent_step']}"
-        facts.append(["Forked from", "code", parent])
-    facts = [fact for fact in facts if fact[2] not in (None, "")]
-    return {"layout": "facts", "label": "The run", "facts": facts, "now": now.isoformat()}
+    facts = (
+        ("Run", "code", visible(run["run_id"])),
+        ("Status", "status", run["status"]),
+        ("Flow", "text", cut(run["flow_name"], NAME)),
+        ("Started", "time", _started(run)),
+        ("Duration", "seconds", duration(run)),
+        ("Steps", "number", run["total_steps"]),
+        (label, "text", cut(run["current_node"] or "", NAME)),
+        ("Items", "text", finished(items)),
+        ("In this node for", "since", began),
+        ("Cancel", "text", "asked to stop after this step" if is_cancelled else None),
+        ("Questions", "text", waits_for(questions) if is_waiting else None),
+        ("Run thread", "code", cut(run["thread"] or "", NAME)),
+        ("Labels", "text", cut(labels_of(run["labels"]), 200)),
+        ("Forked from", "code", parent if run["parent_run_id"] else None),
+    )
+    return _facts("The run", facts, now=now.isoformat())
 
 
 def question_facts(one: Asked, now: datetime) -> Block:
     """Which question it is, and until when it can be answered."""
-    facts: list[list[object]] = [
-        ["Question", "number", one.question],
-        ["Node", "text", cut(one.node, NAME)],
-        ["Item", "number", one.item],
-        ["Asked", "time", one.asked_at],
-        ["Until", "time", one.deadline],
-        ["Then", "text", _afterwards(one)],
-    ]
-    facts = [fact for fact in facts if fact[2] not in (None, "")]
-    about = {"layout": "facts", "label": f"Question {one.question}", "facts": facts}
-    return about | {"now": now.isoformat()}
+    facts = (
+        ("Question", "number", one.question),
+        ("Node", "text", cut(one.node, NAME)),
+        ("Item", "number", one.item),
+        ("Asked", "time", one.asked_at),
+        ("Until", "time", one.deadline),
+        ("Then", "text", _afterwards(one)),
+    )
+    return _facts(f"Question {one.question}", facts, now=now.isoformat())
 
 
 def _afterwards(one: Asked) -> str:

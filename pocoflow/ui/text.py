@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-import unicodedata
+
+from pocoflow.messages import escape
 
 SHORT = 240
 """How many characters of a value a table shows."""
@@ -18,14 +19,7 @@ _HARMLESS = {"\n", "\t", "\u200c", "\u200d"}
 
 def visible(text: str) -> str:
     r"""Write what would be obeyed instead of seen as an escape: ``\x1b``, ``\u202e``."""
-    if text.isprintable():
-        return text
-    return "".join(
-        one
-        if one in _HARMLESS or unicodedata.category(one) not in {"Cc", "Cf", "Cs", "Zl", "Zp"}
-        else one.encode("unicode_escape").decode()
-        for one in text
-    )
+    return escape(text, lambda one: one if one in _HARMLESS else escape(one))
 
 
 def cut(text: str, limit: int = SHORT, size: int | None = None) -> str:
