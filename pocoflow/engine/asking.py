@@ -9,15 +9,15 @@ from typing import NoReturn
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from pocoflow.address import Address
-from pocoflow.engine.effects import Steps
+from pocoflow.engine.effects import Effects, Steps
 from pocoflow.engine.line import Line
-from pocoflow.errors import AnswerError, DefinitionError, QuestionExpiredError, RunError
-from pocoflow.graph.graph import GraphNode
+from pocoflow.errors import AnswerError, DefinitionError, QuestionExpiredError, RunError, RunPaused
+from pocoflow.graph.graph import GraphNode, label
 from pocoflow.graph.step_records import Identity
 from pocoflow.nodes.base import AnyNode
 from pocoflow.nodes.context import current
 from pocoflow.nodes.node_kinds import AskNode
-from pocoflow.nodes.question import NO_DEFAULT, Asked, NewQuestion, Question
+from pocoflow.nodes.question import NO_DEFAULT, Asked, NewQuestion, Question, describe_open
 
 
 class Paused(BaseException):
@@ -92,6 +92,32 @@ def ask(
     context.phase = phase
     number_of_item = None if item is None else item.number
     run.tell("node_ask", place.name, run.step, number, result, number_of_item, context.path)
+
+
+def pause(run: Line) -> Effects[RunPaused]:
+    """Record that the run waits for answers; what its caller is told."""
+    context = run.context
+    if not context.cancellation.is_late:
+        context.check_cancelled()
+    place = label(context.node, context.path)
+    questions = yield from run.commit(not run.on_loop, run.ledger.pause, place)
+    if questions is None:  # the run was asked to stop
+        run.cancel()
+        context.check_cancelled()
+        questions = []
+    goes_on = f"flow.resume({context.run_id!r}) goes on"
+    told = f"all is answered by now; {goes_on}"
+    if questions:
+        count = f"{len(questions)} open question{'s' if len(questions) > 1 else ''}"
+        told = (
+            f"{count}: {describe_open(questions)}; flow.answer({context.run_id!r}, ...) answers, "
+        )
+        told += f"then {goes_on}"
+    return RunPaused(
+        f"run {context.run_id!r} is paused: {told}",
+        run_id=context.run_id,
+        questions=[one.question for one in questions],
+    )
 
 
 def check_answer(node: AnyNode, answer: object) -> None:

@@ -15,7 +15,7 @@ from contextvars import Context
 from functools import partial
 from typing import Any
 
-from pocoflow.engine.companion import Companion, CompanionLoop, LineTask, on_shared_loop
+from pocoflow.engine.companion import Companion, LineTask, on_shared_loop
 from pocoflow.engine.driving import Driver, line_of
 from pocoflow.engine.effects import (
     Await,
@@ -29,11 +29,11 @@ from pocoflow.engine.effects import (
     Steps,
     Visit,
 )
-from pocoflow.engine.gathering import gather_tasks, gather_threads
+from pocoflow.engine.gathering import gather_on, gather_threads
 from pocoflow.engine.loop_drivers import AwayDriver, RunDriver, drive_job, drive_on_loop
 from pocoflow.engine.outcomes import Carried, opened, own
 from pocoflow.engine.threads import in_thread
-from pocoflow.engine.waits import Pending, awaited, bounded, sleep, wait, within
+from pocoflow.engine.waits import Pending, bounded, sleep, wait, within
 from pocoflow.nodes.context import RunContext, current
 
 
@@ -137,7 +137,8 @@ class _ThreadDriver(Driver):
             return self._hand_over(effect.steps)
         if isinstance(effect, Gather):
             if effect.on_loop:
-                return self._gather_on(self._companion.loop(), effect)
+                drive = partial(drive_job, _gather_apart)
+                return gather_on(self._companion.loop(), effect, self.line, drive)
             return gather_threads(effect, self.line, partial(drive_here, companion=self._companion))
         if isinstance(effect, Commit):
             return effect.function(*effect.arguments)
@@ -213,32 +214,6 @@ class _ThreadDriver(Driver):
                     leave()
                 self.line = line.copy()
                 task.give_up(pending, close)
-
-    def _gather_on(self, loop: CompanionLoop, effect: Gather) -> None:
-        """Drive jobs as tasks of the loop, and wait for them also if the run is cancelled.
-
-        What they have begun to write is on record then, before anybody can go on with the run.
-        """
-        import asyncio
-
-        line, begun = self.line, list[asyncio.Task[object] | None]()
-
-        async def gather() -> None:
-            begun.append(asyncio.current_task())
-            await gather_tasks(effect, line, partial(drive_job, _gather_apart))
-
-        async def ended() -> None:
-            for task in begun:
-                if task is not None:
-                    await asyncio.wait([task])
-
-        # Its tasks are of this run; a copy, as the loop may be in the context of the line by then.
-        future = line.copy().run(loop.submit, awaited(gather()))
-        try:
-            opened(opened(wait(future, self.context)))
-        except BaseException:
-            Context().run(loop.submit, ended()).result()
-            raise
 
     def close(self) -> None:
         """End the task of the line, if there is one, and what the run has left on its loop."""

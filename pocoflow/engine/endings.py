@@ -1,16 +1,15 @@
-"""How a run ends, or pauses: what is recorded, whom it is told, and what its caller gets."""
+"""How a run ends that does not complete: what is recorded, and whom it is told."""
 
 from __future__ import annotations
 
 from pocoflow.address import Address
-from pocoflow.engine.effects import Commit, Effects, Steps
+from pocoflow.engine.effects import Commit, Steps
 from pocoflow.engine.line import Line
 from pocoflow.engine.outcomes import own
 from pocoflow.engine.waits import is_cancelled_error, is_task_cancelled, withdrawn
-from pocoflow.errors import DeadlineError, MaxStepsError, Remedy, RunPaused, StoreError
+from pocoflow.errors import DeadlineError, MaxStepsError, Remedy, StoreError
 from pocoflow.graph.graph import GraphNode, label
 from pocoflow.nodes.function import FunctionNode
-from pocoflow.nodes.question import describe_open
 from pocoflow.values.failures import add_note
 
 
@@ -27,32 +26,6 @@ def check_steps(run: Line, place: GraphNode, step: int) -> None:
             f"on with node {place.name!r}: raise max_steps, or look for a loop without a way out",
             remedies=[Remedy("allow more steps", "Flow(<start>, max_steps=<number>)")],
         )
-
-
-def pause(run: Line) -> Effects[RunPaused]:
-    """Record that the run waits for answers; what its caller is told."""
-    context = run.context
-    if not context.cancellation.is_late:
-        context.check_cancelled()
-    place = label(context.node, context.path)
-    questions = yield from run.commit(not run.on_loop, run.ledger.pause, place)
-    if questions is None:  # the run was asked to stop
-        run.cancel()
-        context.check_cancelled()
-        questions = []
-    goes_on = f"flow.resume({context.run_id!r}) goes on"
-    told = f"all is answered by now; {goes_on}"
-    if questions:
-        count = f"{len(questions)} open question{'s' if len(questions) > 1 else ''}"
-        told = (
-            f"{count}: {describe_open(questions)}; flow.answer({context.run_id!r}, ...) answers, "
-        )
-        told += f"then {goes_on}"
-    return RunPaused(
-        f"run {context.run_id!r} is paused: {told}",
-        run_id=context.run_id,
-        questions=[one.question for one in questions],
-    )
 
 
 def failure_of(run: Line, error: BaseException) -> Exception | None:

@@ -8,10 +8,12 @@ from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING
 
+from pocoflow.engine.companion import CompanionLoop
 from pocoflow.engine.effects import Gather, Job
-from pocoflow.engine.outcomes import Carried
+from pocoflow.engine.outcomes import Carried, opened
 from pocoflow.engine.threads import in_thread
-from pocoflow.engine.waits import Pending
+from pocoflow.engine.waits import Pending, awaited, wait
+from pocoflow.nodes.context import current
 
 if TYPE_CHECKING:
     import asyncio
@@ -63,6 +65,38 @@ async def _end_all(tasks: Sequence[asyncio.Future[None]]) -> None:
             task.exception()  # it was raised, or is a consequence of what was
     if again is not None:
         raise again
+
+
+def gather_on(
+    loop: CompanionLoop,
+    effect: Gather,
+    line: Context,
+    drive: Callable[[Context, Job], Awaitable[None]],
+) -> None:
+    """Drive jobs as tasks of the loop, and wait for them also if the run is cancelled.
+
+    What they have begun to write is on record then, before anybody can go on with the run.
+    """
+    import asyncio
+
+    begun = list[asyncio.Task[object] | None]()
+
+    async def gather() -> None:
+        begun.append(asyncio.current_task())
+        await gather_tasks(effect, line, drive)
+
+    async def ended() -> None:
+        for task in begun:
+            if task is not None:
+                await asyncio.wait([task])
+
+    # Its tasks are of this run; a copy, as the loop may be in the context of the line by then.
+    future = line.copy().run(loop.submit, awaited(gather()))
+    try:
+        opened(opened(wait(future, line[current])))
+    except BaseException:
+        Context().run(loop.submit, ended()).result()
+        raise
 
 
 def gather_threads(effect: Gather, line: Context, drive: Callable[[Context, Job], None]) -> None:

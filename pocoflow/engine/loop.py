@@ -13,13 +13,13 @@ from types import CoroutineType
 
 from pocoflow.engine.actions import action_of, tell_unhandled
 from pocoflow.engine.around import Skipped, Visiting, middleware_of
-from pocoflow.engine.asking import Paused, Waiting, ask, check_answer
+from pocoflow.engine.asking import Paused, Waiting, ask, check_answer, pause
 from pocoflow.engine.attempts import attempt, try_again
 from pocoflow.engine.batch import map_items
 from pocoflow.engine.branches import run_branches
 from pocoflow.engine.budgets import affordable, go_past, way_past
 from pocoflow.engine.effects import Call, Effects, Inside, OnLoop, Steps, awaiting
-from pocoflow.engine.endings import check_steps, fail, failure_of, late_of, pause
+from pocoflow.engine.endings import check_steps, fail, failure_of, late_of
 from pocoflow.engine.line import Line
 from pocoflow.engine.outcomes import closes, opened, own
 from pocoflow.engine.thread_phases import phases_in_thread
