@@ -14,7 +14,7 @@ from pocoflow.check.flat import Spot
 from pocoflow.check.node_effects import Lacking
 from pocoflow.check.subject import Level, Site, Subject
 from pocoflow.check.unseen import may_stop
-from pocoflow.graph.graph import GraphNode
+from pocoflow.graph.graph import Graph, GraphNode
 from pocoflow.graph.listed_edges import GraphEdge
 from pocoflow.messages import closest, type_label
 from pocoflow.nodes.answer_types import asks
@@ -197,16 +197,25 @@ def _target(edge: GraphEdge) -> str:
 
 def check_namesakes(subject: Subject) -> Iterator[Finding]:
     """Nodes of one name, where there is a database."""
-    levels = subject.levels if subject.stored else ()
-    for level, name in ((one, name) for one in levels for name in one.graph.namesakes()):
-        those = [one for one in level.graph.nodes.values() if one.node.name == name]
-        yield subject.finding(
-            "PF107",
-            f"{len(those)} nodes are called {name!r} ({listed([one.name for one in those])} in the "
-            "database): after a change of the graph a stored run may go on at the wrong one",
-            "give each a name= of its own",
-            at=level.site(those[1]),
-        )
+    for level in subject.levels if subject.stored else ():
+        for name, those in _by_own_name(level.graph).items():
+            if len(those) > 1:
+                yield subject.finding(
+                    "PF107",
+                    f"{len(those)} nodes are called {name!r} "
+                    f"({listed([one.name for one in those])} in the database): after a change of "
+                    "the graph a stored run may go on at the wrong one",
+                    "give each a name= of its own",
+                    at=level.site(those[1]),
+                )
+
+
+def _by_own_name(graph: Graph) -> dict[str, list[GraphNode]]:
+    """The nodes of a graph by the name that they have by themselves."""
+    found: dict[str, list[GraphNode]] = {}
+    for place in graph.nodes.values():
+        found.setdefault(place.node.name, []).append(place)
+    return found
 
 
 def _strays(subject: Subject) -> Iterator[Finding]:

@@ -5,75 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple, TypeAlias, cast
+from typing import Any, NamedTuple, cast
 
 from pocoflow.address import Address
 from pocoflow.errors import BudgetError, DefinitionError
 from pocoflow.graph.final_actions import final_actions
 from pocoflow.graph.listed_edges import GraphEdge, conflicts_in, edges_in
 from pocoflow.graph.nesting import inner_first
+from pocoflow.graph.reach import NO_WIRING, Edges, Reach, composites_in, reaches_of
 from pocoflow.graph.wiring import FlowEdges
 from pocoflow.messages import short
-from pocoflow.nodes.base import AnyNode, Composite, Node, NodeLike, note_drawn
+from pocoflow.nodes.base import AnyNode, Composite, Node, NodeLike
 from pocoflow.nodes.definitions import Phases, declared_actions, phases_of, place_of
-from pocoflow.nodes.edges import ANY_ACTION, END, Catch, Edge, End, wiring_version
+from pocoflow.nodes.edges import ANY_ACTION, Catch, wiring_version
 from pocoflow.nodes.middleware import NO_MIDDLEWARE
 from pocoflow.nodes.node_kinds import AskNode
 from pocoflow.nodes.porting import refuse_settings
 from pocoflow.nodes.resources import Resource, declared, opens_alike
 from pocoflow.nodes.setting_checks import check_settings
 from pocoflow.nodes.subflow import Subflow
-
-_Node: TypeAlias = NodeLike
-
-Edges: TypeAlias = Mapping[str, Edge[NodeLike]]
-"""The edges from a node that count, by action, as they were written."""
-
-_NO_WIRING = FlowEdges()
-
-
-class Reach(NamedTuple):
-    """The nodes that a graph is drawn of.
-
-    Attributes:
-        nodes: Each once, with its edges: first what can be reached from the start, breadth first,
-            then what the flow has edges for and cannot be reached.
-        reached: How many can be reached.
-        shape: The edges of each, with their targets by number, so that two flows are wired alike if
-            it is equal.
-    """
-
-    nodes: list[tuple[NodeLike, Edges]]
-    reached: int
-    shape: list[object]
-
-    @classmethod
-    def of(cls, start: NodeLike, own: FlowEdges) -> Reach:
-        """What a start leads to, and the edges of a flow."""
-        nodes: list[tuple[NodeLike, Edges]] = []
-        shape: list[object] = []
-        numbers, reached = {id(END): -1}, 0
-        own.is_drawn = True
-        for first in (start, *own.sources):
-            queue = [] if id(first) in numbers else [first]
-            numbers.setdefault(id(first), len(numbers) - 1)
-            for node in queue:  # grows while it is walked through
-                note_drawn(node)
-                edges: Edges = node.edges
-                if own_edges := own.of(node):
-                    edges = {**edges, **own_edges}
-                nodes.append((node, edges))
-                shape.append(len(edges))
-                for edge in edges.values():
-                    limit = edge.limit
-                    shape += (edge.action, edge.written, limit and limit.at_most)
-                    for target in (edge.target,) if limit is None else edge.targets:
-                        if id(target) not in numbers and not isinstance(target, End):
-                            numbers[id(target)] = len(numbers) - 1
-                            queue.append(target)
-                        shape.append(numbers[id(target)])
-            reached = reached or len(nodes)
-        return cls(nodes, reached, shape)
 
 
 class GraphLimit(NamedTuple):
@@ -358,7 +308,7 @@ class Graph:
                 graph.look_at_each()
         self.is_looked_at = True
 
-    def place(self, node: _Node) -> GraphNode:
+    def place(self, node: NodeLike) -> GraphNode:
         """Find a node in the graph.
 
         Raises:
@@ -407,14 +357,6 @@ class Graph:
 
         return inner_first(self, inside)
 
-    def namesakes(self) -> list[str]:
-        """Names that more than one node has by itself, in the order of the graph."""
-        counts: dict[str, int] = {}
-        for place in self.nodes.values():
-            own = place.node.name
-            counts[own] = counts.get(own, 0) + 1
-        return [name for name, count in counts.items() if count > 1]
-
     def to_mermaid(self, marks: Mapping[str, str] | None = None) -> str:
         """Draw the graph as a Mermaid flowchart.
 
@@ -432,7 +374,7 @@ class Graph:
 
         return to_dot(self, marks or {})
 
-    def find(self, node: _Node) -> tuple[tuple[str, ...], GraphNode] | None:
+    def find(self, node: NodeLike) -> tuple[tuple[str, ...], GraphNode] | None:
         """A node in here or inside of one of its nodes, with the names around it."""
         return next(
             (
@@ -446,7 +388,7 @@ class Graph:
 
     # -- drawing --------------------------------------------------------------------------------
 
-    def _add(self, node: _Node, edges: Edges, *, reachable: bool) -> None:
+    def _add(self, node: NodeLike, edges: Edges, *, reachable: bool) -> None:
         check_settings(node)
         place = GraphNode(self._unique(node.name), cast(AnyNode, node), reachable, edges)
         self._by_node[id(node)] = self.nodes[place.name] = place
@@ -521,8 +463,8 @@ def graphs_in(node: object) -> tuple[Graph, ...]:
     if not isinstance(node, Composite):
         return ()
     if not _is_drawn(node):
-        version, reaches = wiring_version(), _reaches(node)
-        if any(_composites(reaches)):
+        version, reaches = wiring_version(), reaches_of(node)
+        if any(composites_in(reaches)):
             _draw_inner_first(node, version)
         else:
             node.drawn = version, _draw(node, reaches)
@@ -533,32 +475,18 @@ def _draw_inner_first(node: Composite, version: int) -> None:
     met: dict[int, list[Reach]] = {}
 
     def inside(one: Composite) -> Iterator[Composite]:
-        met[id(one)] = reaches = _reaches(one)
-        return _composites(reaches)
+        met[id(one)] = reaches = reaches_of(one)
+        return composites_in(reaches)
 
     for one in inner_first(node, inside):
         if not _is_drawn(one):
             one.drawn = version, _draw(one, met[id(one)])
 
 
-def _composites(reaches: list[Reach]) -> Iterator[Composite]:
-    for reach in reaches:
-        for node, _ in reach.nodes:
-            if isinstance(node, Composite):
-                yield node
-
-
-def _reaches(node: Any) -> list[Reach]:
-    """What is inside of a flow, or of each of parallel branches."""
-    if node.is_flow:
-        return [Reach.of(node.start, node.wiring)]
-    return [Reach.of(branch, _NO_WIRING) for branch in node.branches]
-
-
 def _draw(node: Any, reaches: list[Reach]) -> tuple[Graph, ...]:
     if isinstance(node, Subflow):
         return graphs_in(node.flow)
-    own = node.wiring if node.is_flow else _NO_WIRING
+    own = node.wiring if node.is_flow else NO_WIRING
     return tuple(Graph(reach, own) for reach in reaches)
 
 

@@ -270,7 +270,6 @@ def test_the_graph_names_nodes_edges_and_their_places() -> None:
     )
     assert graph.conflicts == ()
     assert [place.is_open for place in graph.nodes.values()] == [True, True, True]
-    assert graph.namesakes() == ["b"]
     assert graph.place(other).name == "b_2"
     assert repr(graph.start) == "<GraphNode 'a' -> ['default']>"
 
