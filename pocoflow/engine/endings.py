@@ -64,12 +64,10 @@ def fail(run: Line, exc: BaseException) -> Steps:
         return
     context, place = run.context, run.place
     cancelled = is_cancelled_error(exc) or context.is_stopped_by(exc)
-    unfinished = place is not None and run.finished <= run.step
-    in_node = unfinished and (context.phase != "commit" or isinstance(exc, StoreError))
-    name = place.name if place is not None else None
-    if not cancelled and in_node and name is not None:
-        where = label(name, context.path)
-        node: object = None if place is None else place.node
+    if run.finished > run.step or (context.phase == "commit" and not isinstance(exc, StoreError)):
+        place = None  # it is no error of the node
+    if place is not None and not cancelled:
+        where, node = label(place.name, context.path), place.node
         is_result = isinstance(node, FunctionNode) and not node.signature.takes_store
         phase = "taking the result" if is_result and context.phase == "post" else context.phase
         add_note(
@@ -78,8 +76,8 @@ def fail(run: Line, exc: BaseException) -> Steps:
             f"{context.run_id!r}, step {run.step}, attempt {context.attempt})",
         )
     status = "cancelled" if cancelled else "failed"
-    node = Address(context.path, name) if in_node and name is not None else None
-    ended = (status, exc, run.step, node, context.attempt, run.elapsed())
+    address = None if place is None else Address(context.path, place.name)
+    ended = (status, exc, run.step, address, context.attempt, run.elapsed())
     ledger = run.ledger
     if run.on_loop and ledger.storage is not None:
         hurried = cancelled or context.cancellation.requested
@@ -91,8 +89,16 @@ def fail(run: Line, exc: BaseException) -> Steps:
     if cancelled:
         run.tell("flow_cancelled", context.flow_name, run.finished)
         return
-    if in_node and name is not None:
-        facts = (name, run.step, context.phase, context.attempt, run.elapsed(), exc, context.path)
+    if place is not None:
+        facts = (
+            place.name,
+            run.step,
+            context.phase,
+            context.attempt,
+            run.elapsed(),
+            exc,
+            context.path,
+        )
         run.tell("node_error", *facts, False, run.was_told(exc))
     run.tell("flow_error", context.flow_name, run.finished, exc)
 
