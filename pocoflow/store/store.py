@@ -407,7 +407,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         schema = self._schema
         reducers = schema.reducers if schema is not None else ()
         if not reducers and not under:
-            self.apply(results, ())
+            self._write(results)
             return
         own, known = schema.definitions if schema is not None else {}, under or {}
         self.apply(
@@ -433,9 +433,6 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
             StoreError: A field with a reducer has no value yet.
             InvalidValueError: A value does not fit.
         """
-        if increments == () and not accepted:
-            self._write(dict(values))
-            return
         changes, given = self._reduced(values, increments, accepted)
         self._write(changes, {*accepted, *(key for key, _ in given)})
 
@@ -446,14 +443,14 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         accepted: Collection[str],
     ) -> tuple[dict[str, object], list[tuple[str, object]]]:
         """What all is to be written, and the increments, which are validated."""
-        schema, data = self._schema, self._data
+        schema, given = self._schema, [*increments]
         if schema is None:
-            return reduced(self._label, data, values, increments, {}), [*increments]
+            return dict(values), given
         given = [
             (key, update if key in accepted else schema.increment(self._label, key, update))
-            for key, update in increments
+            for key, update in given
         ]
-        return reduced(self._label, data, values, given, schema.reducers), given
+        return reduced(self._label, self._data, values, given, schema.reducers), given
 
     def _write(self, changes: Mapping[str, object], accepted: Collection[str] = ()) -> None:
         self._check(changes)
@@ -461,15 +458,14 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         if schema is not None:
             held = [key for key in accepted if key in changes] if accepted else ()
             changes = schema.check(self._label, data, changes, held)
-        old = {key: data.get(key) for key in changes} if self._observers else None
+        old = {key: data.get(key) for key in changes} if self._observers else {}
         data.update(changes)
         self._touched.update(changes)
         if self._unsaved or self._accepted:
             self._unsaved = {k: v for k, v in self._unsaved.items() if k not in changes}
             self._accepted = {k: v for k, v in self._accepted.items() if k not in changes}
-        if old is not None:
-            for key, before in old.items():
-                self._tell(key, before, changes[key])
+        for key, before in old.items():
+            self._tell(key, before, changes[key])
 
     def _check(self, changes: Mapping[str, object]) -> None:
         for key, value in changes.items():

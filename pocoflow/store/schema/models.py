@@ -129,14 +129,14 @@ class ModelSchema:
             InvalidValueError: A value that does not fit, with all the fields it concerns.
         """
         self.check_names(owner, changes)
-        parts, candidate = self._facts, dict[str, object]()
-        if parts.after or parts.whole or any(key in parts.shaped for key in changes):
+        facts, candidate = self._facts, dict[str, object]()
+        if facts.after or facts.whole or any(key in facts.shaped for key in changes):
             candidate.update((key, value) for key, value in data.items() if key not in changes)
         # In the order of the fields, so that a validator finds the earlier ones as they will be.
         for key in sorted(changes, key=self.order):
             value = changes[key]
             if key not in accepted:
-                if key in self._facts.frozen:
+                if key in facts.frozen:
                     self._refuse_frozen(owner, data, key, value)
                 value = self.assigned(owner, candidate, key, value)
             candidate[key] = value
@@ -214,14 +214,14 @@ class ModelSchema:
         self, owner: str, candidate: Mapping[str, object], key: str, value: object
     ) -> object:
         """What one key is set to, checked by itself."""
-        parts, is_field = self._facts, key in self._fields
-        if not is_field and not parts.types_extras:
+        facts, is_field = self._facts, key in self._fields
+        if not is_field and not facts.types_extras:
             return value
         known: dict[str, object] = {}
-        is_shaped = key in parts.shaped
+        is_shaped = key in facts.shaped
         if is_shaped:  # its validators may look at other fields
             known = {name: candidate[name] for name in self._fields if name in candidate}
-        assign = partial(parts.assign.validate_assignment, known, key, value, strict=True)
+        assign = partial(facts.assign.validate_assignment, known, key, value, strict=True)
         checked: Any = validated(self.source, owner, {key: value}, assign, key)
         accepted = checked[0 if is_field else 1][key]
         if is_shaped:
@@ -241,14 +241,14 @@ class ModelSchema:
 
         Those that read raw input see the whole once, when it becomes complete.
         """
-        fields, parts = self._fields.keys(), self._facts
+        fields, facts = self._fields.keys(), self._facts
         # Not with a default in the place of a value that was deleted, or could not be stored.
-        if not fields <= candidate.keys() or not (parts.after or parts.whole):
+        if not fields <= candidate.keys() or not (facts.after or facts.whole):
             return {key: candidate[key] for key in changes}
-        if parts.whole is not None and not fields <= before.keys():
-            see = partial(parts.whole.validate_python, dict(candidate), strict=True)
-        elif parts.after is not None:
-            see = partial(parts.after.validate_python, self._instance(owner, candidate))
+        if facts.whole is not None and not fields <= before.keys():
+            see = partial(facts.whole.validate_python, dict(candidate), strict=True)
+        elif facts.after is not None:
+            see = partial(facts.after.validate_python, self._instance(owner, candidate))
         else:
             return {key: candidate[key] for key in changes}
         whole = model_values(validated(self.source, owner, tuple(changes), see))
