@@ -223,14 +223,16 @@ UNKNOWN = Effects(exits=(ANYTHING,), reads_more=True, writes_more=True)
 
 
 def join(exits: Iterable[Exit]) -> Exit:
-    """Several ways out as one, whatever their actions are."""
+    """Several ways out as one, whatever their actions are; where there is none, nothing is known."""
     every = list(exits)
+    if not every:
+        return ANYTHING
     if len(every) == 1:
         return every[0]
     return Exit(
         None,
         frozenset().union(*(one.may for one in every)),
-        frozenset.intersection(*(one.must for one in every)) if every else frozenset(),
+        frozenset.intersection(*(one.must for one in every)),
         any(one.unknown for one in every),
         frozenset().union(*(one.seen for one in every)),
         *_gone(every),

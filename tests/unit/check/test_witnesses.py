@@ -338,6 +338,21 @@ def _ended_inside(first: Node[Any, Any, str], last: Node[Any, Any, str]) -> Made
     return Flow(middle, schema=Page).then(middle.when("ready"), show), {}
 
 
+class Refuses(Node[None, None, str]):
+    """Comes to no end, so that nobody is behind its action."""
+
+    def post(self, store: Store[Page], prepared: None, result: None) -> str:
+        """Refuse."""
+        raise LookupError
+
+
+def _refused() -> Made:
+    """A node that always fails, with an edge for that and one that is never taken."""
+    refuses = Refuses()
+    flow = Flow(refuses, schema=Page).then(refuses, show)
+    return flow.then(refuses.catch(LookupError), load).then(load, show), {}
+
+
 WORKS: dict[str, Callable[[], Made]] = {
     "constants of a nested flow": lambda: _ended_inside(ByConstants(), Ready()),
     "unknown actions of a nested flow": lambda: _ended_inside(ByWord(), Ready()),
@@ -353,6 +368,7 @@ WORKS: dict[str, Callable[[], Made]] = {
         {},
     ),
     "a budget that is spent": _spent,
+    "a node that always fails": _refused,
     "an error of a nested flow": _caught,
     "an output after an error of a nested flow": _caught_and_declared,
     "an input that is taken": _inbox,
