@@ -223,7 +223,7 @@ UNKNOWN = Effects(exits=(ANYTHING,), reads_more=True, writes_more=True)
 
 
 def join(exits: Iterable[Exit]) -> Exit:
-    """Several ways out as one, whatever their actions are; where there is none, nothing is known."""
+    """Several ways out as one, whatever their actions are; of none, nothing is known."""
     every = list(exits)
     if not every:
         return ANYTHING
