@@ -28,7 +28,7 @@ from typing import (
     get_origin,
 )
 
-from pydantic import AfterValidator, BaseModel, PlainSerializer, RootModel, WrapSerializer
+from pydantic import AfterValidator, BaseModel, PlainSerializer, WrapSerializer
 from typing_extensions import is_typeddict
 
 from pocoflow.check.findings import Severity
@@ -111,9 +111,9 @@ def _made_of(wanted: object, given: object) -> bool:
         return _is_number(type(value)) and _is_number(given)  # 1.0 is 1
     if not isinstance(kind, type):
         return False
-    if issubclass(kind, RootModel) and fits_field(given, kind.model_fields["root"].annotation):
-        return True
-    if issubclass(kind, BaseModel) and _is_a(given, collections.abc.Mapping):
+    if issubclass(kind, BaseModel) and (
+        _is_a(given, collections.abc.Mapping) or _roots(kind, given)
+    ):
         return True
     if issubclass(kind, BaseModel) or is_dataclass(kind):
         return given in (Any, object, dict) or _reads_anything(kind)
@@ -124,6 +124,12 @@ def _made_of(wanted: object, given: object) -> bool:
     if kind in _LAZY or (issubclass(kind, tuple) and hasattr(kind, "_fields")):
         return _is_a(given, collections.abc.Iterable)
     return False
+
+
+def _roots(model: type[BaseModel], given: object) -> bool:
+    # Not by RootModel: to import it makes a model, with all that Pydantic needs for that.
+    root = model.model_fields.get("root") if model.__pydantic_root_model__ else None
+    return root is not None and fits_field(given, root.annotation)
 
 
 def _is_a(kind: object, of: type | tuple[type, ...]) -> bool:

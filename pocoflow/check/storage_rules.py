@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 from typing import Any, Union, get_args, get_origin
 
-from pydantic import BaseModel, Secret, SecretBytes, SecretStr
+from pydantic import BaseModel
 
 from pocoflow.check.assignable import members
 from pocoflow.check.class_rules import hints_of
@@ -145,6 +145,9 @@ def not_storable(hint: object, seen: tuple[object, ...] = (), *, is_whole: bool 
 
 def _members(hint: object) -> Iterable[object]:
     """Its members; a secret is one although it takes other values, which it makes secrets."""
+    # Importing them takes as long as the whole proof of a small flow.
+    from pydantic import Secret, SecretBytes, SecretStr
+
     kind = get_origin(plain(hint)) or plain(hint)
     is_secret = isinstance(kind, type) and issubclass(kind, (Secret, SecretStr, SecretBytes))
     return (kind,) if is_secret else members(hint)

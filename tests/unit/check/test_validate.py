@@ -585,10 +585,15 @@ def test_what_is_written_from_a_parameter_is_compared() -> None:
 
 
 def test_the_check_is_not_imported_before_it_is_needed() -> None:
-    """``import pocoflow`` loads nothing of the validation, and a plain one no library for types."""
+    """``import pocoflow`` loads nothing of the validation, and a plain one no library for types.
+
+    One without a schema makes no model, which loads much of Pydantic.
+    """
     program = (
         "import sys, pocoflow\n"
         "assert 'pocoflow.check' not in sys.modules\n"
+        "pocoflow.Flow(pocoflow.Node()).run({})\n"
+        "assert not {'pydantic.root_model', 'pydantic.types'} & sys.modules.keys()\n"
         "@pocoflow.node\n"
         "def publish(summary: str) -> None: ...\n"
         "pocoflow.Flow(start=publish, schema={'summary': str}).run({'summary': ''})\n"
