@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import tomllib
 from collections.abc import Iterator, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +71,9 @@ def check(args: argparse.Namespace) -> int:
     select = args.select or given.get("select", [""])
     ignore = args.ignore or given.get("ignore", [])
     is_strict = args.strict or given.get("strict", False)
-    flows = {target: load_flow(target) for target in targets}
-    proofs = {target: _proof(flow, target) for target, flow in flows.items()}
+    with redirect_stdout(sys.stderr):  # what modules print is no part of the report
+        flows = {target: load_flow(target) for target in targets}
+        proofs = {target: _proof(flow, target) for target, flow in flows.items()}
     used = {one for proof in proofs.values() for one in proof.used}
     report = {}
     for target, flow in flows.items():

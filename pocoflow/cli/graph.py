@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from contextlib import redirect_stdout
 
 from pocoflow.address import Address
 from pocoflow.check.findings import Finding
@@ -25,9 +27,10 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 def draw(args: argparse.Namespace) -> int:
     """Print the picture."""
-    flow = load_flow(args.flow)
-    graph = flow.graph
-    marks = _marks(graph, flow.validate()) if args.findings else {}
+    with redirect_stdout(sys.stderr):  # what modules print is no part of the picture
+        flow = load_flow(args.flow)
+        graph = flow.graph
+        marks = _marks(graph, flow.validate()) if args.findings else {}
     print(graph.to_dot(marks) if args.format == "dot" else graph.to_mermaid(marks), end="")
     return 0
 

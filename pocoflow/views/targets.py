@@ -340,6 +340,8 @@ def _attribute(module: ModuleType, place: str, name: str) -> Any:
 
 
 def _make(function: Callable[..., object], target: str) -> object:
+    if inspect.iscoroutinefunction(function):
+        raise TargetError(f"{target} is an async function, which makes no flow when it is called")
     try:
         inspect.signature(function).bind()
     except (TypeError, ValueError) as exc:

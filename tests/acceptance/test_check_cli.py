@@ -52,6 +52,9 @@ warned = Flow(start=summarise, schema=Article).then(summarise, shorten)
 def make():
     return Flow(start=summarise, schema=Article)
 
+async def later():
+    return good
+
 print("imported")
 """
 SITUATION = "app.py:25: error PF301: flow 'is_long', node 'publish': it reads 'summary' before"
@@ -65,10 +68,10 @@ def folder(tmp_path: Path) -> Path:
 
 
 def run(folder: Path, *arguments: str) -> tuple[int, str, str]:
-    """Exit code, output and errors of a command."""
+    """Exit code, output and errors of a command; these without what the module prints."""
     settings = {"COLUMNS": "100", "NO_COLOR": "1"}
     done = execute("-m", "pocoflow", *arguments, folder=folder, environment=settings)
-    return done.returncode, done.stdout.removeprefix("imported\n"), done.stderr
+    return done.returncode, done.stdout, done.stderr.removeprefix("imported\n")
 
 
 def test_a_good_flow_passes(folder: Path) -> None:
@@ -143,6 +146,7 @@ def test_rules_can_be_chosen(folder: Path, options: list[str], code: int) -> Non
         (["app:godo"], "app has no 'godo'; did you mean 'good'?"),
         (["app:mak"], "app has no 'mak'; did you mean 'make'?"),
         (["app:nod"], "app has no 'nod' (flows there: good, bad, warned)"),
+        (["app:later"], "app:later is an async function"),
         (["app:publish"], "app:publish is a node, not a flow (flows there: good, bad, warned)"),
         (
             ["model:flow"],
@@ -157,7 +161,15 @@ def test_rules_can_be_chosen(folder: Path, options: list[str], code: int) -> Non
         (["--select", "PF9", "app:good"], "there is no rule 'PF9'"),
     ],
     ids=[
-        *("typo", "function", "imported", "node", "field of a model", "line of the user's"),
+        *(
+            "typo",
+            "function",
+            "imported",
+            "async",
+            "node",
+            "field of a model",
+            "line of the user's",
+        ),
         *("module", "broken", "no colon", "no flow", "nothing", "rule"),
     ],
 )
