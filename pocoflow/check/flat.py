@@ -181,7 +181,7 @@ class Walk:
 
         Of these, those without edges are meant to be ends.
         """
-        for one in graph.inner_first():
+        for one in () if id(graph) in self._endings else graph.inner_first():
             if id(one) not in self._endings:
                 known: set[str] = set()
                 unknown: list[GraphNode] = []
