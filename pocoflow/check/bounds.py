@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from operator import or_
@@ -41,10 +41,14 @@ class Bound:
         steps, calls = self.steps + times * other.steps, self.calls + times * other.calls
         return Bound(steps, calls, {**self.each, **other.each})
 
-    def at_worst(self, other: Bound) -> Bound:
-        """One of the two, whichever comes to more."""
-        steps, calls = max(self.steps, other.steps), max(self.calls, other.calls)
-        return Bound(steps, calls, {**self.each, **other.each})
+    @classmethod
+    def worst(cls, every: Iterable[Bound]) -> Bound:
+        """One of several, whichever comes to most."""
+        found = cls()
+        for one in every:
+            steps, calls = max(found.steps, one.steps), max(found.calls, one.calls)
+            found = cls(steps, calls, {**found.each, **one.each})
+        return found
 
 
 def _said(steps: int, calls: int) -> str:
@@ -131,12 +135,8 @@ class _Loops:
             here = self._within(nodes)
             if isinstance(here, Endless):
                 return here
-            after = Bound()
-            for name in nodes:
-                for other in self._ahead[name]:
-                    if other not in nodes:
-                        after = after.at_worst(best[other])
-            total = here.plus(after)
+            ahead = [other for name in nodes for other in self._ahead[name] if other not in nodes]
+            total = here.plus(Bound.worst(map(best.__getitem__, ahead)))
             best.update(dict.fromkeys(nodes, total))
         return total
 
@@ -155,13 +155,8 @@ class _Loops:
             return Endless(tuple(reversed(exc.args[1])))
         way: dict[_Name, Bound] = {}
         for name in order:
-            after = Bound()
-            for other in free[name]:
-                after = after.at_worst(way[other])
-            way[name] = self._weights[name].plus(after)
-        total = Bound()
-        for one in way.values():
-            total = total.at_worst(one)
+            way[name] = self._weights[name].plus(Bound.worst(way[other] for other in free[name]))
+        total = Bound.worst(way.values())
         for edge in limited:
             total = total.plus(way[str(edge.target)], edge.at_most or 0)
         return total

@@ -5,10 +5,12 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterator
+from operator import or_
 from types import FunctionType
 
 from pocoflow.check.bounds import check_limits
 from pocoflow.check.class_rules import hints_of
+from pocoflow.check.control import solve
 from pocoflow.check.findings import Finding, Severity
 from pocoflow.check.flat import Spot
 from pocoflow.check.node_effects import Lacking
@@ -243,10 +245,9 @@ def _endless(subject: Subject) -> Iterator[Finding]:
         for way in spot.ways:
             before.setdefault(way.target, []).append(spot)
     # Nobody may answer any more, which ends the run as well.
-    free = {spot for spot in spots if asks(spot.place.node)}.union(before.get(None, ()))
-    for spot in (queue := list(free)):  # grows while it is walked through
-        queue += (new := set(before.get(spot, ())).difference(free))
-        free |= new
+    ends = {spot for spot in spots if asks(spot.place.node)}.union(before.get(None, ()))
+    around = {spot: [(one, True) for one in those] for spot, those in before.items()}
+    free = solve(dict.fromkeys(ends, True), lambda spot, _: around.get(spot, ()), or_)
     reported: set[int] = set()
     for spot in spots:
         # A node without a way out is one that always raises: it ends the run, and is no loop.

@@ -34,7 +34,7 @@ def _of_function(
     subject: Subject, at: Site, node: AnyFunctionNode, field: StoreField
 ) -> Iterator[Finding]:
     signature = node.signature
-    holds = subject.held(field)
+    holds = subject.fields.held(field)
     item = item_of(holds)
     if item is None:
         yield _without(subject, at, str(field), holds)
@@ -56,7 +56,7 @@ def _of_function(
 def _collected(subject: Subject, at: Site, node: AnyFunctionNode) -> Iterator[Finding]:
     """Where items may fail, and the exception that takes the place of a result has none."""
     for field in node.signature.writes:
-        holds = subject.held(field)
+        holds = subject.fields.held(field)
         item = item_of(holds)
         if item is not None:
             yield from subject.misfit(

@@ -14,6 +14,7 @@ from pocoflow.check.assignable import converts
 from pocoflow.check.findings import Severity
 from pocoflow.errors import InvalidValueError, PocoflowError
 from pocoflow.nodes.annotations import plain
+from pocoflow.store.fields import StoreField
 from pocoflow.store.reducing import append, extend, latest, merge, metadata_of
 from pocoflow.store.schema import Schema, make_schema
 from pocoflow.store.schema.cores import fields_only, has_validators
@@ -130,6 +131,12 @@ class Fields:
             return self._types.get(name, Any)
         field = self.model.model_fields.get(name)
         return Any if field is None else field.annotation
+
+    def held(self, field: StoreField) -> object:
+        """What a field holds; without a schema, by the model that its reference names."""
+        if self or field.model is None:
+            return self.type_of(field.name)
+        return field.model.model_fields[field.name].annotation
 
     def takes(self, name: str) -> object:
         """What may be written to a field: its type; ``Any`` if it is converted or reduced to it."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from pocoflow.check.findings import Finding
 from pocoflow.check.schemas import Fields, fields_of
@@ -11,7 +10,6 @@ from pocoflow.check.subject import Site, Subject
 from pocoflow.messages import type_label
 from pocoflow.nodes.definitions import place_of
 from pocoflow.nodes.subflow import Link, Subflow
-from pocoflow.store.fields import StoreField
 
 
 def check_links(subject: Subject) -> Iterator[Finding]:
@@ -75,18 +73,12 @@ def _linked(
                 f"{shown} names", field.name, fields, at=at, where=link.written
             )
             return
-    holds = _type(link.source, source)
+    holds = source.held(link.source)
     yield from subject.misfit(
         f"{shown}: {link.target.name!r} is given {type_label(holds)}, and holds",
         holds,
-        takes(link.target.name) if into else _type(link.target, into),
+        takes(link.target.name) if into else into.held(link.target),
         "bind fields of one type, or let a node convert the value",
         at=at,
         where=link.written,
     )
-
-
-def _type(field: StoreField, fields: Fields) -> object:
-    if fields:
-        return fields.type_of(field.name)
-    return Any if field.model is None else field.model.model_fields[field.name].annotation

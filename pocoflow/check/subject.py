@@ -39,7 +39,6 @@ from pocoflow.nodes.function import AnyFunctionNode, FunctionNode
 from pocoflow.nodes.parallel import Spread
 from pocoflow.nodes.settings import Where
 from pocoflow.nodes.subflow import Subflow
-from pocoflow.store.fields import StoreField
 
 _REFUSALS = (UnknownFieldError, InvalidValueError)
 
@@ -164,7 +163,6 @@ class Subject:
         self.is_start = self.place is None or (self.place is self.graph.start and not self.frames)
         self._effects: dict[int, Effects] = {}
         self._branches: dict[int, DataFlow] = {}
-        self._returned: dict[int, tuple[str, ...] | None] = {}
         self._is_flat = True
         self._classes: dict[object, Effects] = {}
 
@@ -377,13 +375,9 @@ class Subject:
     def _by_source(self, place: GraphNode) -> tuple[str, ...] | None:
         if place.inner is not None or isinstance(place.node, (FunctionNode, Spread)):
             return None
-        effects = self.effects(place)
-        if id(effects) not in self._returned:  # most nodes of a class do the same
-            found = [one.action for one in effects.exits]
-            actions = tuple(one for one in found if one is not None)
-            known = actions if actions and len(actions) == len(found) else None
-            self._returned[id(effects)] = known
-        return self._returned[id(effects)]
+        found = [one.action for one in self.effects(place).exits]
+        actions = tuple(one for one in found if one is not None)
+        return actions if actions and len(actions) == len(found) else None
 
     def effects(self, place: GraphNode) -> Effects:
         """What a node does to the store."""
@@ -473,12 +467,6 @@ class Subject:
         failed = effects.on_error(whole, None if field is None else field.name)
         # A budget may be spent inside of the step, or be found to be when it has ended.
         return failed if way.catch.spent is None else join((*effects.exits, failed))
-
-    def held(self, field: StoreField) -> object:
-        """What a field holds: by the flow's schema, or by the model that the reference names."""
-        if self.fields or field.model is None:
-            return self.fields.type_of(field.name)
-        return field.model.model_fields[field.name].annotation
 
     def finding(self, code: str, message: str, fix: str, **about: Unpack[About]) -> Finding:
         """A finding about this flow; it is where its edge, its node or the flow is, by default."""

@@ -165,7 +165,7 @@ def _parameters(subject: Subject, at: Site, node: AnyFunctionNode) -> Iterator[F
             given, gives = one.resource.__facts__.kind, f" and takes {one.resource!r}"
             instead = "take another resource"
         elif one.field is not None:
-            given = subject.held(one.field)
+            given = subject.fields.held(one.field)
             gives = f" for {_holder(subject, one.field)} holds {type_label(given)}"
             instead = "change the field"
         else:
@@ -186,7 +186,7 @@ def _takes_none(subject: Subject, signature: Signature) -> bool:
         return False
     (field,) = signature.writes
     given: object = type(None) if signature.each is None else list[None]
-    return fits_field(given, _taken(subject, field.name, field.model))
+    return fits_field(given, _taken(subject, field))
 
 
 def _result(subject: Subject, at: Site, node: AnyFunctionNode) -> Iterator[Finding]:
@@ -223,7 +223,7 @@ def _result(subject: Subject, at: Site, node: AnyFunctionNode) -> Iterator[Findi
             return
         given = list(parts)
     for field, one in zip(signature.writes, given, strict=True):
-        takes = _taken(subject, field.name, field.model)
+        takes = _taken(subject, field)
         if _is_replaced(subject, field):
             yield subject.finding(
                 "PF203",
@@ -266,10 +266,9 @@ def _holder(subject: Subject, field: StoreField, by: str = "") -> str:
     return f"{by}{field}, but this flow's schema is {subject.fields.label}, whose {field.name!r}"
 
 
-def _taken(subject: Subject, name: str, model: type[BaseModel] | None) -> object:
-    if subject.fields or model is None:
-        return subject.fields.increment(name)
-    return model.model_fields[name].annotation
+def _taken(subject: Subject, field: StoreField) -> object:
+    fields = subject.fields
+    return fields.increment(field.name) if fields else fields.held(field)
 
 
 def _written_values(subject: Subject, at: Site) -> Iterator[Finding]:

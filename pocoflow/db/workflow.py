@@ -15,7 +15,7 @@ from typing_extensions import Unpack
 
 from pocoflow.address import check_id, check_name
 from pocoflow.cleanup import at_exit, finish, leave
-from pocoflow.db.checkpoints import CheckpointRow, Checkpoints
+from pocoflow.db.checkpoints import Checkpoints
 from pocoflow.db.clock import in_utc
 from pocoflow.db.connection import Connection
 from pocoflow.db.expenses import Expense, expenses_of
@@ -27,7 +27,7 @@ from pocoflow.db.port import Locks, Record, Transaction
 from pocoflow.db.postgres import is_server, open_server
 from pocoflow.db.question_rows import Questions
 from pocoflow.db.retention import Retention, RunsOf, check_filters, check_status
-from pocoflow.db.rows import STATUSES, EventRow, RunRow, Status, as_dict
+from pocoflow.db.rows import EventRow, RunRow, Status, as_dict
 from pocoflow.db.sql import INTERRUPTED, QUERIES
 from pocoflow.db.sqlite import SQLiteConnection, Synchronous
 from pocoflow.db.stored_handle import StoredRunHandle
@@ -38,8 +38,6 @@ from pocoflow.nodes.setting_checks import is_time
 from pocoflow.nodes.spending import sum_of
 from pocoflow.values.callables import lists_keywords
 from pocoflow.values.failures import escaped
-
-__all__ = ["INTERRUPTED", "STATUSES", "CheckpointRow", "WorkflowDB"]
 
 _log = OwnLogger("db")
 

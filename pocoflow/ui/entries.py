@@ -10,8 +10,6 @@ from typing import Any
 from pocoflow.values.json_text import read_json
 from pocoflow.views.forms import UNSET, Field
 
-__all__ = ["EMPTY", "NO", "YES", "answer_of", "label_of", "prefilled", "value_of"]
-
 YES, NO, EMPTY = "Yes", "No", "Empty (null)"
 
 _SAFE_INTEGER = 2**53 - 1

@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import Any
 
 from pocoflow import RunPaused, WorkflowDB
-from pocoflow.db.workflow import INTERRUPTED
+from pocoflow.db.sql import INTERRUPTED
 from tests.durability.flows import (
     CONCURRENT,
     LONG,

@@ -14,15 +14,16 @@ from typing import Any
 
 import pytest
 
-from pocoflow.cli.demo import models
-from pocoflow.cli.demo.models import (
+from pocoflow.cli.demo.models import choose_model
+from pocoflow.cli.demo.models.chat import (
+    LanguageModel,
     ModelError,
     NoModelError,
-    OfflineModel,
-    OpenAICompatible,
+    OnToken,
     Prompt,
-    choose_model,
 )
+from pocoflow.cli.demo.models.endpoint import OpenAICompatible
+from pocoflow.cli.demo.models.offline import OfflineModel
 
 KEY = "sk-secret"
 SCHEMA = {
@@ -226,7 +227,7 @@ class TestEndpoint:
             client.complete(Prompt("hi"), len)
 
     @pytest.mark.parametrize("on_token", [None, len])
-    def test_timeout(self, endpoint: Endpoint, on_token: models.OnToken | None) -> None:
+    def test_timeout(self, endpoint: Endpoint, on_token: OnToken | None) -> None:
         """A server that never answers is given up after the timeout."""
         endpoint.body = None
         client = OpenAICompatible(endpoint.url, "tiny", timeout=0.05)
@@ -300,35 +301,35 @@ needs_model = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def offline() -> models.LanguageModel:
+def offline() -> LanguageModel:
     """The model that is chosen when the environment names none, loaded once."""
     return choose_model({})
 
 
 @needs_model
 class TestOffline:
-    def test_label(self, offline: models.LanguageModel) -> None:
+    def test_label(self, offline: LanguageModel) -> None:
         """Without an endpoint the model is SmolLM2, and it says that it runs here."""
         assert offline.label == "SmolLM2-135M-Instruct, offline"
 
-    def test_quiet(self, offline: models.LanguageModel, capfd: pytest.CaptureFixture[str]) -> None:
+    def test_quiet(self, offline: LanguageModel, capfd: pytest.CaptureFixture[str]) -> None:
         """It answers, and llama.cpp prints nothing."""
         assert offline.complete(Prompt("Say hello.", max_tokens=5))
         assert capfd.readouterr() == ("", "")
 
-    def test_schema(self, offline: models.LanguageModel) -> None:
+    def test_schema(self, offline: LanguageModel) -> None:
         """With a schema the answer is JSON that fits it, whatever the question."""
         answer = offline.complete(Prompt("Tell me a story.", max_tokens=60, schema=SCHEMA))
         assert json.loads(answer)["colour"] in ("red", "green")
 
-    def test_streaming(self, offline: models.LanguageModel) -> None:
+    def test_streaming(self, offline: LanguageModel) -> None:
         """With on_token the answer comes in pieces that add up to it."""
         pieces: list[str] = []
         answer = offline.complete(Prompt("Count to five.", max_tokens=12), pieces.append)
         assert "".join(pieces) == answer
         assert len(pieces) > 3
 
-    def test_same_answer(self, offline: models.LanguageModel) -> None:
+    def test_same_answer(self, offline: LanguageModel) -> None:
         """A request has one answer, whatever was asked in between; another seed, another answer."""
         likely = Prompt("Write a sentence about the sea.", max_tokens=30)
         sampled = replace(likely, seed=1)
@@ -337,12 +338,12 @@ class TestOffline:
         assert offline.complete(sampled) == other
         assert other != first
 
-    def test_too_long(self, offline: models.LanguageModel) -> None:
+    def test_too_long(self, offline: LanguageModel) -> None:
         """A prompt that does not fit is an error that says so, not a cut answer."""
         with pytest.raises(ModelError, match="exceeds the available context size"):
             offline.complete(Prompt("word " * 5000))
 
-    def test_interrupted(self, offline: models.LanguageModel) -> None:
+    def test_interrupted(self, offline: LanguageModel) -> None:
         """Ctrl-C in the middle of an answer comes through, and the model answers again after it."""
         seen: list[str] = []
 
@@ -356,7 +357,7 @@ class TestOffline:
         assert not [t for t in threading.enumerate() if t.name == "pocoflow-demo-model"]
         assert offline.complete(Prompt("Say hello.", max_tokens=5))
 
-    def test_from_threads(self, offline: models.LanguageModel) -> None:
+    def test_from_threads(self, offline: LanguageModel) -> None:
         """Several threads may ask at once, and each gets the answer to its own question."""
         answers: dict[str, str] = {}
 
@@ -373,7 +374,7 @@ class TestOffline:
             thread.join()
         assert answers == {"red": "red", "green": "green", "blue": "blue"}
 
-    def test_bad_schema(self, offline: models.LanguageModel) -> None:
+    def test_bad_schema(self, offline: LanguageModel) -> None:
         """A schema that llama.cpp does not take is a ModelError."""
         with pytest.raises(ModelError):
             offline.complete(Prompt("hi", schema={"type": "nonsense"}))

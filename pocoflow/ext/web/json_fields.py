@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
-from pydantic import BaseModel, PydanticUserError, TypeAdapter
+from pydantic import PydanticUserError, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticSerializationError, to_jsonable_python
 
+from pocoflow.check.schemas import Fields as SchemaFields, fields_of
 from pocoflow.db import RunRow
 from pocoflow.flow.flow import Flow
 from pocoflow.logging import OwnLogger
@@ -39,21 +40,25 @@ class _Fields:
     def __init__(self, flow: Flow) -> None:
         self._flow = flow
 
+    @property
+    def _fields(self) -> SchemaFields:
+        return fields_of(self._flow.schema)
+
     def _schema_of(self, names: tuple[str, ...], mode: JsonSchemaMode) -> JsonSchemaValue:
         """The JSON schema of an object of some fields, with what it refers to as ``$defs``."""
-        schema: object = self._flow.schema
+        model = self._fields.model
         known: JsonSchemaValue = {}
         definitions: JsonSchemaValue = {}
         needed: list[str] = []
-        if isinstance(schema, type) and issubclass(schema, BaseModel):
-            told = schema.model_json_schema(by_alias=False, mode=mode, schema_generator=_Describing)
+        if model is not None:
+            told = model.model_json_schema(by_alias=False, mode=mode, schema_generator=_Describing)
             definitions = told.get("$defs", {})
             if "$ref" in told:  # of a model that contains itself
                 told = definitions[told["$ref"].rpartition("/")[2]]
             known, needed = told.get("properties", {}), told.get("required", [])
-        elif isinstance(schema, Mapping):
+        else:
             for name in names:
-                known[name], found = _described(schema.get(name, Any), mode)
+                known[name], found = _described(self._fields.type_of(name), mode)
                 definitions |= found
         made: JsonSchemaValue = {
             "type": "object",
@@ -138,18 +143,14 @@ class Outputs(_Fields):
 
     def _is_hidden(self, key: str) -> bool:
         """Whether a field is excluded, or is none of the model any more, which may have been."""
-        schema: object = self._flow.schema
-        if not (isinstance(schema, type) and issubclass(schema, BaseModel)):
-            return False
-        field = schema.model_fields.get(key)
-        if field is None:
-            return schema.model_config.get("extra") != "allow"
-        return bool(field.exclude)
+        model = self._fields.model
+        field = None if model is None else model.model_fields.get(key)
+        return self._fields.is_closed if field is None else bool(field.exclude)
 
     def _plain(self, key: str, value: object) -> object:
-        schema: object = self._flow.schema
-        if isinstance(schema, type) and issubclass(schema, BaseModel):
-            made = schema.model_construct()
+        model = self._fields.model
+        if model is not None:
+            made = model.model_construct()
             made.__dict__ = {key: value}
             told = made.model_dump(mode="json", include={key}, warnings=False)
             if key in told:
@@ -160,13 +161,7 @@ class Outputs(_Fields):
         """Their JSON schema."""
         if self.names is not None:
             return self._schema_of(self._shown(self.names), "serialization")
-        schema: object = self._flow.schema
-        fields: tuple[str, ...] = ()
-        if isinstance(schema, type) and issubclass(schema, BaseModel):
-            fields = tuple(schema.model_fields)
-        elif isinstance(schema, Mapping):
-            fields = tuple(schema)
-        made = self._schema_of(self._shown(fields), "serialization")
+        made = self._schema_of(self._shown(tuple(self._fields)), "serialization")
         return {**made, "additionalProperties": True}
 
     def _shown(self, names: tuple[str, ...]) -> tuple[str, ...]:

@@ -14,26 +14,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from pocoflow.cli.demo.models.chat import (
-    LanguageModel,
-    ModelError,
-    NoModelError,
-    OnToken,
-    Prompt,
-)
+from pocoflow.cli.demo.models.chat import LanguageModel, NoModelError
 from pocoflow.cli.demo.models.endpoint import OPENAI, OpenAICompatible
 from pocoflow.cli.demo.models.offline import OfflineModel, find_weights
-
-__all__ = [
-    "LanguageModel",
-    "ModelError",
-    "NoModelError",
-    "OfflineModel",
-    "OnToken",
-    "OpenAICompatible",
-    "Prompt",
-    "choose_model",
-]
 
 _OPENAI_MODEL = "gpt-4o-mini"
 
