@@ -180,8 +180,12 @@ def _refuse_open(named: Named, row: Record | None) -> None:
         return
     run_id, status = row["run_id"], row["status"]
     stands = "interrupted" if status == "failed" else status
-    ways = [_answer(run_id)] if stands == "paused" and row["unanswered"] else []
-    ways += [_resume(run_id)] if stands != "running" else []
+    ways: list[Remedy] = []
+    if stands == "paused" and row["unanswered"]:
+        answer = f"flow.answer({run_id!r}, <reply>)"
+        ways.append(Remedy("answer it", answer, ("answer", run_id)))
+    if stands != "running":
+        ways.append(Remedy.of_resuming("go on with it", run_id))
     cancel = f"db.request_cancel({run_id!r})"
     ways.append(Remedy("cancel it", cancel, ("runs", "cancel", run_id)))
     raise ThreadBusyError(
@@ -193,11 +197,3 @@ def _refuse_open(named: Named, row: Record | None) -> None:
         status=stands,
         remedies=ways,
     )
-
-
-def _resume(run_id: str) -> Remedy:
-    return Remedy.of_resuming("go on with it", run_id)
-
-
-def _answer(run_id: str) -> Remedy:
-    return Remedy("answer it", f"flow.answer({run_id!r}, <reply>)", ("answer", run_id))

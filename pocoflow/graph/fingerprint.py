@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from types import CodeType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from pocoflow.address import Address
 from pocoflow.graph.graph import Graph
@@ -24,6 +24,8 @@ the action, and the path of its target, ``null`` for the end. A flow that has ed
 has ``"limits"``: the path of the source, the action, how often it is taken, and the path of the
 target after that, which is among the edges, too.
 """
+
+ThingT = TypeVar("ThingT")
 
 Names = tuple[str, ...]
 """The names of the flows around a node, and its own."""
@@ -67,8 +69,7 @@ def differences(before: Fingerprint, now: Fingerprint) -> list[str]:
     """
     lines = []
     old, new = nodes_of(before), nodes_of(now)
-    lines += [f"node {_text(name)!r} is gone" for name in old if name not in new]
-    lines += [f"node {_text(name)!r} is new" for name in new if name not in old]
+    lines += _gone_and_new(old, new, lambda name: f"node {_text(name)!r}")
     for name in old:
         if name in new and not _is_found_there(old[name]["class"], new[name]["class"]):
             lines.append(f"node {_text(name)!r} was {old[name]['class']}, is {new[name]['class']}")
@@ -76,9 +77,7 @@ def differences(before: Fingerprint, now: Fingerprint) -> list[str]:
             lines.append(f"code of node {_text(name)!r} changed")
     if before["start"] != now["start"]:
         lines.append(f"the start was {before['start']!r}, is {now['start']!r}")
-    old_edges, new_edges = edges_of(before), edges_of(now)
-    lines += _edge_lines("is gone", old_edges, new_edges)
-    lines += _edge_lines("is new", new_edges, old_edges)
+    lines += _gone_and_new(edges_of(before), edges_of(now), _edge_text)
     old_limits, new_limits = limits_of(before), limits_of(now)
     lines += [
         f"edge {_text(edge[0])!r} - {edge[1]!r} has {_said(new_limits, edge)}, had "
@@ -134,26 +133,24 @@ def _text(names: Names) -> str:
     return Address(names[:-1], names[-1]).text
 
 
-def _edge_lines(
-    what: str,
-    these: Iterable[tuple[Names, str, Names | None]],
-    those: Iterable[tuple[Names, str, Names | None]],
+def _edge_text(edge: tuple[Names, str, Names | None]) -> str:
+    source, action, target = edge
+    return f"edge {_text(source)!r} - {action!r} -> {'END' if target is None else _text(target)!r}"
+
+
+def _gone_and_new(
+    old: Iterable[ThingT], new: Iterable[ThingT], text: Callable[[ThingT], str]
 ) -> list[str]:
-    known = set(those)
-    return [
-        f"edge {_text(edge[0])!r} - {edge[1]!r} -> "
-        f"{'END' if edge[2] is None else _text(edge[2])!r} {what}"
-        for edge in these
-        if edge not in known
-    ]
+    before, now = dict.fromkeys(old), dict.fromkeys(new)
+    gone = [f"{text(one)} is gone" for one in before if one not in now]
+    return [*gone, *(f"{text(one)} is new" for one in now if one not in before)]
 
 
 def _field_lines(old: Mapping[str, str] | None, new: Mapping[str, str] | None) -> list[str]:
     if old is None or new is None:
         return [] if old is new else [f"the flow has {'no' if new is None else 'a'} schema now"]
     return [
-        *(f"field {name!r} is gone" for name in old if name not in new),
-        *(f"field {name!r} is new" for name in new if name not in old),
+        *_gone_and_new(old, new, lambda name: f"field {name!r}"),
         *(
             f"field {name!r} was {old[name]}, is {new[name]}: its stored value is checked again"
             for name in old

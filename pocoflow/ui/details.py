@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
 
 from pocoflow.db import EventRow
 from pocoflow.db.expenses import Expense
@@ -24,9 +23,9 @@ _MOST_ROWS = 400
 def steps_table(steps: Sequence[Step]) -> Block:
     """A bar for each step, with its attempts; hatched are those that failed."""
     shown = steps[-_MOST_ROWS:]
-    start = min((step.began for step in shown), default=None)
-    whole = max((step.ended for step in shown), default=None)
-    length = 0.0 if start is None or whole is None else (whole - start).total_seconds()
+    start = min((step.began for step in shown), default=parse(None))
+    end = max((step.ended for step in shown), default=start)
+    length = (end - start).total_seconds() or 1.0
     rows = []
     for place, step in enumerate(shown):
         parts = []
@@ -34,8 +33,8 @@ def steps_table(steps: Sequence[Step]) -> Block:
             is_retried = attempt.error and number < len(step.attempts)
             seconds = (attempt.ended - attempt.began).total_seconds()
             part = {
-                "from": _share(attempt.began, start, length),
-                "to": _share(attempt.ended, start, length),
+                "from": (attempt.began - start).total_seconds() / length,
+                "to": (attempt.ended - start).total_seconds() / length,
                 "tone": "retried" if is_retried else step.status,
                 "title": cut(_attempt(number, len(step.attempts), seconds, attempt.error)),
             }
@@ -59,10 +58,6 @@ def steps_table(steps: Sequence[Step]) -> Block:
 def _attempt(number: int, attempts: int, seconds: float, error: str | None) -> str:
     title = f"{seconds:.3f} s" if attempts == 1 else f"attempt {number}: {seconds:.3f} s"
     return f"{title}, {error}" if error else title
-
-
-def _share(time: datetime, start: datetime | None, length: float) -> float:
-    return 0.0 if start is None or not length else (time - start).total_seconds() / length
 
 
 def costs_table(expenses: Sequence[Expense]) -> Block:
