@@ -12,7 +12,7 @@ from pocoflow.errors import (
     DefinitionError,
     RunNotFoundError,
 )
-from pocoflow.views.targets import DATABASE, add_database, check_there, command
+from pocoflow.views.targets import DATABASE, add_database, add_repeated, check_there, command
 
 if TYPE_CHECKING:
     from pocoflow.db import RunRow, WorkflowDB
@@ -34,14 +34,7 @@ def add_filters(parser: argparse.ArgumentParser) -> None:
     """Add ``--flow``, ``--thread`` and ``--label`` to the arguments of a command."""
     parser.add_argument("--flow", metavar="F", help="only runs of this flow")
     parser.add_argument("--thread", metavar="T", help="only runs of this run thread")
-    parser.add_argument(
-        "--label",
-        metavar="KEY=VALUE",
-        type=_label,
-        action="append",
-        default=[],
-        help="only runs that have this label; may be repeated",
-    )
+    add_repeated(parser, "--label", "KEY=VALUE", _label, "only runs that have this label")
 
 
 def _label(text: str) -> tuple[str, str]:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from pocoflow.cli.output import CommandError
 from pocoflow.db.postgres import is_server, url_of
-from pocoflow.views.targets import add_page
+from pocoflow.views.targets import add_page, add_repeated
 
 _VARIABLE = "POCOFLOW_DATABASE"
 
@@ -29,15 +29,9 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--port", metavar="N", type=_port, default=8501, help="where the page is served (8501)"
     )
-    parser.add_argument(
-        "--allow-host",
-        metavar="NAME",
-        type=_host,
-        action="append",
-        default=[],
-        help="a name, with any port, that the page may be called by beside 127.0.0.1 and localhost "
-        "with this port, such as that of a proxy; may be repeated",
-    )
+    host = "a name, with any port, that the page may be called by beside 127.0.0.1 and localhost "
+    host += "with this port, such as that of a proxy"
+    add_repeated(parser, "--allow-host", "NAME", _host, host)
     parser.set_defaults(execute=run_monitor)
 
 

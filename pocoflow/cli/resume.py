@@ -16,6 +16,7 @@ from pocoflow.flow.resuming import ResumeKeywords
 from pocoflow.nodes.question import Asked
 from pocoflow.views.targets import (
     add_owner,
+    add_repeated,
     add_resources,
     command,
     load_resources,
@@ -33,22 +34,9 @@ def register(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("run_id", metavar="RUN_ID", help=RUN_HELP)
     add_owner(parser)
-    parser.add_argument(
-        "--set",
-        metavar="KEY=JSON",
-        type=_change,
-        action="append",
-        default=[],
-        help="set a key of the store first; may be repeated",
-    )
-    parser.add_argument(
-        "--rename",
-        metavar="OLD=NEW",
-        type=_renaming,
-        action="append",
-        default=[],
-        help='a node that has another name now, or {"OLD": "NEW"}; may be repeated',
-    )
+    add_repeated(parser, "--set", "KEY=JSON", _change, "set a key of the store first")
+    renamed = 'a node that has another name now, or {"OLD": "NEW"}'
+    add_repeated(parser, "--rename", "OLD=NEW", _renaming, renamed)
     add_resources(parser)
     parser.set_defaults(execute=resume)
 

@@ -16,6 +16,7 @@ from pocoflow.flow.worker import Limits, Worker
 from pocoflow.views.targets import (
     TARGET_HELP,
     add_database,
+    add_repeated,
     add_resources,
     check_there,
     load_flow,
@@ -62,22 +63,10 @@ def add_arguments(parser: argparse.ArgumentParser, at_once: int, what: str) -> N
     add_resources(parser)
     parser.add_argument("--in-all", metavar="N", type=run_count, help="runs at once in all workers")
     parser.add_argument("--per-flow", metavar="N", type=run_count, help="runs at once of each flow")
-    parser.add_argument(
-        "--per-label",
-        metavar="KEY=N",
-        type=_per_label,
-        action="append",
-        default=[],
-        help="runs at once of each value of a label; may be repeated",
-    )
-    parser.add_argument(
-        "--rate",
-        metavar="KEY=N/SECONDS",
-        type=_rate,
-        action="append",
-        default=[],
-        help="queued runs of each value of a label that begin in so many seconds; may be repeated",
-    )
+    at_once_each = "runs at once of each value of a label"
+    add_repeated(parser, "--per-label", "KEY=N", _per_label, at_once_each)
+    begins = "queued runs of each value of a label that begin in so many seconds"
+    add_repeated(parser, "--rate", "KEY=N/SECONDS", _rate, begins)
     parser.add_argument(
         "--grace",
         metavar="SECONDS",

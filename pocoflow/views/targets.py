@@ -169,24 +169,33 @@ def page_arguments(arguments: Sequence[str]) -> tuple[str, str, Callable[[], Flo
     return given.db, given.flow or "", lambda: owner_of_runs(given)
 
 
+def add_repeated(
+    parser: argparse.ArgumentParser,
+    option: str,
+    metavar: str,
+    kind: Callable[[str], object],
+    text: str,
+) -> None:
+    """Add an option that may be given several times.
+
+    Args:
+        parser: The arguments of the command.
+        option: The option.
+        metavar: What is given with it, as people write it.
+        kind: Reads that.
+        text: The help for it.
+    """
+    text = f"{text}; may be repeated"
+    parser.add_argument(option, metavar=metavar, type=kind, action="append", default=[], help=text)
+
+
 def add_relocations(parser: argparse.ArgumentParser) -> None:
     """Add what says that stored runs know the flow, or what it is made of, by other names."""
-    parser.add_argument(
-        "--flow-was",
-        metavar="NAME",
-        action="append",
-        default=[],
-        help="a name that the flow had before, when its run was started; may be repeated",
-    )
-    parser.add_argument(
-        "--alias",
-        metavar="OLD=NEW",
-        type=_alias,
-        action="append",
-        default=[],
-        help="a class of stored values that has another name now, as in "
-        "old.module:Name=new.module:Name; may be repeated",
-    )
+    was = "a name that the flow had before, when its run was started"
+    add_repeated(parser, "--flow-was", "NAME", str, was)
+    alias = "a class of stored values that has another name now, as in "
+    alias += "old.module:Name=new.module:Name"
+    add_repeated(parser, "--alias", "OLD=NEW", _alias, alias)
 
 
 def add_resources(parser: argparse.ArgumentParser) -> None:
