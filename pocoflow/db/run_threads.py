@@ -119,13 +119,22 @@ class ThreadMovedError(RunError):
     """A run of a thread has completed since the store of the next one was made."""
 
 
-def last_run(connection: Connection, named: Named) -> LastRun:
+def last_run(connection: Connection, named: Named, look: Callable[[str], object]) -> LastRun:
     """The last completed run of a run thread.
+
+    Args:
+        connection: Where it is kept.
+        named: Which thread.
+        look: Has a run whose process is gone be interrupted on record.
 
     Raises:
         ThreadBusyError: A run of the thread is open.
     """
-    _refuse_open(named, connection.row(*_open_query(named)))
+    found = connection.row(*_open_query(named))
+    if found is not None and found["status"] == "running":
+        look(found["run_id"])
+        found = connection.row(*_open_query(named))
+    _refuse_open(named, found)
     row = connection.row(*_last_query(named))
     if row is None:
         return LastRun()

@@ -69,7 +69,9 @@ class Records:
             if (joined := self._join(name, named)) is not None:
                 return joined
             if name.thread is not None:
-                named = replace(named, last=last_run(self.database.connection, named))
+                database = self.database
+                last = last_run(database.connection, named, database.get_run)
+                named = replace(named, last=last)
             store = self._first_store(given, named)
             # Somebody else may be there first, with this run or another one of its thread.
             try:
