@@ -25,6 +25,7 @@ from pocoflow.errors import (
     StoreError,
     UnknownFieldError,
 )
+from pocoflow.logging import OwnLogger
 from pocoflow.messages import is_same_field, short
 from pocoflow.store.fields import Reference
 from pocoflow.store.missing import (
@@ -42,10 +43,12 @@ from pocoflow.store.schema.model_facts import definitions_of, model_values
 from pocoflow.store.state import State
 from pocoflow.values.callables import check_callback, check_called
 from pocoflow.values.changes import Change
-from pocoflow.values.copies import IMMUTABLE
+from pocoflow.values.copies import IMMUTABLE, stored_copy
 
 if TYPE_CHECKING:
     from _typeshed import SupportsKeysAndGetItem
+
+_log = OwnLogger("store")
 
 StateT = TypeVar("StateT", bound=BaseModel, default=Any)
 ModelT = TypeVar("ModelT", bound=BaseModel, default=Any)
@@ -484,9 +487,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
             try:
                 check_called(observer(key, old, new))
             except Exception:  # noqa: BLE001 - an observer only looks on; it must not break a write
-                from pocoflow.logging import OwnLogger
-
-                OwnLogger("store").exception(
+                _log.exception(
                     "%s: observer %r failed on key %r; the write stands", self._label, observer, key
                 )
 
@@ -596,7 +597,10 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
             StoreError: The store has no model schema.
         """
         schema = self._complete()
-        made = None if schema is None else schema.model(self._label, _copied(self._data))
+        made = None
+        if schema is not None:
+            copies = {key: stored_copy(value) for key, value in self._data.items()}
+            made = schema.model(self._label, copies)
         if made is None:
             raise StoreError(f"{self._label} has no model schema: Store(..., schema=Model)")
         return cast(StateT, made)
@@ -698,9 +702,3 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
 
     def _missing(self, key: str) -> MissingKeyError:
         return missing_key(self._label, key, self._schema, self._data, self._unsaved)
-
-
-def _copied(values: Mapping[str, object]) -> dict[str, object]:
-    from pocoflow.values.copies import stored_copy
-
-    return {key: stored_copy(value) for key, value in values.items()}
