@@ -49,7 +49,6 @@ from pocoflow.flow.resuming import (
     Resumable,
     ResumeKeywords,
     Resuming,
-    noting,
 )
 from pocoflow.flow.starting import new_run_id, open_store, snapshots
 from pocoflow.graph.order import Forbid, OrderRule, Require, visited
@@ -895,24 +894,20 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
             ``RunPaused`` if it waits (again). One that fails does not keep the others from going
             on; one that another process has taken, or somebody has ended, meanwhile is left out.
         """
-        outcomes: dict[str, Exception | None] = {}
+        from pocoflow.flow.recovering import recover
+
         resuming = self._recovering("recovered", how)
-        for run_id in self._to_recover(resuming):
-            with noting(outcomes, run_id):
-                self._old(run_id, resuming, how.get("resources")).run()
-        return outcomes
+        resume = partial(self._old, resuming=resuming, resources=how.get("resources"))
+        return recover(resuming, self.database, resume)
 
     @lists_keywords(CarryKeywords)
     async def recover_async(self, **how: Unpack[CarryKeywords]) -> dict[str, Exception | None]:
         """Like :meth:`recover`, on the caller's event loop."""
-        import asyncio
+        from pocoflow.flow.recovering import recover_async
 
-        outcomes: dict[str, Exception | None] = {}
         resuming = self._recovering("recovered", how)
-        for run_id in await asyncio.to_thread(self._to_recover, resuming):
-            with noting(outcomes, run_id):
-                await self._old(run_id, resuming, how.get("resources")).run_async()
-        return outcomes
+        resume = partial(self._old, resuming=resuming, resources=how.get("resources"))
+        return await recover_async(resuming, lambda: self.database, resume)
 
     @lists_keywords(CarryKeywords)
     def carry_on(
@@ -940,7 +935,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
             DatabaseError: Its end could not be put on record; it reads as interrupted.
             DefinitionError: The flow has no ``db_path``.
         """
-        from pocoflow.flow.resume import carry_on
+        from pocoflow.flow.recovering import carry_on
 
         return carry_on(self._carried(run_id, limits, how), self.database, run_id)
 
@@ -949,7 +944,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         self, run_id: str, *, limits: Limits | None = None, **how: Unpack[CarryKeywords]
     ) -> Status:
         """Like :meth:`carry_on`, on the caller's event loop, on which its nodes await."""
-        from pocoflow.flow.resume import carry_on_async
+        from pocoflow.flow.recovering import carry_on_async
 
         execution = self._carried(run_id, limits, how)
         return await carry_on_async(execution, lambda: self.database, run_id)
@@ -1066,10 +1061,6 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
     def _carried(self, run_id: str, limits: Limits | None, how: CarryKeywords) -> Execution[StateT]:
         resuming = self._recovering("carried on", how).by_worker(limits)
         return self._old(run_id, resuming, how.get("resources"))
-
-    def _to_recover(self, resuming: Resuming) -> list[str]:
-        names, database = dict.fromkeys(resuming.names), self.database
-        return [run_id for name in names for run_id in database.runs_to_recover(name)]
 
     # -- the beginning of a run ---------------------------------------------------------------
 

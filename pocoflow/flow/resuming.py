@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from typing_extensions import TypedDict
 
-from pocoflow.errors import (
-    DefinitionError,
-    OtherFlowError,
-    RunNotFoundError,
-    RunPaused,
-    TakenError,
-)
-from pocoflow.logging import OwnLogger
+from pocoflow.errors import DefinitionError, OtherFlowError
 from pocoflow.messages import short
 from pocoflow.nodes.resources import Resources
 from pocoflow.store.schema.vouching import check_aliases, types_of
@@ -24,8 +16,6 @@ from pocoflow.store.schema.vouching import check_aliases, types_of
 if TYPE_CHECKING:
     from pocoflow.db import WorkflowDB
     from pocoflow.db.due import Limits
-
-_log = OwnLogger("flow")
 
 
 class KnownKeywords(TypedDict, total=False):
@@ -175,20 +165,3 @@ def _check_texts(name: str, given: object, how: str) -> None:
         isinstance(given, Mapping) and all(isinstance(one, str) for one in given)
     ):
         raise DefinitionError(f"{name}={short(given)}: {how}")
-
-
-@contextmanager
-def noting(outcomes: dict[str, Exception | None], run_id: str) -> Iterator[None]:
-    """Note how a run that is recovered ended, and let the others go on."""
-    try:
-        yield
-    except (TakenError, RunNotFoundError) as exc:
-        # The earlier ones took their time: others may have gone on with this one.
-        _log.info("run %r is left to others: %s", run_id, exc)
-    except RunPaused as exc:
-        outcomes[run_id] = exc
-    except Exception as exc:  # noqa: BLE001 - returned; the others go on
-        _log.warning("run %r could not be recovered: %s", run_id, exc)
-        outcomes[run_id] = exc
-    else:
-        outcomes[run_id] = None

@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Container, Generator, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Container, Iterator, Mapping
 from typing import TypeAlias
 
 from pocoflow.address import check_name
 from pocoflow.db import WorkflowDB
 from pocoflow.db.recorder import RunRecorder, Standing
-from pocoflow.db.rows import Status
 from pocoflow.db.run_threads import Named
 from pocoflow.db.values import key_of
-from pocoflow.engine.drivers import drive, drive_async
 from pocoflow.engine.line import Line
-from pocoflow.engine.loop import steps
 from pocoflow.errors import (
-    DatabaseError,
     DefinitionError,
     MissingInputError,
     ResumeError,
     RunError,
-    RunLostError,
     RunNotFoundError,
-    TakenError,
 )
-from pocoflow.flow.execution import Execution
 from pocoflow.flow.naming import given_labels
 from pocoflow.flow.resume.migrated import under_schema
 from pocoflow.flow.resume.reading import Reader
@@ -216,59 +208,6 @@ def can_resume(stored: StoredRun, prove: Prove) -> Resumable:
         raise
     except Exception as exc:  # noqa: BLE001 - whatever would keep resume from going on
         return Resumable(stored.run_id, refusal=exc)
-
-
-def carry_on(execution: Execution, database: WorkflowDB, run_id: str) -> Status:
-    """Run to the end in this thread, unless somebody else does; the status after that.
-
-    What ends the run is on record, and not raised.
-
-    Raises:
-        ResumeError: It cannot go on: the code has changed where it stands, for example.
-        DatabaseError: Its end could not be put on record.
-    """
-    try:
-        started = execution.start()
-        if isinstance(started, tuple):
-            with _on_record(database, run_id):
-                drive(started[0].context, steps(started[0]))
-    except TakenError as exc:
-        _log.debug("%s", exc)
-    return database.handle(run_id).status
-
-
-async def carry_on_async(
-    execution: Execution, database: Callable[[], WorkflowDB], run_id: str
-) -> Status:
-    """The same, on the caller's event loop, on which the database is neither opened nor read."""
-    import asyncio
-
-    try:
-        line = await execution.begin_on_loop()
-        if isinstance(line, Line):
-            with _on_record(database(), run_id):
-                await drive_async(line.context, steps(line))
-    except TakenError as exc:
-        _log.debug("%s", exc)
-    return await asyncio.to_thread(lambda: database().handle(run_id).status)
-
-
-@contextmanager
-def _on_record(database: WorkflowDB, run_id: str) -> Generator[None]:
-    """Take what ends a run for no error of whoever carries it out.
-
-    Raises:
-        DatabaseError: Its end could not be put on record.
-    """
-    try:
-        yield
-    except RunLostError as exc:
-        _log.warning("%s", exc)
-    except Exception as exc:
-        run = database.get_run(run_id) if isinstance(exc, DatabaseError) else None
-        if run and run["error_type"] == "Interrupted":
-            raise
-        _log.info("run %r ended with %s: %s", run_id, type(exc).__name__, exc)
 
 
 def fork_run(
