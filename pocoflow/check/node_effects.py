@@ -210,11 +210,11 @@ class Effects:
             written: The key that the edge writes what is left of the error to.
         """
         own = frozenset() if written is None else frozenset((written,))
-        looked = frozenset().union(*(one.looked for one in self.exits))
+        known = join(self.exits)
         if is_whole:
-            return Exit(may=own, must=own, looked=looked)
-        seen = frozenset().union(*(one.seen for one in self.exits))
-        return Exit(None, own.union(self.writes), own, self.writes_more, seen, looked=looked)
+            return Exit(may=own, must=own, looked=known.looked)
+        may = own.union(self.writes)
+        return Exit(None, may, own, self.writes_more, known.seen, looked=known.looked)
 
 
 ANYTHING = Exit(unknown=True)

@@ -47,16 +47,15 @@ class Silencer:
 
     def is_silent(self, finding: Finding) -> bool:
         """Whether a finding is silenced."""
-        for code in codes_at(finding.file, finding.line):
-            if finding.code.startswith(code):
-                self.used.add(Used((finding.file, finding.line), code))
-                return True
-        for prefix, ignored, where in self._around:
-            if (finding.node or "").startswith(prefix):
-                for code in ignored:
-                    if finding.code.startswith(code):
-                        self.used.add(Used(where, code))
-                        return True
+        node, at = finding.node or "", (finding.file, finding.line)
+        around = [
+            (where, codes) for prefix, codes, where in self._around if node.startswith(prefix)
+        ]
+        for where, codes in ((at, codes_at(*at)), *around):
+            for code in codes:
+                if finding.code.startswith(code):
+                    self.used.add(Used(where, code))
+                    return True
         return False
 
 

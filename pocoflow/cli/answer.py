@@ -20,8 +20,9 @@ from pocoflow.errors import AnswerError, OtherFlowError
 from pocoflow.flow.answering import questions_now
 from pocoflow.flow.flow import Flow
 from pocoflow.nodes.question import Asked
+from pocoflow.values.callables import UNSET
 from pocoflow.values.json_text import read_json
-from pocoflow.views.forms import UNSET, form_of
+from pocoflow.views.forms import form_of
 from pocoflow.views.targets import (
     DATABASE,
     TARGET_HELP,

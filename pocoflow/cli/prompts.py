@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from pocoflow.cli.output import one_line, printable
-from pocoflow.views.forms import UNSET, Field
+from pocoflow.values.callables import UNSET
+from pocoflow.views.forms import Field
 
 _DEFAULT = 40
 

@@ -7,8 +7,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from pocoflow.values.callables import UNSET
 from pocoflow.values.json_text import read_json
-from pocoflow.views.forms import UNSET, Field
+from pocoflow.views.forms import Field
 
 YES, NO, EMPTY = "Yes", "No", "Empty (null)"
 

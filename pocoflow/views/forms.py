@@ -6,26 +6,14 @@ import json
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from enum import Enum
-from typing import Final, Literal, TypeAlias
+from math import isfinite
+from typing import Literal, TypeAlias
 
+from pocoflow.values.callables import UNSET
 from pocoflow.values.json_text import read_json
 
 Kind: TypeAlias = Literal["bool", "choice", "integer", "number", "text", "object", "json"]
 """What kind of thing is asked for; ``json`` is whatever has no better word."""
-
-
-class Unset(Enum):
-    """The type of ``UNSET``."""
-
-    UNSET = "UNSET"
-
-    def __repr__(self) -> str:
-        return "UNSET"
-
-
-UNSET: Final = Unset.UNSET
-"""No default; or, as a value, nothing: the field is left out."""
 
 _YES, _NO = {"y", "yes", "true"}, {"n", "no", "false"}
 _NUMBERS: Mapping[str, Kind] = {"boolean": "bool", "integer": "integer", "number": "number"}
@@ -54,7 +42,7 @@ class Field:
         description: What the schema says about it.
         choices: The values of a ``choice``.
         fields: The fields of an ``object``.
-        default: The value if none is given, or ``UNSET``.
+        default: The value if none is given, or ``UNSET``; as a value that is: it is left out.
         is_required: Whether the answer needs it.
         takes_null: Whether ``null`` is a value, too.
         limits: What the schema allows of a number or a text, in words.
@@ -143,10 +131,10 @@ class Field:
             return int(given)
         if self.kind == "integer":
             raise ValueError("a whole number")
-        try:
-            return _finite(float(given))
-        except ValueError:
-            raise ValueError("a number") from None
+        with suppress(ValueError):
+            if isfinite(number := float(given)):
+                return number
+        raise ValueError("a number")
 
 
 def form_of(schema: Mapping[str, object]) -> Field:
@@ -240,9 +228,3 @@ def _list(own: Mapping[str, object], key: str) -> list[object]:
 
 def _is_short(length: object) -> bool:
     return isinstance(length, int) and length <= _LINE
-
-
-def _finite(number: float) -> float:
-    if number - number != 0:
-        raise ValueError("not finite")
-    return number

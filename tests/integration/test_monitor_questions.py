@@ -16,7 +16,8 @@ from pocoflow.ui.drawing import draw_graph
 from pocoflow.ui.entries import EMPTY, NO, YES, answer_of, label_of, prefilled, value_of
 from pocoflow.ui.pages_data import read_run
 from pocoflow.ui.place import Place
-from pocoflow.views.forms import UNSET, Field, form_of
+from pocoflow.values.callables import UNSET
+from pocoflow.views.forms import Field, form_of
 
 pytestmark = pytest.mark.usefixtures("keep_main")
 

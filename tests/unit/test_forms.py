@@ -13,7 +13,8 @@ from hypothesis import given, strategies as st
 from pydantic import BaseModel, Field as Described, TypeAdapter
 
 from pocoflow.db.jsonschemas import misfits
-from pocoflow.views.forms import UNSET, Field, form_of
+from pocoflow.values.callables import UNSET
+from pocoflow.views.forms import Field, form_of
 
 
 class Colour(enum.Enum):

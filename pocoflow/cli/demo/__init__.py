@@ -18,7 +18,6 @@ from importlib import resources
 from pathlib import Path
 from typing import TextIO
 
-import pocoflow
 from pocoflow import Flow, Store
 from pocoflow.cli.database import add_file
 from pocoflow.cli.demo.card import ReadingCard, render_card
@@ -167,10 +166,6 @@ def _check_target(card: Path, others: Sequence[Path | None]) -> None:
 def _how_to_look(run_id: str, db_path: str) -> str:
     """The commands that show a run, for a shell."""
     db = shlex.quote(db_path)
-    look = f"  pocoflow runs show {run_id} --db {db}"
-    monitor = Path(pocoflow.__file__).with_name("ui") / "monitor.py"
-    if monitor.exists():
-        look += f"\n  pocoflow monitor {db}"
-        if importlib.util.find_spec("streamlit") is None:
-            look += '   (after: pip install "pocoflow[ui]")'
-    return look
+    look = f"  pocoflow runs show {run_id} --db {db}\n  pocoflow monitor {db}"
+    has_page = importlib.util.find_spec("streamlit") is not None
+    return look if has_page else f'{look}   (after: pip install "pocoflow[ui]")'
