@@ -32,6 +32,11 @@ def escape(text: str, by: Callable[[str], str] = _by_python) -> str:
     return "".join(by(char) if unicodedata.category(char) in _UNSAFE else char for char in text)
 
 
+def counted(number: int, what: str) -> str:
+    """So many of something: ``1 run``, ``2 runs``."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def short(value: object, limit: int = 80) -> str:
     """The ``repr`` of a value for an error message: cut to ``limit``, and without addresses."""
     try:

@@ -13,6 +13,7 @@ from pocoflow.check.findings import Finding
 from pocoflow.check.subject import Level, Subject
 from pocoflow.graph.graph import Graph, GraphNode, label
 from pocoflow.graph.listed_edges import GraphEdge
+from pocoflow.messages import counted
 from pocoflow.nodes.parallel import FanOut
 
 
@@ -52,8 +53,8 @@ class Bound:
 
 
 def _said(steps: int, calls: int) -> str:
-    parts = [f"{steps} step{'s' * (steps != 1)}"] if steps else []
-    return " and ".join([*parts, f"{calls} call{'s' * (calls != 1)} of exec"])
+    parts = [counted(steps, "step")] if steps else []
+    return " and ".join([*parts, f"{counted(calls, 'call')} of exec"])
 
 
 @dataclass(frozen=True, slots=True)

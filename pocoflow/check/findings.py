@@ -51,17 +51,10 @@ class Finding:
         return {**asdict(self), "edge": drawn}
 
     def __str__(self) -> str:
-        return show(self)
-
-
-def show(finding: Finding) -> str:
-    """A finding as text: its place, code and message, and the fix on a line of its own."""
-    place = f"{finding.where}: " if finding.where else ""
-    about = f"flow {finding.flow!r}"
-    if finding.node is not None:
-        about += f", node {finding.node!r}"
-    head = f"{place}{finding.severity} {finding.code}: {about}: {finding.message}"
-    return f"{head}\n    fix: {finding.fix}"
+        place = f"{self.where}: " if self.where else ""
+        node = "" if self.node is None else f", node {self.node!r}"
+        head = f"{place}{self.severity} {self.code}: flow {self.flow!r}{node}: {self.message}"
+        return f"{head}\n    fix: {self.fix}"
 
 
 def in_order(findings: Iterable[Finding]) -> list[Finding]:

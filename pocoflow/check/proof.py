@@ -13,7 +13,7 @@ from pocoflow.check.call_rules import check_calls, check_resources_asked
 from pocoflow.check.class_rules import check_names
 from pocoflow.check.data_rules import Data, Missing, check_data
 from pocoflow.check.executor_rules import EXECUTORS, check_executors
-from pocoflow.check.findings import Finding, in_order, show
+from pocoflow.check.findings import Finding, in_order
 from pocoflow.check.graph_rules import check_graph, check_namesakes
 from pocoflow.check.item_rules import check_items
 from pocoflow.check.order_rules import check_order
@@ -24,7 +24,7 @@ from pocoflow.check.subject import Subject
 from pocoflow.check.type_rules import check_types
 from pocoflow.errors import FlowValidationError, MissingInputError, Remedy
 from pocoflow.logging import OwnLogger
-from pocoflow.messages import closest
+from pocoflow.messages import closest, counted
 
 _log = OwnLogger("check")
 
@@ -222,11 +222,10 @@ class Proof:
             raise MissingInputError(self._say(missing, keys), keys=missing, remedies=[remedy])
 
     def _refusal(self, found: list[Finding]) -> FlowValidationError:
-        count = "1 mistake" if len(found) == 1 else f"{len(found)} mistakes"
-        lines = "".join(f"\n{show(one)}" for one in found)
+        lines = "".join(f"\n{one}" for one in found)
         return FlowValidationError(
-            f"flow {self._subject.flow_name!r} has {count}, so it was stopped before its first "
-            f"node ('pocoflow rule CODE' explains a code):{lines}",
+            f"flow {self._subject.flow_name!r} has {counted(len(found), 'mistake')}, so it was "
+            f"stopped before its first node ('pocoflow rule CODE' explains a code):{lines}",
             findings=found,
         )
 

@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from pocoflow._version import __version__
-from pocoflow.check.findings import Finding, show
+from pocoflow.check.findings import Finding
 from pocoflow.check.rules import RULES
+from pocoflow.messages import counted
 
 Report = Mapping[str, Sequence[Finding]]
 """The findings by target, such as ``"app.flows:article"``."""
@@ -21,12 +22,12 @@ def to_text(report: Report) -> str:
     """For people: each finding with its place and fix, and a line that counts them."""
     lines = []
     for target, findings in report.items():
-        lines += [f"{target}: {show(_relative(one, outside=True))}" for one in findings]
+        lines += [f"{target}: {_relative(one, outside=True)}" for one in findings]
     every = [one for findings in report.values() for one in findings]
     errors = sum(one.severity == "error" for one in every)
     lines.append(
-        f"{_count(len(report), 'flow')} checked: {_count(errors, 'error')}, "
-        f"{_count(len(every) - errors, 'warning')}"
+        f"{counted(len(report), 'flow')} checked: {counted(errors, 'error')}, "
+        f"{counted(len(every) - errors, 'warning')}"
     )
     return "\n".join(lines)
 
@@ -130,10 +131,6 @@ def _relative(finding: Finding, *, outside: bool = False) -> Finding:
     import dataclasses
 
     return dataclasses.replace(finding, file=file)
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" + ("" if number == 1 else "s")
 
 
 def _data(text: str) -> str:

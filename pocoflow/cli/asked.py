@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from pocoflow.cli.output import moment, one_line, printable, table
 from pocoflow.db.clock import utc_now
+from pocoflow.messages import counted
 from pocoflow.nodes.question import Asked
 from pocoflow.views.targets import command
 
@@ -119,7 +120,7 @@ def show_paused(
     if not asked:
         yield f"run {printable(run_id)} is paused, and all its questions are answered: resume it"
         return
-    count = f"{len(asked)} question{'' if len(asked) == 1 else 's'}"
+    count = counted(len(asked), "question")
     yield f"run {printable(run_id)} is paused: {count} to be answered"
     yield from table_of(asked)
     flow = ("--flow", target) if target else ()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 
 from pocoflow.cli.database import MOST_RUNS, add_filters, chosen, open_database
 from pocoflow.cli.output import CommandError, printable
 from pocoflow.db import STATUSES, WorkflowDB
 from pocoflow.db.copying import copy_runs
 from pocoflow.errors import PocoflowError
+from pocoflow.messages import counted
 from pocoflow.views.targets import check_there, named_database
 
 
@@ -36,13 +36,12 @@ def copy(args: argparse.Namespace) -> int:
     with open_database(args.source) as source, _made(args.target) as target:
         runs = source.list_runs(MOST_RUNS, status=args.status, **chosen(args))
         done = copy_runs(source, target, [run["run_id"] for run in reversed(runs)])
-    print(
-        f"copied {_counted(done.copied)} from {printable(args.source)} to {printable(args.target)}"
-    )
+    copied = counted(len(done.copied), "run")
+    print(f"copied {copied} from {printable(args.source)} to {printable(args.target)}")
     if not runs:
         print("no run there matches: pocoflow runs list shows the flows, threads and labels")
     if done.there:
-        print(f"{_counted(done.there)} left out: there already")
+        print(f"{counted(len(done.there), 'run')} left out: there already")
     for run_id in done.at_work:
         print(f"run {printable(run_id)} is at work, and was left out")
     return 1 if done.at_work else 0
@@ -54,7 +53,3 @@ def _made(path: str) -> WorkflowDB:
         return WorkflowDB(path)
     except PocoflowError as exc:
         raise CommandError(str(exc)) from exc
-
-
-def _counted(runs: Sequence[str]) -> str:
-    return f"{len(runs)} run{'' if len(runs) == 1 else 's'}"

@@ -14,7 +14,7 @@ from pocoflow.db import STATUSES, WorkflowDB
 from pocoflow.db.postgres import is_server
 from pocoflow.db.retention import ENDED
 from pocoflow.db.run_reports import flow_counts
-from pocoflow.messages import closest
+from pocoflow.messages import closest, counted
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -74,7 +74,7 @@ def prune(args: argparse.Namespace) -> int:
             **chosen(args),
             **which,
         )
-        what = f"{removed} run{'' if removed == 1 else 's'}"
+        what = counted(removed, "run")
         unknown = "" if removed or args.flow is None else _unknown(db, args.flow)
         stays = unknown or ("" if args.status else _stays(db, args.flow))
         if args.dry_run:

@@ -7,6 +7,7 @@ import argparse
 from pocoflow.cli.asked import PAUSED
 from pocoflow.cli.output import one_line, printable, width
 from pocoflow.errors import PocoflowError, RunPaused
+from pocoflow.messages import counted
 from pocoflow.views.targets import add_owner, owner_of_runs, remedies
 
 
@@ -44,8 +45,7 @@ def _ended(run_id: str, error: Exception | None) -> str:
     if error is None:
         return "completed"
     if isinstance(error, RunPaused) and _is_paused(run_id, error):
-        count = len(error.questions)
-        return f"paused: {count} question{'' if count == 1 else 's'} to be answered"
+        return f"paused: {counted(len(error.questions), 'question')} to be answered"
     told = str(error).partition("\n")[0]
     return f"failed: {type(error).__name__}: {told}" if told else f"failed: {type(error).__name__}"
 

@@ -12,6 +12,7 @@ from pocoflow.cli.output import duration, moment, one_line, printable, table, wi
 from pocoflow.db import EventRow, RunRow, WorkflowDB
 from pocoflow.db.expenses import Expense
 from pocoflow.db.run_reports import StoredValue, finished_items, stored_values
+from pocoflow.messages import counted
 from pocoflow.nodes.spending import sum_of
 from pocoflow.views.runs import (
     costs,
@@ -115,7 +116,7 @@ def _costs(expenses: Iterable[Expense]) -> list[str]:
     rows = []
     for one in costs(expenses):
         item = "" if one.item is None else f"item {one.item}"
-        calls = f"{one.calls} call{'s' if one.calls > 1 else ''}" if one.calls else ""
+        calls = counted(one.calls, "call") if one.calls else ""
         node = one_line(one.node, 40)
         attempt = f"attempt {one.attempt}"
         rows.append(("", f"step {one.step}", node, item, attempt, calls, printable(one.amounts)))

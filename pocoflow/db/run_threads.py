@@ -18,6 +18,7 @@ from pocoflow.errors import (
     ThreadBusyError,
     TooManyRunsError,
 )
+from pocoflow.messages import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ class Named:
             (count,) = raw.execute(QUERIES["open_labelled"], (key, self.labels[key])).fetchone()
             if count > most:
                 raise TooManyRunsError(
-                    f"{most} run{'' if most == 1 else 's'} with the label "
+                    f"{counted(most, 'run')} with the label "
                     f"{key}={self.labels[key]!r} {'is' if most == 1 else 'are'} open, as many as "
                     "may be (most_open=); wait until some have ended, or cancel them"
                 )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pocoflow.db.following import Glances
 from pocoflow.errors import RunCancelled, RunFailedError, RunNotFoundError, RunPaused
+from pocoflow.messages import counted
 
 if TYPE_CHECKING:
     from pocoflow.db.following import Until
@@ -133,7 +134,7 @@ class StoredRunHandle:
             raise RunCancelled(f"run {run_id!r} was cancelled")
         if status == "paused":
             asked = [one.question for one in self._database.get_questions(run_id) if one.is_open]
-            text = f"run {run_id!r} waits for {len(asked)} answer{'' if len(asked) == 1 else 's'}"
+            text = f"run {run_id!r} waits for {counted(len(asked), 'answer')}"
             if not asked:
                 text = (
                     f"run {run_id!r} has its answers, and nobody has gone on with it yet: "

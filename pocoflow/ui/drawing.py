@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pocoflow.graph.fingerprint import Fingerprint, Names, edges_of, limits_of, nodes_of
+from pocoflow.messages import counted
 from pocoflow.ui.steps import Walk
 from pocoflow.ui.text import cut
 
@@ -153,7 +154,7 @@ class _Drawing:
             about = f"{about} · here" if about else "here"
         questions = walk.questions.get(name, 0)
         if questions:
-            about += f"\\n{questions} question{'' if questions == 1 else 's'}"
+            about += f"\\n{counted(questions, 'question')}"
         label = f"{title}\\n{about}" if about else title
         pen = ", penwidth=3" if is_current else ""
         dashed = "" if visits or is_current else ', style="rounded,filled,dashed"'

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from pocoflow.messages import counted
 from pocoflow.nodes.spending import Amounts, sum_of
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def waits_for(questions: int) -> str:
     """What a paused run is waiting for."""
     if not questions:
         return "can go on"
-    return f"waits for {questions} answer{'' if questions == 1 else 's'}"
+    return f"waits for {counted(questions, 'answer')}"
 
 
 def finished(items: int) -> str:
@@ -130,5 +131,5 @@ def users_frames(trace: str) -> str:
             shown.append(line)
     if not left_out or not any(map(_FRAME.match, shown)):
         return trace
-    frames = f"{left_out} frame{'' if left_out == 1 else 's'} of pocoflow left out"
+    frames = f"{counted(left_out, 'frame')} of pocoflow left out"
     return "\n".join(shown).replace(_HEAD, f"{_HEAD}; {frames}", 1)

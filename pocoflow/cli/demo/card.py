@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 from pydantic import BaseModel
 
 from pocoflow.cli.output import one_line
+from pocoflow.messages import counted
 
 Kind: TypeAlias = Literal["dialogue", "narration"]
 
@@ -45,7 +46,7 @@ class ReadingCard(BaseModel):
 
 def render_card(card: ReadingCard, source: str, model: str) -> str:
     """The card as Markdown. Where the text had to speak for itself, there is a † and a reason."""
-    count = f"{len(card.passages)} passage{'s' if len(card.passages) > 1 else ''}"
+    count = counted(len(card.passages), "passage")
     about = (
         f"*{_plain(source)}. {'The first ' if card.more else ''}{count}, read by {_plain(model)}.*"
     )
