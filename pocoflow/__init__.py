@@ -13,16 +13,16 @@ from pocoflow.flow import Flow
 from pocoflow.node import AskNode, AsyncNode, BatchNode, Node
 from pocoflow.nodes.context import RunContext, context
 from pocoflow.nodes.edges import END
-from pocoflow.nodes.parallel import FanOut, Parallel
 from pocoflow.nodes.question import Question
 from pocoflow.nodes.resources import resource
-from pocoflow.nodes.subflow import Subflow, bind
 from pocoflow.store import Store
 from pocoflow.store.fields import fields, key
 
 if typing.TYPE_CHECKING:
     from pocoflow import db as db, runner as runner
     from pocoflow.db import WorkflowDB
+    from pocoflow.nodes.parallel import FanOut, Parallel
+    from pocoflow.nodes.subflow import Subflow, bind
     from pocoflow.runner import RunHandle
 
 # isort: split
@@ -63,13 +63,21 @@ def __dir__() -> list[str]:
 
 
 if not typing.TYPE_CHECKING:  # with it, a type checker takes every name of the package for one
+    # The database, the engine and what not every flow is made of are imported when asked for.
+    _LATER = {
+        "FanOut": "nodes.parallel",
+        "Parallel": "nodes.parallel",
+        "RunHandle": "runner",
+        "Subflow": "nodes.subflow",
+        "WorkflowDB": "db",
+        "bind": "nodes.subflow",
+    }
 
     def __getattr__(name):
-        # The database and the engine are imported by those who need one.
-        for module, of_module in (("db", "WorkflowDB"), ("runner", "RunHandle")):
-            if name in (module, of_module):
-                found = importlib.import_module(f"pocoflow.{module}")
-                return found if name == module else getattr(found, name)
+        if name in ("db", "runner"):
+            return importlib.import_module(f"pocoflow.{name}")
+        if name in _LATER:
+            return getattr(importlib.import_module(f"pocoflow.{_LATER[name]}"), name)
         here = importlib.import_module("pocoflow.nodes.porting").CLASSES_OF_POCKETFLOW.get(name)
         if here is not None:  # of an AttributeError, the message of an import would say nothing
             told = f"{name} is PocketFlow's: here it is {here}"

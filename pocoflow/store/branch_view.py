@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 from pocoflow.errors import BranchError, StoreError
 from pocoflow.messages import is_item_of, short
+from pocoflow.store.increments import increments_between
 from pocoflow.store.missing import Unsaved
-from pocoflow.store.reducing import increments_between
 from pocoflow.store.revalidating import take
 from pocoflow.store.schema.cores import UNKNOWN
 from pocoflow.store.store import Store

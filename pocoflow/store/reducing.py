@@ -11,7 +11,6 @@ from __future__ import annotations
 import inspect
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import reduce
 from types import NoneType, UnionType
 from typing import (
     Annotated,
@@ -32,7 +31,6 @@ from typing_extensions import TypeAliasType
 from pocoflow.errors import DefinitionError, MissingKeyError
 from pocoflow.messages import package_of, short
 from pocoflow.values.callables import unrun
-from pocoflow.values.changes import freeze, is_same
 from pocoflow.values.failures import add_note
 
 _OF_PYDANTIC = ("__get_pydantic_core_schema__", "__get_pydantic_json_schema__")
@@ -218,47 +216,6 @@ def reduced(
             add_note(exc, f"pocoflow: in reducer {reducer_name(reducer)} of field {key!r}")
             raise
     return changes
-
-
-def increments_between(reducer: Reducer, old: object, value: object) -> list[object] | None:
-    """Increments by which the reducer makes one value of another, if some are found.
-
-    What the reducer makes of them decides, so a function of one's own is as good as one of these.
-    """
-    return next(
-        (updates for updates in _differences(old, value) if _leads(reducer, old, updates, value)),
-        None,
-    )
-
-
-def _leads(reducer: Reducer, old: object, updates: Iterable[object], value: object) -> bool:
-    try:
-        made = reduce(reducer, updates, old)
-    except Exception:  # noqa: BLE001 - a reducer of something else may raise anything
-        return False
-    return is_same(freeze(made), value)
-
-
-def _begins(value: list[object], old: list[object]) -> bool:
-    return is_same(freeze([*old]), value[: len(old)])
-
-
-def _differences(old: object, value: object) -> Iterator[list[object]]:
-    if isinstance(old, list) and isinstance(value, list) and _begins(value, old):
-        tail = value[len(old) :]
-        yield [tail]
-        yield tail
-    elif isinstance(old, dict) and isinstance(value, dict):
-        yield [
-            {
-                key: one
-                for key, one in value.items()
-                if key not in old or not is_same(freeze(old[key]), one)
-            }
-        ]
-    elif isinstance(old, (int, float)) and isinstance(value, (int, float)):
-        yield [value - old]
-    yield [value]
 
 
 def metadata_of(annotation: object) -> tuple[object, ...]:

@@ -42,11 +42,12 @@ from pocoflow.store.schema.cores import UNKNOWN
 from pocoflow.store.schema.model_facts import definitions_of, model_values
 from pocoflow.store.state import State
 from pocoflow.values.callables import check_callback, check_called
-from pocoflow.values.changes import Change
 from pocoflow.values.copies import IMMUTABLE, stored_copy
 
 if TYPE_CHECKING:
     from _typeshed import SupportsKeysAndGetItem
+
+    from pocoflow.values.changes import Change
 
 _log = OwnLogger("store")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dis
 import inspect
 from collections.abc import Callable
-from functools import lru_cache, partial, partialmethod
+from functools import cache, lru_cache, partial, partialmethod
 from inspect import unwrap
 from types import CodeType, FunctionType, MethodType
 from typing import Any, Final, TypeVar
@@ -25,6 +25,7 @@ UNSET: Final[Any] = _Unset()
 """The default of an argument that ``None`` means something to, or that is not known."""
 
 
+@cache
 def lists_keywords(*known: type) -> Callable[[FunctionT], FunctionT]:
     """Let ``help`` and ``inspect.signature`` of a function list what its ``**`` takes.
 

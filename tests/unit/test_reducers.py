@@ -24,7 +24,7 @@ from pocoflow.errors import (
     StoreError,
 )
 from pocoflow.reducers import add, append, extend, item, latest, merge
-from pocoflow.store.reducing import increments_between
+from pocoflow.store.increments import increments_between
 
 DICTS = st.dictionaries(st.text(max_size=2), st.integers())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, MutableMapping
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import SchemaValidator
@@ -22,7 +22,9 @@ from pocoflow.store.schema.model_facts import (
     read_json,
     validates_default,
 )
-from pocoflow.values.changes import Change
+
+if TYPE_CHECKING:
+    from pocoflow.values.changes import Change
 
 
 class ModelSchema:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 from pydantic_core import CoreConfig, CoreSchema, SchemaValidator
 
 from pocoflow.store.schema.cores import without_definitions
-from pocoflow.values.changes import Change
+
+if TYPE_CHECKING:
+    from pocoflow.values.changes import Change
 
 _ANY = {"type": "any"}
 _BOUNDS = frozenset({"min_length", "max_length"})
