@@ -127,7 +127,7 @@ class _Fork:
             self.is_waiting = True
         except Exception as exc:
             mine = own(exc)
-            failed = _tell(inner, mine)
+            failed = _tell(inner, mine, "a parallel branch" if start.base is None else "a subflow")
             stopped = inner.context.is_stopped_by(mine) or inner.cannot_write(mine)
             if stopped or not self.node.collects:
                 self.run.note_told(mine)
@@ -177,12 +177,12 @@ class _Fork:
         return inner
 
 
-def _tell(inner: Line, exc: Exception) -> str:
-    """Say which node of a branch failed; its label."""
+def _tell(inner: Line, exc: Exception, within: str) -> str:
+    """Say which node of a branch failed, and what that is; its label."""
     context, place = inner.context, inner.place
     name = label(place.name if place is not None else context.node, context.path)
     if not context.is_stopped_by(exc):
-        add_note(exc, f"pocoflow: in {context.phase} of {name!r}, in a parallel branch")
+        add_note(exc, f"pocoflow: in {context.phase} of {name!r}, in {within}")
         facts = (context.phase, context.attempt, inner.elapsed(), exc, context.path, False)
         inner.tell("node_error", context.node, inner.step, *facts, inner.was_told(exc))
     return name

@@ -145,8 +145,10 @@ def test_a_resume_goes_on_inside(broken_at: str, tmp_path: Path) -> None:
     )
     flow: Flow[Article] = Flow(sub, schema=Article, db_path=tmp_path / "runs.db", run_id="r")
     flow.then(sub.when("good"), last).then(sub.when("bad"), END)
-    with pytest.raises(RuntimeError, match="crash"):
+    with pytest.raises(RuntimeError, match="crash") as caught:
         flow.run({"document": "abcdef"})
+    inside = [note for note in caught.value.__notes__ if note.endswith(", in a subflow")]
+    assert len(inside) == (broken_at == "judge")
     crash.clear()
     assert flow.resume("r")["title"] == "abc"
     assert calls.count("first") == 1
