@@ -1,11 +1,13 @@
-"""How messages show a value, a type, foreign text, and the name that was probably meant."""
+"""How messages show a value, a type, foreign text, the name that was probably meant, a line."""
 
 from __future__ import annotations
 
 import re
+import sys
 import unicodedata
 from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import lru_cache
+from types import FrameType
 from typing import TYPE_CHECKING, get_args
 
 if TYPE_CHECKING:
@@ -178,3 +180,22 @@ def refuse_keywords(
                 f"{what} keyword argument {key!r}{belongs(key) or closest(key, known)} "
                 f"(there are: {', '.join(known)})"
             )
+
+
+def users_line() -> tuple[str, int] | None:
+    """File and line of the user's code that has called into this package, if there is some."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if is_users(frame):
+            return frame.f_code.co_filename, frame.f_lineno
+        frame = frame.f_back
+    return None
+
+
+def is_users(frame: FrameType) -> bool:
+    """Whether a frame is of the user's code: not of this package, nor of what calls it."""
+    home: str = frame.f_globals.get("__name__", "")
+    return home.partition(".")[0] not in _NOT_USERS
+
+
+_NOT_USERS = ("asyncio", "concurrent", "contextlib", "functools", "pocoflow", "threading")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar, cast
 
 from pocoflow.errors import PocoflowError
+from pocoflow.messages import is_users
 
 
 class Carried(BaseException):
@@ -60,14 +61,10 @@ def without_ours(error: ErrorT) -> ErrorT:
     """
     at = error.__traceback__ if isinstance(error, PocoflowError) else None
     while at is not None:
-        home = at.tb_frame.f_globals.get("__name__", "")
-        if home.partition(".")[0] not in _NOT_THE_USERS:
+        if is_users(at.tb_frame):
             return error
         at = at.tb_next
     return error.with_traceback(None) if isinstance(error, PocoflowError) else error
-
-
-_NOT_THE_USERS = ("asyncio", "concurrent", "contextlib", "pocoflow", "threading")
 
 
 class Raised:

@@ -52,7 +52,7 @@ def _folder(given: object) -> Path | None:
     return folder
 
 
-def switch(name: str, given: object) -> bool:
+def _switch(name: str, given: object) -> bool:
     """What says whether something is so.
 
     Raises:
@@ -74,7 +74,12 @@ def _run_id(given: object) -> object:
     return given
 
 
-def _aliases(given: Mapping[str, type] | None) -> dict[str, type]:
+def aliases_of(given: Mapping[str, type] | None) -> dict[str, type]:
+    """Classes by other names that they have, as ``Flow(aliases=...)`` gives them.
+
+    Raises:
+        DefinitionError: They are no classes by names.
+    """
     check_aliases(given)
     return dict(given or {})
 
@@ -231,7 +236,7 @@ SETTINGS: Mapping[str, Callable[[Any], object]] = {
     "inputs": partial(_as_names, "inputs"),
     "outputs": partial(_as_names, "outputs"),
     "ignore": _codes,
-    "strict": partial(switch, "strict"),
+    "strict": partial(_switch, "strict"),
     "deadline": _seconds,
     "budget": partial(limits_of, where="Flow(budget)"),
     "node_budgets": _node_budgets,
@@ -239,9 +244,9 @@ SETTINGS: Mapping[str, Callable[[Any], object]] = {
     "label_budgets": _label_budgets,
     "run_id": _run_id,
     "formerly": names_before,
-    "aliases": _aliases,
+    "aliases": aliases_of,
     "executor": _executor,
     "carry": _carried,
-    "record_emitted": partial(switch, "record_emitted"),
+    "record_emitted": partial(_switch, "record_emitted"),
 }
 """What a setting of a flow is made of what is given for it, or an error that says what it takes."""

@@ -53,9 +53,9 @@ from pocoflow.flow.resuming import (
 from pocoflow.flow.starting import new_run_id, open_store, snapshots
 from pocoflow.graph.order import Forbid, OrderRule, Require, visited
 from pocoflow.graph.wiring import FlowEdges, Source
-from pocoflow.messages import short
+from pocoflow.messages import short, users_line
 from pocoflow.nodes.base import AnyNode, Composite, Node, NodeLike, note_part
-from pocoflow.nodes.edges import Branch, End, users_line, wiring_changed, wiring_version
+from pocoflow.nodes.edges import Branch, End, wiring_changed, wiring_version
 from pocoflow.nodes.importing import refuse_while_importing
 from pocoflow.nodes.middleware import AttemptMiddleware, VisitMiddleware
 from pocoflow.nodes.porting import (
@@ -70,7 +70,6 @@ from pocoflow.nodes.resources import Resource, Resources, check_resources
 from pocoflow.nodes.settings import GivesExecutor, Where
 from pocoflow.nodes.spending import Amount, Amounts, Budget, limited_by
 from pocoflow.store.fields import References
-from pocoflow.store.schema.vouching import check_aliases
 from pocoflow.store.store import StateT, Store
 from pocoflow.values.callables import UNSET, lists_keywords
 
@@ -219,6 +218,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
             "inputs": arguments.names_of("inputs", inputs),
             "outputs": arguments.names_of("outputs", outputs),
             "ignore": ignore,
+            "strict": strict,
             "deadline": deadline,
             "budget": budget,
             "node_budgets": node_budgets,
@@ -231,7 +231,6 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
             "carry": carry,
             "record_emitted": record_emitted,
         }
-        self.wiring.is_strict = arguments.switch("strict", strict)
         for name, value in settings.items():
             object.__setattr__(self, name, arguments.SETTINGS[name](value))
         note_part(start)
@@ -594,8 +593,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         if executor is not None:
             other.executor = executor
         other.formerly = (*self.formerly, *arguments.names_before(formerly))
-        check_aliases(aliases)
-        other.aliases = {**self.aliases, **(aliases or {})}
+        other.aliases = {**self.aliases, **arguments.aliases_of(aliases)}
         if db_path is not None:
             other.db_path = db_path
         return other

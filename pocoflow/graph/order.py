@@ -8,9 +8,9 @@ from typing import Generic, Literal, NamedTuple, TypeAlias
 from typing_extensions import TypeVar
 
 from pocoflow.errors import DefinitionError
-from pocoflow.messages import short
+from pocoflow.messages import short, users_line
 from pocoflow.nodes.base import Node, NodeLike
-from pocoflow.nodes.edges import ANY_ACTION, Branch, users_line
+from pocoflow.nodes.edges import ANY_ACTION, Branch
 from pocoflow.nodes.porting import not_a_node
 
 FlowT = TypeVar("FlowT")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from types import FrameType
 from typing import Any, ClassVar, Final, Generic, Literal, NamedTuple, TypeAlias
 
 from typing_extensions import TypeVar
@@ -141,16 +139,3 @@ def wiring_changed(is_drawn: bool) -> None:
     """
     if is_drawn:
         _Wiring.version += 1
-
-
-def users_line() -> tuple[str, int] | None:
-    """File and line of the user's code that has called into this package, if there is some."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        if frame.f_globals.get("__name__", "").partition(".")[0] not in _NOT_USERS:
-            return frame.f_code.co_filename, frame.f_lineno
-        frame = frame.f_back
-    return None
-
-
-_NOT_USERS = {__name__.partition(".")[0], "asyncio", "concurrent", "functools", "threading"}

@@ -12,7 +12,7 @@ from typing import ClassVar, Protocol
 from weakref import WeakKeyDictionary
 
 from pocoflow.errors import DefinitionError
-from pocoflow.nodes.edges import users_line
+from pocoflow.messages import users_line
 
 
 class Named(Protocol):

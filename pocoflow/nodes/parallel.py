@@ -9,9 +9,9 @@ from typing import Any, Literal, NamedTuple
 from typing_extensions import TypedDict, TypeVar, Unpack
 
 from pocoflow.errors import DefinitionError, InvalidValueError
-from pocoflow.messages import closest, short
+from pocoflow.messages import closest, short, users_line
 from pocoflow.nodes.base import Composite, Node, NodeLike, note_part
-from pocoflow.nodes.edges import DEFAULT_ACTION, users_line
+from pocoflow.nodes.edges import DEFAULT_ACTION
 from pocoflow.nodes.porting import not_a_node, refuse_settings
 from pocoflow.store.branch_view import BranchStore, merge
 from pocoflow.store.fields import References, reference_of

@@ -6,9 +6,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from pocoflow.errors import DefinitionError
-from pocoflow.messages import short
+from pocoflow.messages import short, users_line
 from pocoflow.nodes.base import Node, NodeLike
-from pocoflow.nodes.edges import users_line
 from pocoflow.nodes.parallel import BranchEnd, Spread, Start
 from pocoflow.store.fields import StoreField, reference_of
 from pocoflow.store.store import Store
