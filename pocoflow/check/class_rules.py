@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Union, get_args
 
 from pocoflow.check.assignable import fits
 from pocoflow.check.findings import Finding, Severity
+from pocoflow.check.item_rules import item_of
 from pocoflow.check.source import PHASES, is_a
 from pocoflow.check.subject import Site, Subject
 from pocoflow.messages import package_of, type_label
@@ -113,7 +114,7 @@ def _mistakes(kind: type) -> tuple[_Mistake, ...]:
         phases["exec"] = phases["exec_async"]
     is_batch = issubclass(kind, BatchNode)
     found = [*_passed_on(phases, is_batch), *_returning_nothing(phases), *_asked(kind, phases)]
-    return tuple(found if is_batch else [*found, *_declared(kind, phases)])
+    return (*found, *(_without_items(phases) if is_batch else _declared(kind, phases)))
 
 
 @lru_cache(maxsize=1024)
@@ -183,6 +184,18 @@ def _passed_on(phases: _Phases, is_batch: bool) -> Iterator[_Mistake]:
     if work is not None and is_batch:
         result = Any if is_unknown(work.returns) else work.returns
         yield from _against(work, list[result], [(post, 2)], "a list of results: ")  # type: ignore[valid-type]
+
+
+def _without_items(phases: _Phases) -> Iterator[_Mistake]:
+    """A batch whose ``prep`` gives no items; a run does not take a text for them."""
+    prep = phases.get("prep")
+    if prep is not None and item_of(prep.returns) is None:
+        yield _Mistake(
+            "PF207",
+            f"prep of a batch gives the items, and is annotated as {type_label(prep.returns)}",
+            "return a list, or another iterable, of the items",
+            prep.where,
+        )
 
 
 def _returning_nothing(phases: _Phases) -> Iterator[_Mistake]:

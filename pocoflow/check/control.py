@@ -91,8 +91,8 @@ Does: TypeAlias = Literal[
     "exit",
 ]
 
-Lacks: TypeAlias = Literal["return", "end"] | None
-"""A bare ``return``, or the end of the function."""
+Lacks: TypeAlias = Literal["return", "end", "other"] | None
+"""A bare ``return``, the end of the function, or the return of what is certainly no action."""
 
 
 class State(NamedTuple):
@@ -175,7 +175,7 @@ class Step:
         place: Where in the source.
         value: What is written, or the action of a way out.
         is_guarded: Whether an error of the store is caught around it.
-        lacks: Of a way out: what it is, if it has no value.
+        lacks: Of a way out: what it is, if it has no value, or none that can be an action.
         after: What may come next.
     """
 

@@ -7,7 +7,9 @@ import re
 from collections.abc import Iterator
 from operator import or_
 from types import FunctionType
+from typing import Any
 
+from pocoflow.check.assignable import fits
 from pocoflow.check.bounds import check_limits
 from pocoflow.check.class_rules import hints_of
 from pocoflow.check.control import solve
@@ -16,9 +18,11 @@ from pocoflow.check.flat import Spot
 from pocoflow.check.node_effects import Lacking
 from pocoflow.check.subject import Level, Site, Subject
 from pocoflow.check.unseen import may_stop
+from pocoflow.errors import ActionError
 from pocoflow.graph.graph import Graph, GraphNode
 from pocoflow.graph.listed_edges import GraphEdge
 from pocoflow.messages import closest, type_label
+from pocoflow.nodes.annotations import awaited
 from pocoflow.nodes.answer_types import asks
 from pocoflow.nodes.base import Node
 from pocoflow.nodes.definitions import has_own_post
@@ -142,7 +146,10 @@ def _lacking(subject: Subject) -> Iterator[Finding]:
     for name, place in subject.definitions:
         post = getattr(type(place.node), "post", None)
         promised = place.promised
-        if promised is None or DEFAULT_ACTION in promised or not inspect.isfunction(post):
+        if not inspect.isfunction(post):
+            continue
+        yield from _misgiven(subject, Site(name, place), post)
+        if promised is None or DEFAULT_ACTION in promised:
             continue
         found = subject.effects(place).lacking
         if found is not None:
@@ -155,6 +162,27 @@ def _lacking(subject: Subject) -> Iterator[Finding]:
                 where=(definition_place(post)[0], found.line),
                 severity="error" if found.always else "warning",
             )
+
+
+def _misgiven(subject: Subject, at: Site, post: FunctionType) -> Iterator[Finding]:
+    """What ``post`` of a class returns and a run does not take for an action."""
+    if isinstance(at.place.node, FunctionNode) or not has_own_post(type(at.place.node)):
+        return
+    found, (file, line) = subject.effects(at.place).misgiven, definition_place(post)
+    # What is around a function has its annotations, and may return something else.
+    hint = Any if hasattr(post, "__wrapped__") else awaited(hints_of(post).get("return", Any))
+    is_sure = at.place.promised is None and not fits(hint, str | None)
+    if found is not None or is_sure:
+        is_sure = (is_sure or (found is not None and found.always)) and not subject.is_wrapped
+        yield subject.finding(
+            "PF109",
+            f"post of {at.place.name!r} returns what is no action: that is a text with characters, "
+            "or None for 'default'",
+            "return an action, and write the value to the store",
+            at=at,
+            where=(file, line if found is None else found.line),
+            severity=subject.unless_caught(at.place, (ActionError,)) if is_sure else "warning",
+        )
 
 
 def _ends(found: Lacking) -> str:

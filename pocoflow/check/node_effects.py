@@ -160,6 +160,7 @@ class Effects:
             different nodes inside of it; by default what it writes and does not need.
         lost: Keys that every execution reads after it has removed them.
         lacking: Where it ends without an action.
+        misgiven: Where it returns what is no action.
         used: The attributes of the node that the reading depends on.
         facts: What else it depends on.
     """
@@ -179,6 +180,7 @@ class Effects:
     makes: frozenset[str] | None = None
     lost: Places = field(default_factory=_none)
     lacking: Lacking | None = None
+    misgiven: Lacking | None = None
     used: frozenset[str] = frozenset()
     facts: tuple[Fact, ...] = ()
     _by_action: dict[str | None, Exit] = field(default_factory=dict, compare=False, repr=False)

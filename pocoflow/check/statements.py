@@ -6,7 +6,7 @@ import ast
 import contextlib
 import sys
 from collections.abc import Sequence
-from types import BuiltinFunctionType, FunctionType
+from types import BuiltinFunctionType, FunctionType, NoneType
 
 from pocoflow.check.control import Does, Lacks, Step
 from pocoflow.check.node_effects import NOWHERE, Place
@@ -163,7 +163,18 @@ class Statements(Uses):
                 self._return_call(call, node, is_awaited=True)
             case _:
                 self.expression(value)
-                self._leave(self.scope.key(value), self.place(node))
+                lacks: Lacks = "other" if self._is_no_action(value) else None
+                self._leave(self.scope.key(value), self.place(node), lacks)
+
+    def _is_no_action(self, node: ast.expr) -> bool:
+        """Whether a value is neither a text that has characters nor ``None``."""
+        value = self.scope.value(node)
+        if value is None or value.parameter is not None:
+            return False
+        if value.kind is None:
+            is_text = is_a(value.constant, str) and value.constant != ""
+            return value.constant is not None and not is_text
+        return isinstance(value.kind, type) and not issubclass(value.kind, (str, NoneType))
 
     def _return_call(self, call: ast.Call, node: ast.stmt, *, is_awaited: bool = False) -> None:
         """Return what a function does that is read here, too."""

@@ -13,7 +13,7 @@ from functools import lru_cache
 from types import FunctionType
 from typing import Any, NamedTuple
 
-from pocoflow.check.control import Chart, State, Step
+from pocoflow.check.control import Chart, Lacks, State, Step
 from pocoflow.check.node_effects import Effects, Exit, Lacking, Place, Places, Value, Write
 from pocoflow.check.scope import Given, Owner, Scope, Sort
 from pocoflow.check.source import with_room
@@ -202,7 +202,8 @@ class _Facts:
             changes=self._places("change"),
             strays=self._places("stray"),
             lost=self._lost,
-            lacking=self._lacking(),
+            lacking=self._lacking("return", "end"),
+            misgiven=self._lacking("other"),
             used=frozenset(self._read.owner.used),
             facts=tuple(self._read.owner.facts),
         )
@@ -266,8 +267,10 @@ class _Facts:
             names(state.looked & state.there),
         )
 
-    def _lacking(self) -> Lacking | None:
-        clear = [step for step, state in self._last if step.lacks and state.is_clear]
+    def _lacking(self, *kinds: Lacks) -> Lacking | None:
+        ends = [(step, state) for step, state in self._last if step.lacks in kinds]
+        # Whoever writes what is returned means it to be reached.
+        clear = [step for step, state in ends if state.is_clear or step.lacks == "other"]
         if not clear or self._read.may_not_run:
             return None
         first = min(clear, key=lambda step: (step.lacks != "return", step.place.line))
@@ -275,5 +278,5 @@ class _Facts:
         raises = any(
             n >= begin and self._chart.steps[n].does == "raise" for n in self._chart.states
         )
-        always = not raises and all(step.lacks for step, _ in self._last)
+        always = not raises and all(step.lacks in (*kinds, "other") for step, _ in self._last)
         return Lacking(first.place.line, first.lacks == "return", always)

@@ -1,12 +1,12 @@
 """What the check knows of the items that a node works on."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import pytest
 from pydantic import BaseModel, ConfigDict
 
-from pocoflow import FanOut, Flow, Node, fields, key, node
+from pocoflow import BatchNode, FanOut, Flow, Node, Store, fields, key, node
 from pocoflow.check.item_rules import item_of
 from pocoflow.errors import MissingInputError
 from tests.unit.check.test_validate import codes
@@ -55,7 +55,7 @@ class Custom(list[int]):
         (type(None), None),
     ],
 )
-def test_theitem_of_a_type(holds: object, item: object) -> None:
+def test_the_item_of_a_type(holds: object, item: object) -> None:
     """Containers of the library have the items of their argument; text and numbers have none."""
     assert item_of(holds) == item
 
@@ -145,3 +145,25 @@ def test_the_field_of_the_items_is_read() -> None:
     assert codes(Flow(start=read, inputs=(key("text"),)).then(read, split)) == ["PF301"]
     (one,) = Flow(start=read, schema=Batch).validate()
     assert one.message.startswith("it works on each item of 'words', which Batch does not have")
+
+
+@pytest.mark.parametrize(
+    ("gives", "wanted"),
+    [
+        (str, ["PF207"]),
+        (int | None, ["PF207"]),
+        (Literal["ab"], ["PF207"]),
+        *((one, []) for one in (list[str], str | list[str], Iterator[Any], Any, Custom, "Nowhere")),
+    ],
+)
+def test_a_batch_that_gives_no_items_is_found(gives: Any, wanted: list[str]) -> None:
+    """A run does not take a text for items; what is not known is left alone."""
+
+    class Letters(BatchNode):
+        def prep(self, store: Store[Batch]) -> Any:
+            """Give the items."""
+            return store["text"]
+
+    Letters.prep.__annotations__["return"] = gives
+    found = [one for one in Flow(Letters(), schema=Batch).validate() if one.severity == "error"]
+    assert [one.code for one in found] == wanted

@@ -77,7 +77,7 @@ CORRECT = [
     "time_out = 3\n    def help2(self): return getattr(self, 'time_out')",
     "def exc(self, given): return 1\n    def exec(self, given): return self.exc(given)",
     "def exc(self, given): return 1\n    def exec(self, given): return 1",
-    "def post_(self, store, given, result): return 1\n    post = post_",
+    "def post_(self, store, given, result): return 'x'\n    post = post_",
 ]
 
 

@@ -1,5 +1,6 @@
 """Where a ``post`` can end without an action: what is certain is told, and nothing else."""
 
+import functools
 import linecache
 from collections.abc import Callable
 from itertools import count
@@ -89,6 +90,81 @@ def test_an_end_without_an_action_is_found(body: str) -> None:
 def test_nothing_is_said_where_it_is_not_certain(body: str) -> None:
     """A function that returns an action on every way, as far as can be known, is left alone."""
     assert read_source(post_of(body)).lacking is None
+
+
+OTHER = {
+    "return True": (2, True),
+    "return ''": (2, True),
+    "return ['good']": (2, True),
+    "return None, result": (2, True),
+    "return not result": (2, True),
+    "return len(result)": (2, True),
+    "return lambda: 'good'": (2, True),
+    "if result:\n    return {}\nreturn 0": (3, True),
+    "return 'good' if result else False": (2, False),
+    "if not result:\n    raise ValueError\nreturn 1": (4, False),
+    "if result:\n    return 'good'\nif store:\n    return 'bad'\nreturn 3": (6, False),
+}
+
+NO_OTHER = [
+    "return",
+    "return None",
+    "return 'good'",
+    "return f'{result}'",
+    "return '%s' % result",
+    "return result",
+    "return str(result)",
+    "return result or True",
+    "return bool(result) and 'good'",
+    "return ['good', 'bad'][result]",
+    "return {True: 'good'}.get(result)",
+    "return 'good'.upper()",
+    "word = 'good'\nreturn word",
+    "yield True",
+]
+
+
+@pytest.mark.parametrize("body", OTHER)
+def test_what_is_no_action_is_found(body: str) -> None:
+    """With its line, and whether nothing else is ever returned; a run fails there."""
+    found = read_source(post_of(body)).misgiven
+    assert found is not None
+    assert (found.line, found.always) == OTHER[body]
+
+
+@pytest.mark.parametrize("body", NO_OTHER)
+def test_what_may_be_an_action_is_left_alone(body: str) -> None:
+    """A text, ``None``, and whatever is not known."""
+    assert read_source(post_of(body)).misgiven is None
+
+
+def shown(function: Any) -> Any:
+    """A decorator that makes an action of what a function returns."""
+
+    @functools.wraps(function)
+    def around(*given: Any) -> str:
+        return "good" if function(*given) else "bad"
+
+    return around
+
+
+def test_what_is_no_action_is_told_of_every_class() -> None:
+    """An error where each run fails that comes there, also by an annotation of its own."""
+
+    class Annotated(Node):
+        def post(self, store: Any, prep_result: Any, exec_result: Any) -> bool:  # type: ignore[override]
+            return exec_result > 3  # type: ignore[no-any-return]
+
+    class Around(Node):
+        post = shown(Annotated.post)
+
+    for made, severity in ((Node, "error"), (Annotated, "error"), (Node, "warning")):
+        body = "return True" if severity == "error" else "return 0 if result else 'good'"
+        kind = made if made is Annotated else type("Grade", (made,), {"post": post_of(body)})
+        (found,) = Flow(start=kind()).validate()
+        assert (found.code, found.severity) == ("PF109", severity)
+        assert "returns what is no action" in found.message
+    assert Flow(start=Around()).validate() == []
 
 
 class Base(Node[Any, Any, Literal["good", "bad"]]):
