@@ -184,7 +184,7 @@ def test_an_action_that_is_no_string_fails_the_run(action: Any) -> None:
     a = Step("a", action=action)
     a.then("next", Step("b")).then("*", Step("c"))
     with pytest.raises(ActionError) as caught:
-        Flow(a).run()
+        Flow(a, ignore=("PF109",)).run()
     assert isinstance(caught.value, TypeError)
     text = str(caught.value)
     assert "post of node 'a' returned" in text
