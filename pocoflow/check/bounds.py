@@ -199,7 +199,7 @@ def _components(start: _Name, ahead: Mapping[_Name, Sequence[_Name]]) -> Iterato
 
 def check_limits(subject: Subject, level: Level) -> Iterator[Finding]:
     """Limits that no run reaches, so that where they lead is never come to."""
-    if not _limited(level.graph.edges):
+    if not level.graph.is_limited:  # nor is a flow inside of it
         return
     edges = [one for one in level.graph.edges if level.graph.nodes[one.source].reachable]
     for edge in _limited(edges):

@@ -51,7 +51,6 @@ def check_budgets(subject: Subject) -> Iterator[Finding]:
 
 def _never_taken(subject: Subject) -> Iterator[Finding]:
     for level in subject.levels:
-        edges = level.error_edges
         places = level.graph.nodes.values()
         waits = [(place, one.catch) for place in places for one in place.catches]
         for place, catch in waits:
@@ -63,7 +62,7 @@ def _never_taken(subject: Subject) -> Iterator[Finding]:
                         f"budget of that name{closest(name, subject.budgets)}",
                         f'give the flow one, Flow(budget={{"{name}": ...}}), or take the edge out',
                         at=level.site(place),
-                        edge=edges[place.name, catch.label],
+                        edge=level.edges[place.name, catch.label],
                         severity="warning",
                     )
 

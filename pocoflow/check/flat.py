@@ -206,7 +206,7 @@ class Walk:
         frames: tuple[GraphNode, ...],
     ) -> tuple[Way, ...] | list[Way]:
         """Where an action leads, whether or not the limits of edges on the way are reached."""
-        if not place.limits and not any(frame.limits for frame in frames):
+        if not place.limits and not (frames and any(frame.limits for frame in frames)):
             stand = follow(place, ending, frames)
             target, unhandled = self._spot(stand, spot.taken), stand.unhandled is not None
             return (Way(action, target, ending, None, unhandled, stand.kept),)

@@ -26,7 +26,7 @@ from pocoflow.nodes.annotations import awaited
 from pocoflow.nodes.answer_types import asks
 from pocoflow.nodes.base import Node
 from pocoflow.nodes.definitions import has_own_post
-from pocoflow.nodes.edges import ANY_ACTION, DEFAULT_ACTION, Catch, End
+from pocoflow.nodes.edges import DEFAULT_ACTION, Catch, End
 from pocoflow.nodes.function import FunctionNode
 from pocoflow.nodes.signature import definition_place
 from pocoflow.values.failures import Failure
@@ -70,31 +70,32 @@ def _unreachable(subject: Subject, level: Level) -> Iterator[Finding]:
 
 
 def _impossible(subject: Subject, level: Level) -> Iterator[Finding]:
-    for edge in level.graph.edges:
-        if edge.is_error or edge.is_after:
-            continue
-        place = level.graph.nodes[edge.source]
+    for place in level.graph.nodes.values():
         actions = subject.actions(place)
-        if actions is None or edge.action in (ANY_ACTION, *actions):
+        if actions is None:
             continue
-        returns = f"(it returns: {listed(actions)}{closest(edge.action, actions)})"
-        fix = f"write the edge for one of those, or add {edge.action!r} to what it returns"
-        if _says_nothing(place.node):
-            returns = "as it has no return annotation"
-            wanted = [one for one in place.targets if one not in (ANY_ACTION, DEFAULT_ACTION)]
-            fix = f"declare what it returns: -> Literal[{listed(wanted)}]"
-        yield subject.finding(
-            "PF102",
-            f"an edge for action {edge.action!r}, which {place.name!r} never returns {returns}",
-            fix,
-            at=level.site(place),
-            edge=edge,
-            severity=(
-                "warning"
-                if place.declared is None or subject.is_wrapped
-                else _if_declared(place, edge.written)
-            ),
-        )
+        for action in place.targets:
+            if action in actions:
+                continue
+            edge = level.edges[place.name, action]
+            returns = f"(it returns: {listed(actions)}{closest(action, actions)})"
+            fix = f"write the edge for one of those, or add {action!r} to what it returns"
+            if _says_nothing(place.node):
+                returns = "as it has no return annotation"
+                wanted = [one for one in place.targets if one != DEFAULT_ACTION]
+                fix = f"declare what it returns: -> Literal[{listed(wanted)}]"
+            yield subject.finding(
+                "PF102",
+                f"an edge for action {action!r}, which {place.name!r} never returns {returns}",
+                fix,
+                at=level.site(place),
+                edge=edge,
+                severity=(
+                    "warning"
+                    if place.declared is None or subject.is_wrapped
+                    else _if_declared(place, edge.written)
+                ),
+            )
 
 
 def _says_nothing(node: Node) -> bool:
@@ -113,16 +114,12 @@ def _if_declared(place: GraphNode, written: str) -> Severity:
 
 
 def _unhandled(subject: Subject, level: Level) -> Iterator[Finding]:
-    written = {(edge.source, edge.written) for edge in level.graph.edges if not edge.is_error}
     for place in level.graph.nodes.values():
         actions = place.declared
         if not place.is_open or actions is None:
             continue
         if place.targets and _says_nothing(place.node):
             continue  # its other edges are findings (PF102), which say what it lacks
-        # A middleware may return another action in the place of this one.
-        by_flow = (place.name, "flow") in written or isinstance(place.node, FunctionNode)
-        severity: Severity = "error" if by_flow and not subject.is_wrapped else "warning"
         misspelt = [one for one in place.targets if one not in actions]
         for action in actions:
             if action in place.targets or subject.is_expected(level.graph, action):
@@ -137,8 +134,16 @@ def _unhandled(subject: Subject, level: Level) -> Iterator[Finding]:
                     f"write where it leads, {source}, ...), or that it ends on purpose, {source}, "
                     "END)",
                     at=level.site(place),
-                    severity=severity,
+                    severity=_if_unhandled(subject, place),
                 )
+
+
+def _if_unhandled(subject: Subject, place: GraphNode) -> Severity:
+    """How bad a missing edge is: a class that is wired as ever may end a run by that."""
+    edges = (one for one in place.edges.values() if one.catch is None)
+    is_typed = isinstance(place.node, FunctionNode) or any(one.written == "flow" for one in edges)
+    # A middleware may return another action in the place of this one.
+    return "error" if is_typed and not subject.is_wrapped else "warning"
 
 
 def _lacking(subject: Subject) -> Iterator[Finding]:
@@ -200,7 +205,10 @@ def _variable(subject: Subject, place: GraphNode) -> str:
         return "node"
     if isinstance(node, FunctionNode):
         return place.name
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", place.name).lower()
+    return _WORD.sub("_", place.name).lower()
+
+
+_WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
 def _conflicts(subject: Subject, level: Level) -> Iterator[Finding]:
@@ -328,7 +336,7 @@ def _caught(subject: Subject, level: Level) -> Iterator[Finding]:
         for one in at.place.catches:
             if one.catch.spent is not None:
                 continue  # it comes before those for errors, and only for what it names
-            edge = level.error_edges[at.place.name, one.catch.label]
+            edge = level.edges[at.place.name, one.catch.label]
             for kind in one.catch.kinds:
                 before = next((other for other in taken if issubclass(kind, other)), None)
                 if before is not None:

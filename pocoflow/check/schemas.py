@@ -22,16 +22,16 @@ from pocoflow.store.schema.model_facts import facts_of
 
 
 def fields_of(schema: object) -> Fields:
-    """The fields of a schema; of a model class, looked at once."""
-    if isinstance(schema, type) and issubclass(schema, BaseModel):
-        return _of_model(schema, getattr(schema, "__pydantic_validator__", None))
+    """The fields of a schema; of a model class, and of none, looked at once."""
+    if schema is None or (isinstance(schema, type) and issubclass(schema, BaseModel)):
+        return _looked_at(schema, getattr(schema, "__pydantic_validator__", None))
     return Fields(schema)
 
 
 @lru_cache(maxsize=256)
-def _of_model(model: type[BaseModel], _: object) -> Fields:
-    """The same as long as the model is not built anew, which gives it another validator."""
-    return Fields(model)
+def _looked_at(schema: object, _: object) -> Fields:
+    """The same as long as a model is not built anew, which gives it another validator."""
+    return Fields(schema)
 
 
 _READS_ANYTHING = ("before", "plain", "wrap")

@@ -69,10 +69,9 @@ class Level:
         return Site(label(place.name, self.path) if self.path else place.name, place)
 
     @cached_property
-    def error_edges(self) -> dict[tuple[str, str], GraphEdge]:
-        """The edges that errors take, by the names of their nodes and what they are written for."""
-        edges = (one for one in self.graph.edges if one.is_error and not one.is_after)
-        return {(one.source, one.action): one for one in edges}
+    def edges(self) -> dict[tuple[str, str], GraphEdge]:
+        """The edges that count, by the names of their nodes and what they are written for."""
+        return {(one.source, one.action): one for one in self.graph.edges if not one.is_after}
 
 
 class About(TypedDict, total=False):
@@ -306,7 +305,7 @@ class Subject:
         if self.fields or self.inputs is not None:
             return True
         for graph in (level.graph for level in self.levels):
-            if graph.rules or any(edge.written == "flow" for edge in graph.edges):
+            if graph.rules or graph.has_own_edges:
                 return True
         return any(map(_is_typed, self._by_class))
 

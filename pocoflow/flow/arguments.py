@@ -34,14 +34,12 @@ def _most(given: object) -> object:
 
 
 def _seconds(given: object) -> object:
-    if given is not None and not is_time(given):
+    if not is_time(given):
         raise DefinitionError(f"Flow(deadline={short(given)}): a number of seconds above 0")
     return given
 
 
-def _folder(given: object) -> Path | None:
-    if given is None:
-        return None
+def _folder(given: object) -> Path:
     if not isinstance(given, str | os.PathLike) or not os.fspath(given):
         raise DefinitionError(f"Flow(checkpoint_dir={short(given)}): the path of a folder")
     if (folder := Path(given)).is_file():
@@ -69,8 +67,7 @@ def _schema(given: object) -> object:
 
 
 def _run_id(given: object) -> object:
-    if given is not None:
-        check_name("Flow(run_id=...)", given)
+    check_name("Flow(run_id=...)", given)
     return given
 
 
@@ -104,8 +101,6 @@ def names_before(given: object) -> tuple[str, ...]:
 
 def _database(given: object) -> object:
     """What names a database, without the password of a server."""
-    if given is None:
-        return None
     if isinstance(given, str | os.PathLike):
         text = str(os.fspath(given))
         is_one = bool(text)
@@ -130,8 +125,7 @@ def _database(given: object) -> object:
 
 
 def _executor(given: object) -> object:
-    if given is not None:
-        check_executor("Flow(executor=...)", given)
+    check_executor("Flow(executor=...)", given)
     return given
 
 
@@ -250,3 +244,15 @@ SETTINGS: Mapping[str, Callable[[Any], object]] = {
     "record_emitted": partial(_switch, "record_emitted"),
 }
 """What a setting of a flow is made of what is given for it, or an error that says what it takes."""
+
+_OPTIONAL = {"schema", "db_path", "checkpoint_dir", "inputs", "outputs", "deadline", "run_id"}
+_OPTIONAL |= {"budget", "thread_budget", "executor"}
+
+
+def checked(name: str, given: object) -> object:
+    """What a setting of a flow is made of what is given for it.
+
+    Raises:
+        DefinitionError: It is not what the setting takes.
+    """
+    return None if given is None and name in _OPTIONAL else SETTINGS[name](given)

@@ -218,7 +218,6 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
             "inputs": arguments.names_of("inputs", inputs),
             "outputs": arguments.names_of("outputs", outputs),
             "ignore": ignore,
-            "strict": strict,
             "deadline": deadline,
             "budget": budget,
             "node_budgets": node_budgets,
@@ -231,17 +230,16 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
             "carry": carry,
             "record_emitted": record_emitted,
         }
+        own = self.__dict__
         for name, value in settings.items():
-            object.__setattr__(self, name, arguments.SETTINGS[name](value))
+            own[name] = arguments.checked(name, value)
+        object.__setattr__(self, "strict", arguments.checked("strict", strict))
         note_part(start)
         self._name = start.name if flow_name is None else flow_name
-        self.schedules: Mapping[str, Schedule] = MappingProxyType({})
         self._database = FlowDatabase(self.db_path)
         self._hooks = hooks.Hooks()
         self._proofs = Proofs()
         self._settings = object()  # another one whenever a setting is set
-        self._known_plan: Plan | None = None
-        self._described: tuple[Graph, str] | None = None
 
     is_flow = True
 
@@ -264,6 +262,10 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
     executor: Where
     carry: tuple[ContextVar[Any], ...]
     record_emitted: bool
+    schedules: Mapping[str, Schedule] = MappingProxyType({})
+
+    _known_plan: Plan | None = None
+    _described: tuple[Graph, str] | None = None
 
     @property
     def strict(self) -> bool:
@@ -283,18 +285,18 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
 
         def __setattr__(self, name, value):
             own = self.__dict__
-            if "_described" not in own:  # it is being made, of what is looked at there
+            # While it is being made, of what is looked at there.
+            if "_settings" not in own or name in _NO_SETTINGS:
                 object.__setattr__(self, name, value)
                 return
             if type(self) is Flow and not hasattr(self, name):
                 refuse_near(f"flow {self.name!r}", name, own)
-            if (check := arguments.SETTINGS.get(name)) is not None:
-                value = check(value)
+            if name in arguments.SETTINGS:
+                value = arguments.checked(name, value)
             object.__setattr__(self, name, value)
             if name == "db_path":
                 own["_database"] = FlowDatabase(value)
-            if name not in _NO_SETTINGS:
-                own["_settings"] = object()
+            own["_settings"] = object()
 
     @property
     def flow_name(self) -> str:

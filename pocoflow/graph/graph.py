@@ -262,6 +262,7 @@ class Graph:
         middleware: What the flow has around visits of nodes and attempts.
         rules: What the flow says of the order of visits.
         is_strict: Whether an action without an edge is an error.
+        has_own_edges: Whether the flow itself has edges, by ``flow.then``.
         wraps: Whether it, or a flow inside of it, has some.
         is_limited: Whether it, or a flow inside of it on the same line, has edges with limits.
         final: The actions that can end it, once they were asked for.
@@ -276,7 +277,7 @@ class Graph:
         self.nodes: dict[str, GraphNode] = {}
         self._numbers: dict[str, int] = {}
         self.resources: dict[Resource, str] = {}
-        self.wraps = own.middleware != NO_MIDDLEWARE
+        self.wraps, self.has_own_edges = own.middleware != NO_MIDDLEWARE, bool(own.sources)
         self.is_async = self.only_awaits = True
         self.is_limited = self.has_executors = False
         for number, (node, edges) in enumerate(reach.nodes):

@@ -69,7 +69,7 @@ def two_arguments(method: MethodT) -> MethodT:
 
     @wraps(method)
     def checked(self: Any, *given: object, **named: object) -> object:
-        if len(given) != 2 or named.keys() - {"at_most", "then"}:
+        if len(given) != 2 or (named and named.keys() - {"at_most", "then"}):
             kind = "flow" if self.is_flow else "node"
             if self.is_flow and len(given) == 3 and isinstance(given[1], str):
                 name = getattr(given[0], "__name__", "source")  # a function's, not a class
@@ -122,8 +122,8 @@ def keyword_only(init: MethodT) -> MethodT:
 
     @wraps(init)
     def checked(self: object, *given: object, **named: object) -> None:
-        settings = {name: value for name, value in named.items() if name != "name"}
-        if given or settings:
+        if given or named.keys() - {"name"}:
+            settings = {name: value for name, value in named.items() if name != "name"}
             kind = type(self)
             what = f"{kind.__name__}(...) takes no argument but name="
             raise TypeError(about_settings(what, kind, settings, given))
