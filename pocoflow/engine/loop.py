@@ -53,15 +53,16 @@ def steps(run: Line) -> Steps:
             run.tell("flow_start", context.flow_name, run.step)
         try:
             if run.opens:
-                from pocoflow.engine.scopes import within
+                from pocoflow.engine.scopes import with_resources
 
-                yield Inside(within(run, _loop(run)))
+                yield Inside(with_resources(run, _loop(run)))
             elif (
                 run.only_awaits
                 and not run.on_loop
                 and run.ledger.storage is None
                 and run.plan.executors is None
             ):
+                # Driven there as a whole, as each await would cost a way there and back.
                 run.on_loop = True
                 yield OnLoop(_loop(run))
             else:

@@ -24,7 +24,7 @@ from pocoflow.engine.drivers import drive
 from pocoflow.engine.effects import Effects, Steps
 from pocoflow.engine.envelopes import Letter, MadeCall, Reply, code_here, here
 from pocoflow.engine.memory import NULL, NullLedger
-from pocoflow.engine.scopes import within
+from pocoflow.engine.scopes import with_resources
 from pocoflow.engine.telling import tell
 from pocoflow.errors import BudgetError, ExecutorError, NotStorableError
 from pocoflow.graph.graph import GraphNode
@@ -164,7 +164,7 @@ class _Work:
         error, text = None, ""
         try:
             with _logging(self), _trace(letter.trace):
-                drive(self.context, within(self, steps()) if self.opens else steps())
+                drive(self.context, with_resources(self, steps()) if self.opens else steps())
             if self.calls is not None and self.calls.refused is not None:
                 raise self.calls.refused
             text = self._text(results[0])

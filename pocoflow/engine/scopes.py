@@ -74,7 +74,7 @@ class Opens(Protocol):
         """Call something that takes a moment, here or, off an event loop, through the driver."""
 
 
-def within(run: Opens, steps: Steps) -> Steps:
+def with_resources(run: Opens, steps: Steps) -> Steps:
     """Carry out the steps of a run while the resources are open that it has to open.
 
     Raises:

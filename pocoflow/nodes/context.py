@@ -196,8 +196,7 @@ class RunContext:
         Raises:
             RunError: None is: this is ``prep`` or ``post``, or no part of a run.
         """
-        if self.given_up is not None:
-            self.check_wanted()
+        self.check_wanted()
         if self.line is None or self.phase != "exec":
             raise RunError(
                 f"context().call and context().errors work in exec of a node, and this is "
@@ -262,10 +261,7 @@ class RunContext:
             RunError: It is called outside of ``exec``.
             DatabaseError: The database cannot be written, which ends the run.
         """
-        line = self.line
-        if line is None or self.phase != "exec" or self.given_up is not None:
-            return cast(R, self.calls.make(self, function, args, kwargs, None))
-        result: R = line.calls_of(self).make(self, function, args, kwargs, None)
+        result: R = self.calls.make(self, function, args, kwargs, None)
         return result
 
     def calling(

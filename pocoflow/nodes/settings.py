@@ -91,5 +91,4 @@ def retry_wait(node: Any, attempt: int) -> float:
         import random
 
         delay *= 1 + node.jitter * random.random()
-    wait: float = min(delay, TIMEOUT_MAX)
-    return wait
+    return min(delay, TIMEOUT_MAX)
