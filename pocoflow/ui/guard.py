@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Iterable
 from contextlib import suppress
 from ipaddress import ip_address
-from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
-_Message: TypeAlias = MutableMapping[str, Any]
-_Receive: TypeAlias = Callable[[], Awaitable[_Message]]
-_Send: TypeAlias = Callable[[_Message], Awaitable[None]]
-_App: TypeAlias = Callable[[_Message, _Receive, _Send], Awaitable[None]]
+from starlette.datastructures import Headers
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocketClose
 
 _LOCAL = ("127.0.0.1", "localhost", "::1")
 
@@ -19,6 +18,7 @@ _NOT_FRAMED = [
     (b"content-security-policy", b"frame-ancestors 'self'"),
     (b"x-frame-options", b"SAMEORIGIN"),
 ]
+_REFUSED = "This monitor does not go by that name: pocoflow monitor --allow-host NAME adds one.\n"
 
 
 def is_own(host: str | None, port: int | None, others: Iterable[str] = ()) -> bool:
@@ -56,35 +56,26 @@ def _is_number(name: str) -> bool:
 class OwnHost:
     """Middleware of a server: refuses what is not addressed to it, and being framed."""
 
-    def __init__(self, app: _App, port: int, others: Iterable[str] = ()) -> None:
+    def __init__(self, app: ASGIApp, port: int, others: Iterable[str] = ()) -> None:
         self._app = app
         self._port = port
         self._others = tuple(others)
 
-    async def __call__(self, scope: _Message, receive: _Receive, send: _Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
-        kind = scope["type"]
-        if kind not in ("http", "websocket"):
+        if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
+        hosts = Headers(scope=scope).getlist("host")
         if len(hosts) != 1 or not is_own(hosts[0], self._port, self._others):
-            await _refuse(kind, send)
+            is_socket = scope["type"] == "websocket"
+            refuse = WebSocketClose(1008) if is_socket else PlainTextResponse(_REFUSED, 421)
+            await refuse(scope, receive, send)
             return
 
-        async def not_framed(message: _Message) -> None:
+        async def not_framed(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message.get("headers", ()), *_NOT_FRAMED]
             await send(message)
 
         await self._app(scope, receive, not_framed)
-
-
-async def _refuse(kind: str, send: _Send) -> None:
-    if kind == "websocket":
-        await send({"type": "websocket.close", "code": 1008})
-        return
-    text = b"This monitor does not go by that name: pocoflow monitor --allow-host NAME adds one.\n"
-    headers = [(b"content-type", b"text/plain"), (b"content-length", str(len(text)).encode())]
-    await send({"type": "http.response.start", "status": 421, "headers": headers})
-    await send({"type": "http.response.body", "body": text})
