@@ -8,34 +8,10 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import JsonSchemaMode, JsonSchemaValue, models_json_schema
 
-from pocoflow.ext.web.owned import Listing, OwnedRuns, Runs, Start, WebLimits, WholeRun
+from pocoflow.ext.web.owned import Listing, OwnedRuns, Problem, Runs, Start, WebLimits, WholeRun
 from pocoflow.nodes.answer_types import answer_type, asks
 
 _JSON = "application/json"
-
-_PROBLEM = {
-    "type": "object",
-    "properties": {
-        "detail": {
-            "anyOf": [
-                {"type": "string"},
-                {
-                    "type": "array",
-                    "items": {
-                        "type": "object",
-                        "properties": {
-                            "type": {"type": "string"},
-                            "loc": {"type": "array", "items": {"type": ["string", "integer"]}},
-                            "msg": {"type": "string"},
-                        },
-                        "required": ["type", "loc", "msg"],
-                    },
-                },
-            ]
-        }
-    },
-    "required": ["detail"],
-}
 
 _REFUSALS = {
     401: "nobody knows who you are",
@@ -96,13 +72,13 @@ def _put_ours(schemas: _Schemas, runs: OwnedRuns) -> JsonSchemaValue:
         (Listing, "validation"),
         (WholeRun, "serialization"),
         (Runs, "serialization"),
+        (Problem, "serialization"),
     ]
     _, told = models_json_schema(ours)
     definitions = told["$defs"]
     listing: JsonSchemaValue = definitions.pop("Listing")["properties"]
     for one, schema in definitions.items():
         schemas.put(one, schema)
-    schemas.put("Problem", _PROBLEM)
     inputs = schemas.put("Inputs", runs.inputs.schema())
     result = schemas.put("Result", runs.outputs.schema())
     schemas.known("Start")["properties"]["inputs"] = inputs

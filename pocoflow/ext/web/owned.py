@@ -173,6 +173,20 @@ class Runs(BaseModel):
     next: str | None
 
 
+class Wrong(BaseModel):
+    """What is wrong at one place of a request."""
+
+    type: str
+    loc: list[str | int]
+    msg: str
+
+
+class Problem(BaseModel):
+    """Why something is not done."""
+
+    detail: str | list[Wrong]
+
+
 @dataclass(frozen=True, slots=True)
 class Owned:
     """What is known of an owner.
