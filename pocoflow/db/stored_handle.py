@@ -67,9 +67,8 @@ class StoredRunHandle:
             RunFailedError: It failed, or was interrupted.
             RunNotFoundError: It was removed meanwhile.
         """
-        looks = _Looks(self._database, self._run_no)
-        for pause in self._pauses(timeout):
-            if looks.are_due() and self.is_done:
+        for is_due, pause in self._turns(timeout):
+            if is_due and self.is_done:
                 break
             time.sleep(pause)
         return self._end()
@@ -81,9 +80,8 @@ class StoredRunHandle:
     async def _waiting(self) -> Store:
         import asyncio
 
-        looks = _Looks(self._database, self._run_no)
-        for pause in self._pauses(None):
-            if looks.are_due() and await asyncio.to_thread(lambda: self.is_done):
+        for is_due, pause in self._turns(None):
+            if is_due and await asyncio.to_thread(lambda: self.is_done):
                 break
             await asyncio.sleep(pause)
         return await asyncio.to_thread(self._end)
@@ -110,11 +108,20 @@ class StoredRunHandle:
         """Ask the run to stop, as :meth:`WorkflowDB.request_cancel` does."""
         return self._database.request_cancel(self.run_id)
 
-    def _pauses(self, timeout: float | None) -> Iterator[float]:
+    def _turns(self, timeout: float | None) -> Iterator[tuple[bool, float]]:
+        """The turns of waiting: whether to look at the run, and how long to wait for the next one.
+
+        It is looked at when something was committed, and else now and then, as its process may have
+        died unseen.
+        """
+        glances, due = Glances(self._database, self._run_no), 0.0
         until = None if timeout is None else time.monotonic() + timeout
         while True:
-            left = _LONGEST if until is None else until - time.monotonic()
-            yield max(0.0, min(_SOON, left))
+            now = time.monotonic()
+            left = _LONGEST if until is None else until - now
+            is_due = glances.changed() or now >= due
+            due = now + _LONGEST if is_due else due
+            yield is_due, max(0.0, min(_SOON, left))
             if left <= 0:
                 raise TimeoutError(
                     f"run {self.run_id!r} is {self.status} after {timeout:g} seconds; wait again, "
@@ -149,18 +156,3 @@ class StoredRunHandle:
 
     def __repr__(self) -> str:
         return f"<StoredRunHandle {self.run_id!r} {self.status}>"
-
-
-class _Looks:
-    """When to look at a run again: something was committed, or its process may have died unseen."""
-
-    def __init__(self, database: WorkflowDB, run_no: int) -> None:
-        self._glances, self._next = Glances(database, run_no), 0.0
-
-    def are_due(self) -> bool:
-        """Whether to look now; waits for nobody."""
-        now = time.monotonic()
-        if not self._glances.changed() and now < self._next:
-            return False
-        self._next = now + _LONGEST
-        return True

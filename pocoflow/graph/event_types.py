@@ -141,44 +141,41 @@ class NodeFailed(NodeEvent):
 
 
 @dataclass(frozen=True, slots=True)
-class FlowEnded:
-    """A run completed after ``steps`` steps."""
+class FlowStopped:
+    """What every event has with which a run ends or waits, after ``steps`` finished steps."""
 
-    kind: ClassVar[Literal["flow_end"]] = "flow_end"
     run_id: str
     flow_name: str
     steps: int
 
 
 @dataclass(frozen=True, slots=True)
-class FlowFailed:
+class FlowEnded(FlowStopped):
+    """A run completed after ``steps`` steps."""
+
+    kind: ClassVar[Literal["flow_end"]] = "flow_end"
+
+
+@dataclass(frozen=True, slots=True)
+class FlowFailed(FlowStopped):
     """A run ended with an exception after ``steps`` finished steps."""
 
     kind: ClassVar[Literal["flow_error"]] = "flow_error"
-    run_id: str
-    flow_name: str
-    steps: int
     error: BaseException
 
 
 @dataclass(frozen=True, slots=True)
-class FlowCancelled:
+class FlowCancelled(FlowStopped):
     """A run was cancelled after ``steps`` finished steps."""
 
     kind: ClassVar[Literal["flow_cancelled"]] = "flow_cancelled"
-    run_id: str
-    flow_name: str
-    steps: int
 
 
 @dataclass(frozen=True, slots=True)
-class FlowPaused:
+class FlowPaused(FlowStopped):
     """A run waits for the answers to its open ``questions``, after ``steps`` finished steps."""
 
     kind: ClassVar[Literal["flow_pause"]] = "flow_pause"
-    run_id: str
-    flow_name: str
-    steps: int
     questions: tuple[int, ...]
 
 
