@@ -22,7 +22,8 @@ Fingerprint: TypeAlias = Mapping[str, Any]
 ``path`` holds the names of the flows around a node, and its own; an edge is the path of its source,
 the action, and the path of its target, ``null`` for the end. A flow that has edges with limits also
 has ``"limits"``: the path of the source, the action, how often it is taken, and the path of the
-target after that, which is among the edges, too.
+target after that, which is among the edges, too. A run that went on in a program where its script
+has another name has that in ``"modules"``, ``{"__main__": "app"}``.
 """
 
 ThingT = TypeVar("ThingT")
@@ -87,6 +88,19 @@ def differences(before: Fingerprint, now: Fingerprint) -> list[str]:
     ]
     lines += _field_lines(before["schema"], now["schema"])
     return lines
+
+
+def moved_modules(before: Fingerprint, now: Fingerprint) -> dict[str, str]:
+    """What a script is called now, by what it was called when the run was started or went on."""
+    moved, new = dict(before.get("modules", {})), nodes_of(now)
+    for names, node in nodes_of(before).items():
+        was = node["class"]
+        label = new[names]["class"] if names in new else was
+        if label != was and _is_found_there(was, label):
+            module, here = (one.partition(":")[0] for one in (was, label))
+            moved[module] = here
+            moved.pop(here, None)
+    return moved
 
 
 def is_same_definition(before: Mapping[str, str], now: Mapping[str, str]) -> bool:

@@ -31,8 +31,9 @@ class Classes:
     First the aliases; then the classes it was given, their subclasses, and every class in the
     annotations of their fields; then what is defined in the modules that are loaded. A class of the
     program that was started as a script is also found if it was written, or is read, under the name
-    of its module. Last, as the module of a class may have been renamed, the one class of the same
-    name in the annotation of what is read, and then among the classes that somebody supplied.
+    of its module, which the nodes of a run that goes on tell (:meth:`move`). Last, as the module of
+    a class may have been renamed, the one class of the same name in the annotation of what is read,
+    and then among the classes that somebody supplied.
 
     Args:
         types: Classes, or other annotations such as ``list[Message] | None``.
@@ -56,6 +57,11 @@ class Classes:
         self._index: Mapping[str, type] | None = None
         self._around: Classes | None = None
         self._relocates: tuple[object, ...] = self._supplied
+        self._moved: Mapping[str, str] = {}
+
+    def move(self, modules: Mapping[str, str]) -> None:
+        """Look for the classes of modules in those that they are now, by name."""
+        self._moved = modules
 
     def of_field(self, name: str) -> Classes:
         """The same for the value of a field."""
@@ -70,7 +76,7 @@ class Classes:
     def within(self, types: Iterable[object], fields: Mapping[str, object]) -> Classes:
         """The same for what has a schema of its own inside of what these are for."""
         made = Classes(types, supplied=self._supplied, aliases=self._aliases, fields=fields)
-        made._around = self
+        made._around, made._moved = self, self._moved
         return made
 
     def find(self, name: str) -> type:
@@ -82,7 +88,7 @@ class Classes:
         if name in self._aliases:
             return self._aliases[name]
         known = self.known()
-        found = known.get(name) or _loaded(name) or _of_script(name, known)
+        found = known.get(name) or self._of_moved(name) or _loaded(name) or _of_script(name, known)
         found = found or _relocated(name, self._relocates) or _relocated(name, self._supplied)
         if found is None:
             module = name.partition(":")[0]
@@ -95,6 +101,10 @@ class Classes:
                 class_name=name,
             )
         return found
+
+    def _of_moved(self, name: str) -> type | None:
+        moved = {f"{was}:": f"{now}:" for was, now in self._moved.items()}
+        return _loaded(_MODULE.sub(lambda one: moved.get(one[0], one[0]), name)) if moved else None
 
     def has(self, kind: type) -> bool:
         """Whether a class is what its name is found to mean."""

@@ -62,6 +62,47 @@ if __name__ == "__main__":
 '''
 
 
+JOBS = '''
+"""A flow on values of a class of its own; each step fails until there is a file of its name."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from pocoflow import Flow, Node
+
+
+@dataclass
+class Job:
+    number: int
+
+
+class Count(Node):
+    def prep(self, store):
+        return store["job"]
+
+    def exec(self, job):
+        return Job(job.number + 1)
+
+    def post(self, store, job, result):
+        if not Path(self.name).exists():
+            raise ValueError("not mended")
+        store["job"] = Job(result.number + store["by"].number)
+        return "done"
+
+
+first, second, third = Count(name="first"), Count(name="second"), Count(name="third")
+first.then("done", second)
+second.then("done", third)
+flow = Flow(first, db_path="runs.db", flow_name="jobs")
+
+if __name__ == "__main__":
+    if sys.argv[1:]:
+        flow.resume("r")
+    flow.run({"job": Job(0), "by": Job(10)}, run_id="r")
+'''
+
+
 @pytest.fixture
 def folder(here: Path) -> Path:
     """The current folder, with a program in it."""
@@ -93,6 +134,20 @@ def test_resume_finishes_a_run_without_paying_again(folder: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "run r is completed\n", "")
     assert status() == "completed"
     assert (folder / "paid").read_text() == "why?"
+
+
+def test_the_classes_of_a_script_are_found_under_its_name_and_back(folder: Path) -> None:
+    """A run that a script has started goes on by command, in the script, and by command again."""
+    (folder / "jobs.py").write_text(JOBS, encoding="utf-8")
+    by_command = ("-m", "pocoflow", "resume", "r", "jobs.py:flow")
+    ways = {"first": ("jobs.py",), "second": by_command, "third": ("jobs.py", "again")}
+    for step, way in ways.items():
+        assert "not mended" in program(*way).stderr
+        (folder / step).touch()
+    done = program(*by_command)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "run r is completed\n", "")
+    with WorkflowDB("runs.db") as db:
+        assert '"value":{"number":33}' in db.store_json("r", 2)
 
 
 def test_recover_finishes_what_was_interrupted(folder: Path) -> None:

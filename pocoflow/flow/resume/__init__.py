@@ -159,10 +159,12 @@ class StoredRun:
     def _read(self, found: Unfinished, prove: Prove) -> tuple[Places, list[GraphNode], Store]:
         """Look up the node that comes next, and read and check the store; that as it is stored."""
         database, run_id, resuming = self._db, self.run_id, self._resuming
-        self._fingerprint = describe(self._graph, self._schema)
+        described = describe(self._graph, self._schema)
         again = bool(resuming.rename) and self.recorder.was_resumed()
         before = database.get_graph(run_id)
-        places = Places(run_id, self._graph, before, self._fingerprint, resuming.rename, again)
+        places = Places(run_id, self._graph, before, described, resuming.rename, again)
+        self._fingerprint = places.now
+        self._classes.move(places.moved)
         nodes = places.pending(found)
         stored = database.load_store(run_id, found.steps - 1, self._classes)
         paused = stored

@@ -13,6 +13,7 @@ from pocoflow.graph.fingerprint import (
     Names,
     differences,
     is_same_definition,
+    moved_modules,
     nodes_of,
 )
 from pocoflow.graph.graph import Graph, GraphNode
@@ -38,6 +39,8 @@ class Places:
     Attributes:
         changed: What has changed since the run was started, one line each.
         definitions: What defined the fields of the store then, if that is known.
+        moved: What a script is called now, by what it was called then.
+        now: The fingerprint of the flow as it is now, with that.
     """
 
     def __init__(
@@ -56,6 +59,10 @@ class Places:
         self._now = nodes_of(now_known)
         self.definitions: Mapping[str, str] | None = (before or {}).get("schema")
         self.changed = [] if before is None else differences(before, now_known)
+        self.moved = {} if before is None else moved_modules(before, now_known)
+        self.now = (
+            json.dumps({**now_known, "modules": self.moved}, sort_keys=True) if self.moved else now
+        )
 
     @property
     def listed(self) -> str:
