@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -244,14 +244,14 @@ class ModelSchema:
         Those that read raw input see the whole once, when it becomes complete.
         """
         fields, facts = self._fields.keys(), self._facts
+        see: Callable[[], BaseModel] | None = None
         # Not with a default in the place of a value that was deleted, or could not be stored.
-        if not fields <= candidate.keys() or not (facts.after or facts.whole):
-            return {key: candidate[key] for key in changes}
-        if facts.whole is not None and not fields <= before.keys():
-            see = partial(facts.whole.validate_python, dict(candidate), strict=True)
-        elif facts.after is not None:
-            see = partial(facts.after.validate_python, self._instance(owner, candidate))
-        else:
+        if (facts.after or facts.whole) and fields <= candidate.keys():
+            if facts.whole is not None and not fields <= before.keys():
+                see = partial(facts.whole.validate_python, dict(candidate), strict=True)
+            elif facts.after is not None:
+                see = partial(facts.after.validate_python, self._instance(owner, candidate))
+        if see is None:
             return {key: candidate[key] for key in changes}
         whole = model_values(validated(self.source, owner, tuple(changes), see))
         return self.noted(
