@@ -41,11 +41,7 @@ def attempt(run: Line, place: GraphNode, given: object, inline: bool) -> Effects
 
 
 def _attempt(run: Line, place: GraphNode, given: object, inline: bool) -> Effects:
-    """One attempt of ``exec``, which may need an executor, a thread, a timeout or the event loop.
-
-    It works on a copy where something may follow that has to begin with the same: another attempt,
-    the fallback, or whatever else the run does while an attempt that was given up goes on.
-    """
+    """One attempt of ``exec``, by an executor or in this process."""
     executors = run.plan.executors
     if executors is not None and (gives := executors.of(place)) is not None:
         from pocoflow.engine.away import call_away
@@ -71,7 +67,11 @@ def tried_here(place: GraphNode, given: object, inline: bool) -> Effects:
 
 
 def _needs_copy(place: GraphNode) -> bool:
-    """Whether others may use what it gets: the next attempt, the fallback, one given up."""
+    """Whether ``exec`` works on a copy of what ``prep`` gave.
+
+    So it does where something may follow that has to begin with the same: another attempt, the
+    fallback, or whatever else the run does while an attempt that was given up goes on.
+    """
     node = place.node
     alone = node.max_retries == 1 and node.timeout is None and place.is_bare
     return place.has_exec and not alone

@@ -89,7 +89,7 @@ class ExecCalls:
         context: RunContext,
         found: Unfinished | None,
         given: tuple[object, ...],
-        refusal: Callable[..., BudgetError | None] | None,
+        refusal: Callable[[], BudgetError | None] | None,
     ) -> None:
         """Begin with what is on record.
 
@@ -209,7 +209,7 @@ class ExecCalls:
         return result
 
     def _check_budget(self) -> None:
-        if self._refusal is not None and (refused := self._refusal(calls=True)) is not None:
+        if self._refusal is not None and (refused := self._refusal()) is not None:
             self.refused = refused
             raise refused
 

@@ -188,8 +188,10 @@ class Line:
                 given = self.given
                 same = () if given is None or given[0] != self.step else (given[1],)
                 facts = (self.ledger, self.place, context)
-                may = None if self.budget is None else partial(self.refusal, self.place)
-                begun[item] = ExecCalls(*facts, self.unfinished, same, may)
+                refusal = None
+                if self.budget is not None:
+                    refusal = partial(self.refusal, self.place, is_call=True)
+                begun[item] = ExecCalls(*facts, self.unfinished, same, refusal)
             return begun[item]
 
     @property
@@ -212,17 +214,17 @@ class Line:
         bill = Bill(Address(context.path, context.node), item, context.attempt, amounts)
         self.ledger.spend(self.step, bill)
 
-    def refusal(self, place: GraphNode, *, calls: bool = False) -> BudgetError | None:
+    def refusal(self, place: GraphNode, *, is_call: bool = False) -> BudgetError | None:
         """Why a node may spend no more; ``None`` if it may.
 
         Args:
             place: The node.
-            calls: Whether it is about a call, for which each budget counts.
+            is_call: Whether it is about a call of it, for which each budget counts.
         """
         if self.budget is None:
             return None
         of_node = self.plan.node_budgets.get(id(place.node), NO_AMOUNTS)
-        names, past = (*self.context.path, place.name), () if calls else self.past
+        names, past = (*self.context.path, place.name), () if is_call else self.past
         return self.account.refusal(self.context.run_id, names, self.budget, of_node, past)
 
     def after_exec(self, context: RunContext) -> None:

@@ -259,7 +259,7 @@ class _Work:
         """Keep what was spent outside of calls, to be told with the rest."""
         self.spent.append(dict(amounts))
 
-    def _refusal(self, *, calls: bool) -> BudgetError | None:
+    def _refusal(self) -> BudgetError | None:
         limits, letter = self.letter.limits, self.letter
         assert limits is not None
         budgets = [
