@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial, reduce
@@ -502,6 +502,17 @@ class DataFlow:
         return self.keys.names(-1 if found is None else found)
 
     @cached_property
+    def hoped_at_ends(self) -> frozenset[str]:
+        """What may have been written on each way to an end of the walk."""
+        ends = [
+            self._hoped[spot] & kept | added
+            for spot, changes in self._hoped_behind.items()
+            for way, (kept, added) in zip(spot.ways, changes, strict=True)
+            if way.target is None
+        ]
+        return self.keys.names(reduce(and_, ends, -1))
+
+    @cached_property
     def gone_at_ends(self) -> int:
         """What has been removed, and not been written again, wherever the walk ends; as bits."""
         of = self.keys.of
@@ -612,7 +623,8 @@ def effects_of_branches(place: GraphNode, node: Spread, branches: Sequence[DataF
     )
     writes, changes = _written(branches, private, dict.fromkeys(errors, here))
     ends = [one for branch in branches for ways in branch.out.values() for one in ways]
-    may = (_union(one.may for one in ends) - private) | errors
+    each = [_union(one.may for ways in b.out.values() for one in ways) for b in branches]
+    may = (_union(each) - private) | errors
     # There may be no items, and a branch that fails leaves nothing.
     must = frozenset() if items or node.collects else _union(one.at_ends for one in branches)
     must = (must - private) | errors
@@ -621,6 +633,11 @@ def effects_of_branches(place: GraphNode, node: Spread, branches: Sequence[DataF
     gone, kept = _removed(branches, may | private)
     if items or node.collects or unknown:
         gone, kept = frozenset(), None
+    else:  # Each has come to an end. Two may write on ways of which one is always taken.
+        counts = Counter(key for keys in each for key in keys)
+        made = {key for key, count in counts.items() if count > 1} | errors
+        made |= _union(one.hoped_at_ends for one in branches)
+        may, looked = may & made, looked | (may - made)
     ways = [Exit(DEFAULT_ACTION, may, must, unknown, gone=gone, kept=kept, looked=looked)]
     if node.collects:
         ways.append(Exit(FAILED, may, must, unknown, looked=looked))

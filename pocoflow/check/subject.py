@@ -28,6 +28,7 @@ from pocoflow.check.schemas import Fields, fields_of
 from pocoflow.check.store_use import Around, read_source
 from pocoflow.check.unseen import lets_through
 from pocoflow.errors import InvalidValueError, UnknownFieldError
+from pocoflow.graph.final_actions import ends_of
 from pocoflow.graph.graph import Graph, GraphNode, label
 from pocoflow.graph.listed_edges import GraphEdge
 from pocoflow.messages import closest, type_label
@@ -162,6 +163,7 @@ class Subject:
         self.is_start = self.place is None or (self.place is self.graph.start and not self.frames)
         self._effects: dict[int, Effects] = {}
         self._branches: dict[int, DataFlow] = {}
+        self._ends: dict[int, tuple[str, ...] | None] = {}
         self._is_flat = True
         self._classes: dict[object, Effects] = {}
 
@@ -364,15 +366,22 @@ class Subject:
         return "warning" if any(issubclass(one, kinds) for one in errors) else "error"
 
     def actions(self, place: GraphNode) -> tuple[str, ...] | None:
-        """The actions that a node can return, as it declares them or by the source of its class.
+        """The actions that a node can return, as it declares them or by the source of classes.
 
         ``None`` if they are not known.
         """
         declared = place.declared
-        return self._by_source(place) if declared is None else declared
+        if declared is not None:
+            return declared
+        if place.inner is None:
+            return self._by_source(place)
+        for graph in () if id(place.inner) in self._ends else place.inner.inner_first():
+            if id(graph) not in self._ends:
+                self._ends[id(graph)] = ends_of(graph, self.actions)
+        return self._ends[id(place.inner)]
 
     def _by_source(self, place: GraphNode) -> tuple[str, ...] | None:
-        if place.inner is not None or isinstance(place.node, (FunctionNode, Spread)):
+        if isinstance(place.node, (FunctionNode, Spread)):
             return None
         found = [one.action for one in self.effects(place).exits]
         actions = tuple(one for one in found if one is not None)

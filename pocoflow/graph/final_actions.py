@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from pocoflow.nodes.edges import ANY_ACTION, DEFAULT_ACTION
@@ -15,16 +17,19 @@ def final_actions(graph: Graph) -> tuple[str, ...] | None:
     if graph.final is None:
         for other in graph.inner_first():
             if other.final is None:
-                other.final = (_ends(other),)
+                other.final = (ends_of(other, attrgetter("declared")),)
     return None if graph.final is None else graph.final[0]
 
 
-def _ends(graph: Graph) -> tuple[str, ...] | None:
+def ends_of(
+    graph: Graph, actions_of: Callable[[GraphNode], tuple[str, ...] | None]
+) -> tuple[str, ...] | None:
+    """The same, by what each of its nodes can return."""
     found: dict[str, None] = {}
     met: dict[int, GraphNode] = {id(graph.start): graph.start}
     queue = [graph.start]
     for place in queue:  # grows while it is walked through
-        declared = place.declared
+        declared = actions_of(place)
         actions = tuple(place.targets) if declared is None else declared
         if declared is None and place.fallback is None:
             return None

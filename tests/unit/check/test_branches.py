@@ -1,6 +1,6 @@
 """PF303: what parallel branches write at the same time."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import pytest
 from pydantic import BaseModel
@@ -286,3 +286,62 @@ def test_a_read_in_a_branch_has_the_place_of_the_node_that_reads() -> None:
     (found,) = flow.validate()
     assert (found.code, found.node, found.file) == ("PF301", "both/reader", __file__)
     assert found.line == reader.signature.function.__code__.co_firstlineno
+
+
+class Parts(BaseModel):
+    document: str
+    left: str
+    right: str
+    both: str = ""
+
+
+P = fields(Parts)
+
+
+@node
+def is_left(document: str) -> Literal["yes", "no"]:
+    """Decides."""
+    return "yes" if document else "no"
+
+
+@node(writes=P.left)
+def left(document: str) -> str:
+    """Writes the left part."""
+    return document
+
+
+@node(writes=P.right)
+def right(document: str) -> str:
+    """Writes the right part."""
+    return document
+
+
+@node(writes=P.both)
+def together(left: str, right: str) -> str:
+    """Needs both."""
+    return left + right
+
+
+def perhaps(name: str) -> Flow[Any]:
+    """Writes the left part on one of two ways."""
+    flow: Flow[Any] = Flow(is_left, flow_name=name).then(is_left.when("yes"), left)
+    return flow.then(is_left.when("no"), END)
+
+
+def missing_behind(*branches: Any, chooses: bool = False) -> list[str]:
+    """How bad what the nodes behind branches miss is."""
+    start = Parallel(*branches, right, name="parts")
+    flow = Flow(start, schema=Parts, outputs=())
+    if chooses:
+        flow.then(start, is_left).then(is_left.when("yes"), together).then(is_left.when("no"), END)
+    else:
+        flow.then(start, together)
+    return [one.severity for one in flow.validate() if one.code == "PF301"]
+
+
+def test_what_a_branch_leaves_out_on_one_of_its_ways_is_missing_behind_it() -> None:
+    """As in a flow without branches; two branches may exclude each other, a choice may know."""
+    assert missing_behind(left) == []
+    assert missing_behind(perhaps("one")) == ["error"]
+    assert missing_behind(perhaps("one"), perhaps("two")) == []
+    assert missing_behind(perhaps("one"), chooses=True) == ["warning"]

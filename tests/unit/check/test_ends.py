@@ -267,3 +267,24 @@ def test_an_action_that_a_class_never_returns_ends_no_nested_flow() -> None:
     first = Named()
     inner: Flow[Doc] = Flow(first, schema=Doc, flow_name="inner").then(first.when("default"), cut)
     assert not Flow(inner, schema=Doc, inputs=(D.text,)).validate()
+
+
+class Chooses(Node[Any, Any, str]):
+    """Returns one of two actions, which only its source tells."""
+
+    def post(self, store: Store[Any], prep: Any, result: Any) -> str:
+        """Choose."""
+        return "good" if store["text"] else "bad"
+
+
+def test_an_edge_for_what_no_class_inside_of_a_flow_returns_is_a_warning() -> None:
+    """The source of the classes in a nested flow says what can end it."""
+    first, last = Chooses(), Chooses(name="last")
+    inner: Flow[Doc] = Flow(first, flow_name="inner").then(first.when("good"), last)
+    middle: Flow[Doc] = Flow(inner, flow_name="middle")
+    flow = Flow(middle, schema=Doc, outputs=()).then(middle.when("bad"), look)
+    assert flow.validate() == []
+    flow.then(middle.when("goood"), END)
+    (found,) = flow.validate()
+    assert (found.code, found.severity) == ("PF102", "warning")
+    assert "which 'middle' never returns (it returns: 'bad', 'good'; did you mean" in found.message
