@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import linecache
 import re
@@ -397,6 +396,8 @@ def _meant(kind: type, given: str, value: object) -> str | None:
 
 @lru_cache(maxsize=1024)  # the same names are in many classes, also in those made in a function
 def _nearest(given: str, alike: tuple[str, ...]) -> str | None:
+    import difflib
+
     found = [one for one in alike if sorted(one) == sorted(given)]  # two letters are swapped
     found = found or difflib.get_close_matches(given, alike, n=1, cutoff=_ALIKE)
     return found[0] if found else None

@@ -79,8 +79,7 @@ def _none() -> Places:
     return MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Exit:
+class Exit(NamedTuple):
     """One way out of a function.
 
     Attributes:
@@ -106,8 +105,7 @@ class Exit:
     looked: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
+class Write(NamedTuple):
     """A value that is written to a key, where the source tells what it is.
 
     Attributes:
