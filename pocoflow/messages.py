@@ -7,6 +7,7 @@ import sys
 import unicodedata
 from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import lru_cache
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, get_args
 
@@ -122,6 +123,14 @@ def defined_again(value: object, hint: object, owner: str) -> str:
                 f"it was before: define {owner} again, too (in a notebook, run its cell again)"
             )
     return ""
+
+
+def main_name() -> str:
+    """The name under which the script that was started is imported by others."""
+    main = sys.modules["__main__"]
+    if (spec := getattr(main, "__spec__", None)) is not None:
+        return str(spec.name)
+    return Path(getattr(main, "__file__", None) or "__main__").stem
 
 
 def package_of(definition: object) -> str:

@@ -35,11 +35,10 @@ from pocoflow.errors import (
 from pocoflow.graph.graph import GraphNode
 from pocoflow.graph.step_records import ALONE, Called, Identity
 from pocoflow.graph.unfinished import NOTHING, Unfinished
-from pocoflow.messages import type_label
+from pocoflow.messages import main_name, type_label
 from pocoflow.nodes.annotations import awaited, read_hints
 from pocoflow.nodes.calling import Calling
 from pocoflow.nodes.context import RunContext, current
-from pocoflow.nodes.importing import main_name
 from pocoflow.nodes.settings import retry_wait, wants_retry
 from pocoflow.nodes.spending import Amounts, CallBill, charged, sum_of
 from pocoflow.values.callables import is_async

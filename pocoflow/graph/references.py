@@ -14,9 +14,10 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 from pocoflow import values as codec
 from pocoflow.errors import DefinitionError, ExecutorError, NotStorableError
 from pocoflow.graph.graph import Graph
+from pocoflow.messages import main_name
 from pocoflow.nodes.base import AnyNode, Node, NodeLike
 from pocoflow.nodes.function import FunctionNode
-from pocoflow.nodes.importing import importing_alone, main_name
+from pocoflow.nodes.importing import importing_alone
 
 _MAIN = "__main__"
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import atexit
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import ClassVar, Protocol
 from weakref import WeakKeyDictionary
 
@@ -133,11 +131,3 @@ def refuse_while_importing(flow: Named) -> None:
     )
     _Importing.refused.append(said)
     raise DefinitionError(said)
-
-
-def main_name() -> str:
-    """The name under which the script that was started is imported by others."""
-    main = sys.modules["__main__"]
-    if (spec := getattr(main, "__spec__", None)) is not None:
-        return str(spec.name)
-    return Path(getattr(main, "__file__", None) or "__main__").stem

@@ -14,7 +14,7 @@ from typing import Any, ForwardRef, NewType, TypeVar, Union, get_args, get_origi
 from pydantic import BaseModel
 
 from pocoflow.errors import UnknownClassError
-from pocoflow.messages import package_of
+from pocoflow.messages import main_name, package_of
 from pocoflow.values.objects import family_of
 
 NO_ALIASES: Mapping[str, type] = {}
@@ -88,7 +88,8 @@ class Classes:
         if name in self._aliases:
             return self._aliases[name]
         known = self.known()
-        found = known.get(name) or self._of_moved(name) or _loaded(name) or _of_script(name, known)
+        moved = _renamed(name, self._moved) if self._moved else None
+        found = known.get(name) or moved or _loaded(name) or _of_script(name, known)
         found = found or _relocated(name, self._relocates) or _relocated(name, self._supplied)
         if found is None:
             module = name.partition(":")[0]
@@ -101,10 +102,6 @@ class Classes:
                 class_name=name,
             )
         return found
-
-    def _of_moved(self, name: str) -> type | None:
-        moved = {f"{was}:": f"{now}:" for was, now in self._moved.items()}
-        return _loaded(_MODULE.sub(lambda one: moved.get(one[0], one[0]), name)) if moved else None
 
     def has(self, kind: type) -> bool:
         """Whether a class is what its name is found to mean."""
@@ -128,7 +125,15 @@ def _of_script(name: str, known: Mapping[str, type]) -> type | None:
         for other, cls in known.items()
         if other.partition(":")[2] == qualname and _MAIN in (module, cls.__module__)
     ]
+    if not found and module == main_name():
+        return _renamed(name, {module: _MAIN})
     return found[0] if len(found) == 1 else None
+
+
+def _renamed(name: str, modules: Mapping[str, str]) -> type | None:
+    """The class of a name in which modules have other names now."""
+    now = {f"{old}:": f"{new}:" for old, new in modules.items()}
+    return _loaded(_MODULE.sub(lambda one: now.get(one[0], one[0]), name))
 
 
 def name_of(kind: type) -> str:
