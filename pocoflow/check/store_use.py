@@ -56,48 +56,40 @@ def read_source(
         around: What is done beside them.
     """
     known = tuple(one if isinstance(one, FunctionType) else None for one in functions)
-    names = None if stores is None else tuple(stores)
+    reading = _Reading(known, None if stores is None else tuple(stores), attributes, around)
     if own:
-        return _read(known, names, Owner(kind, own), attributes, around)
-    found = _shared(known, names, kind, attributes, around)
+        return _read(reading, Owner(kind, own))
+    found = _shared(reading, kind)
     # A constant of a module that has been set anew is read anew.
-    return found if found.is_current else _read(known, names, Owner(kind, {}), attributes, around)
+    return found if found.is_current else _read(reading, Owner(kind, {}))
+
+
+class _Reading(NamedTuple):
+    """What is read: ``functions`` without those that have no source, and what is known of them."""
+
+    functions: tuple[FunctionType | None, ...]
+    stores: tuple[str, ...] | None
+    attributes: frozenset[str]
+    around: Around
 
 
 @lru_cache(maxsize=4096)
-def _shared(
-    functions: tuple[FunctionType | None, ...],
-    stores: tuple[str, ...] | None,
-    kind: type | None,
-    attributes: frozenset[str],
-    around: Around,
-) -> Effects:
-    return _read(functions, stores, Owner(kind, {}), attributes, around)
+def _shared(reading: _Reading, kind: type | None) -> Effects:
+    return _read(reading, Owner(kind, {}))
 
 
-def _read(
-    functions: tuple[FunctionType | None, ...],
-    stores: tuple[str, ...] | None,
-    owner: Owner,
-    attributes: frozenset[str],
-    around: Around,
-) -> Effects:
-    def effects(functions: tuple[FunctionType | None, ...]) -> Effects:
-        return _Facts(_statements(functions, stores, owner, attributes, around)).effects()
+def _read(reading: _Reading, owner: Owner) -> Effects:
+    def effects(given: _Reading) -> Effects:
+        return _Facts(_statements(given, owner)).effects()
 
     try:
-        return with_room(effects, functions)
-    except RecursionError:
-        return effects((None,) * len(functions))  # as if there was no source
+        return with_room(effects, reading)
+    except RecursionError:  # as if there was no source
+        return effects(reading._replace(functions=(None,) * len(reading.functions)))
 
 
-def _statements(
-    functions: tuple[FunctionType | None, ...],
-    stores: tuple[str, ...] | None,
-    owner: Owner,
-    attributes: frozenset[str],
-    around: Around,
-) -> Statements:
+def _statements(reading: _Reading, owner: Owner) -> Statements:
+    functions, stores, attributes, around = reading
     read = Statements(owner, attributes)
     steps = [Step("read", key, place) for key, place in around.needs]
     steps += [Step("look", key, place) for key, place in around.looks]
