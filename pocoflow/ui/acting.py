@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import streamlit as st
 
@@ -36,9 +37,9 @@ def _stopping(place: Place, view: RunView) -> None:
         place.notice("asked", "It was asked to stop after this step.")
         return
     if place.flow is not None:
-        act = ("said", run_id, lambda: _cancel(place.path, run_id))
+        act = partial(_cancel, place.path, run_id)
         advice = f"It stops {_when(is_paused)}, and can be resumed."
-        place.button("cancel", "Cancel the run", act, advice)
+        place.button("cancel", "Cancel the run", run_id, act, "said", advice)
     else:
         st.caption(f"This code stops the run {_when(is_paused)}.")
         st.code(cancel_snippet(place.path, run_id), language="python")
@@ -84,8 +85,8 @@ def _fork_label(step: int) -> str:
 def _buttons(place: Place, flow: Flow, view: RunView, step: int | None) -> None:
     run_id = view.run["run_id"]
     if step is None:
-        act = ("said", run_id, lambda: resume_here(flow, run_id))
-        place.button("resume", "Resume the run", act)
+        act = partial(resume_here, flow, run_id)
+        place.button("resume", "Resume the run", run_id, act, "said")
         return
     changes = st.text_area(
         "Values to change first, as a JSON object",
@@ -93,8 +94,8 @@ def _buttons(place: Place, flow: Flow, view: RunView, step: int | None) -> None:
         placeholder='{"question": "why?"}',
         height=80,
     )
-    act = ("said", run_id, lambda: _fork(place, flow, run_id, step, changes))
-    place.button("fork", "Fork and run", act)
+    act = partial(_fork, place, flow, run_id, step, changes)
+    place.button("fork", "Fork and run", run_id, act, "said")
 
 
 def resume_here(flow: Flow, run_id: str) -> str:

@@ -34,7 +34,8 @@ def show_store(place: Place, database: WorkflowDB, view: RunView) -> None:
     _changes(place, database, view, step)
     with st.expander("Raw JSON", key=place.name("raw"), on_change="rerun") as raw:
         if raw.open:
-            _raw(place, database, run_id, step)
+            whole = store_text(stored_values(database, run_id, step))
+            _json(place, "store", whole, f"{file_name(run_id)}-step{step}")
 
 
 def _slider(place: Place, run_id: str, stored: Sequence[int]) -> int:
@@ -89,11 +90,6 @@ def _changes(place: Place, database: WorkflowDB, view: RunView, step: int) -> No
         place.show("changes", changes_table(found))
     else:
         place.notice("no-changes", "Nothing changed.", tone="gray")
-
-
-def _raw(place: Place, database: WorkflowDB, run_id: str, step: int) -> None:
-    whole = store_text(stored_values(database, run_id, step))
-    _json(place, "store", whole, f"{file_name(run_id)}-step{step}")
 
 
 def _json(place: Place, what: str, text: str, name: str) -> None:

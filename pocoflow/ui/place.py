@@ -117,27 +117,33 @@ class Place:
             self.notice(f"{where}-text", text, tone=tone)
 
     def button(
-        self, part: str, label: str, act: tuple[str, str, Callable[[], str]], advice: str = ""
+        self,
+        part: str,
+        label: str,
+        run_id: str,
+        act: Callable[[], str],
+        where: str,
+        advice: str | None = None,
     ) -> None:
         """A button for something that is done to a run.
 
         Args:
             part: What it is called.
             label: What is written on it.
-            act: Where it is said what came of it, the run, and what is done.
+            run_id: The run.
+            act: Does it, and gives what is to be said of it.
+            where: The name under which that is said.
             advice: More about it.
         """
-        help_ = advice or None
-        st.button(
-            label, type="primary", key=self.name(part), on_click=self._act, args=act, help=help_
-        )
 
-    def _act(self, where: str, run_id: str, what: Callable[[], str]) -> None:
-        try:
-            self.say(where, "green", what())
-        except (PocoflowError, ValueError) as exc:
-            self.say(where, "red", self.told(exc, run_id))
-        self.redraw()
+        def clicked() -> None:
+            try:
+                self.say(where, "green", act())
+            except (PocoflowError, ValueError) as exc:
+                self.say(where, "red", self.told(exc, run_id))
+            self.redraw()
+
+        st.button(label, type="primary", key=self.name(part), on_click=clicked, help=advice)
 
     @staticmethod
     def now() -> datetime:

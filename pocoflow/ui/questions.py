@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from typing import Literal
 
 import streamlit as st
@@ -218,8 +219,8 @@ def _go_on(place: Place, view: RunView, late: int) -> None:
     flow = _flow_of(place, view)
     if flow is not None:
         place.notice("can-go-on", "The run can go on.", title=title)
-        act = ("heard", run_id, lambda: resume_here(flow, run_id))
-        place.button("go-on", "Go on with the run", act, "It runs in the process of this monitor.")
+        act, advice = partial(resume_here, flow, run_id), "It runs in the process of this monitor."
+        place.button("go-on", "Go on with the run", run_id, act, "heard", advice)
         return
     place.notice(
         "can-go-on",
