@@ -18,8 +18,12 @@ class InPlace:
     After a step, what nobody touched is looked at in a while: it may have changed by another name.
     Nothing is lost in between, so that it may be so late that looking costs little of a step.
 
+    Where no validator of the user's is called for that, the parts of a value are remembered when it
+    is looked at again, and not at the beginning: to check a value twice takes less than to remember
+    it, and a short run looks at most of them once.
+
     Attributes:
-        watch: The values as they were last checked.
+        watch: The values as they were last checked, as far as they are remembered.
 
     Raises:
         InvalidValueError: A list, dict or model was changed into something that does not fit.
@@ -30,12 +34,15 @@ class InPlace:
     def __init__(self, store: Store) -> None:
         self._store = store
         self.watch = Watch()
+        sees_all = store.sees_all
         for key, value in store.own_items():
-            if type(value) in IMMUTABLE and type(value) not in SIMPLE:
+            is_simple = type(value) in SIMPLE
+            if not is_simple and type(value) in IMMUTABLE:
                 continue  # it was checked as it was written
-            if type(value) not in SIMPLE:
+            if not is_simple:
                 store.recheck(key)
-            self.watch.remember(key, value)
+            if is_simple or sees_all:
+                self.watch.remember(key, value)
         self._left = self._looks_after()
         store.forget_touched()
 
@@ -53,11 +60,9 @@ class InPlace:
         """
         store, watch = self._store, self.watch
         self._left -= 1
-        if self._left == 0:
-            self._left = self._looks_after()
-            whole = True
-        if whole:
+        if whole or self._left <= 0:
             check_in_place(store, watch)
+            self._left = self._looks_after()
             return
         # What is compared by itself was checked as it was written, and cannot be changed in place.
         # But the parts of what it came in the place of are let go.

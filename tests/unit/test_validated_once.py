@@ -569,6 +569,25 @@ def test_what_nobody_touched_is_looked_at_in_a_while(read: bool) -> None:
     assert len(steps) == (3 if read else 9)
 
 
+def test_a_model_validator_does_not_see_again_what_nobody_changed() -> None:
+    """A run calls it as it begins, for each value that may have changed since, and no more."""
+    seen = []
+
+    class Whole(BaseModel):
+        texts: list[str] = ["a", "b"]
+        counts: dict[str, int] = {"a": 1}
+
+        @model_validator(mode="after")
+        def look(self) -> Whole:
+            seen.append(self)
+            return self
+
+    store = Store(None, Whole)
+    seen.clear()
+    Flow(Node()).run(store)
+    assert len(seen) == 2
+
+
 def test_what_a_resume_validated_is_on_record_with_it(tmp_path: Path) -> None:
     """A run that fails again before its first step is neither validated twice nor not at all."""
     path = tmp_path / "runs.db"
