@@ -182,16 +182,7 @@ class Pipeline:
         """
         if outcome.is_there:
             return
-        try:
-            # Not a flush, after which the server would wait for ever for what comes next.
-            self._server.pipeline_sync()
-            self._waiting.append(None)
-            self._send()
-            while outcome in self._waiting and self._failed is None:
-                self._read()
-        except BaseException:
-            self.close()
-            raise
+        self._read_until(lambda: outcome not in self._waiting or self._failed is not None)
         if not outcome.is_there:
             self.sync()
             raise errors.OperationalError("the connection was lost before the answer came")
@@ -202,18 +193,23 @@ class Pipeline:
         Raises:
             psycopg.Error: A statement has failed; nothing after that has been done.
         """
+        self._read_until(lambda: not self._waiting)
+        failed, self._failed = self._failed, None
+        if failed is not None:
+            raise failed
+
+    def _read_until(self, is_done: Callable[[], bool]) -> None:
+        """Send what is to be sent, and take the answers until it is done."""
         try:
+            # Not a flush, after which the server would wait for ever for what comes next.
             self._server.pipeline_sync()
             self._waiting.append(None)
             self._send()
-            while self._waiting:
+            while not is_done():
                 self._read()
         except BaseException:
             self.close()
             raise
-        failed, self._failed = self._failed, None
-        if failed is not None:
-            raise failed
 
     def _send(self) -> None:
         if not self._server.flush():
