@@ -9,14 +9,13 @@ from __future__ import annotations
 import inspect
 import linecache
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 from pocoflow.check.findings import Finding
 from pocoflow.check.subject import Subject
 from pocoflow.nodes.base import Node
 from pocoflow.nodes.definitions import place_of
-from pocoflow.nodes.function import FunctionNode
 from pocoflow.nodes.parallel import Spread
 
 _COMMENT = re.compile(r"#\s*pocoflow:\s*ignore(?:\[([\w\s,]*)\])?", re.IGNORECASE)
@@ -112,11 +111,8 @@ def _definition(node: Node) -> Iterator[tuple[str, int]]:
     if node.is_flow or isinstance(node, Spread):
         yield made
         return
-    kind: Callable[..., object] = (
-        node.signature.function if isinstance(node, FunctionNode) else type(node)
-    )
     try:
-        lines, first = inspect.getsourcelines(kind)
+        lines, first = inspect.getsourcelines(getattr(node, "__wrapped__", type(node)))
     except (OSError, TypeError):
         return
     if first <= line < first + len(lines):

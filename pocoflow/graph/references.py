@@ -16,7 +16,6 @@ from pocoflow.errors import DefinitionError, ExecutorError, NotStorableError
 from pocoflow.graph.graph import Graph
 from pocoflow.messages import main_name
 from pocoflow.nodes.base import AnyNode, Node, NodeLike
-from pocoflow.nodes.function import FunctionNode
 from pocoflow.nodes.importing import importing_alone
 
 _MAIN = "__main__"
@@ -123,9 +122,7 @@ def refer(node: AnyNode, files: Iterable[str]) -> tuple[Reference, State] | str:
         node: The node.
         files: The files of the modules in which it may be found, beside its own: that of its flow.
     """
-    definition: Callable[..., object] = (
-        node.signature.function if isinstance(node, FunctionNode) else type(node)
-    )
+    definition: Callable[..., object] = getattr(node, "__wrapped__", type(node))
     home = sys.modules.get(definition.__module__)
     found = _attribute(home, definition.__qualname__)
     said = f"{definition.__qualname__} of module {definition.__module__}"

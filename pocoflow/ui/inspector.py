@@ -98,13 +98,6 @@ def _json(place: Place, what: str, text: str, name: str) -> None:
     st.code(visible(shown[:LONG]), language="json", height=340, wrap_lines=True)
     if len(shown) > LONG:
         st.caption(f"The first {LONG:,} of {len(shown):,} characters; the download has them all.")
-    st.download_button(
-        f"Download the {what}",
-        # The text itself: what is made at the click would be made anew by each refresh, and a
-        # click that meets one would get nothing.
-        text,
-        file_name=f"{name}.json",
-        mime="application/json",
-        on_click="ignore",
-        key=place.name(f"{what}-file"),
-    )
+    # The text itself: what is made at the click would be made anew by each refresh, and a click
+    # that meets one would get nothing.
+    place.download(f"{what}-file", f"Download the {what}", text, name)

@@ -102,6 +102,11 @@ class Place:
         """A button that opens a run, or none."""
         st.button(label, key=self.name(part), on_click=self.open_run, args=(run_id,))
 
+    def download(self, part: str, label: str, data: str | Callable[[], str], name: str) -> None:
+        """A button that saves JSON text, or what a function makes of it at the click, as a file."""
+        kind, key = "application/json", self.name(part)
+        st.download_button(label, data, f"{name}.json", kind, key=key, on_click="ignore")
+
     def redraw(self) -> None:
         """Draw this monitor again, and nothing else of the page; for callbacks."""
         st.rerun(self.name("monitor"))

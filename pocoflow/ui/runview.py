@@ -64,14 +64,11 @@ def show_export(place: Place, run_id: str) -> None:
             return
     except DatabaseError:
         return  # the view of the run says what is wrong
-    st.download_button(
-        "Export as JSON",
-        lambda: json.dumps(export_run(database, run_id), indent=2, ensure_ascii=False),
-        file_name=f"{file_name(run_id)}.json",
-        mime="application/json",
-        on_click="ignore",
-        key=place.name("export"),
-    )
+
+    def export() -> str:
+        return json.dumps(export_run(database, run_id), indent=2, ensure_ascii=False)
+
+    place.download("export", "Export as JSON", export, file_name(run_id))
 
 
 def _head(place: Place, database: WorkflowDB, view: RunView) -> None:
