@@ -233,8 +233,8 @@ class Connection(ABC):
             interrupted, ends = self._ends, _Ends()
             self._ends = ends
             try:
-                yield self._start(of, patient=patient)
                 self.look_again()
+                yield self._start(of, patient=patient)
                 self._finish(ends)
             except BaseException as exc:
                 self._fail(ends, exc)

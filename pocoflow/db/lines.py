@@ -498,39 +498,32 @@ class LineRecorder:
             InvalidValueError: A value was changed in place into something that does not fit.
             DatabaseError: The database cannot be written.
         """
-        following = finished.following
-        changes = self._changes(following is None or finished.step % _LOOK_EVERY == 0)
-        return self.storage.commit(partial(self._step, finished, changes), self.log.run_no)
+        is_last = finished.following is None
+        changes = self._changes(is_last or finished.step % _LOOK_EVERY == 0)
+        if is_last:
+            self.storage.look_again()
+        # Before the transaction, in which other writers wait.
+        columns = _columns(finished)
+        write = partial(self._step, finished, changes, columns)
+        return self.storage.commit(write, self.log.run_no)
 
     def _step(
-        self, finished: Finished, changes: Sequence[Change], raw: Transaction, put: PutsOne
+        self,
+        finished: Finished,
+        changes: Sequence[Change],
+        columns: tuple[object, ...],
+        raw: Transaction,
+        put: PutsOne,
     ) -> tuple[int, bool]:
-        step, node, path, action, attempts, elapsed, following, following_path = finished[:8]
-        failure, taken = finished[8:]
-        run, place = self.log, (*path, node)
-        shown = escaped(action)
-        self._begin(raw, step, place)
+        step, node, path = finished[:3]
+        following, failure = finished.following, finished.failure
+        run = self.log
+        self._begin(raw, step, (*path, node))
         if self.unwritten.bills:
             self._put_bills(raw)
         step = self._number(step)
-        at, names = placed(place)
-        next_at, next_names = placed((*following_path, following)) if following else ("", "")
-        row = (
-            self.line,
-            step + 1,
-            step,
-            run.clock(),
-            at,
-            names or "",
-            shown,
-            int(elapsed * 1e6),
-            attempts,
-            next_at,
-            next_names or "",
-            self._values.note or "",
-            (following and dump_taken(taken)) or "",
-            "" if shown == action else stored_text(action),
-        )
+        note = self._values.note or ""
+        row = (self.line, step + 1, step, run.clock(), note, *columns)
         error = None if failure is None else Described.of(failure)
         last, asked = run.append_step(raw, self._result, row, error, put)
         if self._is_open or (self._result and last != self._result):
@@ -742,6 +735,25 @@ class BranchRecorder(LineRecorder):
         super()._finished(step, last, changes, following)
         self._context.count += 1
         self._numbers.following = max(self._numbers.following, step + 1)
+
+
+def _columns(finished: Finished) -> tuple[object, ...]:
+    """What the row of a finished step says of it, beside its number, line and time."""
+    _, node, path, action, attempts, elapsed, following, following_path, _, taken = finished
+    at, names = placed((*path, node))
+    next_at, next_names = placed((*following_path, following)) if following else ("", "")
+    shown = escaped(action)
+    return (
+        at,
+        names or "",
+        shown,
+        int(elapsed * 1e6),
+        attempts,
+        next_at,
+        next_names or "",
+        (following and dump_taken(taken)) or "",
+        "" if shown == action else stored_text(action),
+    )
 
 
 def _of_bill(

@@ -43,7 +43,6 @@ class _LockFile:
                     del self.held[run_no]
 
     def lock(self, run_no: int) -> bool:
-        self.renew()
         while self.locks.lock(run_no):
             if self.locks.is_there():
                 return True

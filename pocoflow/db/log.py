@@ -228,8 +228,8 @@ class RunLog:
         Args:
             raw: The connection, in a transaction or not.
             replaced: The row of its result, whose place it takes if nothing came after that.
-            row: ``line, steps, step, at, node, path, action, elapsed, attempt, next_node,
-                next_path, note, mark, data``, with empty texts for what is not there.
+            row: ``line, steps, step, at, note, node, path, action, elapsed, attempt, next_node,
+                next_path, mark, data``, with empty texts for what is not there.
             error: The error that ended the step and was caught.
             put: Executes what writes one row, or none, and gives its number.
 

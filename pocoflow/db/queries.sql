@@ -346,9 +346,9 @@ WHERE run_no = ?;
 -- if somebody else has the run, has asked it to stop or has taken it for interrupted. An empty text
 -- stands for NULL here and in the next one: Python takes ten times as long to hand that over.
 UPDATE pf_log SET
-    kind = 1, line = ?, steps = ?, step = ?, at = ?, node = ?, path = nullif(?, ''), action = ?,
-    elapsed = ?, attempt = ?, next_node = ?, next_path = nullif(?, ''), note = nullif(?, ''),
-    mark = nullif(?, ''), data = nullif(?, '')
+    kind = 1, line = ?, steps = ?, step = ?, at = ?, note = nullif(?, ''), node = ?,
+    path = nullif(?, ''), action = ?, elapsed = ?, attempt = ?, next_node = ?,
+    next_path = nullif(?, ''), mark = nullif(?, ''), data = nullif(?, '')
 WHERE id = ? AND NOT EXISTS (SELECT 1 FROM pf_log WHERE id = ?) AND EXISTS (
     SELECT 1 FROM pf_run WHERE run_no = ? AND fence = ? AND cancel_requested = 0 AND owned = 1
 );
@@ -358,11 +358,11 @@ WHERE id = ? AND NOT EXISTS (SELECT 1 FROM pf_log WHERE id = ?) AND EXISTS (
 -- there; nor, where the last but one parameter is 0, if somebody has asked the run to stop or has taken
 -- it for interrupted: it has no kind then, which no row may lack.
 INSERT OR IGNORE INTO pf_log (
-    id, line, steps, step, at, node, path, action, elapsed, attempt, next_node, next_path, note, mark,
+    id, line, steps, step, at, note, node, path, action, elapsed, attempt, next_node, next_path, mark,
     data, error_type, error_msg, traceback, kind
 ) VALUES (
     (SELECT id + 1 FROM pf_log WHERE id < ? ORDER BY id DESC LIMIT 1),
-    ?, ?, ?, ?, ?, nullif(?, ''), ?, ?, ?, ?, nullif(?, ''), nullif(?, ''), nullif(?, ''),
+    ?, ?, ?, ?, nullif(?, ''), ?, nullif(?, ''), ?, ?, ?, ?, nullif(?, ''), nullif(?, ''),
     nullif(?, ''), ?, ?, ?,
     (
         SELECT ? FROM pf_run

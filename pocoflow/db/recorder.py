@@ -121,18 +121,19 @@ class RunRecorder(LineRecorder):
         store.track()
         changes = self._values.changes(store)
         run, owned = self.log, bool(row.get("owned"))
+        names, fence = start.names or (), new_fence()
+        given = {
+            "run_id": self.run_id,
+            "store_name": stored_text(store.name),
+            "fence": fence,
+            "thread": named.thread,
+            "inputs": named.inputs,
+            "current_node": "/".join(names),
+            **row,
+        }
+        facts = (*placed(names), self._values.note, dump_taken(start.taken))
         try:
             with self.storage.transaction() as raw:
-                fence = new_fence()
-                given = {
-                    "run_id": self.run_id,
-                    "store_name": stored_text(store.name),
-                    "fence": fence,
-                    "thread": named.thread,
-                    "inputs": named.inputs,
-                    "current_node": "/".join(start.names or ()),
-                    **row,
-                }
                 if also is not None:
                     also(raw)
                 if graph is not None:
@@ -143,9 +144,7 @@ class RunRecorder(LineRecorder):
                     # Before the commit: a reader that sees the row sees its lock, too.
                     self._hold()
                 kind = Kind.START if owned else Kind.FORKED
-                note, mark = self._values.note, dump_taken(start.taken)
-                facts = (run.first, kind, run.clock(), *placed(start.names or ()), note, mark)
-                raw.execute(QUERIES["first_row"], facts)
+                raw.execute(QUERIES["first_row"], (run.first, kind, run.clock(), *facts))
                 self._values.write(raw, run.run_no, INITIAL, changes)
                 accept = partial(self._values.accept, changes)
                 self.storage.at_end(accept, undone=self.let_go)
@@ -441,7 +440,6 @@ class RunRecorder(LineRecorder):
 
     def _end_line(self, raw: Transaction, node: str, path: tuple[str, ...]) -> None:
         self._finish(raw, "completed", Address(path, node).text, NO_ERROR)
-        self.storage.look_again()
 
     def _finished(
         self, step: int, last: int, changes: Sequence[Change], following: str | None

@@ -352,6 +352,7 @@ class SQLiteConnection(Connection):
     def _begin(self, *, patient: bool, of: int) -> None:
         raw = self._raw
         assert raw is not None
+        self._check_soon()  # at the commit only if that is later: no other writer waits for a look
         if not patient:
             raw.execute("PRAGMA busy_timeout = 0")
         raw.execute("BEGIN IMMEDIATE")

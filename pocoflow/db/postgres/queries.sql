@@ -49,12 +49,12 @@ EXISTS (
 
 -- name: append_step
 INSERT INTO pf_log (
-    id, line, steps, step, at, node, path, action, elapsed, attempt, next_node, next_path, note, mark,
+    id, line, steps, step, at, note, node, path, action, elapsed, attempt, next_node, next_path, mark,
     data, error_type, error_msg, traceback, kind
 )
 SELECT
     (SELECT id + 1 FROM pf_log WHERE id < ? ORDER BY id DESC LIMIT 1),
-    ?, ?, ?, ?, ?, nullif(?, ''), ?, ?, ?, ?, nullif(?, ''), nullif(?, ''), nullif(?, ''),
+    ?, ?, ?, ?, nullif(?, ''), ?, nullif(?, ''), ?, ?, ?, ?, nullif(?, ''), nullif(?, ''),
     nullif(?, ''), ?, ?, ?, ?
 FROM pf_run
 WHERE run_no = ? AND fence = ? AND (? OR (cancel_requested = 0 AND owned = 1))

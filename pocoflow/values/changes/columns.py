@@ -72,8 +72,12 @@ def _laid_out(items: Items) -> Column:
 
 def _parted(kinds: Sequence[type]) -> Iterator[tuple[bytes | None, type | None]]:
     """Each type among several, ``None`` for all simple ones, and which parts are of it."""
-    few = kinds.few if isinstance(kinds, Repeated) else kinds
-    found = dict.fromkeys(None if kind in SIMPLE else kind for kind in dict.fromkeys(few))
+    few = dict.fromkeys(kinds.few if type(kinds) is Repeated else kinds)
+    if len(few) == 1:
+        (kind,) = few
+        yield None, None if kind in SIMPLE else kind
+        return
+    found = dict.fromkeys(None if kind in SIMPLE else kind for kind in few)
     for kind in found:
         mask = None
         if len(found) > 1:
@@ -122,16 +126,24 @@ def together(one: Column, other: Column) -> Column:
     """The column of the parts of one, and behind them of those of another one."""
     made = Column()
     made.kinds = joined(one.kinds, other.kinds)
+    if len(one.groups) == len(other.groups) == 1 and one.groups[0].kind is other.groups[0].kind:
+        made.groups.append(_joined(one.groups[0], other.groups[0], None))
+        return made
     mine, others = ({own.kind: own for own in column.groups} for column in (one, other))
     for kind, own in {**mine, **others}.items():
         first, second = mine.get(kind), others.get(kind)
-        mask = _mask(first, len(one.kinds)) + _mask(second, len(other.kinds))
-        group, below = own.group, own.below
-        if first is not None and second is not None:
-            group = first.group.joined(second.group)
-            below = list(map(together, first.below, second.below))
-        made.groups.append(OfKind(kind, mask if 0 in mask else None, group, below))
+        both = _mask(first, len(one.kinds)) + _mask(second, len(other.kinds))
+        mask = both if 0 in both else None
+        if first is None or second is None:
+            made.groups.append(OfKind(kind, mask, own.group, own.below))
+        else:
+            made.groups.append(_joined(first, second, mask))
     return made
+
+
+def _joined(one: OfKind, other: OfKind, mask: bytes | None) -> OfKind:
+    below = list(map(together, one.below, other.below))
+    return OfKind(one.kind, mask, one.group.joined(other.group), below)
 
 
 def _mask(found: OfKind | None, size: int) -> bytes:

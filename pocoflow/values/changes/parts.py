@@ -79,7 +79,7 @@ class Chunks(NamedTuple):
     @classmethod
     def of(cls, *parts: Part) -> Chunks:
         """Those of some parts."""
-        return cls(tuple(part for part in parts if _size(part)))
+        return cls(tuple(filter(_size, parts)))
 
     @property
     def size(self) -> int:
