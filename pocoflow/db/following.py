@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator, Generator, Hashable, Iterator
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from pocoflow.db.emitting import MOST_VALUES
 from pocoflow.db.file import RunsFile
@@ -180,17 +180,42 @@ class _Follower:
         if row["kind"] == Kind.EMITTED:
             yield from self._emitted(row, 2 * sequence)
             return
-        make = self._MAKE.get(row["kind"])
-        made = () if make is None else make(self, row)
-        for second, event in enumerate(made):
+        for second, event in enumerate(self._made(row)):
             if event is not None:
                 yield 2 * sequence + second, event
 
-    # -- the events of the kinds of rows ------------------------------------------------------
-
-    def _started(self, row: Record) -> tuple[Event | None, ...]:
-        step = row["step"] if row["kind"] == Kind.RESUMED else 0
-        return FlowStarted(self._run_id, self._flow, step), self._following(row, step)
+    def _made(self, row: Record) -> tuple[Event | None, ...]:
+        """What a row of any other kind tells: two events at most."""
+        run_id, flow, step = self._run_id, self._flow, row["step"]
+        match row["kind"]:
+            case Kind.START:
+                return FlowStarted(run_id, flow, 0), self._following(row, 0)
+            case Kind.RESUMED:
+                return FlowStarted(run_id, flow, step), self._following(row, step)
+            case Kind.STEP | Kind.CAUGHT:
+                return self._ended(row)
+            case Kind.RETRY:
+                node, path = _place(row)
+                facts = (row["attempt"] or 1, None, self._error(row), path, row["item"])
+                return (NodeRetried(run_id, node, step, *facts),)
+            case Kind.ASKED:
+                return self._asked(row)
+            case Kind.LINE:
+                node, path = _place(row)
+                return (NodeStarted(run_id, node, step, path),)
+            case Kind.PAUSED:
+                asked = read_json(row["data"] or "[]", is_anything, "the questions of a pause")
+                return (FlowPaused(run_id, flow, row["steps"], tuple(asked)),)
+            case Kind.FAILED:
+                return self._failed(row)
+            case Kind.CANCELLED:
+                return (FlowCancelled(run_id, flow, row["steps"]),)
+            case Kind.VOID:
+                ranges = read_json(row["data"], _is_ranges, "the numbers of emitted values")
+                numbers = (one for first, last in ranges for one in range(first, last + 1, 2))
+                return (EmittedVoid(run_id, tuple(numbers)),)
+            case _:
+                return ()
 
     def _ended(self, row: Record) -> tuple[Event | None, ...]:
         node, path = _place(row)
@@ -206,11 +231,6 @@ class _Follower:
             return event, FlowEnded(self._run_id, self._flow, step + 1)
         return event, self._following(row, step + 1)
 
-    def _retried(self, row: Record) -> tuple[Event | None, ...]:
-        node, path = _place(row)
-        facts = (row["step"], row["attempt"] or 1, None, self._error(row), path, row["item"])
-        return (NodeRetried(self._run_id, node, *facts),)
-
     def _asked(self, row: Record) -> tuple[Event | None, ...]:
         node, path = _place(row)
         for one in questions_of(self._file.connection, self._run_no):
@@ -219,14 +239,6 @@ class _Follower:
                 facts = (one.question, question, one.item, path)
                 return (NodeAsked(self._run_id, node, row["step"], *facts),)
         return ()
-
-    def _began(self, row: Record) -> tuple[Event | None, ...]:
-        node, path = _place(row)
-        return (NodeStarted(self._run_id, node, row["step"], path),)
-
-    def _paused(self, row: Record) -> tuple[Event | None, ...]:
-        asked = read_json(row["data"] or "[]", is_anything, "the questions of a pause")
-        return (FlowPaused(self._run_id, self._flow, row["steps"], tuple(asked)),)
 
     def _failed(self, row: Record) -> tuple[Event | None, ...]:
         error, first = self._error(row), None
@@ -238,9 +250,6 @@ class _Follower:
         end = FlowFailed(self._run_id, self._flow, row["steps"], error)
         return (end,) if first is None else (first, end)
 
-    def _cancelled(self, row: Record) -> tuple[Event | None, ...]:
-        return (FlowCancelled(self._run_id, self._flow, row["steps"]),)
-
     def _emitted(self, row: Record, last: int) -> Iterator[tuple[int, Event]]:
         """Values that a node has emitted; the numbers before its own are theirs, too."""
         node, path = _place(row)
@@ -250,11 +259,6 @@ class _Follower:
             facts = (self._run_id, node, row["step"], decode(tree), row["item"], path)
             yield first + 2 * index, Emitted(*facts)
 
-    def _void(self, row: Record) -> tuple[Event | None, ...]:
-        ranges = read_json(row["data"], _is_ranges, "the numbers of emitted values")
-        numbers = (one for first, last in ranges for one in range(first, last + 1, 2))
-        return (EmittedVoid(self._run_id, tuple(numbers)),)
-
     def _following(self, row: Record, step: int) -> Event | None:
         names = names_at(row["next_node"], row["next_path"])
         return NodeStarted(self._run_id, names[-1], step, names[:-1]) if names else None
@@ -262,20 +266,6 @@ class _Follower:
     def _error(self, row: Record) -> RunFailedError:
         facts = (row["error_msg"], self._run_id, row["error_type"], row["traceback"])
         return RunFailedError(*(one or "" for one in facts))
-
-    _MAKE: ClassVar[dict[int, Any]] = {
-        Kind.START: _started,
-        Kind.RESUMED: _started,
-        Kind.STEP: _ended,
-        Kind.CAUGHT: _ended,
-        Kind.RETRY: _retried,
-        Kind.ASKED: _asked,
-        Kind.LINE: _began,
-        Kind.PAUSED: _paused,
-        Kind.FAILED: _failed,
-        Kind.CANCELLED: _cancelled,
-        Kind.VOID: _void,
-    }
 
 
 def _place(row: Record) -> tuple[str, tuple[str, ...]]:
