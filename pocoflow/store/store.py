@@ -53,12 +53,14 @@ _log = OwnLogger("store")
 
 StateT = TypeVar("StateT", bound=BaseModel, default=Any)
 ModelT = TypeVar("ModelT", bound=BaseModel, default=Any)
+# What takes a store of a base class of a schema takes one of the schema, too.
+SchemaT_co = TypeVar("SchemaT_co", bound=BaseModel, default=Any, covariant=True)
 
 Observer: TypeAlias = Callable[[str, Any, Any], object]
 """Called as ``observer(key, old, new)`` after every write; ``None`` stands for absent."""
 
 
-class Store(MutableMapping[str, Any], Generic[StateT]):
+class Store(MutableMapping[str, Any], Generic[SchemaT_co]):
     """Shared, optionally typed, observable state.
 
     It is a complete ``MutableMapping``. With a schema, every write is checked first: a write that
@@ -94,17 +96,17 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
     _refuses: bool = False  # whether a write is refused for other reasons than its schema has
 
     @overload
-    def __init__(self, data: StateT, schema: None = None, name: str = "") -> None: ...
+    def __init__(self, data: SchemaT_co, schema: None = None, name: str = "") -> None: ...
     @overload
     def __init__(
         self,
         data: Mapping[str, object] | None = None,
-        schema: type[StateT] | Mapping[str, object] | None = None,
+        schema: type[SchemaT_co] | Mapping[str, object] | None = None,
         name: str = "",
     ) -> None: ...
     @overload
     def __init__(
-        self, data: BaseModel, schema: type[StateT] | Mapping[str, object], name: str = ""
+        self, data: BaseModel, schema: type[SchemaT_co] | Mapping[str, object], name: str = ""
     ) -> None: ...
     def __init__(self, data: Any = None, schema: object = None, name: str = "") -> None:
         under: Mapping[str, str] = {}
@@ -257,13 +259,13 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
         return None if schema is None else schema.source
 
     @property
-    def state(self) -> StateT:
+    def state(self) -> SchemaT_co:
         """A view typed as the schema's model; reads and writes through it are checked and observed.
 
         A field that is not set yet raises :class:`MissingKeyError`, which is an ``AttributeError``
         too. Methods and properties of the model work on the view.
         """
-        return cast(StateT, State(self, self._data))
+        return cast(SchemaT_co, State(self, self._data))
 
     @property
     def sees_all(self) -> bool:
@@ -594,7 +596,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
             schema.hold(self._label, self._data, self._data)
             schema.together(self._label, self._data)
 
-    def to_model(self) -> StateT:
+    def to_model(self) -> SchemaT_co:
         """The complete model, independent of the store; validators do not see the values again.
 
         Raises:
@@ -609,7 +611,7 @@ class Store(MutableMapping[str, Any], Generic[StateT]):
             made = schema.model(self._label, copies)
         if made is None:
             raise StoreError(f"{self._label} has no model schema: Store(..., schema=Model)")
-        return cast(StateT, made)
+        return cast(SchemaT_co, made)
 
     def _complete(self) -> Schema | None:
         if self._schema is not None:

@@ -20,6 +20,10 @@ class Article(BaseModel):
         return len(self.document.split())
 
 
+class Review(Article):
+    stars: int = 0
+
+
 class Comment(BaseModel):
     text: str
 
@@ -108,6 +112,15 @@ def summarised(store: Store[Article]) -> str:
     return store.state.summary
 
 
+def starred(store: Store[Review]) -> int:
+    return store.state.stars
+
+
+# A store of a model is one of its base classes.
+summarised(Store(Review(document="...")))
+summarised(untyped)
+starred(untyped)
+
 typed.add_observer(observe)
 typed.add_observer(print)
 typed.add_observer(lambda key, old, new: print(f"{key}: {old!r} -> {new!r}"))
@@ -140,6 +153,7 @@ no_model: Store[int]  # type: ignore[type-var]  # ty: ignore[invalid-type-argume
 other_model: Store[Article] = Store(Comment(text=""))  # type: ignore[arg-type]  # ty: ignore[invalid-assignment]
 other_schema: Store[Article] = Store({}, schema=Comment)  # type: ignore[arg-type]  # ty: ignore[invalid-assignment]
 summarised(Store(Comment(text="")))  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+starred(typed)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
 summarised({"summary": ""})  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
 summarised(article)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
 
