@@ -282,8 +282,11 @@ def _endless(subject: Subject) -> Iterator[Finding]:
             before.setdefault(way.target, []).append(spot)
     # Nobody may answer any more, which ends the run as well.
     ends = {spot for spot in spots if asks(spot.place.node)}.union(before.get(None, ()))
-    around = {spot: [(one, True) for one in those] for spot, those in before.items()}
-    free = solve(dict.fromkeys(ends, True), lambda spot, _: around.get(spot, ()), or_)
+    free = solve(
+        dict.fromkeys(ends, True),
+        lambda spot, _: ((one, True) for one in before.get(spot, ())),
+        or_,
+    )
     reported: set[int] = set()
     for spot in spots:
         # A node without a way out is one that always raises: it ends the run, and is no loop.

@@ -10,6 +10,7 @@ import inspect
 import linecache
 import re
 from collections.abc import Collection, Iterator
+from functools import cache
 from typing import NamedTuple
 
 from pocoflow.check.findings import Finding
@@ -43,6 +44,7 @@ class Silencer:
             if ignored and level.node is not None:
                 around.append((f"{'/'.join(level.path)}/", ignored, place_of(level.node)))
         self._around = around
+        self._at = cache(_codes_at)  # the findings on many nodes may stand at the line of a class
 
     def is_silent(self, finding: Finding) -> bool:
         """Whether a finding is silenced."""
@@ -50,7 +52,7 @@ class Silencer:
         around = [
             (where, codes) for prefix, codes, where in self._around if node.startswith(prefix)
         ]
-        for where, codes in ((at, codes_at(*at)), *around):
+        for where, codes in ((at, self._at(*at)), *around):
             for code in codes:
                 if finding.code.startswith(code):
                     self.used.add(Used(where, code))
@@ -58,7 +60,7 @@ class Silencer:
         return False
 
 
-def codes_at(file: str | None, line: int | None) -> list[str]:
+def _codes_at(file: str | None, line: int | None) -> list[str]:
     """The codes that the comment at a line silences."""
     found = _COMMENT.search(linecache.getline(file, line)) if file and line else None
     return [] if found is None else _codes(found)
