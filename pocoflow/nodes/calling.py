@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, Protocol, Self, TypeVar
 
+from pocoflow.address import check_name
 from pocoflow.errors import DefinitionError
-from pocoflow.messages import short
 from pocoflow.nodes.setting_checks import retry_problem
 from pocoflow.nodes.spending import Account, Amounts
 from pocoflow.values.failures import Failure
@@ -46,12 +46,11 @@ class Calling(NamedTuple):
         Raises:
             DefinitionError: It does not.
         """
-        given: object = self.name
         problem = retry_problem(self.max_retries, timeout=self.timeout)
-        if problem is None and given is not None and (type(given) is not str or not given):
-            problem = f"name is {short(given)}: it must be a text that is not empty"
         if problem is not None:
             raise DefinitionError(f"context().calling(...): {problem}")
+        if self.name is not None:
+            check_name("context().calling(...): name", self.name)
         return self
 
 
