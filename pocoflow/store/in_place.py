@@ -16,14 +16,12 @@ class InPlace:
     """Checks the store of a run: what was changed before it, and after each of its steps.
 
     After a step, what nobody touched is looked at in a while: it may have changed by another name.
-    Nothing is lost in between, so that it may be so late that looking costs little of a step.
-
-    Where no validator of the user's is called for that, the parts of a value are remembered when it
-    is looked at again, and not at the beginning: to check a value twice takes less than to remember
-    it, and a short run looks at most of them once.
+    Nothing is lost in between, so that it may be so late that looking costs little of a step. That
+    is also why values are remembered at the beginning: the first look would else take as long as a
+    thousand steps.
 
     Attributes:
-        watch: The values as they were last checked, as far as they are remembered.
+        watch: The values as they were last checked.
 
     Raises:
         InvalidValueError: A list, dict or model was changed into something that does not fit.
@@ -34,15 +32,12 @@ class InPlace:
     def __init__(self, store: Store) -> None:
         self._store = store
         self.watch = Watch()
-        sees_all = store.sees_all
         for key, value in store.own_items():
-            is_simple = type(value) in SIMPLE
-            if not is_simple and type(value) in IMMUTABLE:
+            if type(value) in IMMUTABLE and type(value) not in SIMPLE:
                 continue  # it was checked as it was written
-            if not is_simple:
+            if type(value) not in SIMPLE:
                 store.recheck(key)
-            if is_simple or sees_all:
-                self.watch.remember(key, value)
+            self.watch.remember(key, value)
         self._left = self._looks_after()
         store.forget_touched()
 
@@ -60,9 +55,11 @@ class InPlace:
         """
         store, watch = self._store, self.watch
         self._left -= 1
-        if whole or self._left <= 0:
-            check_in_place(store, watch)
+        if self._left == 0:
             self._left = self._looks_after()
+            whole = True
+        if whole:
+            check_in_place(store, watch)
             return
         # What is compared by itself was checked as it was written, and cannot be changed in place.
         # But the parts of what it came in the place of are let go.

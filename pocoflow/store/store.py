@@ -267,11 +267,6 @@ class Store(MutableMapping[str, Any], Generic[SchemaT_co]):
         """
         return cast(SchemaT_co, State(self, self._data))
 
-    @property
-    def sees_all(self) -> bool:
-        """Whether validators of its schema look at all values, whichever is checked."""
-        return self._schema is not None and self._schema.sees_all
-
     def as_dict(self) -> dict[str, Any]:
         """The values as a new dict (the values themselves are not copied)."""
         self._touched.update(self._data)

@@ -42,7 +42,6 @@ class DictSchema:
         self._unlike: set[str] = set()
 
     assign = None
-    sees_all = False
 
     def names(self) -> Iterable[str]:
         """The keys of the dict."""

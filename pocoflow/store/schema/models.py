@@ -43,7 +43,6 @@ class ModelSchema:
         self._fields = model.model_fields
         self._facts = facts_of(model)
         self.definitions, self.reducers = self._facts.definitions, self._facts.reducers
-        self.sees_all = self._facts.after is not None
         self.shaped, self._alone = self._facts.shaped, self._facts.alone
         self.unlike: set[str] = set()
 
