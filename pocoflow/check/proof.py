@@ -15,6 +15,7 @@ from pocoflow.check.data_rules import Data, Missing, check_data
 from pocoflow.check.executor_rules import EXECUTORS, check_executors
 from pocoflow.check.findings import Finding, in_order
 from pocoflow.check.graph_rules import check_graph, check_namesakes
+from pocoflow.check.input_rules import check_inputs
 from pocoflow.check.item_rules import check_items
 from pocoflow.check.order_rules import check_order
 from pocoflow.check.silence import Silencer, Used, needless
@@ -94,6 +95,7 @@ class Proof:
             check_items(subject),
             check_storage(subject),
             check_calls(subject),
+            check_inputs(subject),
             check_resources_asked(subject),
             check_executors(subject),
             check_budgets(subject),

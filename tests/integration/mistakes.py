@@ -367,7 +367,7 @@ flow.then(summarise, read)
         "a parameter annotated with another type than its field": """
 @node
 def read(document: list[str]) -> None:
-    document.append("")
+    document.copy()
 
 
 flow.then(summarise, read)
@@ -459,8 +459,7 @@ class Wrong(Node):
         return store.state.document
 
     def exec(self, words: list[str]) -> int:
-        words.append("")
-        return len(words)
+        return len(words.copy())
 
 
 flow.then(summarise, Wrong())
@@ -526,6 +525,18 @@ class Ask(Node[None, Client, None]):
 
 
 flow = Flow(start=Ask(), schema=Article, db_path="runs.db")
+""",
+        "an exec that writes to the store": """
+class Rate(Node[Store[Article], int, None]):
+    def prep(self, store: Store[Article]) -> Store[Article]:
+        return store
+
+    def exec(self, store: Store[Article]) -> int:
+        store.state.score = 1.0
+        return 1
+
+
+flow.then(summarise, Rate())
 """,
         "two nodes of one name, with a database": """
 first, second = Publish(), Publish()

@@ -1,211 +1,159 @@
-"""What a flow has to be given: the check, ``flow.validate()`` and a run hold the same premise."""
+"""PF408: an ``exec`` that changes what is the store's."""
 
-from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import pytest
 from pydantic import BaseModel
 
-from pocoflow import END, FanOut, Flow, Node, Parallel, Store, Subflow, bind, fields, node
-from pocoflow.errors import MissingInputError
-from pocoflow.failure import Failure
-from pocoflow.reducers import append, item
+from pocoflow import BatchNode, Flow, Node, Store, fields, node
 
 
-class Draft(BaseModel):
-    """The store of every flow here."""
+class Talk(BaseModel):
+    """What the flows work on."""
 
-    text: str
-    title: str
-    words: list[str]
-    log: Annotated[list[str], append]
-    left: Failure | None = None
+    words: list[str] = []
+    table: dict[str, list[int]] = {}
     count: int = 0
 
 
-D = fields(Draft)
+T = fields(Talk)
 
 
-@node(writes=D.text)
-def improve(text: str) -> str:
-    """Add to what is there."""
-    return text + "!"
+class Chat(Node[Any, Any, Any]):
+    """Takes a list of the store, and leaves it as it is."""
 
-
-@node
-def enough(text: str) -> Literal["yes", "no"]:
-    """Look at it."""
-    return "yes" if len(text) > 3 else "no"
-
-
-@node(writes=D.text)
-def begin() -> str:
-    """Make a first text."""
-    return "new"
-
-
-@node(writes=D.title)
-def name(text: str) -> str:
-    """Make the title."""
-    return text.title()
-
-
-class Chat(Node[list[str], str, Literal["again", "stop"]]):
-    """Adds to a history."""
-
-    def prep(self, store: Store[Draft]) -> list[str]:
-        """Look at it."""
+    def prep(self, store: Store[Talk]) -> Any:
+        """Give it."""
         return store.state.words
 
-    def exec(self, words: list[str]) -> str:
-        """Answer."""
-        return str(len(words))
-
-    def post(self, store: Store[Draft], words: list[str], answer: str) -> Literal["again", "stop"]:
-        """Add the answer."""
-        store.state.words = [*words, answer]
-        return "again" if len(words) < 3 else "stop"
+    def exec(self, given: Any) -> Any:
+        """Count."""
+        return len(given)
 
 
-def loop() -> Flow[Draft]:
-    """The last node leads back to the one that writes what the first reads."""
-    flow = Flow(improve, schema=Draft).then(improve, enough)
-    return flow.then(enough.when("no"), improve).then(enough.when("yes"), END)
+class Appends(Chat):
+    """Changes it."""
+
+    def exec(self, given: Any) -> Any:
+        """Append."""
+        given.append("x")
+        return len(given)
 
 
-def written_behind() -> Flow[Draft]:
-    """The writer needs nothing, and is come to only from the node that needs the text."""
+class ByKey(Appends):
+    """Takes it by its key, through a name."""
 
-    @node
-    def look(text: str) -> Literal["again", "done"]:
-        return "again" if text != "new" else "done"
-
-    flow = Flow(look, schema=Draft).then(look.when("again"), begin)
-    return flow.then(begin, look).then(look.when("done"), END)
+    def prep(self, store: Store[Talk]) -> Any:
+        """Give it."""
+        words = store["words"]
+        return words
 
 
-def two_writers() -> Flow[Draft]:
-    """Each of two nodes writes it, and both need it."""
+class Whole(Chat):
+    """Takes the store itself, and writes to it."""
 
-    @node(writes=D.text)
-    def shout(text: str) -> str:
-        return text.upper()
+    def prep(self, store: Store[Talk]) -> Any:
+        """Give it."""
+        return store
 
-    return Flow(improve, schema=Draft).then(improve, shout).then(shout, name)
-
-
-def history() -> Flow[Draft]:
-    """A class reads and writes a list."""
-    chat = Chat()
-    return Flow(chat, schema=Draft).then(chat.when("again"), chat).then(chat.when("stop"), END)
+    def exec(self, given: Any) -> Any:
+        """Write deep inside."""
+        given["table"]["a"] = [1]
 
 
-def increments() -> Flow[Draft]:
-    """Increments to a list without a default."""
+class Awaits(Appends):
+    """Changes it in a coroutine."""
 
-    @node(writes=item(D.log))
-    def note() -> str:
-        return "a"
-
-    return Flow(note, schema=Draft)
-
-
-def nested() -> Flow[Draft]:
-    """The loop as a nested flow."""
-    inner = loop()
-    return Flow(inner, schema=Draft).then(inner.when("yes"), name)
+    async def exec(self, given: Any) -> Any:
+        """Delete."""
+        if given:
+            del given[0]
 
 
-def in_a_branch() -> Flow[Draft]:
-    """A branch improves what it is given."""
-    return Flow(Parallel(improve, name="both"), schema=Draft)
+class Items(BatchNode[Any, Any, Any]):
+    """Changes the items of a dict of the store."""
+
+    def prep(self, store: Store[Talk]) -> Any:
+        """Give it."""
+        return store.get("table")
+
+    def exec(self, item: Any) -> Any:
+        """Change one."""
+        item[0] += 1
 
 
-def of_items() -> Flow[Draft]:
-    """The branch of an item keeps a count of the field that it needs."""
-
-    @node(writes=item(D.log))
-    def note(text: str, title: str) -> str:
-        return text + title
-
-    return Flow(FanOut(note, each=D.words, as_=D.title), schema=Draft)
+@node(writes=T.count)
+def appends(words: list[str]) -> int:
+    """Change a parameter."""
+    words.append("x")
+    return len(words)
 
 
-def in_a_subflow() -> Flow[Draft]:
-    """What is handed in comes back under the same name."""
+class Copies(Appends):
+    """Gives a copy."""
 
-    class Inner(BaseModel):
-        text: str
-
-    inner = fields(Inner)
-
-    @node(writes=inner.text)
-    def louder(text: str) -> str:
-        return text.upper()
-
-    handed = [bind(inner.text).to(D.text)]
-    back = [bind(D.text).to(inner.text)]
-    return Flow(Subflow(Flow(louder, schema=Inner), inputs=handed, outputs=back), schema=Draft)
+    def prep(self, store: Store[Talk]) -> Any:
+        """Give it."""
+        return [*store.state.words]
 
 
-def caught() -> Flow[Draft]:
-    """An edge for errors leads back to the node that needs the text."""
-    flow = Flow(improve, schema=Draft)
-    return flow.then(improve.catch(ValueError, writes=D.left), name).then(improve, name)
+class Takes(Chat):
+    """Works on a copy of its own."""
+
+    def exec(self, given: Any) -> Any:
+        """Copy, and change."""
+        given = list(given)
+        given.append("x")
+        return len(given)
 
 
-GIVEN: dict[Callable[[], Flow[Draft]], dict[str, Any]] = {
-    loop: {"text": "a"},
-    written_behind: {"text": "a"},
-    two_writers: {"text": "a"},
-    history: {"words": ["hi"]},
-    increments: {"log": []},
-    nested: {"text": "a"},
-    in_a_branch: {"text": "a"},
-    of_items: {"text": "a", "words": ["x"], "log": []},
-    in_a_subflow: {"text": "a"},
-    caught: {"text": "a"},
-}
+class Returns(Chat):
+    """Returns what it has changed, so that it is on record."""
+
+    def exec(self, given: Any) -> Any:
+        """Change, and return."""
+        given.append("x")
+        return given
 
 
-@pytest.mark.parametrize("make", GIVEN)
-def test_what_every_writer_needs_first_is_an_input(make: Callable[[], Flow[Draft]]) -> None:
-    """It can only come from the caller: no finding, a run with it passes, one without is told."""
-    given = GIVEN[make]
-    errors = [one for one in make().validate() if one.severity == "error"]
-    assert errors == []
-    make().run(dict(given))
-    for key in given:
-        with pytest.raises(MissingInputError, match=f"without '{key}'"):
-            make().run({name: value for name, value in given.items() if name != key})
+@node(writes=T.words)
+def returns(words: list[str]) -> list[str]:
+    """Return what was changed."""
+    words.append("x")
+    return words
 
 
-def test_what_a_node_makes_on_one_way_only_is_no_input() -> None:
-    """A first value that somebody makes elsewhere means that the other way lacks it: an error."""
-
-    @node
-    def choose(count: int) -> Literal["new", "old"]:
-        return "new" if count else "old"
-
-    flow = Flow(choose, schema=Draft).then(choose.when("new"), begin).then(begin, improve)
-    flow.then(choose.when("old"), improve)
-    (found,) = [one for one in flow.validate() if one.code == "PF301"]
-    assert (found.severity, found.node) == ("error", "improve")
-    both = Flow(Parallel(begin, name, name="both"), schema=Draft)
-    (sibling,) = [one for one in both.validate() if one.code == "PF301"]
-    assert sibling.node == "both/name"
+@node(writes=T.count)
+def local(words: list[str]) -> int:
+    """Change what is its own."""
+    mine = dict.fromkeys(words, 0)
+    mine.update({"a": 1})
+    return len(mine)
 
 
-def test_a_node_that_reads_before_the_one_that_makes_it_is_told() -> None:
-    """Nodes in the wrong order: no path leads from the writer to the reader."""
-    flow = Flow(enough, schema=Draft).then(enough.when("no"), begin).then(begin, name)
-    flow.then(enough.when("yes"), END)
-    (found,) = [one for one in flow.validate() if one.severity == "error"]
-    assert (found.code, found.node) == ("PF301", "enough")
+def told(start: Any) -> list[str]:
+    """The findings of the rule, with the name that they tell."""
+    found = Flow(start, schema=Talk).validate()
+    return [one.message.split("'")[1] for one in found if one.code == "PF408"]
 
 
-def test_inputs_that_are_declared_are_all_of_them() -> None:
-    """What every writer needs first is an error where the flow says that it is not given."""
-    flow = Flow(improve, schema=Draft, inputs=(D.title,))
-    (found,) = [one for one in flow.validate() if one.code == "PF301"]
-    assert "it reads 'text' before anything wrote it" in found.message
+@pytest.mark.parametrize(
+    ("start", "name"),
+    [
+        (Appends(), "given"),
+        (ByKey(), "given"),
+        (Whole(), "given"),
+        (Awaits(), "given"),
+        (Items(), "item"),
+        (appends, "words"),
+    ],
+)
+def test_what_an_exec_changes_in_the_store_is_found(start: Any, name: str) -> None:
+    """A change that a crash, or another attempt, would lose is told of, with its name."""
+    assert told(start) == [name]
+
+
+@pytest.mark.parametrize("start", [Chat(), Copies(), Takes(), Returns(), returns, local])
+def test_what_is_not_lost_is_not_found(start: Any) -> None:
+    """A copy may be changed, and what is returned is on record."""
+    assert told(start) == []
