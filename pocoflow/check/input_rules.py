@@ -90,11 +90,11 @@ def _changed(body: Sequence[ast.stmt], name: str) -> int | None:
         isinstance(one, ast.Return) and _root(one.value) == name for one in parts
     ):
         return None
-    lines = [one.lineno for one in parts if _changes(one, name)]
+    lines = [one.lineno for one in parts if isinstance(one, ast.expr) and _changes(one, name)]
     return min(lines, default=None)
 
 
-def _changes(node: ast.AST, name: str) -> bool:
+def _changes(node: ast.expr, name: str) -> bool:
     match node:
         case (
             ast.Subscript(ctx=ast.Store() | ast.Del()) | ast.Attribute(ctx=ast.Store() | ast.Del())
