@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
+from pocoflow.flow.worker import failure
 from pocoflow.views.targets import add_owner, add_resources, load_resources, owner_of_runs
 
 
@@ -25,5 +27,7 @@ def carry_on(args: argparse.Namespace) -> int:
     """Carry on with a run and print its status."""
     flow = owner_of_runs(args)
     resources = None if args.resources is None else load_resources(args.resources)
-    print(flow.carry_on(args.run_id, resources=resources))
+    print(flow.carry_on(args.run_id, resources=resources), flush=True)
+    if told := failure(flow.database, args.run_id):
+        print(told, file=sys.stderr)
     return 0

@@ -12,11 +12,13 @@ from pocoflow.cli.output import CommandError, printable
 from pocoflow.cli.worker import add_arguments, bounds_of, flows_of, run_until_told
 from pocoflow.errors import DefinitionError, PocoflowError, RunError
 from pocoflow.flow.flow import Flow
-from pocoflow.flow.worker import Limits, Worker
+from pocoflow.flow.worker import Limits, Worker, ways_out
 from pocoflow.views.targets import add_database, database_words, load_flow, load_resources
 
 if TYPE_CHECKING:
     from distributed import Client
+
+    from pocoflow.db import Status
 
 
 def register(parser: argparse.ArgumentParser) -> None:
@@ -73,8 +75,8 @@ class _Dask:
         self._client, self._targets, self._settings = client, targets, settings
         self.is_lost = False
 
-    def deliver(self, flow: Flow, run_id: str) -> None:
-        """Have a worker carry on with a run, and wait for it.
+    def deliver(self, flow: Flow, run_id: str) -> Status:
+        """Have a worker carry on with a run, and wait for it; the status after that.
 
         Raises:
             RunError: It cannot go on, or the cluster has lost it.
@@ -89,6 +91,7 @@ class _Dask:
             raise RunError(f"the cluster has not carried on with it: {exc!r}") from exc
         if told:
             raise RunError(told)
+        return flow.database.handle(run_id).status
 
 
 @cache
@@ -112,12 +115,14 @@ def carry_on(
         resources: Where the resources are, if it has some.
         limits: What all workers of the database together may have at work.
     """
+    flow = None
     try:
         flow = _flow(target, database)
         objects = None if resources is None else load_resources(resources, alone=False)
         flow.carry_on(run_id, resources=objects, limits=limits)
     except PocoflowError as exc:
-        return f"{type(exc).__name__}: {exc}"
+        ways = ways_out(exc, flow.database, run_id) if flow is not None else ""
+        return f"{type(exc).__name__}: {exc}{ways}"
     except SystemExit:  # of a node: the run has ended so, and the worker is not to
         pass
     return ""

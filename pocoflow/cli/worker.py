@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 from collections.abc import Callable
 from types import FrameType
@@ -10,6 +11,7 @@ from typing import TypedDict
 
 from pocoflow.cli.database import run_count
 from pocoflow.cli.output import CommandError, printable
+from pocoflow.db.postgres import is_server
 from pocoflow.errors import DefinitionError
 from pocoflow.flow.flow import Flow
 from pocoflow.flow.worker import Limits, Worker
@@ -98,7 +100,12 @@ def flows_of(args: argparse.Namespace) -> list[Flow]:
     if args.db is not None and not args.create:
         check_there(args.db, "correct the name, or have it made with --create")
     flows = [load_flow(target) for target in args.flow]
-    return flows if args.db is None else [flow.using(db_path=args.db) for flow in flows]
+    if args.db is not None:
+        flows = [flow.using(db_path=args.db) for flow in flows]
+    path = flows[0].db_path
+    if isinstance(path, str | os.PathLike) and not is_server(path) and not os.path.exists(path):
+        print(f"new database {printable(os.path.abspath(path))}", flush=True)
+    return flows
 
 
 class Bounds(TypedDict):

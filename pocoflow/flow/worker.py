@@ -7,24 +7,29 @@ resume. So any number of workers may be at one database, and be killed at any in
 from __future__ import annotations
 
 import logging
+import shlex
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
+from pocoflow.db import Status, WorkflowDB
 from pocoflow.db.due import DueRun, Limits, due_runs, store_schedules
 from pocoflow.errors import (
     DatabaseBusyError,
     DatabaseError,
     DatabaseLostError,
     DefinitionError,
+    Gap,
+    PocoflowError,
     RunNotFoundError,
 )
 from pocoflow.flow.flow import Flow
 from pocoflow.logging import OwnLogger
-from pocoflow.messages import short
+from pocoflow.messages import escape, short
 from pocoflow.nodes.resources import Resources, not_resources
 
 __all__ = ["Limits", "Worker"]
@@ -65,8 +70,8 @@ class Worker:
         limits: What all workers of the database together may have at work.
         resources: As in ``Flow.run``, for the runs of all flows.
         deliver: Has somebody else carry on with a run, and waits until that is over; called with
-            the flow and the id of the run, in place of ``flow.carry_on``. Then ``resources`` is not
-            used.
+            the flow and the id of the run, in place of ``flow.carry_on``, whose status it gives.
+            Then ``resources`` is not used.
 
     Raises:
         DefinitionError: An argument makes no sense, or a flow has no database, or another one than
@@ -249,26 +254,33 @@ class Worker:
                     self._active.pop(run.run_no, None)
                 self._wakes.put(None)
 
-    def _carry_on_here(self, flow: Flow, run_id: str) -> None:
-        flow.carry_on(run_id, resources=self._resources, limits=self.limits)
+    def _carry_on_here(self, flow: Flow, run_id: str) -> Status:
+        with suppress(SystemExit):  # of a node: the run has ended so, and the worker is not to
+            return flow.carry_on(run_id, resources=self._resources, limits=self.limits)
+        return flow.database.handle(run_id).status
 
     def _carry_on(self, flow: Flow, run: DueRun) -> None:
         try:
-            self._deliver(flow, run.run_id)
+            status = self._deliver(flow, run.run_id)
         except RunNotFoundError as exc:
             _log.debug("%s", exc)
-        except BaseException as exc:  # noqa: BLE001 - the others go on, after sys.exit() of one, too
+        except BaseException as exc:  # noqa: BLE001 - the others go on
             before = self._refused.get(run.run_no)
             level, pause = logging.WARNING, _FIRST
             if before is not None and before.since == run.since:
                 level = logging.DEBUG
                 if not isinstance(exc, DatabaseError):  # which is as bad for all runs
                     pause = min(before.pause * 2, _LONGEST)
-            said = "run %r cannot go on, and is tried again: %s: %s"
-            _log.log(level, said, run.run_id, type(exc).__name__, exc)
+            ways = ""
+            if isinstance(exc, PocoflowError):
+                ways = ways_out(exc, flow.database, run.run_id)
+            said = "run %r cannot go on, and is tried again: %s: %s%s"
+            _log.log(level, said, run.run_id, type(exc).__name__, exc, ways)
             self._refused[run.run_no] = _Refused(run.since, pause, time.monotonic() + pause)
         else:
             self._refused.pop(run.run_no, None)
+            if status == "failed" and (told := failure(flow.database, run.run_id)):
+                _log.warning("%s", told)
 
     # -- schedules --------------------------------------------------------------------------------
 
@@ -295,3 +307,28 @@ class Worker:
             "mend what flow.schedule(%r, ...) gives its runs, or what the flow asks for"
         )
         _log.warning(said, name, flow_name, _LONGEST, type(exc).__name__, exc, name)
+
+
+def failure(database: WorkflowDB, run_id: str) -> str:
+    """That a run has failed, in one line, for whoever is told by no exception; else empty."""
+    run = database.get_run(run_id)
+    if run is None or run["status"] != "failed" or run["error_type"] == "Interrupted":
+        return ""
+    kind = (run["error_type"] or "").rpartition(".")[2]
+    error = ": ".join(filter(None, (kind, (run["error_msg"] or "").partition("\n")[0])))
+    show = _command("runs", "show", run_id, database=database)
+    return escape(f"run {run_id!r} of flow {run['flow_name']!r} failed: {error} ({show})")
+
+
+def ways_out(exc: PocoflowError, database: WorkflowDB, run_id: str) -> str:
+    """What to add to the text of an error: the commands that resume its run, if some do."""
+    ways = ""
+    for one in exc.remedies:
+        if one.command[:1] == ("resume",):
+            words = (run_id if word is Gap.RUN else word for word in one.command)
+            ways += "\n" + escape(f"{one.what}: {_command(*words, database=database)}")
+    return ways
+
+
+def _command(*words: str, database: WorkflowDB) -> str:
+    return shlex.join(["pocoflow", *words, "--db", database.path])

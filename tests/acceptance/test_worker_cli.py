@@ -46,6 +46,15 @@ def made():
 
 
 looks = Flow(look, db_path="runs.db", flow_name="looks")
+
+
+@node
+def fail(word: str) -> None:
+    raise SystemExit(3) if word == "leave" else ValueError(f"{word}\\n and more")
+
+
+fails = Flow(fail, db_path="runs.db", flow_name="fails")
+renamed = Flow(fail, db_path="runs.db", flow_name="looks")
 waits = Flow(Wait(), db_path="runs.db", flow_name="waits")
 other = Flow(Wait(), db_path="other.db", flow_name="other")
 bare = Flow(Wait(), flow_name="bare")
@@ -92,15 +101,44 @@ def test_what_is_due_and_cannot_go_on_makes_the_command_fail(
 
 
 def test_a_misspelt_database_is_not_made(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Whoever wants a worker to make it says so; that of the flow itself is made."""
+    """Whoever wants a worker to make it says so; that of the flow itself is made, and told."""
     assert command("waiting.py:looks", "--db", "typo.db", "--until-idle") == 2
     assert "there is no database typo.db; correct the name" in capsys.readouterr().err
     assert not Path("typo.db").exists()
     assert command("waiting.py:looks", "--db", "new.db", "--create", "--until-idle") == 0
     assert command("waiting.py:looks", "--db", "new.db", "--until-idle") == 0
     assert command("waiting.py:looks", "--until-idle") == 0
+    new, own = (f"new database {folder / name}" for name in ("new.db", "runs.db"))
     told = [f"worker of looks on {path}" for path in ("new.db", "new.db", "runs.db")]
-    assert capsys.readouterr().out.splitlines() == told
+    assert capsys.readouterr().out.splitlines() == [new, *told[:2], own, told[2]]
+
+
+def test_a_run_that_fails_is_told(
+    folder: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """In one line, as no caller is there to whom its error is raised; carry-on says it, too."""
+    fails = load_flow("waiting.py:fails")
+    runs = [fails.submit({"word": word}, run_id=word) for word in ("one", "leave", "two")]
+    assert main(["carry-on", "two", "waiting.py:fails"]) == 0
+    said = "of flow 'fails' failed"
+    error = f"run 'two' {said}: ValueError: two (pocoflow runs show two --db runs.db)\n"
+    assert capsys.readouterr() == ("failed\n", error)
+    assert command("waiting.py:fails", "--until-idle") == 0
+    told = (one.getMessage() for one in caplog.records if one.name == "pocoflow.worker")
+    assert sorted(told) == [
+        f"run 'leave' {said}: SystemExit: 3 (pocoflow runs show leave --db runs.db)",
+        f"run 'one' {said}: ValueError: one (pocoflow runs show one --db runs.db)",
+    ]
+    assert statuses(runs) == ["failed"] * 3
+
+
+def test_a_run_that_the_code_cannot_begin_is_told_with_the_command_that_begins_it(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A worker has no argument for a new name."""
+    load_flow("waiting.py:looks").submit({"word": "one"}, run_id="r")
+    assert command("waiting.py:renamed", "--until-idle") == 1
+    assert "pocoflow resume r FLOW --rename look=NEW --db runs.db" in caplog.text
 
 
 def submitted() -> list[str]:
