@@ -44,7 +44,7 @@ def check_graph(subject: Subject) -> Iterator[Finding]:
     yield from check_namesakes(subject)
     yield from _lacking(subject)
     yield from _endless(subject)
-    yield from _strays(subject)
+    yield from check_strays(subject)
 
 
 def listed(actions: object) -> str:
@@ -256,18 +256,25 @@ def _by_own_name(graph: Graph) -> dict[str, list[GraphNode]]:
     return found
 
 
-def _strays(subject: Subject) -> Iterator[Finding]:
+def check_strays(subject: Subject) -> Iterator[Finding]:
     """Edges of the flow itself, as a node, where one of its nodes was meant."""
     for edge in subject.strays:
-        places = (one for one in subject.graph.nodes.values() if one.reachable)
-        source = next((one for one in places if not one.actions), subject.graph.start).name
-        target = "END" if isinstance(edge.target, End) else edge.target.name
-        meant = source if edge.action == DEFAULT_ACTION else f"{source}.when({edge.action!r})"
+        places = subject.graph.nodes
+        name = "END" if isinstance(edge.target, End) else edge.target.name
+        target = subject.variables.get(id(edge.target), name)
+        if (named := places.get(edge.action)) is not None:
+            fix = f"{edge.action!r} is the name of a node: write "
+            fix += f"flow.then({_variable(subject, named)}, {target})"
+        else:
+            ends = (one for one in places.values() if one.reachable and not one.actions)
+            source = _variable(subject, next(ends, subject.graph.start))
+            meant = source if edge.action == DEFAULT_ACTION else f"{source}.when({edge.action!r})"
+            fix = f"did you mean flow.then({meant}, {target})?"
         yield subject.finding(
             "PF110",
-            f"an edge leads from this flow, as a node of another one, to {target!r} for action "
+            f"an edge leads from this flow, as a node of another one, to {name!r} for action "
             f"{edge.action!r}; it is a node of none, so the edge does nothing",
-            f"did you mean flow.then({meant}, {target})?",
+            fix,
             where=(edge.file, edge.line),
         )
 

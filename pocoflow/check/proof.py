@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Collection, Iterable, Iterator
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 
 from pocoflow.check.branch_rules import check_branches
@@ -14,7 +15,7 @@ from pocoflow.check.class_rules import check_names
 from pocoflow.check.data_rules import Data, Missing, check_data
 from pocoflow.check.executor_rules import EXECUTORS, check_executors
 from pocoflow.check.findings import Finding, in_order
-from pocoflow.check.graph_rules import check_graph, check_namesakes
+from pocoflow.check.graph_rules import check_graph, check_namesakes, check_strays
 from pocoflow.check.input_rules import check_inputs
 from pocoflow.check.item_rules import check_items
 from pocoflow.check.order_rules import check_order
@@ -98,12 +99,11 @@ class Proof:
             check_inputs(subject),
             check_resources_asked(subject),
             check_executors(subject),
-            check_budgets(subject),
             check_links(subject),
             check_order(subject),
         )
         found = [one for rule in rules for one in self._kept(rule)]
-        return [*found, *others, *self._names, *self._clashes]
+        return [*found, *others, *self._budgets, *self._names, *self._clashes]
 
     def _tried(
         self, found: Iterable[tuple[Missing | None, Finding]]
@@ -150,10 +150,16 @@ class Proof:
         """What a class sets, or defines, under a name that is nearly the one that was meant."""
         return self._kept(check_names(self._subject))
 
+    @cached_property
+    def _budgets(self) -> list[Finding]:
+        """Budgets, and edges for them, of which nobody would see that they do nothing."""
+        return self._kept(check_budgets(self._subject))
+
     @property
     def remarks(self) -> list[Finding]:
         """What is told before every run, also of a flow of which nothing else is looked at."""
-        return [*self._kept(check_namesakes(self._subject)), *self._names, *self._clashes]
+        of_graph = chain(check_namesakes(self._subject), check_strays(self._subject))
+        return [*self._kept(of_graph), *self._budgets, *self._names, *self._clashes]
 
     def _kept(self, found: Iterable[Finding]) -> list[Finding]:
         return [one for _, one in self._tried((None, one) for one in found)]

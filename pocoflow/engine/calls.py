@@ -35,7 +35,7 @@ from pocoflow.errors import (
 from pocoflow.graph.graph import GraphNode
 from pocoflow.graph.step_records import ALONE, Called, Identity
 from pocoflow.graph.unfinished import NOTHING, Unfinished
-from pocoflow.messages import main_name, type_label
+from pocoflow.messages import main_name, short, type_label
 from pocoflow.nodes.annotations import awaited, read_hints
 from pocoflow.nodes.calling import Calling
 from pocoflow.nodes.context import RunContext, current
@@ -356,6 +356,11 @@ class ExecCalls:
         Raises:
             DefinitionError: No call of it can be put on record.
         """
+        if not callable(function):
+            raise DefinitionError(
+                f"{self._about(short(function))}: it takes the function and its arguments, "
+                "context().call(ask, prompt), not what a call of the function returned"
+            )
         inner = getattr(function, "__func__", function)
         given = None if settings is None else settings.name
         name = given or _name(inner)

@@ -97,7 +97,8 @@ class Proofs:
         if self._told is not graph:
             self._told = graph
             self.remarks = tuple(
-                f"{one.where}: {one.code}: flow {one.flow!r}, node {one.node!r}: {one.message}"
+                f"{one.where}: {one.code}: flow {one.flow!r}"
+                f"{'' if one.node is None else f', node {one.node!r}'}: {one.message}"
                 f"{'' if one.message.endswith('?') else '.'} Fix: {one.fix}"
                 for one in (() if proof.is_refused else proof.remarks)
             )

@@ -255,8 +255,8 @@ class RunContext:
             crash it is called again.
 
         Raises:
-            DefinitionError: The function has no name, or its annotation says that it returns what
-                cannot be stored; it is not called.
+            DefinitionError: It is no function, has no name, or its annotation says that it returns
+                what cannot be stored; it is not called.
             NotStorableError: An argument cannot be stored; it is not called.
             RunError: It is called outside of ``exec``.
             DatabaseError: The database cannot be written, which ends the run.

@@ -7,10 +7,10 @@ from typing import Any, Generic, Literal, cast
 
 from typing_extensions import TypeVar
 
+from pocoflow.errors import DefinitionError
 from pocoflow.nodes.base import ExecT, Node, PostT, PrepT
 from pocoflow.nodes.edges import DEFAULT_ACTION
 from pocoflow.nodes.question import AnswerT, Question, Reply
-from pocoflow.nodes.settings import NotAwaitableError
 from pocoflow.store.store import Store
 
 ItemT = TypeVar("ItemT", default=Any)
@@ -29,7 +29,7 @@ class AsyncNode(Node[PrepT, ExecT, PostT]):
         """Call :meth:`exec_async`."""
         found: object = self.exec_async(prep_result)
         if not isinstance(found, Awaitable):
-            raise NotAwaitableError(
+            raise DefinitionError(
                 f"{type(self).__name__}.exec_async returned {type(found).__name__}, which cannot "
                 "be awaited: write 'async def exec_async'"
             )

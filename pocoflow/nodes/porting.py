@@ -153,6 +153,10 @@ def about_settings(
     return "; ".join(told)
 
 
+class NotHereError(DefinitionError, AttributeError):
+    """An attribute of PocketFlow's nodes was read, which ours have not."""
+
+
 class Elsewhere:
     """An attribute of PocketFlow's nodes that is not there, and says what is.
 
@@ -173,9 +177,7 @@ class Elsewhere:
             behind = super(self._owner, kind if node is None else node)
             return getattr(behind, self._name)
         who = kind.__name__ if node is None else node.name
-        raise AttributeError(
-            f"{who}.{self._name} is PocketFlow's: {self._advice}", name=self._name, obj=node
-        )
+        raise NotHereError(f"{who}.{self._name} is PocketFlow's: {self._advice}")
 
 
 def _refuse_arrow(node: Any, target: object) -> NoReturn:

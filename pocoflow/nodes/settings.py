@@ -64,15 +64,14 @@ def where_to(of_node: Where, of_flow: Where) -> GivesExecutor | None:
     return None if given is None or given == "here" else cast(GivesExecutor, unbound(given, 0))
 
 
-class NotAwaitableError(DefinitionError):
-    """What has to be awaited cannot be; no other attempt would change that."""
-
-
 def wants_retry(retry_on: RetryOn, exc: Exception) -> bool:
-    """Whether an exception has another attempt: a ``Retry``, or by ``retry_on`` of the node."""
+    """Whether an exception has another attempt: a ``Retry``, or by ``retry_on`` of the node.
+
+    A ``DefinitionError`` has none: the code is wrong, and another attempt would only be paid for.
+    """
     if isinstance(exc, Retry):
         return True
-    if isinstance(exc, NotAwaitableError):
+    if isinstance(exc, DefinitionError):
         return False
     if isinstance(retry_on, (type, tuple)):
         return isinstance(exc, retry_on)

@@ -445,6 +445,23 @@ def test_a_lambda_needs_a_name() -> None:
     assert once(lambda _: context().calling(name="ask").call(lambda: "yes")) == "yes"
 
 
+def test_what_a_call_returned_is_no_function() -> None:
+    """The function is to be named, and nothing is tried again where the code is wrong."""
+    asked: list[str] = []
+
+    def ask(prompt: str) -> str:
+        asked.append(prompt)
+        return "yes"
+
+    flow = Flow(Do(lambda _: context().call(ask("a")), max_retries=3))  # type: ignore[arg-type]
+    told = (
+        r"context\(\)\.call\('yes'\) in exec of node 'do': it takes the function and its arguments"
+    )
+    with pytest.raises(DefinitionError, match=told):
+        flow.run({})
+    assert asked == ["a"]
+
+
 def test_a_partial_is_its_function_with_its_arguments(db: WorkflowDB | None) -> None:
     """What was bound before counts as an argument."""
     model = Model("a", "b")

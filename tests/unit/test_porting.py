@@ -139,6 +139,22 @@ def test_an_attribute_of_pocketflow_says_what_it_is_here(name: str, advice: str)
     assert not hasattr(Do(), name)
 
 
+def test_a_program_for_pocketflow_is_not_tried_again() -> None:
+    """What the code has to be changed for is the same in another attempt."""
+    attempts = []
+
+    class Ask(Node):
+        max_retries = 3
+
+        def exec(self, prep_result: Any) -> Any:
+            attempts.append(1)
+            return self.cur_retry  # type: ignore[attr-defined]
+
+    with pytest.raises(DefinitionError, match=r"Ask\.cur_retry is PocketFlow's"):
+        Flow(Ask()).run({})
+    assert attempts == [1]
+
+
 def test_the_attempt_in_exec_is_told_where_it_is() -> None:
     """``self.cur_retry`` fails the attempt, with the advice; ``context().attempt`` works."""
 

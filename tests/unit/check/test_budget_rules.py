@@ -133,6 +133,14 @@ def test_a_budget_that_something_may_spend_is_not_found(start: Any) -> None:
     assert not found(Flow(start, budget={"usd": 1}))
 
 
+def test_a_budget_that_nothing_spends_is_logged_before_a_run(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Also of a flow of which nothing else is looked at."""
+    Flow(Ask(), budget={"eur": 1}).run({})
+    assert "PF115: flow 'Ask': there is a budget of 'eur', and nothing in the flow" in caplog.text
+
+
 WAYS = {
     "a table": from_a_table,
     "a list of the node": Holds([llm]),

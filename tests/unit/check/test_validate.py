@@ -119,16 +119,22 @@ def keep_all(document: str) -> str:
     return document
 
 
-def test_an_edge_of_the_flow_itself_is_a_warning_unless_it_is_nested() -> None:
+def test_an_edge_of_the_flow_itself_is_a_warning_unless_it_is_nested(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     """A text first wires the flow as a node of another one; who meant a node of it is told."""
     flow = Flow(start=summarise, schema=Article).then("default", publish)
     (one,) = flow.validate()
     assert (one.code, one.severity, one.file) == ("PF110", "warning", __file__)
     assert one.fix == "did you mean flow.then(summarise, publish)?"
     flow.run({"document": "long"})
+    assert "PF110: flow 'summarise': an edge leads from this flow" in caplog.text
     routed = Flow(start=is_long).then("short", END)
     (one,) = routed.validate()
     assert one.fix == "did you mean flow.then(is_long.when('short'), END)?"
+    named = Flow(start=summarise, schema=Article).then("summarise", publish)
+    (one,) = named.validate()
+    assert one.fix == "'summarise' is the name of a node: write flow.then(summarise, publish)"
 
 
 @pytest.mark.parametrize(
