@@ -17,6 +17,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from pocoflow._version import __version__
@@ -67,9 +68,21 @@ class _Parser(argparse.ArgumentParser):
             known = (one.lstrip("-") for one in self._option_string_actions)
             words = [one for one in known if len(one) > 1 and one != "help"]
             near = closest(option.lstrip("-"), words) if option.startswith("-") else ""
-            near = near.replace("mean '", "mean '--")
+            near = near.replace("mean '", "mean '--") or self._meant(unknown[0], parsed)
             self.error(f"unrecognized arguments: {' '.join(unknown)}{near}")
         return parsed, unknown
+
+    def _meant(self, word: str, parsed: object) -> str:
+        """What an argument too many was meant to be, if one can tell: a database, or a flow."""
+        options = self._option_string_actions
+        if "--db" in options and (word.endswith(".db") or Path(word).is_file()):
+            return f"; did you mean '--db {word}'?"
+        run_id = getattr(parsed, "run_id", None) or ""
+        if "--flow" not in options or options["--flow"].metavar != "TARGET":
+            return ""
+        if ":" in word:
+            return f"; did you mean '--flow {word}'?"
+        return f"; did you mean '{word} --flow {run_id}'?" if ":" in run_id else ""
 
     def error(self, message: str) -> NoReturn:
         raise CommandError(f"{message} (see {self.prog} --help)", prog=self.prog)

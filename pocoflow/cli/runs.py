@@ -35,6 +35,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     listing.add_argument(
         "--status",
         metavar="S",
+        type=_status,
         choices=STATUSES,
         help=f"only runs of this status: {', '.join(STATUSES)}",
     )
@@ -67,6 +68,12 @@ def register(parser: argparse.ArgumentParser) -> None:
         )
     for part in (listing, showing, cancelling):
         add_file(part)
+
+
+def _status(text: str) -> str:
+    if text == "interrupted":
+        raise argparse.ArgumentTypeError("runs that were interrupted are failed: --status failed")
+    return text
 
 
 # -- cancel ---------------------------------------------------------------------------------------

@@ -236,7 +236,7 @@ class RunRecorder(LineRecorder):
         self.database.number(self.run_id)
         row = self.storage.row(QUERIES["run_by_id"], (self.run_id,))
         if row is not None and row["status"] == "completed":
-            raise self._completed()
+            raise self._completed(row["total_steps"])
 
     def refuse_now(self, flows: Sequence[str]) -> None:
         """Refuse a run that :meth:`claim` would refuse whatever the code is; nothing is claimed.
@@ -262,16 +262,14 @@ class RunRecorder(LineRecorder):
             "nobody runs it"
         )
 
-    def _completed(self) -> TakenError:
+    def _completed(self, steps: int) -> TakenError:
         return TakenError(
             f"run {self.run_id!r} is completed, so there is nothing to resume; fork() makes a new "
             "run from any of its steps",
             remedies=[
-                Remedy(
-                    "fork it",
-                    f"flow.fork({self.run_id!r}, <step>)",
-                    ("monitor", Gap.DB, "--flow", Gap.FLOW),
-                )
+                # The last step has none after it; -1 is before the first one.
+                Remedy("fork it", f"flow.fork({self.run_id!r}, step={max(steps - 2, -1)})"),
+                Remedy("fork it in the browser", "", ("monitor", Gap.DB, "--flow", Gap.FLOW)),
             ],
         )
 
@@ -289,7 +287,7 @@ class RunRecorder(LineRecorder):
             self._due_at = row["due_at"]
             self._is_new &= self._status == "queued"
             if self._status == "completed":
-                raise self._completed()
+                raise self._completed(row["total_steps"])
             if recovering:
                 self._refuse_changed(raw)
             names = (*flows, row["flow_name"])

@@ -221,6 +221,10 @@ def owner_of_runs(args: argparse.Namespace) -> Flow:
     Raises:
         TargetError: The target is not a flow, or there is no database.
     """
+    run_id = getattr(args, "run_id", "")
+    if ":" in run_id and ":" not in args.flow:
+        right = command(args.command, args.flow, run_id, path=args.db)
+        raise TargetError(f"{args.flow!r} does not name a flow; the run comes first: {right}")
     flow = load_flow(args.flow)
     aliases = {old: _load_class(new) for old, new in args.alias}
     if args.db is not None:
@@ -299,7 +303,7 @@ def _load(
     if not colon or not place or not name:
         raise TargetError(
             f"{target!r} does not name {what}: write package.module:{example} or "
-            f"path/file.py:{example}"
+            f"path/file.py:{example}{_named(target) if what == 'a flow' else ''}"
         )
     try:
         with importing(target) if alone else importing_alone(target):
@@ -375,6 +379,15 @@ def _makers(owner: object, module: ModuleType) -> Iterator[str]:
 def _flows(module: ModuleType) -> str:
     names = [name for name, value in vars(module).items() if isinstance(value, Flow)]
     return f" (flows there: {', '.join(names)})" if names else ""
+
+
+def _named(place: str) -> str:
+    """The flows of what was named without one of them, if it can be imported."""
+    try:
+        with importing(place):
+            return _flows(_import(place))
+    except (TargetError, DefinitionError):
+        return ""
 
 
 def _kind(value: object) -> str:

@@ -156,6 +156,7 @@ def test_rules_can_be_chosen(folder: Path, options: list[str], code: int) -> Non
         (["nope:flow"], "cannot import nope: ModuleNotFoundError: No module named 'nope'"),
         (["broken:flow"], "cannot import broken: ZeroDivisionError: division by zero"),
         (["app"], "'app' does not name a flow"),
+        (["app.py"], "path/file.py:flow (flows there: good, bad, warned)"),
         (["app:A"], "app:A is of type _Fields, not a flow (flows there: good, bad, warned)"),
         ([], "name a flow, package.module:flow or path/file.py:flow"),
         (["--select", "PF9", "app:good"], "there is no rule 'PF9'"),
@@ -170,7 +171,7 @@ def test_rules_can_be_chosen(folder: Path, options: list[str], code: int) -> Non
             "field of a model",
             "line of the user's",
         ),
-        *("module", "broken", "no colon", "no flow", "nothing", "rule"),
+        *("module", "broken", "no colon", "a file", "no flow", "nothing", "rule"),
     ],
 )
 def test_what_cannot_be_checked_ends_with_2(folder: Path, arguments: list[str], says: str) -> None:

@@ -320,6 +320,26 @@ def test_looking_writes_nothing(folder: Path) -> None:
         (["--vresion"], 2, "pocoflow: unrecognized arguments: --vresion; did you mean '--version'"),
         (["runs", "list", "--limit", "0"], 2, "pocoflow runs list: argument --limit: '0' is not "),
         (["runs", "list", "--status", "x"], 2, "pocoflow runs list: argument --status: invalid "),
+        (
+            ["runs", "list", "--status", "interrupted"],
+            2,
+            "pocoflow runs list: argument --status: runs that were interrupted are ",
+        ),
+        (
+            ["runs", "list", "other.db"],
+            2,
+            "pocoflow runs list: unrecognized arguments: other.db; did you mean '--db other.db'?",
+        ),
+        (
+            ["answer", "x", "app.py:flow"],
+            2,
+            "pocoflow answer: unrecognized arguments: app.py:flow; did you mean '--flow ",
+        ),
+        (
+            ["answer", "app.py:flow", "x"],
+            2,
+            "pocoflow answer: unrecognized arguments: x; did you mean 'x --flow app.py:flow'? (see",
+        ),
         (["runs", "list", "--db", "no.db"], 2, "pocoflow runs: there is no database no.db; name "),
         (["runs", "list", "--db", "."], 2, "pocoflow runs: . is a folder, not a database file"),
         (["runs", "list", "--db", "text.txt"], 2, "pocoflow runs: database text.txt is not a "),

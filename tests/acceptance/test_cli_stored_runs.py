@@ -11,6 +11,7 @@ import pytest
 
 from pocoflow import WorkflowDB
 from pocoflow.cli import main
+from pocoflow.views.targets import load_flow
 from tests.commands import execute
 
 PROGRAM = '''
@@ -314,13 +315,19 @@ def test_what_a_message_says_of_python_is_said_as_a_command(
     assert main(["resume", "r", "asking:flow"]) == 0
     assert main(["resume", "r", "asking:flow"]) == 1
     lines = capsys.readouterr().err.splitlines()
-    assert lines[-1] == "fork it: pocoflow monitor runs.db --flow asking:flow"
+    assert lines[-1] == "fork it in the browser: pocoflow monitor runs.db --flow asking:flow"
+    forked = re.fullmatch(r"fork it, in Python: flow\.fork\('r', step=(-?\d+)\)", lines[-2])
+    assert forked
+    assert load_flow("asking:flow").fork("r", step=int(forked[1]))
 
 
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
         (["x", "asking"], "'asking' does not name a flow: write package.module:flow or"),
+        (["x", "asking.py"], "path/file.py:flow (flows there: flow, bare)"),
+        (["asking.py:flow", "x"], "the run comes first: pocoflow resume x asking.py:flow"),
+        (["x", "asking:flow", "runs.db"], "runs.db; did you mean '--db runs.db'? (see"),
         (["x", "nowhere:flow"], "cannot import nowhere: ModuleNotFoundError"),
         (["x", "nowhere.py:flow"], "there is no file nowhere.py"),
         (["x", "asking:flwo"], "has no 'flwo'; did you mean 'flow'? (flows there: flow, bare)"),

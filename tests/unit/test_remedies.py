@@ -172,14 +172,16 @@ def test_a_value_that_a_run_lacks_by_now(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_completed_run_can_be_forked() -> None:
-    """From a step that the remedy leaves open."""
+    """From the step before its last one, or in the browser."""
     Path("mended").touch()
     flow = kept(Fails(), run_id="r")
     flow.run({})
     exc = refused(ResumeError, flow)
-    assert flow.resume(python(flow, exc.remedies[0], step=-1))["done"]
-    told = list(remedies(exc, "r", "", "runs.db", None))
-    assert told == ["fork it: pocoflow monitor runs.db --flow FLOW"]
+    assert flow.resume(python(flow, exc.remedies[0]))["done"]
+    assert list(remedies(exc, "r", "", "runs.db", None)) == [
+        "fork it, in Python: flow.fork('r', step=-1)",
+        "fork it in the browser: pocoflow monitor runs.db --flow FLOW",
+    ]
 
 
 def test_a_resource_that_was_not_given() -> None:

@@ -178,11 +178,8 @@ def _same_items(run_id: str, node: AnyNode, alone: bool) -> None:
             f"run {run_id!r}: node {node.name!r} {was} when it was run before, and {now} now, so "
             "what is finished of it cannot be used; fork() makes a new run that begins it anew",
             remedies=[
-                Remedy(
-                    "fork it",
-                    f"flow.fork({run_id!r})",
-                    ("monitor", Gap.DB, "--flow", Gap.FLOW),
-                )
+                Remedy("fork it", f"flow.fork({run_id!r})"),
+                Remedy("fork it in the browser", "", ("monitor", Gap.DB, "--flow", Gap.FLOW)),
             ],
         )
 
