@@ -177,14 +177,17 @@ class WorkflowDB(Questions, Checkpoints, Following, Retention):
         cursor = raw.execute(QUERIES["insert_run"], {**_NEW_RUN, **row})
         if cursor.rowcount != 1:
             there = raw.execute(QUERIES["run_by_id"], (row["run_id"],)).fetchone()
-            is_completed = there is not None and there["status"] == "completed"
+            state = ""
+            if there is not None and there["status"] == "completed":
+                state = ", which is completed"
+            elif there is not None and self.locks.is_held(there["run_no"]):
+                state = ", which is running, here or in another process"
             is_of_flow, is_new = "inputs" in row, row.get("inputs") is not None
             ways = f", or go on with that run: flow.resume({row['run_id']!r})"
             joined = "; or, if the same run is meant, if_exists='join' of run and submit"
             raise RunExistsError(
-                f"database {self.path} has a run {row['run_id']!r} already"
-                f"{', which is completed' if is_completed else ''}; use another id"
-                f"{ways if is_of_flow and not is_completed else ''}{joined if is_new else ''}"
+                f"database {self.path} has a run {row['run_id']!r} already{state}; use another id"
+                f"{ways if is_of_flow and not state else ''}{joined if is_new else ''}"
             )
         return int(cursor.lastrowid or 0)
 

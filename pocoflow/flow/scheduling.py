@@ -121,7 +121,11 @@ class Schedule:
     def __post_init__(self) -> None:
         about = f"schedule {short(self.name)}"
         if not _NAME.fullmatch(str(self.name)):
-            raise DefinitionError(f"{about}: a name is of letters, digits, '-' and '_'")
+            is_second = _NAME.fullmatch(str(self.expression))
+            hint = f", and comes first: schedule({self.expression!r}, {self.name!r})"
+            raise DefinitionError(
+                f"{about}: a name is of letters, digits, '-' and '_'{hint if is_second else ''}"
+            )
         if self.catch_up != 0 and not is_time(self.catch_up):
             raise DefinitionError(f"{about}: catch_up={short(self.catch_up)}: seconds")
         try:

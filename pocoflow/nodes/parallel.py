@@ -111,8 +111,9 @@ class Spread(Composite, Node[Any, Any, EndT]):
         for branch in branches:
             given: object = branch
             if not isinstance(given, Node):
+                hint = "; write it without the list" if isinstance(given, (list, tuple)) else ""
                 raise DefinitionError(
-                    f"{self.name}: a branch is a node or a flow, not {not_a_node(given)}"
+                    f"{self.name}: a branch is a node or a flow, not {not_a_node(given)}{hint}"
                 )
             note_part(given)
         if on_error not in ("stop", "collect"):

@@ -126,7 +126,12 @@ def keyword_only(init: MethodT) -> MethodT:
             settings = {name: value for name, value in named.items() if name != "name"}
             kind = type(self)
             what = f"{kind.__name__}(...) takes no argument but name="
-            raise TypeError(about_settings(what, kind, settings, given))
+            own = ""
+            if given and all(type(one) in (int, float) for one in given):
+                of_pocketflow = dict(zip(("max_retries", "wait"), given, strict=False))
+                settings, given = {**of_pocketflow, **settings}, given[2:]
+                own = "; in an __init__: super().__init__(), then self.max_retries = ..."
+            raise TypeError(about_settings(what, kind, settings, given) + own)
         init(self, **named)
 
     return cast(MethodT, checked)

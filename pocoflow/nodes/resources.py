@@ -284,9 +284,11 @@ def check_kind(name: Resource, thing: object, how: str) -> None:
         ResourceError: It is of another one.
     """
     if not _is_a(thing, name.__facts__.kind):
+        of = "a class" if isinstance(thing, type) else f"of class {type(thing).__name__}"
         raise ResourceError(
-            f"{name!r} {how} {short(thing)}, of class {type(thing).__name__}: it has to be of "
-            f"class {type_label(name.__facts__.kind)}"
+            f"{name!r} {how} {short(thing)}, {of}: it has to be of class "
+            f"{type_label(name.__facts__.kind)}"
+            f"{'; pass an instance, with ()' if isinstance(thing, type) else ''}"
         )
 
 

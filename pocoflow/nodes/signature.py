@@ -307,6 +307,8 @@ def _is_store(hint: object) -> bool:
 def _written(function: Callable[..., object], writes: object) -> tuple[StoreField, ...]:
     if writes is None:
         return ()
+    if isinstance(writes, list):
+        _refuse(function, f"writes={short(writes)}: several fields are a tuple, writes=(A.x, A.y)")
     given = writes if isinstance(writes, tuple) else (writes,)
     written = tuple(reference_of(f"{_about(function)}: writes", one) for one in given)
     names = [field.name for field in written]

@@ -262,6 +262,19 @@ def test_the_advice_on_an_id_that_is_taken_can_be_followed(flow: Flow[Any]) -> N
         flow.database.create_run("f")
 
 
+def test_the_id_of_a_run_that_is_running_is_not_to_be_resumed(tmp_path: Path) -> None:
+    """Nobody can resume it, so the advice is another id, or to join it."""
+
+    class Again(Node):
+        def exec(self, prep_result: Any) -> None:
+            made.run({}, run_id="r")
+
+    made: Flow[Any] = Flow(Again(), db_path=tmp_path / "x.db")
+    with pytest.raises(RunExistsError, match=r"which is running, here or .* if_exists=") as caught:
+        made.run({}, run_id="r")
+    assert "resume" not in str(caught.value)
+
+
 def test_that_a_run_is_taken_has_a_public_error(flow: Flow[Any]) -> None:
     """A completed run is refused with a ``TakenError``, which is a ``ResumeError``."""
     assert issubclass(TakenError, ResumeError)

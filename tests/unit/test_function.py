@@ -649,7 +649,7 @@ def test_a_journaled_result_comes_back_as_its_class(tmp_path: Path) -> None:
         ({"name": ""}, "name of a node"),
         ({"writes": "summary"}, r"writes='summary' is a string.*fields\(Model\).summary.*key"),
         ({"writes": ("summary", A.score)}, "writes='summary' is a string"),
-        ({"writes": [A.summary]}, "takes a field reference"),
+        ({"writes": [A.summary]}, "several fields are a tuple"),
         ({"writes": A}, "takes a field reference"),
         ({"writes": ()}, "name each field that it writes once"),
         ({"writes": (A.summary, A.summary)}, "name each field that it writes once"),

@@ -777,6 +777,7 @@ def test_what_makes_no_sense_is_refused() -> None:
         (lambda: parallel(one, Do("one", put("b", 1))), "several branches have the name 'one'"),
         (parallel, "name the branches"),
         (lambda: parallel(Do), r"pass an instance, with \(\)"),
+        (lambda: parallel([one]), "write it without the list"),
         (lambda: parallel(one, on_error="ignore"), "must be 'stop' or 'collect'"),
         (lambda: parallel(one, errors=key("e")), "needs on_error='collect'"),
         (lambda: fan(one, each="items", as_=key("item")), "each='items' is a string"),

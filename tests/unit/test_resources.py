@@ -144,6 +144,8 @@ def test_an_object_of_another_type_is_refused_before_the_first_node() -> None:
         ResourceError, match=r"'llm'.* of class Other: it has to be of class Client"
     ):
         Flow(start=ask).run({"question": "?"}, resources={llm: Other()})
+    with pytest.raises(ResourceError, match=r"a class: it .* pass an instance, with \(\)$"):
+        Flow(start=ask).run({"question": "?"}, resources={llm: Client})
 
 
 def test_a_subclass_is_fine() -> None:

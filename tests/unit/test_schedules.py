@@ -219,6 +219,12 @@ def test_a_setting_that_makes_no_sense_is_refused(db: WorkflowDB, settings: Any,
         counting(db, "tick", "0 2 * * *", **settings)
 
 
+def test_the_name_of_a_schedule_comes_first(db: WorkflowDB) -> None:
+    """Who gives the expression first is told so."""
+    with pytest.raises(DefinitionError, match=r"first: schedule\('nightly', '0 2 \* \* \*'\)$"):
+        counting(db, "0 2 * * *", "nightly")
+
+
 def test_two_schedules_of_a_flow_have_two_names(db: WorkflowDB) -> None:
     """One of the same name is refused; flow.using() takes them along."""
     flow = counting(db, "tick", "0 * * * *")

@@ -193,6 +193,13 @@ def test_a_store_is_updated_by_its_operator() -> None:
     assert store["a"] == 2
 
 
+@pytest.mark.parametrize("given", [dict, "text"])
+def test_a_store_is_made_of_its_values(given: Any) -> None:
+    """A schema in their place, or a text, is told what comes first."""
+    with pytest.raises(InvalidValueError, match=r"the values come first, .*schema=Model"):
+        Store(given)
+
+
 def test_update_writes_nothing_if_its_source_fails() -> None:
     """An iterable that raises half-way leaves the store as it was."""
 
