@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
-from types import FrameType
+from types import CoroutineType, FrameType
 from typing import TYPE_CHECKING, get_args
 
 if TYPE_CHECKING:
@@ -108,6 +108,8 @@ def problems(error: ValidationError) -> list[str]:
 def given_as(value: object, hint: object) -> str:
     """The name of a value's class; with its module where the expected one has the same name."""
     kind = type(value)
+    if kind is CoroutineType:
+        return "a coroutine, which has to be awaited"
     if any(kind is not one and kind.__name__ == one.__name__ for one in _classes(hint)):
         return f"{kind.__module__}.{kind.__qualname__}"
     return kind.__name__

@@ -7,9 +7,10 @@ from pocoflow.engine.effects import Commit, Steps
 from pocoflow.engine.line import Line
 from pocoflow.engine.outcomes import own
 from pocoflow.engine.waits import is_cancelled_error, is_task_cancelled, withdrawn
-from pocoflow.errors import DeadlineError, MaxStepsError, Remedy, StoreError
+from pocoflow.errors import DeadlineError, InvalidValueError, MaxStepsError, Remedy, StoreError
 from pocoflow.graph.graph import GraphNode, label
 from pocoflow.nodes.function import FunctionNode
+from pocoflow.values.callables import forgets_to_return
 from pocoflow.values.failures import add_note
 
 
@@ -75,6 +76,9 @@ def fail(run: Line, exc: BaseException) -> Steps:
             f"pocoflow: in {phase} of node {where!r} (flow {context.flow_name!r}, run "
             f"{context.run_id!r}, step {run.step}, attempt {context.attempt})",
         )
+        is_none = isinstance(exc, InvalidValueError) and "got NoneType" in str(exc)
+        if is_none and phase == "post" and place.has_exec and forgets_to_return(type(node).exec):
+            add_note(exc, f"pocoflow: exec of {where!r} returned None: is a 'return' missing?")
     status = "cancelled" if cancelled else "failed"
     address = None if place is None else Address(context.path, place.name)
     ended = (status, exc, run.step, address, context.attempt, run.elapsed())

@@ -253,8 +253,11 @@ def test_a_node_in_a_branch_is_renamed_by_its_name_or_its_path(
     first = Fails("first")
     first.then("default", Fails("new"))
     flow = inside(first, path)
-    with pytest.raises(ResumeError, match=r"and flow 'FanOut\[\d\]/inner' has no node 'old'"):
+    with pytest.raises(
+        ResumeError, match=r"and flow 'FanOut\[\d\]/inner' has no node 'old'"
+    ) as told:
         flow.resume("r")
+    assert "; if no edge leads to it any more, write one\nWhat has changed" in str(told.value)
     flow.resume("r", rename=rename)
     assert first.paid <= 1
 

@@ -144,7 +144,8 @@ class Places:
         return ResumeError(
             f"run {self.run_id!r} stands before node {_text(names)!r}, and "
             f"{within} has no node {name!r}{closest(name, known) or '.'} If it has another name "
-            f"now, pass rename={{{names[number]!r}: <new name>}}{self.listed}",
+            f"now, pass rename={{{names[number]!r}: <new name>}}; if no edge leads to it any more, "
+            f"write one{self.listed}",
             remedies=[renaming(self.run_id, names[number])],
         )
 

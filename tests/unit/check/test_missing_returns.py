@@ -112,6 +112,36 @@ def test_what_is_missing_at_run_time_is_said() -> None:
     assert "pocoflow: in taking the result of node 'sometimes'" in caught.value.__notes__[0]
 
 
+def test_an_exec_whose_result_is_written_is_named_where_it_has_no_return() -> None:
+    """The store refuses what ``post`` writes, and the mistake is one phase before."""
+
+    class Upper(Node):
+        def exec(self, prep_result: Any) -> Any:
+            str(prep_result).upper()
+
+        def post(self, store: Store[Any], prep_result: Any, exec_result: Any) -> Any:
+            store["upper"] = exec_result
+
+    with pytest.raises(InvalidValueError, match="got NoneType") as caught:
+        Flow(Upper(), schema=Doc).run({"text": "a"})
+    assert caught.value.__notes__[-1].endswith(
+        "exec of 'Upper' returned None: is a 'return' missing?"
+    )
+
+
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
+@pytest.mark.parametrize("schema", [Doc, {"text": str, "upper": str}])
+def test_a_coroutine_in_the_place_of_a_value_is_to_be_awaited(schema: Any) -> None:
+    """An ``await`` that is missing is named where the value is refused."""
+
+    async def call() -> str:
+        return "A"
+
+    store = Store({"text": "a"}, schema=schema)
+    with pytest.raises(InvalidValueError, match="expects str, got a coroutine, which has to be"):
+        store["upper"] = call()
+
+
 def test_an_exec_that_never_returns_what_it_is_annotated_with_is_a_warning() -> None:
     """It is no error, as post may not use it."""
 
