@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from pocoflow.cli.output import CommandError, printable
@@ -12,6 +13,7 @@ from pocoflow.errors import (
     DefinitionError,
     RunNotFoundError,
 )
+from pocoflow.messages import counted
 from pocoflow.views.targets import DATABASE, add_database, add_repeated, check_there, command
 
 if TYPE_CHECKING:
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 RUN_HELP = "the run's id, as 'runs list' shows it, or its beginning"
 
 _CANDIDATES = 10
+
+_MANY = 1000
+"""So many runs are not counted any more."""
 
 MOST_RUNS = 10**9
 """No database has as many, and SQLite takes no number that is much larger."""
@@ -74,6 +79,17 @@ def open_database(path: str, *, read_only: bool = True) -> WorkflowDB:
         return WorkflowDB(path, read_only=read_only)
     except (DatabaseFileError, DatabaseLostError, DefinitionError) as exc:
         raise CommandError(str(exc)) from exc
+
+
+def failed_left(db: WorkflowDB, flows: Iterable[str]) -> str:
+    """A line on the failed runs of flows, which no process takes by itself; empty without any."""
+    found = (db.list_runs(_MANY, status="failed", flow_name=flow) for flow in flows)
+    failed = sum(run["error_type"] != "Interrupted" for runs in found for run in runs)
+    if not failed:
+        return ""
+    some = "many failed runs" if failed >= _MANY else counted(failed, "failed run")
+    listing = command("runs", "list", "--status", "failed", path=db.path)
+    return f"{some} {'is' if failed == 1 else 'are'} left: {listing}"
 
 
 def find_run(db: WorkflowDB, given: str) -> RunRow:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from pocoflow.cli.asked import PAUSED
+from pocoflow.cli.database import failed_left
 from pocoflow.cli.output import one_line, printable, width
 from pocoflow.errors import PocoflowError, RunPaused
 from pocoflow.messages import counted
@@ -35,6 +36,8 @@ def recover(args: argparse.Namespace) -> int:
                 print(f"  {hint}")
     if not outcomes:
         print(f"no interrupted runs of flow {printable(flow.flow_name)}")
+        if left := failed_left(flow.database, dict.fromkeys((flow.flow_name, *flow.formerly))):
+            print(left)
     errors = [(run_id, error) for run_id, error in outcomes.items() if error is not None]
     if any(not _is_paused(run_id, error) for run_id, error in errors):
         return 1

@@ -139,4 +139,6 @@ def _note(run: RunRow, questions: int) -> str:
     """What there is to say of the node that a run is at."""
     if run["status"] == "failed":
         return describe(run)
+    if run["status"] == "queued" and run["due_at"] is None:
+        return "a fork, waits for pocoflow resume"
     return waits_for(questions) if run["status"] == "paused" else ""

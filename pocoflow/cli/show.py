@@ -13,6 +13,7 @@ from pocoflow.db import EventRow, RunRow, WorkflowDB
 from pocoflow.db.expenses import Expense
 from pocoflow.db.run_reports import StoredValue, finished_items, stored_values
 from pocoflow.messages import counted
+from pocoflow.nodes.question import Asked
 from pocoflow.nodes.spending import sum_of
 from pocoflow.views.runs import (
     costs,
@@ -94,6 +95,8 @@ def _story(db: WorkflowDB, run: RunRow) -> Iterator[str]:
     expenses = db.get_expenses(run["run_id"])
     account = shown(sum_of(one.amounts for one in expenses))
     yield from _row(run, finished_items(db, run["run_no"]), account)
+    if way := _way_on(run, questions):
+        yield f"go on with: {command(*way, path=db.path)}"
     yield from ("", "events", *_timeline(events))
     if expenses:
         yield from ("", "spent", *_costs(expenses))
@@ -146,6 +149,17 @@ def _row(run: RunRow, items: int, account: str) -> Iterator[str]:
     for name, value in facts.items():
         if value:
             yield f"{name:<9}{printable(value)}"
+
+
+def _way_on(run: RunRow, questions: Sequence[Asked]) -> tuple[str, ...]:
+    """The words of the command that goes on with a run, if one is needed for that."""
+    run_id, status = run["run_id"], run["status"]
+    if status == "paused" and any(one.is_open for one in questions):
+        return ("answer", run_id)
+    is_fork = status == "queued" and run["due_at"] is None
+    if is_fork or status in ("paused", "failed", "cancelled"):
+        return ("resume", run_id, "FLOW")
+    return ()
 
 
 def _utc(text: object) -> str:

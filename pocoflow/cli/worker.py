@@ -9,7 +9,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import TypedDict
 
-from pocoflow.cli.database import run_count
+from pocoflow.cli.database import failed_left, run_count
 from pocoflow.cli.output import CommandError, printable
 from pocoflow.db.postgres import is_server
 from pocoflow.errors import DefinitionError
@@ -126,6 +126,8 @@ def run_until_told(worker: Worker, what: str, args: argparse.Namespace) -> int:
     names = ", ".join(printable(name) for name in worker.flow_names)
     path = printable(worker.database.path)
     print(f"{what} of {names} on {path}", flush=True)
+    if failed := failed_left(worker.database, worker.flow_names):
+        print(failed, flush=True)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _handler(worker))
     if worker.run(until_idle=args.until_idle, grace=args.grace):

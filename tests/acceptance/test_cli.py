@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import pocoflow
-from pocoflow import Flow, Node, Store, WorkflowDB
+from pocoflow import Flow, Node, Question, RunPaused, Store, WorkflowDB, key, node
 from pocoflow.cli import COMMANDS, main
 from pocoflow.cli.output import duration, printable
 from tests import commands
@@ -232,6 +232,35 @@ def test_show_tells_the_story_of_a_run(folder: Path) -> None:
     assert re.search(r"^  client +\(not saved: object cannot be stored: ", printed, re.MULTILINE)
 
 
+def test_what_a_run_waits_for_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The command that goes on with a fork, which no worker takes, or with a paused run."""
+    database = tmp_path / "runs.db"
+
+    @node(writes=key("answer"))
+    def ask(question: str) -> Question[str]:
+        return Question(question)
+
+    flow = Flow(ask, db_path=database, flow_name="asks", run_id="paused")
+    with pytest.raises(RunPaused):
+        flow.run({"question": "why?"})
+    flow.fork("paused", new_id="forked")
+    submitted = flow.submit({"question": "why?"})
+
+    def way(run_id: str) -> str:
+        assert main(["runs", "show", run_id, "--db", str(database)]) == 0
+        return capsys.readouterr().out.partition("go on with: ")[2].partition("\n")[0]
+
+    given = f"--db {database}"
+    assert way("paused") == f"pocoflow answer paused {given}"
+    assert way("forked") == f"pocoflow resume forked FLOW {given}"
+    assert way(submitted) == ""
+    flow.answer_json("paused", "42")
+    assert way("paused") == f"pocoflow resume paused FLOW {given}"
+    assert main(["runs", "list", "--db", str(database)]) == 0
+    said = capsys.readouterr().out
+    assert [said.count(one) for one in ("queued", "a fork, waits for pocoflow resume")] == [2, 1]
+
+
 def test_a_run_is_shown_as_json(folder: Path) -> None:
     """``--format json`` has the story of a run and its whole store, and the text says so."""
     shown = pocoflow_command("runs", "show", "research-1", "--format", "json", folder=folder)
@@ -278,6 +307,7 @@ def test_show_says_how_far_a_batch_is(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "batch.py"], cwd=tmp_path, check=False, timeout=300)
     shown = pocoflow_command("runs", "show", "count-1", folder=tmp_path).stdout
     assert "items    24 are finished\n" in shown
+    assert "go on with: pocoflow resume count-1 FLOW\n" in shown
     as_json = pocoflow_command("runs", "show", "count", "--format", "json", folder=tmp_path)
     assert json.loads(as_json.stdout)["finished_items"] == 24
 

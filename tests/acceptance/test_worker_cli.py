@@ -130,6 +130,9 @@ def test_a_run_that_fails_is_told(
         f"run 'one' {said}: ValueError: one (pocoflow runs show one --db runs.db)",
     ]
     assert statuses(runs) == ["failed"] * 3
+    assert command("waiting.py:fails", "--until-idle") == 0
+    left = "3 failed runs are left: pocoflow runs list --status failed --db runs.db"
+    assert capsys.readouterr().out.splitlines()[-1] == left
 
 
 def test_a_run_that_the_code_cannot_begin_is_told_with_the_command_that_begins_it(
