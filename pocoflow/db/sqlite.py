@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import threading
@@ -461,6 +462,11 @@ class SQLiteConnection(Connection):
         finally:
             self.alone.release()
 
+    def _is_unreadable(self) -> bool:
+        # Without opening the file, which would end the locks that this process has on it.
+        file = self.file
+        return file is not None and os.path.exists(file) and not os.access(file, os.R_OK)
+
     def explain(self, exc: Exception) -> DatabaseError:
         """The error of ours for one of SQLite."""
         if self._raw is not None:
@@ -475,6 +481,8 @@ class SQLiteConnection(Connection):
                 f"database {self.label} was locked by another writer for more than "
                 f"{self._busy_timeout:g} seconds"
             )
+        if name.startswith("SQLITE_CANTOPEN") and self._is_unreadable():
+            text = os.strerror(errno.EACCES)
         for code, meaning in _MEANINGS.items():
             if name.startswith(code):
                 return DatabaseFileError(f"database {self.label} {meaning} ({text})")

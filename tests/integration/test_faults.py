@@ -191,6 +191,23 @@ def test_a_full_disk_ends_the_run_and_loses_nothing(tmp_path: Path) -> None:
         nothing_is_lost(path)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="has no modes of files")
+def test_a_file_that_may_not_be_read_is_told_so(path: Path) -> None:
+    """As one that may not be made, whether it is opened to be read or to be written."""
+    WorkflowDB(path).close()
+    path.chmod(0)
+    as_others: list[str] = []
+    if os.geteuid() == 0:
+        if not (setpriv := shutil.which("setpriv")):
+            pytest.skip("root may read every file")
+        as_others = [setpriv, "--inh-caps=-all", "--bounding-set=-all"]
+    for command in (["runs", "list"], ["answer", "a"]):
+        words = [*as_others, sys.executable, "-m", "pocoflow", *command, "--db", str(path)]
+        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=300)
+        said = f"pocoflow {command[0]}: database {path} cannot be opened (Permission denied)\n"
+        assert (done.returncode, done.stderr) == (2, said)
+
+
 @keeps("The disk is full")
 def test_a_limit_on_the_size_of_files_is_like_a_full_disk(path: Path, start: Start) -> None:
     """Where no file may grow any more, the run ends as on a full disk."""
