@@ -265,7 +265,7 @@ class RunRecorder(LineRecorder):
     def _completed(self, steps: int) -> TakenError:
         return TakenError(
             f"run {self.run_id!r} is completed, so there is nothing to resume; fork() makes a new "
-            "run from any of its steps",
+            "run from any step but its last",
             remedies=[
                 # The last step has none after it; -1 is before the first one.
                 Remedy("fork it", f"flow.fork({self.run_id!r}, step={max(steps - 2, -1)})"),
