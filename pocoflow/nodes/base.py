@@ -301,7 +301,7 @@ class Node(NodeLike[PostT], Generic[PrepT, ExecT, PostT]):
         jitter: Share of the delay, 0 to 1, that is added at random so that clients do not retry in
             step.
         retry_on: Exceptions that are worth another attempt: a class, a tuple of classes, or a
-            function from the exception to a bool.
+            function from the exception to a bool. A ``DefinitionError`` never is.
         timeout: Seconds that one attempt of ``exec`` may take, or ``None``. An ``async`` exec is
             cancelled; a synchronous one runs in a thread of its own that Python cannot stop, so
             after the timeout it goes on unobserved and its result is dropped.

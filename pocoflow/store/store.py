@@ -116,7 +116,7 @@ class Store(MutableMapping[str, Any], Generic[SchemaT_co]):
         elif isinstance(data, Store):
             schema = data.schema if schema is None else schema
             under = data.definitions
-        elif isinstance(data, (type, str)):
+        elif type(data) is not dict and isinstance(data, (type, str)):
             raise InvalidValueError(
                 f"Store({short(data)}): the values come first, as a dict or an instance of the "
                 "schema: Store(values, schema=Model)"
