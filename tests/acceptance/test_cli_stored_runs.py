@@ -316,7 +316,7 @@ def test_what_a_message_says_of_python_is_said_as_a_command(
         db.update_run("r", error_type="Interrupted")
     assert main(["recover", "renamed.py:flow", "--db", "./runs.db"]) == 1
     told, hint = capsys.readouterr().out.splitlines()
-    assert told.endswith("pass rename={'Ask': <new name>}")
+    assert "pass rename={'Ask': <new name>}; " in told
     assert hint.strip() == f"{renaming} --db ./runs.db"
     assert main(["resume", "r", "asking:flow"]) == 0
     assert main(["resume", "r", "asking:flow"]) == 1
