@@ -188,10 +188,6 @@ class Connection(ABC):
     def _be_patient(self) -> None:
         """Wait for other writers again."""
 
-    @abstractmethod
-    def look_again(self) -> None:
-        """See at the next commit, however soon it is, that the files of the database are there."""
-
     @property
     def _can_share(self) -> bool:
         """Whether several transactions may be one."""
@@ -233,7 +229,6 @@ class Connection(ABC):
             interrupted, ends = self._ends, _Ends()
             self._ends = ends
             try:
-                self.look_again()
                 yield self._start(of, patient=patient)
                 self._finish(ends)
             except BaseException as exc:

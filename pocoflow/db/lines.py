@@ -498,10 +498,8 @@ class LineRecorder:
             InvalidValueError: A value was changed in place into something that does not fit.
             DatabaseError: The database cannot be written.
         """
-        is_last = finished.following is None
-        changes = self._changes(is_last or finished.step % _LOOK_EVERY == 0)
-        if is_last:
-            self.storage.look_again()
+        following = finished.following
+        changes = self._changes(following is None or finished.step % _LOOK_EVERY == 0)
         # Before the transaction, in which other writers wait.
         columns = _columns(finished)
         write = partial(self._step, finished, changes, columns)

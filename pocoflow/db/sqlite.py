@@ -73,7 +73,7 @@ class SQLiteConnection(Connection):
         self._log = f"{self.file}-wal"
         self._folder = "" if self.file is None else str(self.file.parent)
         self._quiet_since = 0
-        self._look_from = 0.0
+        self._changed_at, self._look_from = 0, 0.0
         self.when_disturbed: Callable[[], object] = _nothing
         self.read_only = read_only
         self._synchronous = synchronous
@@ -198,16 +198,6 @@ class SQLiteConnection(Connection):
             return (identify(self.file),)
         return identify(self.file), identify(self._log)
 
-    def look_again(self) -> None:  # noqa: D102 - see the base class
-        self._look_from = 0.0
-
-    def _check_soon(self) -> None:
-        # A look at each of its two commits takes a sixth of a short step.
-        now = time.monotonic()
-        if now >= self._look_from:
-            self._check_there()
-            self._look_from = now + _PAUSE
-
     def _check_there(self) -> None:
         # SQLite would go on writing to files that have no name any more.
         if self.file is None:
@@ -228,9 +218,12 @@ class SQLiteConnection(Connection):
             looked = folder.st_mtime_ns
             if looked == self._quiet_since:
                 return
+            if looked == self._changed_at and time.monotonic() < self._look_from:
+                return
         found = self._identify()
         if found == self._identity:
             self.when_disturbed()
+            self._changed_at, self._look_from = looked, time.monotonic() + _PAUSE
             # Two changes within one tick of the file system's clock have one time.
             self._quiet_since = looked if micros() - looked // 1000 > _TICK else 0
             return
@@ -353,13 +346,13 @@ class SQLiteConnection(Connection):
     def _begin(self, *, patient: bool, of: int) -> None:
         raw = self._raw
         assert raw is not None
-        self._check_soon()  # at the commit only if that is later: no other writer waits for a look
+        self._check_there()
         if not patient:
             raw.execute("PRAGMA busy_timeout = 0")
         raw.execute("BEGIN IMMEDIATE")
 
     def _begin_statement(self, of: int) -> None:
-        self._check_soon()
+        self._check_there()
 
     def _end_statement(self) -> None:
         """It is committed."""
@@ -371,7 +364,6 @@ class SQLiteConnection(Connection):
         self._current().execute(f"PRAGMA busy_timeout = {self._busy_timeout * 1000:.0f}")
 
     def _commit(self) -> None:
-        self._check_soon()
         assert self._raw is not None
         self._raw.execute("COMMIT")
 

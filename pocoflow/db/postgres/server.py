@@ -394,9 +394,6 @@ class ServerConnection(Connection):
     def _be_patient(self) -> None:
         """``SET LOCAL`` ends with its transaction."""
 
-    def look_again(self) -> None:
-        """Each commit is told by the server."""
-
     def explain(self, exc: Exception) -> DatabaseError:
         """The error of ours for one of psycopg."""
         text = " ".join(str(exc).split())
