@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Sequence
-from types import FunctionType
+from dis import opmap
+from types import CodeType, FunctionType
 
 from pocoflow.check.call_rules import exec_functions
 from pocoflow.check.findings import Finding
@@ -12,6 +13,7 @@ from pocoflow.check.source import Function, bindings_of, definition_of, function
 from pocoflow.check.subject import Subject
 from pocoflow.nodes.base import Node
 from pocoflow.nodes.function import FunctionNode
+from pocoflow.values.callables import names_in
 
 _CHANGES = frozenset(
     (
@@ -21,7 +23,9 @@ _CHANGES = frozenset(
 )
 """Methods with which containers are changed."""
 
-_BASE = Node.exec
+_STORING = ("STORE_SUBSCR", "DELETE_SUBSCR", "STORE_SLICE", "STORE_ATTR", "DELETE_ATTR")
+
+_STORES = frozenset(code for name, code in opmap.items() if name in _STORING)
 
 
 def check_inputs(subject: Subject) -> Iterator[Finding]:
@@ -29,12 +33,13 @@ def check_inputs(subject: Subject) -> Iterator[Finding]:
     for at in subject.classes:
         node = at.place.node
         for function in exec_functions(at.place):
-            found = None if function is _BASE else definition_of(function)
+            found = definition_of(function) if _may_change(function.__code__) else None
             if found is None:
                 continue
+            changes = list(_changes(found[0].body))
             for name in _of_the_store(node, found[0]):
-                line = _changed(found[0].body, name)
-                if line is not None:
+                line = next((line for changed, line in changes if changed == name), None)
+                if line is not None and not _is_own(found[0].body, name):
                     yield subject.finding(
                         "PF408",
                         f"exec changes {name!r} in place, which is the store's: with several "
@@ -83,27 +88,30 @@ def _is_held(value: ast.expr, store: str) -> bool:
             return False
 
 
-def _changed(body: Sequence[ast.stmt], name: str) -> int | None:
-    """The first line that changes what a name stands for, unless it is returned or bound anew."""
-    parts = list(inner_parts(body))
-    if name in bindings_of(body) or any(
-        isinstance(one, ast.Return) and _root(one.value) == name for one in parts
-    ):
-        return None
-    lines = [one.lineno for one in parts if isinstance(one, ast.expr) and _changes(one, name)]
-    return min(lines, default=None)
+def _may_change(code: CodeType) -> bool:
+    """Whether it is worth reading the source of a function: most change nothing in place."""
+    return not (_STORES.isdisjoint(code.co_code[::2]) and _CHANGES.isdisjoint(names_in(code)))
 
 
-def _changes(node: ast.expr, name: str) -> bool:
-    match node:
-        case (
-            ast.Subscript(ctx=ast.Store() | ast.Del()) | ast.Attribute(ctx=ast.Store() | ast.Del())
-        ):
-            return _root(node.value) == name
-        case ast.Call(func=ast.Attribute(value=owner, attr=method)):
-            return method in _CHANGES and _root(owner) == name
-        case _:
-            return False
+def _is_own(body: Sequence[ast.stmt], name: str) -> bool:
+    """Whether a name stands for something else as well, or what it stands for is returned."""
+    returned = [one.value for one in inner_parts(body) if isinstance(one, ast.Return)]
+    return name in bindings_of(body) or any(_root(one) == name for one in returned)
+
+
+def _changes(body: Sequence[ast.stmt]) -> Iterator[tuple[str | None, int]]:
+    """The names of what is changed in place, each with the line."""
+    for node in inner_parts(body):
+        match node:
+            case (
+                ast.Subscript(ctx=ast.Store() | ast.Del())
+                | ast.Attribute(ctx=ast.Store() | ast.Del())
+            ):
+                yield _root(node.value), node.lineno
+            case ast.Call(func=ast.Attribute(value=owner, attr=method)) if method in _CHANGES:
+                yield _root(owner), node.lineno
+            case _:
+                pass
 
 
 def _root(value: ast.expr | None) -> str | None:
