@@ -346,7 +346,6 @@ class SQLiteConnection(Connection):
     def _begin(self, *, patient: bool, of: int) -> None:
         raw = self._raw
         assert raw is not None
-        self._check_there()
         if not patient:
             raw.execute("PRAGMA busy_timeout = 0")
         raw.execute("BEGIN IMMEDIATE")
@@ -364,6 +363,7 @@ class SQLiteConnection(Connection):
         self._current().execute(f"PRAGMA busy_timeout = {self._busy_timeout * 1000:.0f}")
 
     def _commit(self) -> None:
+        self._check_there()
         assert self._raw is not None
         self._raw.execute("COMMIT")
 
