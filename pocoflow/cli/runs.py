@@ -18,7 +18,7 @@ from pocoflow.cli.output import CommandError, cut_last, duration, moment, printa
 from pocoflow.cli.show import as_json, show_run
 from pocoflow.db import STATUSES, RunRow
 from pocoflow.db.run_reports import waiting
-from pocoflow.views.runs import describe, labels_of, seconds, waits_for
+from pocoflow.views.runs import describe, labels_of, seconds, waits_for, waits_for_resume
 
 
 def register(parser: argparse.ArgumentParser) -> None:
@@ -139,6 +139,6 @@ def _note(run: RunRow, questions: int) -> str:
     """What there is to say of the node that a run is at."""
     if run["status"] == "failed":
         return describe(run)
-    if run["status"] == "queued" and run["due_at"] is None:
+    if waits_for_resume(run):
         return "a fork, waits for pocoflow resume"
     return waits_for(questions) if run["status"] == "paused" else ""

@@ -24,6 +24,7 @@ from pocoflow.views.runs import (
     seconds,
     shown,
     users_frames,
+    waits_for_resume,
 )
 from pocoflow.views.targets import command
 
@@ -156,8 +157,7 @@ def _way_on(run: RunRow, questions: Sequence[Asked]) -> tuple[str, ...]:
     run_id, status = run["run_id"], run["status"]
     if status == "paused" and any(one.is_open for one in questions):
         return ("answer", run_id)
-    is_fork = status == "queued" and run["due_at"] is None
-    if is_fork or status in ("paused", "failed", "cancelled"):
+    if waits_for_resume(run) or status in ("paused", "failed", "cancelled"):
         return ("resume", run_id, "FLOW")
     return ()
 

@@ -46,6 +46,11 @@ def labels_of(labels: Mapping[str, str]) -> str:
     return ", ".join(f"{key}={value}" for key, value in labels.items())
 
 
+def waits_for_resume(run: Mapping[str, object]) -> bool:
+    """Whether it is a fork that has not begun, which no worker takes."""
+    return run["status"] == "queued" and run["due_at"] is None
+
+
 def waits_for(questions: int) -> str:
     """What a paused run is waiting for."""
     if not questions:
