@@ -145,6 +145,10 @@ class Remedy(NamedTuple):
     python: str = ""
     command: tuple[str, ...] = ()
 
+    def words(self, known: Mapping[Gap, str]) -> tuple[str, ...]:
+        """The words of the command, with what is known in its gaps."""
+        return tuple(known.get(one, one) if isinstance(one, Gap) else one for one in self.command)
+
     @classmethod
     def of_resuming(cls, what: str, run_id: str, arguments: str = "", *options: str) -> Remedy:
         """To resume a run: with these arguments in Python, with these options by the command."""

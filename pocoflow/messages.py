@@ -35,6 +35,13 @@ def escape(text: str, by: Callable[[str], str] = _by_python) -> str:
     return "".join(by(char) if unicodedata.category(char) in _UNSAFE else char for char in text)
 
 
+def command_line(*words: str) -> str:
+    """A command of ours, ready to be pasted."""
+    import shlex
+
+    return escape(shlex.join(["pocoflow", *words]))
+
+
 def counted(number: int, what: str) -> str:
     """So many of something: ``1 run``, ``2 runs``."""
     return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -7,7 +7,6 @@ resume. So any number of workers may be at one database, and be killed at any in
 from __future__ import annotations
 
 import logging
-import shlex
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,7 +28,7 @@ from pocoflow.errors import (
 )
 from pocoflow.flow.flow import Flow
 from pocoflow.logging import OwnLogger
-from pocoflow.messages import escape, short
+from pocoflow.messages import command_line, escape, short
 from pocoflow.nodes.resources import Resources, not_resources
 
 __all__ = ["Limits", "Worker"]
@@ -316,8 +315,8 @@ def failure(database: WorkflowDB, run_id: str) -> str:
         return ""
     kind = (run["error_type"] or "").rpartition(".")[2]
     error = ": ".join(filter(None, (kind, (run["error_msg"] or "").partition("\n")[0])))
-    show = _command("runs", "show", run_id, database=database)
-    return escape(f"run {run_id!r} of flow {run['flow_name']!r} failed: {error} ({show})")
+    said = escape(f"run {run_id!r} of flow {run['flow_name']!r} failed: {error}")
+    return f"{said} ({command_line('runs', 'show', run_id, '--db', database.path)})"
 
 
 def ways_out(exc: PocoflowError, database: WorkflowDB, run_id: str) -> str:
@@ -325,10 +324,6 @@ def ways_out(exc: PocoflowError, database: WorkflowDB, run_id: str) -> str:
     ways = ""
     for one in exc.remedies:
         if one.command[:1] == ("resume",):
-            words = (run_id if word is Gap.RUN else word for word in one.command)
-            ways += "\n" + escape(f"{one.what}: {_command(*words, database=database)}")
+            words = one.words({Gap.RUN: run_id})
+            ways += f"\n{escape(one.what)}: {command_line(*words, '--db', database.path)}"
     return ways
-
-
-def _command(*words: str, database: WorkflowDB) -> str:
-    return shlex.join(["pocoflow", *words, "--db", database.path])

@@ -7,7 +7,6 @@ import importlib
 import importlib.util
 import inspect
 import os
-import shlex
 import sys
 import sysconfig
 import traceback
@@ -22,7 +21,7 @@ from pydantic import BaseModel
 from pocoflow.db.postgres import is_server, refuse_other_names, without_password
 from pocoflow.errors import DefinitionError, Gap, PocoflowError
 from pocoflow.flow.flow import Flow
-from pocoflow.messages import closest, escape
+from pocoflow.messages import closest, command_line
 from pocoflow.nodes.base import Node
 from pocoflow.nodes.importing import importing, importing_alone
 from pocoflow.nodes.resources import Resources
@@ -118,7 +117,7 @@ def database_words(path: str) -> list[str]:
 def command(*words: str, path: str | None) -> str:
     """A command of ours, ready to be pasted; with its database, unless that is the default."""
     given = [] if path in (None, DATABASE) else database_words(str(path))
-    return escape(shlex.join(["pocoflow", *words, *given]))
+    return command_line(*words, *given)
 
 
 def remedies(
@@ -135,7 +134,7 @@ def remedies(
     """
     known = {Gap.RUN: run_id, Gap.DB: db, Gap.FLOW: target or Gap.FLOW}
     for one in exc.remedies:
-        words = [known[word] if isinstance(word, Gap) else word for word in one.command]
+        words = one.words(known)
         gaps = [word for word in one.command if isinstance(word, Gap)]
         if words:
             takes_path = Gap.FLOW in gaps and Gap.DB not in gaps
