@@ -190,7 +190,7 @@ def _takes_none(subject: Subject, signature: Signature) -> bool:
 
 
 def _result(subject: Subject, at: Site, node: AnyFunctionNode) -> Iterator[Finding]:
-    signature, severity = node.signature, subject.unless_caught(at.place)
+    signature = node.signature
     if not signature.writes:
         return
     if forgets_to_return(signature.function) and not _takes_none(subject, signature):
@@ -200,7 +200,7 @@ def _result(subject: Subject, at: Site, node: AnyFunctionNode) -> Iterator[Findi
             f"it always returns None, and writes that to {written}: is a 'return' missing?",
             "return what the function has made, or take writes= out",
             at=at,
-            severity=severity,
+            severity=subject.unless_caught(at.place),
         )
         return
     if "return" not in signature.hints:
@@ -223,34 +223,39 @@ def _result(subject: Subject, at: Site, node: AnyFunctionNode) -> Iterator[Findi
             return
         given = list(parts)
     for field, one in zip(signature.writes, given, strict=True):
-        takes = _taken(subject, field)
-        if _is_replaced(subject, field):
-            yield subject.finding(
-                "PF203",
-                f"it writes an increment to field {field}, and the flow has no schema, so that no "
-                "reducer is known: what it returns takes the place of the value",
-                f"give the flow the schema, Flow(..., schema={str(field).partition('.')[0]})",
-                at=at,
-                severity="warning" if fits_field(one, takes) else severity,
-            )
-            continue
-        is_reduced = subject.fields.reduces(field.name)  # and it is known what the reducer takes
-        how_bad = _against_increment(one, takes) if is_reduced else _against(one, takes)
-        if how_bad is None:
-            continue
-        verb, fix = "holds", f"return {type_label(takes)}, or change the field"
-        if is_reduced:
-            verb = "has a reducer that takes"
-            fix = f"return {type_label(takes)}: with append it is one item, writes=item(...), and "
-            fix += "extend takes several"
+        yield from _part(subject, at, field, one)
+
+
+def _part(subject: Subject, at: Site, field: StoreField, given: object) -> Iterator[Finding]:
+    """What is wrong with what a function returns for one field."""
+    takes, severity = _taken(subject, field), subject.unless_caught(at.place)
+    if _is_replaced(subject, field):
         yield subject.finding(
             "PF203",
-            f"it returns {type_label(one)} for {_holder(subject, field, 'writes=')} {verb} "
-            f"{type_label(takes)}",
-            fix,
+            f"it writes an increment to field {field}, and the flow has no schema, so that no "
+            "reducer is known: what it returns takes the place of the value",
+            f"give the flow the schema, Flow(..., schema={str(field).partition('.')[0]})",
             at=at,
-            severity="warning" if severity == "warning" else how_bad,
+            severity="warning" if fits_field(given, takes) else severity,
         )
+        return
+    is_reduced = subject.fields.reduces(field.name)  # and it is known what the reducer takes
+    how_bad = _against_increment(given, takes) if is_reduced else _against(given, takes)
+    if how_bad is None:
+        return
+    verb, fix = "holds", f"return {type_label(takes)}, or change the field"
+    if is_reduced:
+        verb = "has a reducer that takes"
+        fix = f"return {type_label(takes)}: with append it is one item, writes=item(...), and "
+        fix += "extend takes several"
+    yield subject.finding(
+        "PF203",
+        f"it returns {type_label(given)} for {_holder(subject, field, 'writes=')} {verb} "
+        f"{type_label(takes)}",
+        fix,
+        at=at,
+        severity="warning" if severity == "warning" else how_bad,
+    )
 
 
 def _is_replaced(subject: Subject, field: StoreField) -> bool:

@@ -14,6 +14,7 @@ from pocoflow.engine.line import Line
 from pocoflow.errors import AnswerError, DefinitionError, QuestionExpiredError, RunError, RunPaused
 from pocoflow.graph.graph import GraphNode, label
 from pocoflow.graph.step_records import Identity
+from pocoflow.messages import counted
 from pocoflow.nodes.base import AnyNode
 from pocoflow.nodes.context import current
 from pocoflow.nodes.node_kinds import AskNode
@@ -108,11 +109,8 @@ def pause(run: Line) -> Effects[RunPaused]:
     goes_on = f"flow.resume({context.run_id!r}) goes on"
     told = f"all is answered by now; {goes_on}"
     if questions:
-        count = f"{len(questions)} open question{'s' if len(questions) > 1 else ''}"
-        told = (
-            f"{count}: {describe_open(questions)}; flow.answer({context.run_id!r}, ...) answers, "
-        )
-        told += f"then {goes_on}"
+        told = f"{counted(len(questions), 'open question')}: {describe_open(questions)}; "
+        told += f"flow.answer({context.run_id!r}, ...) answers, then {goes_on}"
     return RunPaused(
         f"run {context.run_id!r} is paused: {told}",
         run_id=context.run_id,
