@@ -754,7 +754,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
             self._prove(graph, graph.start, (), store, is_new=True)
             return records.queue(name, store, graph.start, named, self._fingerprint(graph), due)
 
-        begun = records.begin(name, copied(inputs), name.run_id, queue)
+        begun = records.begin(name.given(inputs, name.run_id), copied(inputs), queue)
         return begun if isinstance(begun, str) else begun.run_id
 
     # -- stored runs --------------------------------------------------------------------------
@@ -1069,6 +1069,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         name = RunName.of_run(how, self.schema) if how else BY_ITSELF
         if self.db_path is None and (how or self.record_emitted):
             name.refuse_without_database(self.flow_name, self.record_emitted)
+        name = name.given(given, name.run_id or self.run_id)
         new: Execution[StateT] = _execution()(partial(self._begin, given, name, how), self._home)
         new.waits = name.if_busy == "wait"
         return new
@@ -1089,12 +1090,10 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         plan, resume_from = self._plan, how.get("resume_from")
         resources = self._resources(plan, how.get("resources"))
         place = plan.graph.start if resume_from is None else plan.graph.place(resume_from)
-        run_id = name.run_id or self.run_id
-        if self.db_path is None or (run_id is None and name is BY_ITSELF):
-            store = open_store(given, self.schema, plan.flow_name)
-            return self._begin_with(plan, place, resources, run_id, store)
-        begin = partial(self._begin_with, plan, place, resources, run_id)
-        return self._records.begin(name, given, run_id, begin)
+        begin = partial(self._begin_with, plan, place, resources, name.run_id)
+        if self.db_path is None or name is BY_ITSELF:
+            return begin(open_store(given, self.schema, plan.flow_name))
+        return self._records.begin(name, given, begin)
 
     def _begin_with(
         self,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime, timedelta
-from functools import partial
+from functools import cache, partial
 from types import MappingProxyType
 from typing import Literal, NamedTuple, Self, get_args
 
@@ -54,6 +54,10 @@ _OF_THE_BEGINNING = {"resume_from", "resources"}
 """What is said of a run that does not address it."""
 
 
+def _no_inputs() -> None:
+    return None
+
+
 class RunName(NamedTuple):
     """What was said of a run that is to start.
 
@@ -64,6 +68,7 @@ class RunName(NamedTuple):
         joins: Whether a run that has the id and the inputs is the one that is meant.
         if_busy: What to do while a run of the thread is open.
         most_open: How many runs may be open that have the same value of a label, by its key.
+        inputs: A digest of what it is started with, if that has to be known again.
     """
 
     run_id: str | None = None
@@ -72,6 +77,7 @@ class RunName(NamedTuple):
     joins: bool = False
     if_busy: Busy = "refuse"
     most_open: Mapping[str, int] = MappingProxyType({})
+    inputs: Callable[[], str | None] = _no_inputs
 
     @classmethod
     def of_run(cls, given: RunKeywords, schema: object = None) -> RunName:
@@ -108,6 +114,13 @@ class RunName(NamedTuple):
         if exists == "join" and run_id is None:
             raise DefinitionError("if_exists='join' joins the run of run_id=, so give one")
         return cls(run_id, thread, labels, exists == "join")
+
+    def given(self, given: object, run_id: str | None) -> Self:
+        """The name of a run that is started with something, under an id if that is known."""
+        if run_id is None:
+            return self
+        # Once: a run may begin again, as when others of its transaction fail, and changes its dict.
+        return self._replace(run_id=run_id, inputs=cache(partial(_digest, given)))
 
     def refuse_without_database(self, flow_name: str, records: bool) -> None:
         """Refuse what has no effect where no runs are kept.
@@ -237,7 +250,7 @@ def inputs_of(given: object, flow_name: str) -> Inputs:
     return Inputs(dict(given), {})
 
 
-def digest(given: object) -> str:
+def _digest(given: object) -> str:
     """A digest of what a run is started with; empty if that cannot be stored."""
     import hashlib
     import json

@@ -14,7 +14,7 @@ from pocoflow.db.run_threads import UNNAMED, Named, ThreadMovedError, is_started
 from pocoflow.db.stored_handle import StoredRunHandle
 from pocoflow.engine.line import Line
 from pocoflow.errors import RunExistsError, ThreadBusyError
-from pocoflow.flow.naming import RunName, digest, inputs_of
+from pocoflow.flow.naming import RunName, inputs_of
 from pocoflow.flow.resume.migrated import next_store, under_schema
 from pocoflow.flow.scheduling import Due
 from pocoflow.flow.starting import new_run_id, open_store
@@ -48,7 +48,6 @@ class Records:
         self,
         name: RunName,
         given: object,
-        run_id: str | None,
         start: Callable[[Store, Named], BegunT],
     ) -> BegunT | StoredRunHandle:
         """Begin a run that its caller addresses, or join one.
@@ -56,7 +55,6 @@ class Records:
         Args:
             name: How it is addressed.
             given: What it is given.
-            run_id: Its id, if it is known.
             start: Begins it, with the store and what is put on record of how it is addressed.
 
         Raises:
@@ -64,8 +62,8 @@ class Records:
             ThreadBusyError: A run of its thread is open.
         """
         while True:
-            inputs = None if run_id is None else digest(given)
-            named = Named(name.labels, inputs, name.thread, self.names, most_open=name.most_open)
+            inputs, most = name.inputs(), name.most_open
+            named = Named(name.labels, inputs, name.thread, self.names, most_open=most)
             if (joined := self._join(name, named)) is not None:
                 return joined
             if name.thread is not None:

@@ -112,6 +112,26 @@ def test_many_starts_of_one_id_are_one_run(flow: Flow[Article], work: Work, way:
     assert work.count == len(flow.database.list_runs()) == 2
 
 
+def test_a_run_that_had_to_begin_again_is_joined_by_the_inputs_it_was_given(
+    flow: Flow[Article],
+) -> None:
+    """Runs that begin at once share a transaction: if one is refused, the others begin anew."""
+    flow.run({"q": "taken"}, run_id="taken")
+
+    async def many(way: Callable[..., Any]) -> list[Any]:
+        refused = (flow.run_async({"q": "other"}, run_id="taken") for _ in range(8))
+        calls = (way(flow, {"q": f"q{n}"}, f"{way.__name__}-{n}") for n in range(24))
+        mixed = [call for one in zip(refused, calls, calls, calls, strict=True) for call in one]
+        return await asyncio.gather(*mixed, return_exceptions=True)
+
+    for way in (ran_async, streamed_async):
+        for _ in range(2):  # the second time, all of them are joined
+            found = asyncio.run(many(way))
+            assert all(isinstance(one, RunExistsError) for one in found[::4])
+            answers = [one for n, one in enumerate(found) if n % 4]
+            assert answers == [f"Q{n}" for n in range(24)]
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_a_run_is_joined_while_it_goes_on(flow: Flow[Article], work: Work, way: str) -> None:
     """Whoever comes second waits for the first, and follows it from its first event."""
