@@ -269,14 +269,14 @@ def trial(load: Load, folder: Path, server: str = "") -> Outcome:
     with _environment(folder, server), WorkflowDB(server or folder / "runs.db") as db:
         workers = Workers(folder, load.workers)
         answered = _submit(load, db, workers)
-        _settle(db)
+        last = _settle(db)
         codes = workers.end()
         outcome.killed = len(workers.killed)
         if not {*workers.killed} <= {-signal.SIGKILL}:
             outcome.problems.append(f"workers ended before they were killed: {workers.killed}")
         if not {*codes} <= {0, -signal.SIGTERM}:  # the second of one that has only just begun
             outcome.problems.append(f"workers that were told to end did so with {codes}")
-        _inspect(outcome, db, folder, answered)
+        _inspect(outcome, db, folder, answered, last)
     return outcome
 
 
@@ -321,20 +321,34 @@ def _answer(db: WorkflowDB, answered: dict[str, float]) -> None:
             answered[asked.run_id] = time.time()
 
 
-def _settle(db: WorkflowDB) -> None:
-    """Wait until all that was submitted has ended."""
-    until = time.monotonic() + _PATIENCE
+def _settle(db: WorkflowDB) -> str:
+    """Wait until all has ended that was due by now; the last occurrence that was.
+
+    The schedule goes on: what is due later may be queued still when the workers are told to end.
+    """
+    last, until = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}", time.monotonic() + _PATIENCE
     while time.monotonic() < until:
-        rows = db.connection.rows(
-            "SELECT count(*) FROM pf_run WHERE flow_name <> 'each_second' "
-            "AND status NOT IN ('completed', 'cancelled')"
+        rows = db.connection.rows("SELECT run_id, flow_name, status FROM pf_run")
+        ticks = sorted(_tick(run_id) for run_id, name, _ in rows if name == "each_second")
+        is_open = any(
+            status not in ("completed", "cancelled")
+            for run_id, name, status in rows
+            if name != "each_second" or _tick(run_id) <= last
         )
-        if not rows[0][0]:
-            return
+        if not is_open and ticks and ticks[-1] >= last and not any(_gaps(ticks)):
+            break
         time.sleep(0.1)
+    return last
 
 
-def _inspect(outcome: Outcome, db: WorkflowDB, folder: Path, answered: dict[str, float]) -> None:
+def _tick(run_id: str) -> str:
+    """Which occurrence of the schedule a run is."""
+    return run_id.rpartition(".")[2]
+
+
+def _inspect(
+    outcome: Outcome, db: WorkflowDB, folder: Path, answered: dict[str, float], last: str
+) -> None:
     lines = (folder / "ledger").read_text().splitlines()
     ledger: dict[str, list[tuple[str, float]]] = defaultdict(list)
     for what, run_id, at in (line.split() for line in lines):
@@ -344,6 +358,8 @@ def _inspect(outcome: Outcome, db: WorkflowDB, folder: Path, answered: dict[str,
     ticks = []
     for run in runs:
         run_id, name = run["run_id"], run["flow_name"]
+        if name == "each_second" and _tick(run_id) > last:
+            continue
         if run["status"] != "completed":
             outcome.problems.append(f"{run_id} is {run['status']}: {run['error_msg']}")
             continue
@@ -356,7 +372,7 @@ def _inspect(outcome: Outcome, db: WorkflowDB, folder: Path, answered: dict[str,
         outcome.unfinished += [what for what, _ in ledger[run_id]].count("paid") - 1
         _measure(outcome, db, run, events, answered)
         if name == "each_second":
-            ticks.append(run_id.rpartition(".")[2])
+            ticks.append(_tick(run_id))
     outcome.problems += _gaps(sorted(ticks))
 
 
