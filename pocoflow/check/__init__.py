@@ -11,11 +11,3 @@ those that are made alike (``alike``). The rules' texts are in ``rules``, the fo
 check`` in ``report_formats``. Nothing here runs a node, and nothing is
 imported until a flow is validated.
 """
-
-from __future__ import annotations
-
-from pocoflow.check.bounds import Bound, Endless, bound_of
-from pocoflow.check.proof import Proof
-from pocoflow.check.subject import Subject
-
-__all__ = ["Bound", "Endless", "Proof", "Subject", "bound_of"]

@@ -11,8 +11,9 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from pocoflow.check import Proof, stored
+from pocoflow.check import stored
 from pocoflow.check.findings import Finding
+from pocoflow.check.proof import Proof
 from pocoflow.check.report_formats import FORMATS
 from pocoflow.check.rules import RULES
 from pocoflow.cli.database import MOST_RUNS, open_database

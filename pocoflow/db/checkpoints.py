@@ -18,7 +18,7 @@ from pocoflow.errors import CheckpointNotFoundError, DefinitionError
 from pocoflow.messages import short
 from pocoflow.store.schema.vouching import classes_of
 from pocoflow.store.store import ModelT, Store
-from pocoflow.values.changes import apply
+from pocoflow.values.changes.together import apply
 from pocoflow.values.encoding import TAG, to_json
 from pocoflow.values.failures import escaped
 

@@ -18,14 +18,9 @@ from pocoflow.store.branch_view import BranchValues
 from pocoflow.store.missing import Unsaved
 from pocoflow.store.store import Store
 from pocoflow.store.watch import Watch, is_long
-from pocoflow.values.changes import (
-    Change as Place,
-    Frozen,
-    difference,
-    freeze,
-    put_together,
-    tree_of,
-)
+from pocoflow.values.changes.difference import Change as Place
+from pocoflow.values.changes.frozen import Frozen, difference, freeze
+from pocoflow.values.changes.together import put_together, tree_of
 from pocoflow.values.encoding import TAG, is_utf8, to_json
 from pocoflow.values.failures import escaped
 

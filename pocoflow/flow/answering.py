@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pocoflow.address import plain
-from pocoflow.db import WorkflowDB
 from pocoflow.db.question_rows import choose, refuse_closed
+from pocoflow.db.workflow import WorkflowDB
 from pocoflow.errors import AnswerError, Gap, Remedy
 from pocoflow.flow.resume.relocation import renaming
 from pocoflow.graph.graph import Graph, GraphNode

@@ -109,7 +109,7 @@ def _database(given: object) -> object:
 
             refuse_other_names(given)
     else:
-        from pocoflow.db import WorkflowDB
+        from pocoflow.db.workflow import WorkflowDB
 
         is_one = isinstance(given, WorkflowDB)
     if not is_one:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pocoflow.db import WorkflowDB
+    from pocoflow.db.workflow import WorkflowDB
     from pocoflow.engine.effects import Storage
 
 
@@ -26,7 +26,7 @@ class FlowDatabase:
         """The database; ``None`` if the flow keeps nothing."""
         given = self._given
         if not self._opened and given is not None:
-            from pocoflow.db import WorkflowDB
+            from pocoflow.db.workflow import WorkflowDB
 
             opened = given if isinstance(given, WorkflowDB) else WorkflowDB(given)
             # Threads that begin their first runs at once all use what the first of them opened.

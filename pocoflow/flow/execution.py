@@ -21,8 +21,8 @@ from pocoflow.flow.stream import joined, stream, stream_async
 from pocoflow.store.store import StateT, Store
 
 if TYPE_CHECKING:
-    from pocoflow.db import WorkflowDB
     from pocoflow.db.stored_handle import StoredRunHandle
+    from pocoflow.db.workflow import WorkflowDB
     from pocoflow.graph.event_types import Event
 
 _FIRST_PAUSE = 0.002

@@ -74,13 +74,15 @@ from pocoflow.store.store import StateT, Store
 from pocoflow.values.callables import UNSET, lists_keywords
 
 if TYPE_CHECKING:
-    from pocoflow.check import Bound, Endless, Proof, Subject
+    from pocoflow.check.bounds import Bound, Endless
     from pocoflow.check.findings import Finding
-    from pocoflow.db import WorkflowDB
+    from pocoflow.check.proof import Proof
+    from pocoflow.check.subject import Subject
     from pocoflow.db.due import Limits
     from pocoflow.db.following import Until
     from pocoflow.db.rows import Status
     from pocoflow.db.run_threads import Named
+    from pocoflow.db.workflow import WorkflowDB
     from pocoflow.engine.effects import Storage
     from pocoflow.engine.line import Line, Listener, Plan
     from pocoflow.flow.execution import Begun, Execution, Started
@@ -624,7 +626,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
             what comes for ``each`` item of nodes that work on items. Where a loop has no limit, an
             ``Endless``, whose ``steps`` and ``calls`` are ``None``, and which has the ``loop``.
         """
-        from pocoflow.check import bound_of
+        from pocoflow.check.bounds import bound_of
 
         return bound_of(self.graph)
 
@@ -830,7 +832,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
             RunNotFoundError: There is no such run.
             DefinitionError: The flow has no ``db_path``.
         """
-        from pocoflow.flow.resume import StoredRun, can_resume
+        from pocoflow.flow.resume.stored_run import StoredRun, can_resume
 
         refuse_unknown("resumed", how, ChangeKeywords.__annotations__)
         resuming = self._resuming(how, how.get("changes"), how.get("rename"))
@@ -979,7 +981,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
             ResumeError: No node comes after that step.
             DefinitionError: ``step`` is no number.
         """
-        from pocoflow.flow.resume import fork_run
+        from pocoflow.flow.resume.stored_run import fork_run
 
         known = ("run_id", "step", "changes", *ForkKeywords.__annotations__)
         refuse_unknown("forked", how, known)
@@ -1144,7 +1146,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
             self._records.share_budgets(line, self.thread_budget, self.label_budgets)
 
     def _reopen(self, run_id: str, resuming: Resuming, resources: Resources | None) -> Begun:
-        from pocoflow.flow.resume import StoredRun
+        from pocoflow.flow.resume.stored_run import StoredRun
 
         plan = self._plan
         graph = plan.graph

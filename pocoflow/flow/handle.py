@@ -28,10 +28,10 @@ from pocoflow.store.store import StateT, Store
 from pocoflow.values.callables import check_callback, check_called
 
 if TYPE_CHECKING:
-    from pocoflow.db import WorkflowDB
     from pocoflow.db.following import Until
     from pocoflow.db.rows import Status
     from pocoflow.db.stored_handle import StoredRunHandle
+    from pocoflow.db.workflow import WorkflowDB
     from pocoflow.graph.event_types import Followed
 
 

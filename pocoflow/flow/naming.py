@@ -120,7 +120,7 @@ class RunName(NamedTuple):
         if run_id is None:
             return self
         # Once: a run may begin again, as when others of its transaction fail, and changes its dict.
-        return self._replace(run_id=run_id, inputs=cache(partial(_digest, given)))
+        return self._replace(run_id=run_id, inputs=cache(partial(digest, given)))
 
     def refuse_without_database(self, flow_name: str, records: bool) -> None:
         """Refuse what has no effect where no runs are kept.
@@ -250,7 +250,7 @@ def inputs_of(given: object, flow_name: str) -> Inputs:
     return Inputs(dict(given), {})
 
 
-def _digest(given: object) -> str:
+def digest(given: object) -> str:
     """A digest of what a run is started with; empty if that cannot be stored."""
     import hashlib
     import json

@@ -9,8 +9,9 @@ from pocoflow.logging import OwnLogger
 from pocoflow.store.store import Store
 
 if TYPE_CHECKING:
-    from pocoflow.check import Proof, Subject
     from pocoflow.check.alike import Clean
+    from pocoflow.check.proof import Proof
+    from pocoflow.check.subject import Subject
     from pocoflow.graph.graph import Graph
 
 _log = OwnLogger("flow")
@@ -41,7 +42,7 @@ class Proofs:
         known, facts = self._of[1], subject.facts
         proof = known.get(facts)
         if proof is None or not proof.is_current:
-            from pocoflow.check import Proof
+            from pocoflow.check.proof import Proof
 
             proof = known[facts] = Proof(subject)
         return proof

@@ -8,10 +8,10 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
-from pocoflow.db import WorkflowDB
 from pocoflow.db.recorder import RunRecorder
 from pocoflow.db.run_threads import UNNAMED, Named, ThreadMovedError, is_started, last_run
 from pocoflow.db.stored_handle import StoredRunHandle
+from pocoflow.db.workflow import WorkflowDB
 from pocoflow.engine.line import Line
 from pocoflow.errors import RunExistsError, ThreadBusyError
 from pocoflow.flow.naming import RunName, inputs_of

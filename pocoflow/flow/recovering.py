@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeAlias
 
-from pocoflow.db import WorkflowDB
 from pocoflow.db.rows import Status
+from pocoflow.db.workflow import WorkflowDB
 from pocoflow.engine.drivers import drive, drive_async
 from pocoflow.engine.line import Line
 from pocoflow.engine.loop import steps

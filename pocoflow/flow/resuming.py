@@ -14,8 +14,8 @@ from pocoflow.nodes.resources import Resources
 from pocoflow.store.schema.vouching import check_aliases, types_of
 
 if TYPE_CHECKING:
-    from pocoflow.db import WorkflowDB
     from pocoflow.db.due import Limits
+    from pocoflow.db.workflow import WorkflowDB
 
 
 class KnownKeywords(TypedDict, total=False):

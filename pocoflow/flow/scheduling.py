@@ -9,10 +9,10 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, NamedTuple, Self, TypeAlias
 from zoneinfo import ZoneInfo
 
-from pocoflow.db import WorkflowDB
 from pocoflow.db.clock import later, utc_now
 from pocoflow.db.due import Occurrence, Scheduled, due_schedules
 from pocoflow.db.port import Transaction
+from pocoflow.db.workflow import WorkflowDB
 from pocoflow.errors import (
     DatabaseError,
     DefinitionError,

@@ -14,8 +14,8 @@ from pocoflow.engine.loop import steps
 from pocoflow.flow.handle import RunHandle
 
 if TYPE_CHECKING:
-    from pocoflow.db import WorkflowDB
     from pocoflow.db.stored_handle import StoredRunHandle
+    from pocoflow.db.workflow import WorkflowDB
     from pocoflow.graph.event_types import Event
 
 

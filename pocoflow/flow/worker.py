@@ -15,8 +15,9 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
-from pocoflow.db import Status, WorkflowDB
 from pocoflow.db.due import DueRun, Limits, due_runs, store_schedules
+from pocoflow.db.rows import Status
+from pocoflow.db.workflow import WorkflowDB
 from pocoflow.errors import (
     DatabaseBusyError,
     DatabaseError,

@@ -13,7 +13,7 @@ from pocoflow.store.revalidating import take
 from pocoflow.store.schema.cores import UNKNOWN
 from pocoflow.store.store import Store
 from pocoflow.store.watch import Watch
-from pocoflow.values.changes import Change
+from pocoflow.values.changes.difference import Change
 from pocoflow.values.copies import stored_copy
 
 INCREMENTS: Any = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pocoflow.store.store import Store
 from pocoflow.store.watch import Watch, is_long
-from pocoflow.values.changes import Frozen, difference
+from pocoflow.values.changes.frozen import Frozen, difference
 from pocoflow.values.changes.groups import SIMPLE
 from pocoflow.values.copies import IMMUTABLE
 

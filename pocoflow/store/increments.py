@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from functools import reduce
 
 from pocoflow.store.reducing import Reducer
-from pocoflow.values.changes import freeze, is_same
+from pocoflow.values.changes.frozen import freeze, is_same
 
 
 def increments_between(reducer: Reducer, old: object, value: object) -> list[object] | None:

@@ -47,7 +47,7 @@ from pocoflow.values.copies import IMMUTABLE, stored_copy
 if TYPE_CHECKING:
     from _typeshed import SupportsKeysAndGetItem
 
-    from pocoflow.values.changes import Change
+    from pocoflow.values.changes.difference import Change
 
 _log = OwnLogger("store")
 

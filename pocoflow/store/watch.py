@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from pocoflow.store.store import Store
-from pocoflow.values.changes import Frozen, freeze, is_same
+from pocoflow.values.changes.frozen import Frozen, freeze, is_same
 from pocoflow.values.changes.groups import SIMPLE
 
 _LONG = 400

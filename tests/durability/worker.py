@@ -157,7 +157,7 @@ class Workers:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(
             [
-                *("pocoflow.cli.worker", "pocoflow.check", "pocoflow.flow.resume"),
+                *("pocoflow.cli.worker", "pocoflow.check.proof", "pocoflow.flow.resume.stored_run"),
                 *("pocoflow.nodes.answer_types", "cronsim", "importlib.metadata"),
             ]
         )

@@ -3,7 +3,7 @@
 from typing import Literal, assert_type
 
 from pocoflow import END, Flow, Node, Store, node
-from pocoflow.check import Bound, Endless
+from pocoflow.check.bounds import Bound, Endless
 
 
 @node

@@ -32,7 +32,8 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 from pocoflow import values as codec
 from pocoflow.errors import NotStorableError
-from pocoflow.values.changes import Frozen, apply, difference, freeze, is_same
+from pocoflow.values.changes.frozen import Frozen, difference, freeze, is_same
+from pocoflow.values.changes.together import apply
 
 T = TypeVar("T")
 

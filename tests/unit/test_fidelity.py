@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from pocoflow import Flow, Node, Store, WorkflowDB, values as codec
 from pocoflow.errors import DecodeError, NotSavedError, NotStorableError
-from pocoflow.values.changes import freeze, is_same
+from pocoflow.values.changes.frozen import freeze, is_same
 from pocoflow.values.copies import stored_copy
 
 np = pytest.importorskip("numpy")

@@ -36,7 +36,8 @@ from pocoflow import (
 from pocoflow.db.run_reports import export_run, stored_values
 from pocoflow.errors import InvalidValueError
 from pocoflow.store.watch import Watch
-from pocoflow.values.changes import apply, difference, freeze, is_same
+from pocoflow.values.changes.frozen import difference, freeze, is_same
+from pocoflow.values.changes.together import apply
 
 STEPS = 40
 SAID = "something said " * 20

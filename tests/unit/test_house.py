@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from pathlib import Path
 
 from tests import house
 
@@ -25,6 +26,28 @@ def test_a_documented_path_is_a_few_lines() -> None:
 def test_no_two_modules_have_one_name() -> None:
     """A module is found by its name; commands of the command line are named after themselves."""
     assert [name for name, count in house.names().items() if count > 1] == []
+
+
+def test_a_package_that_is_imported_late_imports_none_of_its_modules() -> None:
+    """Else two threads of a server that need both at once have each what the other waits for."""
+    at_once = {"", "flow", "store", "store/schema", "values"}  # with ``import pocoflow``
+    programs = {"cli", "cli/demo", "cli/demo/models", "ext/web"}  # by one thread
+    found = []
+    for file in house.PACKAGE.rglob("__init__.py"):
+        folder = file.parent.relative_to(house.PACKAGE)
+        own = ".".join(("pocoflow", *folder.parts, ""))
+        if any(one.startswith(own) for one in _imported(file)):
+            found.append(folder.as_posix().removeprefix("."))
+    assert {*found} == at_once | programs
+
+
+def _imported(file: Path) -> set[str]:
+    """The modules that a module imports as it is imported itself."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    body = [
+        one for node in tree.body for one in (node.body if isinstance(node, ast.Try) else [node])
+    ]
+    return {one.module or "" for one in body if isinstance(one, ast.ImportFrom)}
 
 
 def test_what_begins_with_an_underscore_stays_in_its_module() -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from pocoflow.db import WorkflowDB
 from pocoflow.db.run_threads import LastRun
+from pocoflow.db.workflow import WorkflowDB
 from pocoflow.errors import ResumeError, StoreError, UnknownFieldError
 from pocoflow.flow.naming import Inputs
 from pocoflow.flow.resume.relocation import giving

@@ -27,7 +27,7 @@ from pocoflow.store.reducing import bare, reducers_of
 from pocoflow.store.schema.cores import UNKNOWN, cause_of, exact, has_validators, types_only
 from pocoflow.store.schema.part_checks import PartChecks
 from pocoflow.values import has_marks
-from pocoflow.values.changes import Change
+from pocoflow.values.changes.difference import Change
 
 
 class DictSchema:

@@ -24,7 +24,7 @@ from pocoflow.store.schema.model_facts import (
 )
 
 if TYPE_CHECKING:
-    from pocoflow.values.changes import Change
+    from pocoflow.values.changes.difference import Change
 
 
 class ModelSchema:

@@ -11,7 +11,7 @@ from pydantic_core import CoreConfig, CoreSchema, SchemaValidator
 from pocoflow.store.schema.cores import without_definitions
 
 if TYPE_CHECKING:
-    from pocoflow.values.changes import Change
+    from pocoflow.values.changes.difference import Change
 
 _ANY = {"type": "any"}
 _BOUNDS = frozenset({"min_length", "max_length"})

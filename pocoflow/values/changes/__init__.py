@@ -1,80 +1,13 @@
 """What changed between the last stored form of a value and the value as it is now.
 
-:func:`freeze` remembers a value, :func:`is_same` tells whether another one, or the same one later,
-is equal to it with every type in it the same: a list or model that was changed in place at any
-depth is seen, and so are ``1`` and ``True``, ``0.0`` and ``-0.0``, a text and a ``StrEnum`` that
-equals it, and another order of the keys of a dict. :func:`difference` says what changed, at any
-depth, and remembers the value as it is now at the cost of that; :func:`put_together` puts a stored
-value and its changes together.
+``frozen`` has what others call: :func:`freeze` remembers a value, :func:`is_same` tells whether
+another one, or the same one later, is equal to it with every type in it the same: a list or model
+that was changed in place at any depth is seen, and so are ``1`` and ``True``, ``0.0`` and ``-0.0``,
+a text and a ``StrEnum`` that equals it, and another order of the keys of a dict. :func:`difference`
+says what changed, at any depth, and remembers the value as it is now at the cost of that;
+:func:`put_together` puts a stored value and its changes together.
 
 A remembered value is kept in columns: all parts on one level are laid out in one list and compared
 type by type, so that 1,000 messages take a few operations on lists and not 1,000 calls. Immutable
 parts are shared with the value, the rest is copied; what is the same in all parts is kept once.
 """
-
-from __future__ import annotations
-
-from pocoflow.values.changes.columns import lay_out
-from pocoflow.values.changes.difference import Change, Difference
-from pocoflow.values.changes.parts import Part, part_matches, part_weight
-from pocoflow.values.changes.together import apply, put_together, tree_of
-
-__all__ = [
-    "Change",
-    "Frozen",
-    "apply",
-    "difference",
-    "freeze",
-    "is_same",
-    "put_together",
-    "tree_of",
-]
-
-
-class Frozen:
-    """A value as it was when it was remembered; what comparing it notes beside that is private."""
-
-    __slots__ = ("part",)
-
-    def __init__(self, part: Part) -> None:
-        self.part = part
-
-    @property
-    def weight(self) -> int:
-        """How many parts it has, on all levels."""
-        return part_weight(self.part)
-
-
-def freeze(value: object) -> Frozen:
-    """Remember a value; one of a kind that the codec refuses is the same if it is that object."""
-    return Frozen(lay_out([value]))
-
-
-def is_same(frozen: Frozen, value: object) -> bool:
-    """Whether a value is equal to the remembered one, with every type in it the same.
-
-    It may be ``False`` for equal values, at the cost of storing one again, where a set holds NaN or
-    where the codec would refuse the value. It is never ``True`` for values that differ.
-    """
-    try:
-        return part_matches(frozen.part, value)
-    except Exception:  # noqa: BLE001 - its own code failed, or another thread changes it now
-        return False
-
-
-def difference(before: object, value: object) -> tuple[list[Change], Frozen] | None:
-    """What changed in a value since it was remembered, and the value remembered as it is now.
-
-    Applied one after the other to the tree of the remembered value, the changes give that of the
-    value. ``None`` if it has to be stored as a whole, or what was before is not remembered.
-    """
-    if type(before) is not Frozen:
-        return None
-    found = Difference()
-    try:
-        part = found.part(before.part, value)
-    except Exception:  # noqa: BLE001 - it cannot be stored, or another thread changes it now
-        return None
-    if any(not one.path and one.operation == "set" for one in found.found):
-        return None
-    return found.found, Frozen(part)

@@ -1,0 +1,291 @@
+"""Going on with a stored run, and forking one: what is needed before the step loop takes over."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Container, Iterator, Mapping
+from typing import TypeAlias
+
+from pocoflow.address import check_name
+from pocoflow.db.recorder import RunRecorder, Standing
+from pocoflow.db.run_threads import Named
+from pocoflow.db.values import key_of
+from pocoflow.db.workflow import WorkflowDB
+from pocoflow.engine.line import Line
+from pocoflow.errors import (
+    DefinitionError,
+    MissingInputError,
+    ResumeError,
+    RunError,
+    RunNotFoundError,
+)
+from pocoflow.flow.naming import given_labels
+from pocoflow.flow.resume.migrated import under_schema
+from pocoflow.flow.resume.reading import Reader
+from pocoflow.flow.resume.relocation import Places, giving
+from pocoflow.flow.resuming import ForkKeywords, Resumable, Resuming
+from pocoflow.flow.starting import new_run_id
+from pocoflow.graph.fingerprint import describe, fields_of
+from pocoflow.graph.graph import Graph, GraphNode
+from pocoflow.graph.routing import Taken, first_address
+from pocoflow.graph.unfinished import Unfinished
+from pocoflow.logging import OwnLogger
+from pocoflow.messages import is_same_field, short
+from pocoflow.nodes.spending import Account
+from pocoflow.store.schema.vouching import classes_of
+from pocoflow.store.store import Store
+
+_log = OwnLogger("flow")
+
+Prove: TypeAlias = Callable[[GraphNode, tuple[GraphNode, ...], Store], object]
+
+
+class StoredRun:
+    """A stored run under the code as it is now.
+
+    Args:
+        database: The database.
+        run_id: The run.
+        graph: The flow.
+        schema: Its schema.
+        resuming: What whoever resumes it says of it.
+
+    Attributes:
+        run_id: The run.
+        recorder: Holds the run's lock once it is reopened.
+        store: The store that it goes on with.
+        token: The run's token.
+    """
+
+    store: Store
+    token: str
+    _fingerprint: str
+
+    def __init__(
+        self, database: WorkflowDB, run_id: str, graph: Graph, schema: object, resuming: Resuming
+    ) -> None:
+        self._db, self.run_id = database, run_id
+        self._graph, self._schema, self._resuming = graph, schema, resuming
+        self._classes = classes_of(schema, resuming.types, resuming.aliases)
+        self.recorder = RunRecorder(database, run_id, self._classes)
+
+    def rehearse(self, prove: Prove) -> Resumable:
+        """Read everything that going on with the run would read, and write nothing.
+
+        What would refuse it whatever the code is, such as a process that is at work on it, is the
+        refusal of what is returned.
+
+        Raises:
+            OtherFlowError: It is of another flow.
+            ResumeError: It is completed, or the code has changed where the run stands.
+            DecodeError: A stored value is damaged, or a finished result of an unknown class.
+        """
+        self._resuming.refuse_other(self._db, self.run_id)
+        self.recorder.refuse_completed()
+        found = self.recorder.unfinished()
+        places, nodes, _ = self._read(found, prove)
+        self._line(places, found, nodes)
+        refusal = None
+        try:
+            self.recorder.refuse_now(self._resuming.names)
+        except RunError as exc:
+            refusal = exc
+        node = first_address(nodes[-1], nodes[:-1]).text
+        unsaved, changed = tuple(map(str, self.store.unsaved)), tuple(places.changed)
+        return Resumable(self.run_id, node, found.steps, changed, refusal, unsaved)
+
+    def reopen(self, flow_name: str, prove: Prove) -> Unfinished:
+        """Claim the run and set it running again; what it goes on with.
+
+        ``prove`` is called with the node that comes next, the flows around it, and the store,
+        before anything is written.
+
+        Raises:
+            RunNotFoundError: There is no such run.
+            ResumeError: It is completed, alive, or the code has changed where it stands.
+            DecodeError: A stored value is damaged, or a finished result of an unknown class.
+        """
+        recorder, resuming = self.recorder, self._resuming
+        changes = resuming.changes
+        claimed = recorder.claim(
+            recovering=resuming.recovering, flows=resuming.names, limits=resuming.limits
+        )
+        claimed = self._usable(claimed)
+        try:
+            run = self._db.get_run(self.run_id)
+            if run is None:
+                raise RunNotFoundError(f"run {self.run_id!r} is not in {self._db.path} any more")
+            self.token = run["token"]
+            try:
+                places, nodes, stored = self._read(claimed, prove)
+            except ResumeError as exc:
+                recorder.fail_overdue(exc)
+                raise
+            settled = self._usable(recorder.settle(claimed))
+            found = self._line(places, settled, nodes)
+            node = first_address(nodes[-1], nodes[:-1])
+            # What prep has changed is no part of the checkpoint yet.
+            known = {*changes, *(key_of(row[0]) for row in found.given)}
+            amended = [] if found.prepared else _defined_anew(stored, self.store, known)
+            renamed = places.renamed if resuming.rename else None
+            given = bool(known) and not found.prepared
+            now = Standing(flow_name, node, self._fingerprint, renamed, amended, given)
+            said = [*_remarks(places.changed, changes, node.text, found), *_unreadable(self.store)]
+            for text in said:
+                recorder.remark(text)
+            recorder.go_on(self.store, stored, found, now)
+        except BaseException:
+            recorder.let_go()
+            raise
+        for text in said:
+            _log.warning("run %r: %s", self.run_id, text)
+        return found
+
+    def take_up(self, line: Line, found: Unfinished, emits: bool) -> None:
+        """Have a line go on with what was reopened; ``emits`` records what its nodes emit."""
+        line.ledger, line.unfinished, line.frames = self.recorder, found, found.places[:-1]
+        if emits:
+            self.recorder.record_emitted()
+        line.step = line.finished = found.steps
+        line.sums = Account(found.spent)
+        line.past = frozenset(line.sums.past.get(0, ()))
+        if self._graph.is_limited:
+            line.taken = Taken(0, found.taken)
+
+    def _usable(self, found: Unfinished) -> Unfinished:
+        """Without what ``prep`` gave where it has to run again, as the caller changes values."""
+        return found.without_inputs() if self._resuming.changes else found
+
+    def _read(self, found: Unfinished, prove: Prove) -> tuple[Places, list[GraphNode], Store]:
+        """Look up the node that comes next, and read and check the store; that as it is stored."""
+        database, run_id, resuming = self._db, self.run_id, self._resuming
+        described = describe(self._graph, self._schema)
+        again = bool(resuming.rename) and self.recorder.was_resumed()
+        before = database.get_graph(run_id)
+        places = Places(run_id, self._graph, before, described, resuming.rename, again)
+        self._fingerprint = places.now
+        self._classes.move(places.moved)
+        nodes = places.pending(found)
+        stored = database.load_store(run_id, found.steps - 1, self._classes)
+        paused = stored
+        if found.changes:
+            paused = database.load_store(run_id, found.steps - 1, self._classes, found.changes)
+        changes, listed = resuming.changes, places.listed
+        self.store = under_schema(run_id, paused, self._schema, changes, listed)
+        Reader(places, found.read_at).prepared(found, nodes[-1], self._classes)
+        try:
+            prove(nodes[-1], tuple(nodes[:-1]), self.store)
+        except MissingInputError as exc:
+            raise MissingInputError(
+                f"run {run_id!r} cannot go on: {exc}; a resumed run gets it with changes={{...}}",
+                keys=exc.keys,
+                remedies=[giving(run_id, exc.keys)],
+            ) from exc
+        return places, nodes, stored
+
+    def _line(self, places: Places, found: Unfinished, nodes: list[GraphNode]) -> Unfinished:
+        reader = Reader(places, found.read_at)
+        return reader.line(found, nodes, 0, self._classes, places.definitions)
+
+
+def _defined_anew(before: Store, now: Store, changes: Container[str]) -> list[str]:
+    """The fields that had another definition when their stored values were accepted."""
+    old, new = before.definitions, now.definitions
+    return [
+        key
+        for key in now
+        if key in old and key not in changes and not is_same_field(old[key], new.get(key))
+    ]
+
+
+def can_resume(stored: StoredRun, prove: Prove) -> Resumable:
+    """Whether a stored run could go on, and what would keep it from that.
+
+    Raises:
+        RunNotFoundError: There is no such run.
+    """
+    try:
+        return stored.rehearse(prove)
+    except RunNotFoundError:
+        raise
+    except Exception as exc:  # noqa: BLE001 - whatever would keep resume from going on
+        return Resumable(stored.run_id, refusal=exc)
+
+
+def fork_run(
+    database: WorkflowDB,
+    run_id: str,
+    step: int | None,
+    schema: object,
+    given: ForkKeywords,
+    resuming: Resuming,
+) -> str:
+    """Create a run from a checkpoint of another one; it is ``queued`` until it is resumed.
+
+    Raises:
+        RunExistsError: Its id is used already.
+        RunNotFoundError: There is no such run.
+        OtherFlowError: It is of another flow.
+        CheckpointNotFoundError: It has no checkpoint of that step.
+        ResumeError: No node comes after that step.
+        DefinitionError: ``step`` is no number.
+    """
+    if step is not None and type(step) is not int:
+        raise DefinitionError(f"step= is the number of a step, such as 2, not {short(step)}")
+    resuming.refuse_other(database, run_id)
+    new_id, labels = given.get("new_id"), given_labels(given.get("labels"))
+    if new_id is not None:
+        check_name("new_id=", new_id)
+    parent = RunRecorder(database, run_id).unfinished(step)
+    last = parent.steps - 1
+    if not parent.names and database.get_graph(run_id) is None:
+        raise ResumeError(
+            f"run {run_id!r}: its record, as that of version 0.2.1, does not say which node comes "
+            f"after step {last}; run the flow on a copy of the store, from a node that you name: "
+            f"flow.run(flow.database.load_checkpoint({run_id!r}, {last}), resume_from=<node>)"
+        )
+    if not parent.names:
+        raise ResumeError(
+            f"run {run_id!r} ends with step {last}: no node comes after it; fork from an earlier "
+            "step"
+        )
+    classes = classes_of(schema, resuming.types, resuming.aliases)
+    stored = database.load_store(run_id, last, classes)
+    store = under_schema(run_id, stored, schema, resuming.changes)
+    graph = database.get_graph(run_id)
+    if graph is not None:
+        # What the store is accepted under from now on.
+        graph = {**graph, "schema": fields_of(schema)}
+    flow_name = resuming.names[0]
+    made, token = new_run_id(flow_name)
+    new_id = new_id or made
+    row = {
+        "flow_name": flow_name,
+        "status": "queued",
+        "token": token,
+        "parent_run_id": run_id,
+        "parent_step": last,
+    }
+    text = None if graph is None else json.dumps(graph, sort_keys=True)
+    RunRecorder(database, new_id, classes).create(store, row, parent, text, Named(labels=labels))
+    return new_id
+
+
+def _remarks(
+    changed: list[str], changes: Mapping[str, object], coming: str, found: Unfinished
+) -> Iterator[str]:
+    """What whoever resumes a run should know."""
+    if changed:
+        yield f"it goes on under changed code: {'; '.join(changed)}"
+    if changes and (found.results or found.branches):
+        keys = ", ".join(map(repr, changes))
+        yield (
+            f"what is finished of node {coming!r} is kept as it was before {keys} changed; fork() "
+            "begins the node anew"
+        )
+
+
+def _unreadable(store: Store) -> Iterator[str]:
+    for key, mark in store.unsaved.items():
+        if mark.text is not None:
+            yield f"key {key!r} cannot be read here: {mark.reason}"
