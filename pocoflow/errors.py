@@ -156,6 +156,13 @@ class Remedy(NamedTuple):
         return cls(what, python, ("resume", run_id, Gap.FLOW, *options))
 
     @classmethod
+    def of_forking(cls, run_id: str, step: int | None = None) -> Remedy:
+        """To fork a run after a step, by default its last one."""
+        argument, *options = ("",) if step is None else (f", step={step}", "--step", str(step))
+        words = ("fork", run_id, Gap.FLOW, *options)
+        return cls("fork it", f"flow.fork({run_id!r}{argument})", words)
+
+    @classmethod
     def of_answering(cls, what: str, run_id: str, question: int) -> Remedy:
         """To answer a question of a run by the code of its flow."""
         python = f"flow.answer_json({run_id!r}, <answer>, question={question})"

@@ -43,6 +43,7 @@ COMMANDS: dict[str, Command] = {
     "answer": Command("pocoflow.cli.answer", "answer what a run asks"),
     "monitor": Command("pocoflow.cli.monitor", "watch the runs in a database in the browser"),
     "resume": Command("pocoflow.cli.resume", "go on with a run"),
+    "fork": Command("pocoflow.cli.fork", "make a new run from a step of another one"),
     "recover": Command("pocoflow.cli.recover", "go on with every run of a flow that can"),
     "carry-on": Command("pocoflow.cli.carry_on", "carry on with one run, if it is due"),
     "worker": Command("pocoflow.cli.worker", "carry on with the runs that are due"),

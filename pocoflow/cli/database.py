@@ -39,10 +39,15 @@ def add_filters(parser: argparse.ArgumentParser) -> None:
     """Add ``--flow``, ``--thread`` and ``--label`` to the arguments of a command."""
     parser.add_argument("--flow", metavar="F", help="only runs of this flow")
     parser.add_argument("--thread", metavar="T", help="only runs of this run thread")
-    add_repeated(parser, "--label", "KEY=VALUE", _label, "only runs that have this label")
+    add_repeated(parser, "--label", "KEY=VALUE", label, "only runs that have this label")
 
 
-def _label(text: str) -> tuple[str, str]:
+def label(text: str) -> tuple[str, str]:
+    """A label that an option gives.
+
+    Raises:
+        argparse.ArgumentTypeError: It is none.
+    """
     key, found, value = text.partition("=")
     if not (key and found and value):
         raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE, as in user=ann")

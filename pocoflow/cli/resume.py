@@ -34,11 +34,16 @@ def register(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("run_id", metavar="RUN_ID", help=RUN_HELP)
     add_owner(parser)
-    add_repeated(parser, "--set", "KEY=JSON", _change, "set a key of the store first")
+    add_changes(parser)
     renamed = 'a node that has another name now, or {"OLD": "NEW"}'
     add_repeated(parser, "--rename", "OLD=NEW", _renaming, renamed)
     add_resources(parser)
     parser.set_defaults(execute=resume)
+
+
+def add_changes(parser: argparse.ArgumentParser) -> None:
+    """Add ``--set`` to the arguments of a command."""
+    add_repeated(parser, "--set", "KEY=JSON", _change, "set a key of the store first")
 
 
 def resume(args: argparse.Namespace) -> int:

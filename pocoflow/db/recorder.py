@@ -28,7 +28,6 @@ from pocoflow.errors import (
     AnsweredError,
     DatabaseError,
     DatabaseLostError,
-    Gap,
     Remedy,
     ResumeError,
     RunError,
@@ -266,11 +265,8 @@ class RunRecorder(LineRecorder):
         return TakenError(
             f"run {self.run_id!r} is completed, so there is nothing to resume; fork() makes a new "
             "run from any step but its last",
-            remedies=[
-                # The last step has none after it; -1 is before the first one.
-                Remedy("fork it", f"flow.fork({self.run_id!r}, step={max(steps - 2, -1)})"),
-                Remedy("fork it in the browser", "", ("monitor", Gap.DB, "--flow", Gap.FLOW)),
-            ],
+            # The last step has none after it; -1 is before the first one.
+            remedies=[Remedy.of_forking(self.run_id, max(steps - 2, -1))],
         )
 
     def _fence_off(self, recovering: bool, flows: Sequence[str]) -> None:

@@ -11,7 +11,6 @@ import pytest
 
 from pocoflow import WorkflowDB
 from pocoflow.cli import main
-from pocoflow.views.targets import load_flow
 from tests.commands import execute
 
 PROGRAM = '''
@@ -321,10 +320,53 @@ def test_what_a_message_says_of_python_is_said_as_a_command(
     assert main(["resume", "r", "asking:flow"]) == 0
     assert main(["resume", "r", "asking:flow"]) == 1
     lines = capsys.readouterr().err.splitlines()
-    assert lines[-1] == "fork it in the browser: pocoflow monitor runs.db --flow asking:flow"
-    forked = re.fullmatch(r"fork it, in Python: flow\.fork\('r', step=(-?\d+)\)", lines[-2])
-    assert forked
-    assert load_flow("asking:flow").fork("r", step=int(forked[1]))
+    assert lines[-1] == "fork it: pocoflow fork r asking:flow --step -1"
+    assert main(["fork", "r", "asking:flow", "--step", "-1"]) == 0
+
+
+def test_fork_makes_a_run_that_resume_begins(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It begins after the step that is named, with the values, the id and the labels given."""
+    (folder / "mended").touch()
+    program("asking.py")
+    given = ["--set", 'question="how?"', "--new-id", "other", "--label", "why=try"]
+    assert main(["fork", "r", "asking:flow", "--step", "-1", *given]) == 0
+    begun, hint = capsys.readouterr().out.splitlines()
+    assert begun == "run other begins after step -1 of r"
+    assert hint == "begin it with: pocoflow resume other asking:flow"
+    assert main(["resume", "other", "asking:flow"]) == 0
+    with WorkflowDB("runs.db") as db:
+        (made,) = db.list_runs(labels={"why": "try"})
+        assert (made["run_id"], made["status"]) == ("other", "completed")
+        assert db.handle("other").store["answer"] == "HOW?"
+        assert db.handle("r").store["answer"] == "WHY?"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        ([], 1, "run 'r' ends with step 0: no node comes after it; fork from an earlier step"),
+        (["--step", "7"], 1, "run 'r' has no checkpoint of step 7"),
+        (["--step", "-1", "--new-id", "r"], 1, "'r'"),
+        (["--step", "-1", "--label", "why"], 2, "'why' is not KEY=VALUE, as in user=ann"),
+        (["--step", "one"], 2, "--step"),
+    ],
+)
+def test_a_fork_that_cannot_be_made_is_refused(
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    code: int,
+    told: str,
+) -> None:
+    """It says why, and makes nothing."""
+    (folder / "mended").touch()
+    program("asking.py")
+    assert main(["fork", "r", "asking:flow", *arguments]) == code
+    assert told in capsys.readouterr().err
+    with WorkflowDB("runs.db") as db:
+        assert len(db.list_runs()) == 1
 
 
 @pytest.mark.parametrize(

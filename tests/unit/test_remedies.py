@@ -172,15 +172,14 @@ def test_a_value_that_a_run_lacks_by_now(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_completed_run_can_be_forked() -> None:
-    """From the step before its last one, or in the browser."""
+    """From the step before its last one."""
     Path("mended").touch()
     flow = kept(Fails(), run_id="r")
     flow.run({})
     exc = refused(ResumeError, flow)
     assert flow.resume(python(flow, exc.remedies[0]))["done"]
     assert list(remedies(exc, "r", "", "runs.db", None)) == [
-        "fork it, in Python: flow.fork('r', step=-1)",
-        "fork it in the browser: pocoflow monitor runs.db --flow FLOW",
+        "fork it: pocoflow fork r FLOW --step -1"
     ]
 
 

@@ -9,7 +9,7 @@ from pocoflow import values as codec
 from pocoflow.db.renaming import rename_taken
 from pocoflow.db.values import WHOLE, read_values
 from pocoflow.engine.asking import Waiting
-from pocoflow.errors import AnswerError, DecodeError, Gap, Remedy, ResumeError
+from pocoflow.errors import AnswerError, DecodeError, Remedy, ResumeError
 from pocoflow.flow.resume.relocation import Places
 from pocoflow.graph.graph import Graph, GraphNode
 from pocoflow.graph.routing import first_of
@@ -177,10 +177,7 @@ def _same_items(run_id: str, node: AnyNode, alone: bool) -> None:
         raise ResumeError(
             f"run {run_id!r}: node {node.name!r} {was} when it was run before, and {now} now, so "
             "what is finished of it cannot be used; fork() makes a new run that begins it anew",
-            remedies=[
-                Remedy("fork it", f"flow.fork({run_id!r})"),
-                Remedy("fork it in the browser", "", ("monitor", Gap.DB, "--flow", Gap.FLOW)),
-            ],
+            remedies=[Remedy.of_forking(run_id)],
         )
 
 

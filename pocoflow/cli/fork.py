@@ -1,0 +1,43 @@
+"""``pocoflow fork``: make a new run from a step of another one."""
+
+from __future__ import annotations
+
+import argparse
+
+from pocoflow.cli.database import RUN_HELP, find_run, label
+from pocoflow.cli.output import CommandError, printable
+from pocoflow.cli.resume import add_changes
+from pocoflow.errors import PocoflowError
+from pocoflow.views.targets import add_owner, add_repeated, command, owner_of_runs, remedies
+
+
+def register(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``pocoflow fork``."""
+    parser.description = (
+        "Make a new run that begins after a step of another one, which is left as it is. The new "
+        "run waits until 'pocoflow resume' runs it."
+    )
+    parser.add_argument("run_id", metavar="RUN_ID", help=RUN_HELP)
+    add_owner(parser)
+    step = "the step after which it begins, -1 for before the first node (the last one)"
+    parser.add_argument("--step", metavar="N", type=int, help=step)
+    add_changes(parser)
+    parser.add_argument("--new-id", metavar="ID", help="the id of the new run (made)")
+    add_repeated(parser, "--label", "KEY=VALUE", label, "a label of the new run")
+    parser.set_defaults(execute=fork)
+
+
+def fork(args: argparse.Namespace) -> int:
+    """Make the run, and say what runs it."""
+    flow = owner_of_runs(args)
+    parent = find_run(flow.database, args.run_id)["run_id"]
+    changes, labels = dict(args.set), dict(args.label)
+    try:
+        made = flow.fork(parent, args.step, changes, new_id=args.new_id, labels=labels)
+    except PocoflowError as exc:
+        lines = (str(exc), *remedies(exc, parent, args.flow, flow.database.path, args.db))
+        raise CommandError("\n".join(lines), code=1) from exc
+    run = find_run(flow.database, made)
+    print(f"run {printable(made)} begins after step {run['parent_step']} of {printable(parent)}")
+    print(f"begin it with: {command('resume', made, args.flow, path=args.db)}")
+    return 0
