@@ -178,5 +178,6 @@ def plain(value: object) -> Any:
     try:
         json.dumps(value, allow_nan=False)
     except (TypeError, ValueError, RecursionError):
-        return to_jsonable_python(value, inf_nan_mode="null")
+        value = to_jsonable_python(value, inf_nan_mode="null")
+        json.dumps(value)  # which refuses integers of more digits than Python writes
     return value
