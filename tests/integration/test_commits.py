@@ -443,12 +443,17 @@ def test_a_task_that_waits_for_a_commit_is_cancelled_at_once(tmp_path: Path) -> 
 def test_a_deadline_ends_a_run_that_waits_for_a_commit(tmp_path: Path) -> None:
     """A run whose database is busy ends at its deadline."""
     path = tmp_path / "runs.db"
+    held_now = held(path)
+
+    class Busy(Node):
+        async def exec(self, prep_result: Any) -> None:
+            held_now.__enter__()
 
     async def main() -> None:
-        flow = counting(path, run_id="r", deadline=0.5)
-        async with started(flow, {"n": 0, "last": 100_000}) as task:
-            with held(path), pytest.raises(DeadlineError):
-                await asyncio.wait_for(task, 20)
+        flow = Flow(Busy(), db_path=path, run_id="r", deadline=0.5)
+        with pytest.raises(DeadlineError):
+            await asyncio.wait_for(flow.run_async({}), WAIT)
+        held_now.__exit__(None, None, None)
 
     asyncio.run(main())
     commits._finish()
@@ -475,16 +480,17 @@ def test_a_start_that_is_cancelled_while_the_database_is_busy_has_an_end(tmp_pat
 def test_the_last_commit_counts_for_a_run_that_was_cancelled_meanwhile(tmp_path: Path) -> None:
     """A run whose last step is on record is completed, whoever was cancelled at that moment."""
     path = tmp_path / "runs.db"
-    held_now = held(path)
+    held_now, is_last = held(path), asyncio.Event()
 
     class Last(Node):
         async def post(self, store: Store[Any], prep_result: Any, result: Any) -> str:
             held_now.__enter__()
+            is_last.set()
             return "done"
 
     async def main() -> None:
         task = asyncio.create_task(Flow(Last(), db_path=path, run_id="r").run_async({}))
-        await asyncio.sleep(0.5)
+        await is_last.wait()  # and then the run waits for its commit
         task.cancel()
         await asyncio.wait([task])
         held_now.__exit__(None, None, None)
@@ -494,19 +500,9 @@ def test_the_last_commit_counts_for_a_run_that_was_cancelled_meanwhile(tmp_path:
     assert status_of(path, "r") == ("completed", 1)
 
 
-def script(folder: Path, text: str) -> subprocess.CompletedProcess[str]:
-    """Run a program to its end."""
-    command = [sys.executable, "-c", textwrap.dedent(text)]
-    return subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, timeout=WAIT, check=False
-    )
-
-
 def test_what_was_begun_is_committed_before_the_program_ends(tmp_path: Path) -> None:
     """A program that ends right after it has cancelled a run leaves it cancelled."""
-    script(
-        tmp_path,
-        """
+    program = """
         import asyncio, sqlite3, threading
         from pocoflow import Flow, Node
 
@@ -517,7 +513,7 @@ def test_what_was_begun_is_committed_before_the_program_ends(tmp_path: Path) -> 
         async def main():
             flow = Flow(Forever(), db_path="runs.db", run_id="r")
             task = asyncio.create_task(flow.run_async({}))
-            while not flow._database or not flow._database.get_run("r"):
+            while not flow.database.get_run("r"):
                 await asyncio.sleep(0.01)
             other = sqlite3.connect("runs.db", isolation_level=None, check_same_thread=False)
             other.execute("BEGIN IMMEDIATE")
@@ -526,8 +522,12 @@ def test_what_was_begun_is_committed_before_the_program_ends(tmp_path: Path) -> 
             await asyncio.wait([task])
 
         asyncio.run(main())
-        """,
+        """
+    command = [sys.executable, "-c", textwrap.dedent(program)]
+    ended = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=WAIT, check=False
     )
+    assert (ended.returncode, ended.stderr) == (0, "")
     assert status_of(tmp_path / "runs.db", "r")[0] == "cancelled"
 
 
