@@ -14,10 +14,12 @@ from typing import Any, NamedTuple, Self
 
 import pocoflow
 
-__all__ = ["Client", "Served", "Service"]
+__all__ = ["LATER", "Client", "Served", "Service"]
 
 ROOT = Path(__file__).parents[1]
 DEADLINE = 120.0
+LATER = (429, 503)
+"""What a request is answered with that may be sent again."""
 
 
 class Served(NamedTuple):
@@ -130,15 +132,18 @@ class Client:
         """The events of a run as they come; closing it leaves the connection.
 
         Raises:
-            ConnectionError: There is no stream, or it breaks off.
+            ConnectionError: There is no stream now, or it breaks off.
         """
         with self.ask("GET", path, None, **headers) as response:
             if response.status == 204:
                 return
-            if response.status != 200:
+            if response.status in LATER:
                 raise ConnectionError(response.status, response.read())
+            assert response.status == 200, (response.status, response.read())
             number = None
             while line := response.readline():
+                if not line.endswith(b"\n"):
+                    raise ConnectionError(f"the stream broke off after {line!r}")
                 name, _, value = line.decode().rstrip("\n").partition(": ")
                 if name == "id":
                     number = int(value)

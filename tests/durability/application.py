@@ -30,12 +30,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from examples.letter_app import flow as letters, words
 from pocoflow import Flow, WorkflowDB, context
 from pocoflow.middleware import Attempt, Visit
-from tests.serving import ROOT, Client, Served, Service
+from tests.serving import LATER, ROOT, Client, Served, Service
 
 __all__ = ["Outcome", "trial"]
 
@@ -133,8 +133,9 @@ class User:
                 served = self._client.get(path)
             else:
                 served = self._client.post(path, body)
-            if served.status in (429, 503):
+            if served.status in LATER:
                 raise ConnectionError(served.text)
+            assert served.status < 500, served
             return served
 
         return self._again(send)
@@ -259,12 +260,15 @@ class _Killed:
         self._outcome.workers += 1
         self._workers.append(self._start())
 
-    def end(self) -> None:
-        """End all of them."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
         for one in self._workers:
             one.terminate()
         for one in self._workers:
             one.wait(_PATIENCE)
+        self.service.__exit__()
 
 
 def trial(
@@ -279,7 +283,6 @@ def trial(
     outcome, choose = Outcome(), random.Random(seed)
     (folder / "ledger").touch()
     database = database or str(folder / "letters.db")
-    there = _Killed(folder, database, pace, outcome)
     over = threading.Event()
 
     def use(number: int) -> None:
@@ -291,17 +294,20 @@ def trial(
             user.write(count)
             count += 1
 
-    with there.service, ThreadPoolExecutor(users) as pool:
-        used = [pool.submit(use, number) for number in range(users)]
-        until = time.monotonic() + seconds
-        while (left := until - time.monotonic()) > 0:
-            over.wait(min(left, choose.uniform(0.5, 3.0)))
-            if time.monotonic() < until:
+    with (
+        _Killed(folder, database, pace, outcome) as there,
+        ThreadPoolExecutor(users) as pool,
+    ):
+        try:
+            used = [pool.submit(use, number) for number in range(users)]
+            until = time.monotonic() + seconds
+            while (left := until - time.monotonic()) > 0 or not outcome.servers:
+                over.wait(min(max(left, 0.0), choose.uniform(0.5, 3.0)))
                 there.kill(choose)
-        over.set()
+        finally:
+            over.set()
         for one in used:
             one.result()
-        there.end()
     _inspect(folder, database, outcome)
     return outcome
 
@@ -314,6 +320,10 @@ def _inspect(folder: Path, database: str, outcome: Outcome) -> None:
     for (run_id, step), said in ledger.items():
         if "done" in said and "exec" in said[said.index("done") :]:
             outcome.problems.append(f"{run_id}, step {step}: called after it was done: {said}")
+    for log in sorted(folder.glob("*.log")):
+        _, error, text = log.read_text().partition("Traceback")
+        if error:
+            outcome.problems.append(f"{log.name}: {error}{text}")
     with WorkflowDB(database, read_only=True) as db:
         runs = db.list_runs(1_000_000)
         stands = Counter(run["status"] for run in runs)

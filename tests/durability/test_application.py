@@ -32,6 +32,7 @@ def test_nor_where_the_runs_are_on_a_database_server(tmp_path: Path, server: Ser
     outcome = trial(tmp_path, users=10, seconds=4.0, pace=0.01, seed=3, database=server.url())
     assert outcome.problems == []
     assert outcome.workers > 0
+    assert outcome.servers > 0
 
 
 def test_the_service_is_fifteen_lines() -> None:
