@@ -34,7 +34,7 @@ from pocoflow.errors import (
 )
 from pocoflow.events import Emitted
 from tests.integration import sent
-from tests.integration.clusters import ROOT, cluster, wait_for
+from tests.integration.clusters import DEADLINE, ROOT, cluster, wait_for
 from tests.integration.sent import State, flow_of
 
 # Ray is large, and tried where it is installed.
@@ -62,7 +62,8 @@ def executors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[st
                 made[name] = spawning()
             elif name == "loky":
                 loky: Any = pytest.importorskip("loky")
-                made[name] = loky.get_reusable_executor(max_workers=2)
+                # Not the one that other tests reuse; and its workers stay, however long they wait.
+                made[name] = loky.ProcessPoolExecutor(2, timeout=None)
             elif name == "ray":
                 made[name] = by_ray(closes)
             else:
@@ -511,7 +512,7 @@ def test_a_killed_worker_is_a_failed_attempt(name: str, tmp_path: Path) -> None:
     def gives() -> Executor:
         if name == "loky":
             loky: Any = pytest.importorskip("loky")
-            given.append(loky.get_reusable_executor(max_workers=1))
+            given.append(loky.get_reusable_executor(max_workers=1, timeout=DEADLINE))
         else:
             given.append(spawning(1))
         return given[-1]
