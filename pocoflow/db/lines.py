@@ -329,11 +329,12 @@ class LineRecorder:
         return json.dumps([prepared, [[one.stored_key, one.op, one.text] for one in changes]])
 
     def _put_input(self, raw: Transaction, step: int) -> None:
-        if self._input is not None:
+        given, self._input = self._input, None  # not again by others of the same transaction
+        if given is not None:
+            self.storage.at_end(undone=partial(setattr, self, "_input", given))
             # Before the row that it goes with: the last row of a run is never removed.
-            self._put(raw, Kind.PREPARED, step, data=self._input)
+            self._put(raw, Kind.PREPARED, step, data=given)
             self._is_open = True
-            self.storage.at_end(partial(setattr, self, "_input", None))
 
     def ask(
         self,
@@ -417,12 +418,25 @@ class LineRecorder:
             for one in self.unwritten.bills
             if (of_run or one[0] is self) and (items is None or one[2].item in items)
         ]
+        self._take(self.unwritten.bills, found)
         for owner, step, bill in found:
             item = None if bill.item == ALONE else bill.item
             facts = _of_bill(bill.place, item, bill.attempt, bill.amounts)
             run.last = run.append(raw, Row(Kind.SPENT, owner.line, step, **facts))
+
+    def _take(self, known: list[T], found: Sequence[T]) -> None:
+        """Take what is put on record now out of what is known; it is back there if that is undone.
+
+        At once: others of the same transaction must not put it on record again.
+        """
         if found:
-            self.storage.at_end(partial(_forget, self.unwritten.bills, found))
+            for one in found:
+                known.remove(one)
+
+            def put_back() -> None:
+                known[:0] = found
+
+            self.storage.at_end(undone=put_back)
 
     def retry(self, step: int, tried: Tried) -> None:
         """Commit a failed attempt, of an item if it is one of several, that another one follows.
@@ -483,8 +497,8 @@ class LineRecorder:
         known = self._emitted.get(item, [])
         again = [one for one in known if (item, one[1]) not in self._returned]
         if again:
+            self._take(known, again)
             mark_void(raw, self.log, self.line, step, [row for row, _ in again])
-            self.storage.at_end(partial(_forget, known, again))
 
     # -- a step -------------------------------------------------------------------------------
 
@@ -761,8 +775,3 @@ def _of_bill(
     texts = {name: None if one is None else str(one) for name, one in amounts.items()}
     data = json.dumps(texts)
     return {"place": place.names, "item": item, "attempt": attempt, "data": data}
-
-
-def _forget(bills: list[T], found: Sequence[T]) -> None:
-    for one in found:
-        bills.remove(one)

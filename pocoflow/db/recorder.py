@@ -463,8 +463,8 @@ class RunRecorder(LineRecorder):
             self._put_bills(raw, of_run=True)
             run.append(raw, Row(Kind.PAUSED, 0, run.steps, data=numbers))
             raw.execute(QUERIES["pause_run"], (run.steps, node, run.run_no))
-        questions = questions_of(self.storage, run.run_no)
-        self.let_go()
+            questions = questions_of(self.storage, run.run_no)
+            self.storage.at_end(self.let_go)
         return [one for one in questions if one.is_open]
 
     # -- the end ------------------------------------------------------------------------------

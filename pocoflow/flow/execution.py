@@ -125,7 +125,8 @@ class Execution(Generic[StateT]):
                 raise  # the event loop is gone: nobody can be awaited, and the run is interrupted
             except BaseException as exc:
                 # Cancelled while the run was being written: it is on record, so it needs an end.
-                await commit(Commit(storage, partial(_end, begun, exc), is_last=True))
+                end = partial(_end, begun, exc)  # which tells listeners, so it is done once
+                await commit(Commit(storage, end, shared=False, is_last=True))
                 raise
             started = begun[-1]
         if not isinstance(started, tuple):
