@@ -76,7 +76,8 @@ class Hooks:
         self.registered: dict[str, list[Listener]] = {}
         self.callbacks: list[Callable[..., object]] = []
         if others is not None:
-            self.registered = {event: [*those] for event, those in others.registered.items()}
+            known = others.registered.copy()  # another thread may register more
+            self.registered = {event: [*those] for event, those in known.items()}
             self.callbacks = [*others.callbacks]
 
     def add(self, event: str, callback: Callable[..., object]) -> None:
