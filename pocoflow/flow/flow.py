@@ -267,7 +267,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
     schedules: Mapping[str, Schedule] = MappingProxyType({})
 
     _known_plan: Plan | None = None
-    _described: tuple[Graph, str] | None = None
+    _described: tuple[Graph, object, str] | None = None
 
     @property
     def strict(self) -> bool:
@@ -1181,7 +1181,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         where: object = frames or place
         if place is not graph.start:
             where = (where, is_new)
-        key = (where, schema, self.db_path)
+        key = (where, schema, self._settings)
         if not self._proofs.admits(key, store):
             make = partial(self._subject, graph, place, frames, schema, is_new=is_new)
             self._proofs.stop(key, store, make)
@@ -1267,11 +1267,12 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         return objects, opens
 
     def _fingerprint(self, graph: Graph) -> str:
-        if self._described is None or self._described[0] is not graph:
+        known, schema = self._described, self.schema
+        if known is None or known[0] is not graph or known[1] is not schema:
             from pocoflow.graph.fingerprint import describe
 
-            self._described = (graph, describe(graph, self.schema))
-        return self._described[1]
+            known = self._described = (graph, schema, describe(graph, schema))
+        return known[2]
 
     def _home(self) -> Storage | None:
         """Where runs are kept, also before it is open."""

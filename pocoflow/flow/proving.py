@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _log = OwnLogger("flow")
 
 Key: TypeAlias = tuple[object, object, object]
-"""Where a run begins, which a change of wiring makes anew; the schema of its store; its home."""
+"""Where a run begins, which a new wiring makes anew; the schema of its store; the settings."""
 
 
 class Proofs:

@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from pocoflow import Flow, WorkflowDB, fields, node
-from pocoflow.errors import DefinitionError, RunExistsError
+from pocoflow.errors import DefinitionError, FlowValidationError, RunExistsError
 
 
 class Article(BaseModel):
@@ -193,3 +193,28 @@ def test_a_run_is_kept_where_the_flow_says_now(tmp_path: Path) -> None:
     flow.db_path = None
     with pytest.raises(DefinitionError, match="keeps no runs"):
         _ = flow.database
+
+
+class Longer(Article):
+    """What a flow works on later."""
+
+    title: str
+
+
+def test_what_is_set_counts_for_the_runs_that_are_submitted_after_it(tmp_path: Path) -> None:
+    """A flow that cannot do any more what is asked of it has none of its runs recorded."""
+    flow = Flow(summarise, schema=Longer, db_path=tmp_path / "runs.db")
+    flow.submit({"document": "one"})
+    flow.outputs = ("title",)
+    with pytest.raises(FlowValidationError, match="title"):
+        flow.submit({"document": "two"})
+
+
+def test_the_schema_that_is_set_is_on_record_with_the_next_run(tmp_path: Path) -> None:
+    """A run is compared, when it goes on, with the schema that it began with."""
+    flow: Flow[Any] = Flow(summarise, schema=Article, db_path=tmp_path / "runs.db")
+    before = flow.submit({"document": "one"})
+    flow.schema = Longer
+    after = flow.submit({"document": "two"})
+    assert any("title" in one for one in flow.can_resume(before).changed)
+    assert flow.can_resume(after).changed == ()
