@@ -756,7 +756,9 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
             self._prove(graph, graph.start, (), store, is_new=True)
             return records.queue(name, store, graph.start, named, self._fingerprint(graph), due)
 
-        begun = records.begin(name.given(inputs, name.run_id), copied(inputs), queue)
+        given = copied(inputs)
+        opened = partial(open_store, given, self.schema, self.flow_name)
+        begun = records.begin(name.given(inputs, name.run_id), given, opened, queue)
         return begun if isinstance(begun, str) else begun.run_id
 
     # -- stored runs --------------------------------------------------------------------------
@@ -1072,7 +1074,13 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         if self.db_path is None and (how or self.record_emitted):
             name.refuse_without_database(self.flow_name, self.record_emitted)
         name = name.given(given, name.run_id or self.run_id)
-        new: Execution[StateT] = _execution()(partial(self._begin, given, name, how), self._home)
+        opened: Callable[[], Store] = partial(open_store, given, self.schema, self.flow_name)
+        if self.db_path is not None:
+            # Once: a run may begin again, as when others of its transaction fail, and what it was
+            # given is its store by then.
+            opened = cache(opened)
+        begin = partial(self._begin, given, opened, name, how)
+        new: Execution[StateT] = _execution()(begin, self._home)
         new.waits = name.if_busy == "wait"
         return new
 
@@ -1088,14 +1096,20 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         begin = partial(self._reopen, run_id, resuming, resources)
         return _execution()(begin, self._home, shared=False)
 
-    def _begin(self, given: StoreLike[StateT], name: RunName, how: RunKeywords) -> Started:
+    def _begin(
+        self,
+        given: StoreLike[StateT],
+        opened: Callable[[], Store],
+        name: RunName,
+        how: RunKeywords,
+    ) -> Started:
         plan, resume_from = self._plan, how.get("resume_from")
         resources = self._resources(plan, how.get("resources"))
         place = plan.graph.start if resume_from is None else plan.graph.place(resume_from)
         begin = partial(self._begin_with, plan, place, resources, name.run_id)
         if self.db_path is None or name is BY_ITSELF:
-            return begin(open_store(given, self.schema, plan.flow_name))
-        return self._records.begin(name, given, begin)
+            return begin(opened())
+        return self._records.begin(name, given, opened, begin)
 
     def _begin_with(
         self,

@@ -17,7 +17,7 @@ from pocoflow.errors import RunExistsError, ThreadBusyError
 from pocoflow.flow.naming import RunName, inputs_of
 from pocoflow.flow.resume.migrated import next_store, under_schema
 from pocoflow.flow.scheduling import Due
-from pocoflow.flow.starting import new_run_id, open_store
+from pocoflow.flow.starting import new_run_id
 from pocoflow.graph.graph import GraphNode
 from pocoflow.graph.routing import first_address
 from pocoflow.graph.unfinished import Unfinished
@@ -48,6 +48,7 @@ class Records:
         self,
         name: RunName,
         given: object,
+        opened: Callable[[], Store],
         start: Callable[[Store, Named], BegunT],
     ) -> BegunT | StoredRunHandle:
         """Begin a run that its caller addresses, or join one.
@@ -55,6 +56,7 @@ class Records:
         Args:
             name: How it is addressed.
             given: What it is given.
+            opened: The store of that, for a run that is of no thread.
             start: Begins it, with the store and what is put on record of how it is addressed.
 
         Raises:
@@ -70,7 +72,7 @@ class Records:
                 database = self.database
                 last = last_run(database.connection, named, database.get_run)
                 named = replace(named, last=last)
-            store = self._first_store(given, named)
+            store = opened() if named.thread is None else self._next_store(given, named)
             # Somebody else may be there first, with this run or another one of its thread.
             try:
                 return start(store, named)
@@ -93,11 +95,9 @@ class Records:
         stored = self.database.load_store(run_id, step, classes)
         return under_schema(run_id, stored, self.schema, {})
 
-    def _first_store(self, given: object, named: Named) -> Store:
-        """The store that a run begins with: in a run thread, that of the run before it."""
+    def _next_store(self, given: object, named: Named) -> Store:
+        """The store that a run of a thread begins with: that of the run before it."""
         name, schema = self.names[0], self.schema
-        if named.thread is None:
-            return open_store(given, schema, name)
         inputs = inputs_of(given, name)
         if schema is None and isinstance(given, BaseModel):
             schema = type(given)
