@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import NoReturn
 
-from pydantic_core import PydanticSerializationError, to_jsonable_python
+from pydantic_core import PydanticSerializationError
 
 from pocoflow.address import Address
 from pocoflow.engine.effects import Effects, Steps
@@ -19,6 +19,7 @@ from pocoflow.nodes.base import AnyNode
 from pocoflow.nodes.context import current
 from pocoflow.nodes.node_kinds import AskNode
 from pocoflow.nodes.question import NO_DEFAULT, Asked, NewQuestion, Question, describe_open
+from pocoflow.values.json_text import as_json
 
 
 class Paused(BaseException):
@@ -141,7 +142,7 @@ def _described(place: GraphNode, question: Question[object]) -> NewQuestion:
 
     kind = answer_type(place.node)
     try:
-        context = json.dumps(to_jsonable_python(dict(question.context)))
+        context = json.dumps(as_json(dict(question.context)))
     except (PydanticSerializationError, TypeError, ValueError) as exc:
         raise DefinitionError(
             f"node {place.name!r}: the context of its question cannot be shown as JSON: {exc}"

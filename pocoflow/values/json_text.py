@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import NoReturn
+from typing import Any, NoReturn
+
+from pydantic_core import to_jsonable_python
+
+from pocoflow.messages import type_label
+from pocoflow.values.kinds import kind_of
 
 _DEEPEST = 100
+_NUMBERS: dict[str, type] = {"b": bool, "f": float, "i": int, "u": int}  # by the kind of a dtype
 
 
 def read_json(text: str) -> object:
@@ -43,6 +49,34 @@ def write_json(value: object) -> str:
         elif not isinstance(part, int | float | None):
             raise ValueError(f"{type(part).__name__} is not a kind of JSON value")
     return json.dumps(value, allow_nan=False)
+
+
+def as_json(value: object) -> Any:
+    """A value as JSON has it, for those who read it: a number that is none is ``None``.
+
+    Raises:
+        PydanticSerializationError: It has no form in JSON.
+        TypeError: Likewise.
+        ValueError: Likewise.
+    """
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        made = to_jsonable_python(value, fallback=scalar_as_json)
+        return json.loads(json.dumps(made), parse_constant=lambda _: None)
+    return value
+
+
+def scalar_as_json(value: Any) -> object:
+    """A scalar of NumPy as JSON has it.
+
+    Raises:
+        TypeError: It is none.
+    """
+    kind = kind_of(type(value))
+    if kind is None or kind.tag != "numpy":
+        raise TypeError(f"{type_label(type(value))} has no form in JSON")
+    return _NUMBERS.get(value.dtype.kind, str)(value)
 
 
 def _is_key(key: object) -> bool:

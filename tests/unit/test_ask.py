@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy
 import pytest
 from pydantic import BaseModel, Field, field_validator
 
@@ -508,6 +510,47 @@ def test_a_question_without_sense_is_refused(settings: dict[str, Any]) -> None:
     """A text, a deadline above 0, a default only with a deadline, and a context with names."""
     with pytest.raises(DefinitionError, match="Question"):
         Question(**{"text": "?", **settings})
+
+
+class Loud(BaseModel):
+    decibels: float
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (float("nan"), None),
+        ([Loud(decibels=float("inf"))], [{"decibels": None}]),
+        ({"cut \ud83d": "cut \ud83d"}, {"cut \ud83d": "cut \ud83d"}),
+        (numpy.int64(3), 3),
+        ([numpy.bool_(True), numpy.float32(0.5)], [True, 0.5]),
+        (numpy.datetime64("2026-02-03"), "2026-02-03"),
+    ],
+    ids=["nan", "in a model", "half a character", "int64", "bool and float32", "datetime64"],
+)
+def test_the_context_of_a_question_is_json(path: Path, value: Any, shown: object) -> None:
+    """What a store may hold and JSON has no word for does not stop a question from being asked."""
+
+    @node(writes=key("ok"))
+    def ask() -> Question[bool]:
+        return Question("?", {"value": value})
+
+    pause(Flow(ask, db_path=path))
+    with WorkflowDB(path) as db:
+        (asked,) = db.pending()
+    assert asked.context == {"value": shown}
+    assert json.loads(json.dumps(asked.as_json(), allow_nan=False))["context"] == {"value": shown}
+
+
+def test_a_context_that_no_json_shows_is_refused(path: Path) -> None:
+    """The error names the node, and what has no form in JSON."""
+
+    @node(writes=key("ok"))
+    def ask() -> Question[bool]:
+        return Question("?", {"value": numpy.zeros(2)})
+
+    with pytest.raises(DefinitionError, match=r"'ask'.*JSON: ndarray has no form"):
+        Flow(ask, db_path=path).run({})
 
 
 # -- deadlines --------------------------------------------------------------------------------

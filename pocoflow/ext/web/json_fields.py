@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
 from pydantic import PydanticUserError, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaValue
-from pydantic_core import CoreSchema, PydanticSerializationError, to_jsonable_python
+from pydantic_core import CoreSchema, PydanticSerializationError
 
 from pocoflow.check.schemas import Fields as SchemaFields, fields_of
 from pocoflow.db import RunRow
@@ -18,7 +17,7 @@ from pocoflow.logging import OwnLogger
 from pocoflow.store.schema import make_schema
 from pocoflow.store.schema.vouching import classes_of
 from pocoflow.values import has_marks
-from pocoflow.values.json_text import write_json
+from pocoflow.values.json_text import as_json, scalar_as_json, write_json
 
 _log = OwnLogger("web")
 
@@ -152,10 +151,12 @@ class Outputs(_Fields):
         if model is not None:
             made = model.model_construct()
             made.__dict__ = {key: value}
-            told = made.model_dump(mode="json", include={key}, warnings=False)
+            told = made.model_dump(
+                mode="json", include={key}, warnings=False, fallback=scalar_as_json
+            )
             if key in told:
-                return plain(told[key])
-        return plain(value)
+                return as_json(told[key])
+        return as_json(value)
 
     def schema(self) -> JsonSchemaValue:
         """Their JSON schema."""
@@ -166,18 +167,3 @@ class Outputs(_Fields):
 
     def _shown(self, names: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(name for name in names if not self._is_hidden(name))
-
-
-def plain(value: object) -> Any:
-    """A value as JSON has it.
-
-    Raises:
-        PydanticSerializationError: It has no form in JSON.
-        ValueError: Likewise.
-    """
-    try:
-        json.dumps(value, allow_nan=False)
-    except (TypeError, ValueError, RecursionError):
-        value = to_jsonable_python(value, inf_nan_mode="null")
-        json.dumps(value)  # which refuses integers of more digits than Python writes
-    return value

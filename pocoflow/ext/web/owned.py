@@ -25,12 +25,12 @@ from pocoflow.errors import (
     ThreadBusyError,
     TooManyRunsError,
 )
-from pocoflow.ext.web.json_fields import Inputs, Outputs, plain
+from pocoflow.ext.web.json_fields import Inputs, Outputs
 from pocoflow.flow.flow import Flow
 from pocoflow.logging import OwnLogger
 from pocoflow.nodes.question import Asked
 from pocoflow.nodes.setting_checks import is_time
-from pocoflow.values.json_text import write_json
+from pocoflow.values.json_text import as_json, write_json
 
 _log = OwnLogger("web")
 
@@ -395,7 +395,7 @@ def _told(one: Asked) -> OpenQuestion:
         node=one.node,
         item=one.item,
         text=one.text,
-        context=plain(dict(one.context)),
+        context=as_json(dict(one.context)),
         answer_schema=dict(one.schema),
         deadline=one.deadline,
     )

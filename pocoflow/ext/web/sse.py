@@ -12,7 +12,6 @@ from starlette.types import Receive, Scope, Send
 
 from pocoflow.address import Address
 from pocoflow.errors import RunNotFoundError
-from pocoflow.ext.web.json_fields import plain
 from pocoflow.ext.web.owned import WebLimits
 from pocoflow.graph.event_types import (
     Emitted,
@@ -26,6 +25,7 @@ from pocoflow.graph.event_types import (
     NodeRetried,
 )
 from pocoflow.logging import OwnLogger
+from pocoflow.values.json_text import as_json
 
 _log = OwnLogger("web")
 
@@ -65,7 +65,7 @@ def told(one: Followed) -> dict[str, object]:
 
 def _shown(value: object) -> object:
     try:
-        return plain(value)
+        return as_json(value)
     except (PydanticSerializationError, TypeError, ValueError) as exc:
         _log.warning("what was emitted is sent as null, as it has no form in JSON: %s", exc)
         return None
