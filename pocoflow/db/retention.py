@@ -13,7 +13,7 @@ from typing_extensions import TypedDict, Unpack
 from pocoflow.db.clock import in_utc
 from pocoflow.db.file import RunsFile
 from pocoflow.db.port import Record
-from pocoflow.db.rows import STATUSES, of_type
+from pocoflow.db.rows import STATUSES, Status, of_type
 from pocoflow.db.sql import QUERIES
 from pocoflow.errors import DefinitionError
 from pocoflow.messages import refuse_keywords, short
@@ -36,7 +36,7 @@ class RunsOf(TypedDict, total=False):
 class Prunable(RunsOf, total=False):
     """Which runs :meth:`WorkflowDB.prune` may remove."""
 
-    status: str | Iterable[str]
+    status: Status | Iterable[Status]
 
 
 def _is_time(value: object) -> bool:

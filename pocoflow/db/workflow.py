@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from typing import Self, cast
+from typing import Self, TypedDict, cast
 
 from typing_extensions import Unpack
 
@@ -42,17 +42,18 @@ from pocoflow.values.failures import escaped
 _log = OwnLogger("db")
 
 
-_SETTABLE = (
-    "status",
-    "flow_name",
-    "started_at",
-    "completed_at",
-    "total_steps",
-    "current_node",
-    "error_msg",
-    "error_type",
-    "traceback",
-)
+class Settable(TypedDict, total=False):
+    """The columns that :meth:`WorkflowDB.update_run` sets."""
+
+    status: Status
+    flow_name: str
+    started_at: str | None
+    completed_at: str | None
+    total_steps: int
+    current_node: str | None
+    error_msg: str | None
+    error_type: str | None
+    traceback: str | None
 
 
 class Listed(RunsOf, total=False):
@@ -191,7 +192,8 @@ class WorkflowDB(Questions, Checkpoints, Following, Retention):
             )
         return int(cursor.lastrowid or 0)
 
-    def update_run(self, run_id: str, **columns: object) -> None:
+    @lists_keywords(Settable)
+    def update_run(self, run_id: str, **columns: Unpack[Settable]) -> None:
         """Set columns of a run. Times are ISO-8601 texts; what has an offset is kept in UTC.
 
         Raises:
@@ -199,25 +201,27 @@ class WorkflowDB(Questions, Checkpoints, Following, Retention):
             DefinitionError: A column cannot be set, the status is none of ``STATUSES``, or what is
                 given as a time is none.
         """
+        known = Settable.__annotations__
         for column in columns:
-            if column not in _SETTABLE:
+            if column not in known:
                 raise DefinitionError(
                     f"update_run: pf_runs has no settable column {column!r}"
-                    f"{closest(column, _SETTABLE)} (columns: {', '.join(_SETTABLE)})"
+                    f"{closest(column, known)} (columns: {', '.join(known)})"
                 )
         check_status("update_run", columns.get("status", "queued"))
+        values: dict[str, object] = {**columns}
         for column in ("started_at", "completed_at"):
             if isinstance(time := columns.get(column), str):
                 check_filters("update_run", {column: time}, RunRow)
-                columns[column] = in_utc(time).isoformat()
-        texts = {column: escaped(value) for column, value in columns.items() if type(value) is str}
+                values[column] = in_utc(time).isoformat()
+        texts = {column: escaped(value) for column, value in values.items() if type(value) is str}
         run_no = self.number(run_id)
         if columns:
             sets = ", ".join(f"{column} = ?" for column in columns)
             with self.writing() as raw:
                 raw.execute(
                     f"UPDATE pf_run SET {sets} WHERE run_no = ?",  # noqa: S608 - names checked above
-                    (*{**columns, **texts}.values(), run_no),
+                    (*{**values, **texts}.values(), run_no),
                 )
 
     def get_run(self, run_id: str) -> RunRow | None:

@@ -40,7 +40,9 @@ assert_type(db.load_checkpoint("run-1", 2, schema=Article), Store[Article])
 assert_type(db.load_checkpoint("run-1", -1, schema=Article, types=[Comment]), Store[Article])
 db.create_run("run-1")
 db.create_run("run-1", "article")
-db.update_run("run-1", status="paused")
+db.update_run("run-1", status="paused", error_msg=None)
+db.prune(keep=1, status="failed")
+db.prune(keep=1, status=["failed", "completed"])
 db.save_checkpoint("run-1", 0, "Summarise", Store({"a": 1}))
 db.save_checkpoint("run-1", 0, "Summarise", {"a": 1})
 db.save_event("run-1", "node_end", step=1, node_name="Summarise", action="done", elapsed_ms=1.5)
@@ -72,6 +74,10 @@ runs[0]["status"] = "complete"  # type: ignore[typeddict-item]  # ty: ignore[inv
 db.get_events("run-1")[0]["node"]  # type: ignore[typeddict-item]  # ty: ignore[invalid-typed-dict-key]
 db.get_run(5)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
 db.prune(keep=1, labels=3)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+db.prune(keep=1, status="complete")  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+db.prune(keep=1, status=["failed", "complete"])  # type: ignore[list-item]  # ty: ignore[invalid-argument-type]
+db.update_run("run-1", status="complete")  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+db.update_run("run-1", stat="completed")  # type: ignore[call-arg]  # ty: ignore[unknown-argument]
 db.list_runs("10")  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
 db.list_runs().run_id  # type: ignore[attr-defined]  # ty: ignore[missing-attribute]
 db.get_events(5)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
