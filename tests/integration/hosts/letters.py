@@ -109,10 +109,16 @@ def fail(text: str = fields(Text).text) -> str:
 failing = Flow(fail, flow_name="failing", schema=Text, db_path=database)
 
 
+class Sound(BaseModel):
+    """How loud something is."""
+
+    decibels: float
+
+
 @node(writes=fields(Text).loud)
 def wait(text: str = fields(Text).text) -> Question[str]:
     """Wait for somebody."""
-    context().emit([float("nan"), "\ud83d"])
+    context().emit([float("nan"), "\ud83d", Sound(decibels=float("inf"))])
     return Question(f"How loud is {text!r}?", {"decibels": float("inf")})
 
 
