@@ -39,9 +39,8 @@ def run_branches(
     node = cast(Spread, place.node)
     fork = _Fork(run, place, node, loop)
     yield from fork.begin(given)
-    limit = len(node.branches) if node.limit is None else node.limit
     try:
-        yield from run.gather(fork.jobs(), limit, fork.on_loop, fork.stop)
+        yield from run.gather(fork.jobs(), fork.limit, fork.on_loop, fork.stop)
     finally:
         run.step = run.finished = run.context.step = fork.numbers.following
     if fork.is_waiting:
@@ -66,7 +65,9 @@ class _Fork:
         self.numbers = run.numbers
         # Tasks on the event loop that there is anyway, or threads that wait for nobody.
         self.on_loop = run.on_loop or place.exec_async
-        self.tasks = self.on_loop and node.limit != 1
+        self.limit = len(node.branches) if node.limit is None else node.limit
+        # One after the other they are carried out by the driver of the run itself.
+        self.tasks = self.on_loop and self.limit > 1
         store = run.store
         known = run.ledger.known or run.known or Watch()
         self.values = store.watch() if isinstance(store, BranchStore) else known.now(store)

@@ -515,6 +515,38 @@ def test_a_batch_in_a_branch() -> None:
     assert Flow(Parallel(Double())).run({})["doubled"] == [2, 4, 6]
 
 
+class Await(Node):
+    """Needs a running event loop and a task, as clients of services do."""
+
+    async def exec(self, prepared: object) -> str:
+        return await asyncio.wait_for(asyncio.to_thread(lambda: "came"), WAIT)
+
+    async def post(self, store: Store[Any], prepared: object, result: str) -> str:
+        await asyncio.get_running_loop().create_task(asyncio.sleep(0))
+        store[self.name] = result
+        return "default"
+
+
+@DRIVERS
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Parallel(Await(name="a"), name="both"),
+        lambda: Parallel(Await(name="a"), Node(name="b"), name="both"),
+        lambda: Parallel(Flow(Await(name="a"), flow_name="inner"), name="both"),
+        lambda: Parallel(Parallel(Await(name="a"), name="inner"), name="both"),
+        lambda: Parallel(
+            FanOut(Await(name="a"), each=key("items"), as_=key("item"), concurrency=1), name="both"
+        ),
+        lambda: FanOut(Parallel(Await(name="a"), name="inner"), each=key("items"), as_=key("item")),
+    ],
+    ids=["one", "two", "a flow", "one in one", "items in one", "one for each item"],
+)
+def test_a_branch_awaits_on_an_event_loop(make: Callable[[], Node], driver: str) -> None:
+    """However many branches there are, asynchronous phases find a running event loop."""
+    assert go(Flow(make()), driver, {"items": [1]})["a"] == "came"
+
+
 # -- fan-out --------------------------------------------------------------------------------------
 
 
