@@ -176,6 +176,7 @@ class Step:
         value: What is written, or the action of a way out.
         is_guarded: Whether an error of the store is caught around it.
         lacks: Of a way out: what it is, if it has no value, or none that can be an action.
+        choices: Of a way out without a value: the actions one of which it has, if they are known.
         after: What may come next.
     """
 
@@ -185,6 +186,7 @@ class Step:
     value: Any = None
     is_guarded: bool = False
     lacks: Lacks = None
+    choices: frozenset[str] = frozenset()
     after: list[int] = field(default_factory=list)
 
 

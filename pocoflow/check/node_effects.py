@@ -93,6 +93,8 @@ class Exit(NamedTuple):
             same; else ``None``.
         looked: The keys that were looked for on some way there, without a test that tells here what
             was found: a later choice may depend on it.
+        choices: If it is not written as a constant, the actions one of which is returned there;
+            none if they are not known.
     """
 
     action: str | None = None
@@ -103,6 +105,7 @@ class Exit(NamedTuple):
     gone: frozenset[str] = frozenset()
     kept: frozenset[str] | None = None
     looked: frozenset[str] = frozenset()
+    choices: frozenset[str] = frozenset()
 
 
 class Write(NamedTuple):

@@ -21,6 +21,7 @@ from pocoflow.check.source import (
     module_named,
 )
 from pocoflow.messages import package_of
+from pocoflow.nodes.edges import DEFAULT_ACTION
 
 KnownT = TypeVar("KnownT")
 
@@ -210,6 +211,28 @@ class Scope:
         if isinstance(found, Enum) and isinstance(found, str):
             found = found.value
         return found if type(found) is str else None
+
+    def choices(self, node: ast.expr | None) -> frozenset[str]:
+        """The actions one of which an expression is, such as a name for one; none if not known."""
+        match node:
+            case ast.Constant(value=None):
+                return frozenset((DEFAULT_ACTION,))
+            case ast.IfExp(body=body, orelse=other):
+                parts: Sequence[ast.expr | None] = (body, other)
+            case ast.Name(id=name) if name in self._bound and name not in self._given:
+                if name in self._looking:
+                    return frozenset()
+                parts = self._bound[name]
+                self._looking.add(name)
+            case _:
+                key = None if node is None else self.key(node)
+                return frozenset() if key is None else frozenset((key,))
+        try:
+            found = [self.choices(one) for one in parts]
+        finally:
+            if isinstance(node, ast.Name):
+                self._looking.discard(node.id)
+        return frozenset().union(*found) if all(found) else frozenset()
 
     def value(self, node: ast.expr | None) -> Value | None:
         """What is known of the value of an expression."""

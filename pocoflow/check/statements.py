@@ -59,21 +59,18 @@ class Statements(Uses):
         self.body(body)
         self._leave(DEFAULT_ACTION, self.place(body[-1]), "end")
         ends = []
-        for action, at, place, lacks in self.returns:
-            self.at = at
-            ends.append(self._end(then, action, place, lacks))
+        for one in self.returns:
+            step = Step(
+                then, place=one.place, value=one.action, lacks=one.lacks, choices=one.choices
+            )
+            ends.append(self.chart.add(step, one.at))
         self.at = ends
         self.parts.append(len(self.chart.steps))
 
     def ends(self, then: Does, action: str | None) -> None:
         """End what was read here."""
-        self.at = [self._end(then, action)]
+        self.at = [self.chart.add(Step(then, place=NOWHERE, value=action), self.at)]
         self.parts.append(len(self.chart.steps))
-
-    def _end(
-        self, then: Does, action: str | None, place: Place = NOWHERE, lacks: Lacks = None
-    ) -> int:
-        return self.chart.add(Step(then, place=place, value=action, lacks=lacks), self.at)
 
     def body(self, body: Sequence[ast.stmt]) -> None:
         """Read statements, as far as something gets past them."""
@@ -164,7 +161,9 @@ class Statements(Uses):
             case _:
                 self.expression(value)
                 lacks: Lacks = "other" if self._is_no_action(value) else None
-                self._leave(self.scope.key(value), self.place(node), lacks)
+                self._leave(
+                    self.scope.key(value), self.place(node), lacks, self.scope.choices(value)
+                )
 
     def _is_no_action(self, node: ast.expr) -> bool:
         """Whether a value is neither a text that has characters nor ``None``."""
@@ -183,16 +182,22 @@ class Statements(Uses):
             self._leave(None, self.place(node))
             return
         self.follow(call, is_awaited=is_awaited)
-        for action, at, _, _ in self.followed or [Return(None, self.at)]:
-            self.at = at
+        for one in self.followed or [Return(None, self.at)]:
+            self.at = one.at
             self.step("doubt")
-            self._leave(action, self.place(node))
+            self._leave(one.action, self.place(node), choices=one.choices)
 
-    def _leave(self, action: str | None, place: Place, lacks: Lacks = None) -> None:
+    def _leave(
+        self,
+        action: str | None,
+        place: Place,
+        lacks: Lacks = None,
+        choices: frozenset[str] = frozenset(),
+    ) -> None:
         """Leave the function, by way of each ``finally`` on the way."""
         self._unwind(self.base)
         if self.at:
-            self.returns.append(Return(action, self.at, place, lacks))
+            self.returns.append(Return(action, self.at, place, lacks, choices))
         self.at = []
 
     def _unwind(self, number: int) -> None:

@@ -238,13 +238,14 @@ class _Facts:
         ]
 
     def _exits(self) -> tuple[Exit, ...]:
-        by_action: dict[str | None, State] = {}
+        found: dict[tuple[str | None, frozenset[str]], State] = {}
         for step, state in self._last:
-            known = by_action.get(step.value)
-            by_action[step.value] = state if known is None else known.joined(state)
-        return tuple(self._exit(action, state) for action, state in by_action.items())
+            out = step.value, step.choices if step.value is None else frozenset()
+            known = found.get(out)
+            found[out] = state if known is None else known.joined(state)
+        return tuple(self._exit(*out, state) for out, state in found.items())
 
-    def _exit(self, action: str | None, state: State) -> Exit:
+    def _exit(self, action: str | None, choices: frozenset[str], state: State) -> Exit:
         names = self._chart.keys.names
         gone = state.gone & ~state.there
         is_empty = gone < 0 and not state.unknown  # also what nobody has named is gone
@@ -257,6 +258,7 @@ class _Facts:
             frozenset() if state.unknown else names(gone),
             names(~gone) if is_empty else None,
             names(state.looked & state.there),
+            choices,
         )
 
     def _lacking(self, *kinds: Lacks) -> Lacking | None:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from itertools import chain
 from types import NoneType
 from typing import Any, NamedTuple, TypedDict, Unpack
 
@@ -383,9 +384,11 @@ class Subject:
     def _by_source(self, place: GraphNode) -> tuple[str, ...] | None:
         if isinstance(place.node, (FunctionNode, Spread)):
             return None
-        found = [one.action for one in self.effects(place).exits]
-        actions = tuple(one for one in found if one is not None)
-        return actions if actions and len(actions) == len(found) else None
+        found = [
+            (*sorted(one.choices),) if one.action is None else (one.action,)
+            for one in self.effects(place).exits
+        ]
+        return tuple(dict.fromkeys(chain(*found))) if found and all(found) else None
 
     def effects(self, place: GraphNode) -> Effects:
         """What a node does to the store."""

@@ -82,12 +82,17 @@ def _may_take(kinds: Takes, errors: Sequence[type[BaseException]]) -> bool:
 
 
 class Return(NamedTuple):
-    """A way out of a function: the action, the steps before it, and where it is written."""
+    """A way out of a function: the action, the steps before it, and where it is written.
+
+    Attributes:
+        choices: If the action is none, those one of which it is, if they are known.
+    """
 
     action: str | None
     at: list[int]
     place: Place = NOWHERE
     lacks: Lacks = None
+    choices: frozenset[str] = frozenset()
 
 
 class Uses:

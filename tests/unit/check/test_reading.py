@@ -475,6 +475,66 @@ def test_an_action_that_a_class_never_returns_is_a_warning() -> None:
     assert found_in("", "return self.unheard_of(store)") == []
 
 
+NAMED = {
+    "one of two": "action = 'sucess' if prep else 'failure'\nreturn action",
+    "one after the other": "action = 'sucess'\nif not prep:\n    action = 'failure'\nreturn action",
+    "a name for a name": "good, bad = 'sucess', 'failure'\nname = good\nif prep:\n    name = bad\n"
+    "return name",
+    "in a loop": "action = None\nfor one in prep:\n    if one == 'x':\n        action = 'sucess'\n"
+    "        break\nelse:\n    action = 'failure'\nreturn action",
+    "where it was called": "return pick(store)",
+}
+NOT_KNOWN = [
+    "action = 'sucess'\nfor action in prep:\n    pass\nreturn action",
+    "action = 'suc'\naction += 'cess'\nreturn action",
+    "action = 'sucess'\nif prep:\n    action = prep\nreturn action",
+    "action = 'sucess'\ntry:\n    pass\nexcept KeyError as action:\n    pass\nreturn action",
+    "action = 'sucess'\ndef to():\n    nonlocal action\n    action = 'x'\nto()\nreturn action",
+    "action = 'sucess'\nmatch prep:\n    case [action]:\n        pass\nreturn action",
+    "if not result:\n    result = 'sucess'\nreturn result",
+    "action = again = 'sucess'\nreturn action or again",
+]
+
+
+def pick(store: Any) -> str:
+    """Choose an action."""
+    action = "sucess"
+    if store["q"]:
+        action = "failure"
+    return action
+
+
+@pytest.mark.parametrize("way", NAMED)
+def test_an_action_that_has_a_name_is_known(way: str) -> None:
+    """A name that only ever stands for constants is one of them; one of these may have no edge."""
+    decides = made("", NAMED[way])
+    flow = Flow(decides, schema=S, outputs=()).then(decides.when("success"), END)
+    (found,) = flow.then(decides.when("failure"), END).validate()
+    assert (found.code, found.severity) == ("PF102", "warning")
+    assert "did you mean 'sucess'?" in found.message
+
+
+@pytest.mark.parametrize("post", NOT_KNOWN)
+def test_nothing_is_said_of_a_name_that_may_stand_for_another_action(post: str) -> None:
+    """A name that anything else is given, too, may be any action."""
+    decides = made("", post)
+    flow = Flow(decides, schema=S, outputs=()).then(decides.when("success"), END)
+    assert [one.code for one in flow.validate()] == []
+
+
+def test_an_action_that_is_only_there_before_a_choice_ends_no_run() -> None:
+    """What a name stands for at first is no way out of its own."""
+    decides = made(
+        "",
+        "action = ''\nif prep:\n    action = 'good'\nelse:\n    action = 'bad'\n"
+        "store['late'] = 'x'\nreturn action",
+    )
+    reads = made("return store['late']", "")
+    flow = Flow(decides, schema=S, inputs=(fields(S).q,), outputs=(fields(S).late,))
+    flow.then(decides.when("good"), reads).then(decides.when("bad"), reads)
+    assert flow.validate() == []
+
+
 def test_an_error_that_an_edge_takes_stops_no_run() -> None:
     """Whoever catches what the store raises has a run that goes on."""
 
