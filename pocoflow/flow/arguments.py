@@ -178,11 +178,17 @@ def _node_budgets(given: object) -> Mapping[AnyNode, Amounts]:
     """
     if given is None:
         return {}
-    if not isinstance(given, Mapping) or not all(isinstance(one, Node) for one in given):
+    if not isinstance(given, Mapping):
         raise DefinitionError(
             f"Flow(node_budgets={short(given)}): a budget for each of some nodes, as in "
             'node_budgets={write: {"usd": 0.5}}'
         )
+    for one in given:
+        if not isinstance(one, Node):
+            raise DefinitionError(
+                "Flow(node_budgets=...) takes a budget for each of some nodes, as in "
+                f'node_budgets={{write: {{"usd": 0.5}}}}, not for {not_a_node(one)}'
+            )
     whole = [one.name for one in given if issubclass(type(one), Composite)]
     if whole:
         raise DefinitionError(

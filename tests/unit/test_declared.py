@@ -453,7 +453,14 @@ def test_a_decorator_above_has_hidden_the_node() -> None:
     def shout(doc: str) -> str:
         return doc.upper()
 
-    for use in (lambda: Flow(shout), lambda: node(shout), lambda: Node().then("default", shout)):
+    given: Any = shout
+    uses: list[Callable[[], object]] = [
+        lambda: Flow(shout),
+        lambda: node(shout),
+        lambda: Node().then("default", shout),
+        lambda: Flow(Node(), node_budgets={given: {"usd": 1}}),
+    ]
+    for use in uses:
         with pytest.raises(DefinitionError, match="'timed' has hidden the node"):
             use()
 
