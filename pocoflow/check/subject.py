@@ -302,8 +302,8 @@ class Subject:
     def is_typed(self) -> bool:
         """Whether there is something to prove.
 
-        There is not in a flow of classic nodes without annotations, without a schema and inputs,
-        and wired by ``node.then`` alone.
+        There is not in a flow of classic nodes without annotations, of which none asks or runs
+        others, without a schema and inputs, and wired by ``node.then`` alone.
         """
         if self.fields or self.inputs is not None:
             return True
