@@ -13,6 +13,7 @@ from inspect import unwrap
 from types import CodeType, FunctionType
 from typing import Any, ParamSpec, TypeAlias, TypeGuard, TypeVar
 
+from pocoflow.nodes.annotations import tree_of
 from pocoflow.nodes.base import Node
 from pocoflow.nodes.function import FunctionNode
 
@@ -145,7 +146,7 @@ def with_room(call: Callable[ArgsP, MadeT], *args: ArgsP.args, **kwargs: ArgsP.k
 
 
 def _parsed(text: str, file: str) -> Module:
-    tree = ast.parse(text, file)
+    tree = tree_of(text, file)
     return Module(tree, compile(tree, file, "exec", dont_inherit=True))
 
 
@@ -154,7 +155,7 @@ def _read(lines: tuple[str, ...], file: str) -> Module | None:
     try:
         return with_room(_parsed, "".join(lines), file)
     except (SyntaxError, ValueError, RecursionError, MemoryError, SystemError):
-        return None  # SystemError: CPython 3.11, when two threads parse at once
+        return None
 
 
 _known: dict[str, tuple[list[str], Module | None]] = {}

@@ -131,6 +131,17 @@ def _returned(function: Any, hint: object) -> object:
     return Unknown(f"what {function.__qualname__} gives") if _says_nothing(found) else found
 
 
+def tree_of(text: str, file: str = "<source>") -> ast.Module:
+    """What a source says; raises as ``ast.parse``, but not because another thread parses, too."""
+    for _ in range(_TRIES):
+        with suppress(SystemError):  # of CPython 3.11, if somebody else parses meanwhile
+            return ast.parse(text, file)
+    return ast.parse(text, file)
+
+
+_TRIES = 20
+
+
 def _says_nothing(hint: object) -> bool:
     return hint in (None, Any, object) or is_variable(hint) or any(map(is_variable, get_args(hint)))
 
@@ -144,7 +155,7 @@ def _read_returns(code: CodeType, names: frozenset[str]) -> tuple[bool, str | No
         names: What it calls the function that it wraps.
     """
     try:
-        (tree,) = ast.parse(dedent("".join(getsourcelines(code)[0]))).body
+        (tree,) = tree_of(dedent("".join(getsourcelines(code)[0]))).body
     except (OSError, SyntaxError, ValueError):
         return False, None
     parts = list(ast.walk(tree))

@@ -1,7 +1,13 @@
 """What is read from the source of a classic node: its reads, its writes, its ways out."""
 
+import ast
 import contextlib
 import functools
+import gc
+import importlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -221,6 +227,40 @@ def test_a_finding_on_a_class_has_the_line_of_the_read() -> None:
     assert found.file == __file__
     assert found.line is not None
     assert lines[found.line - 1].strip() == "return store.state.summary"
+
+
+@pytest.fixture
+def disturbed() -> Iterator[list[str]]:
+    """Parse something while something else is parsed, as another thread may; tells of it."""
+    told: list[str] = []
+
+    def disturb(phase: str, about: object) -> None:
+        frame = sys._getframe()
+        while frame.f_back is not None and frame.f_code is not ast.parse.__code__:
+            frame = frame.f_back
+        if frame.f_code is ast.parse.__code__ and not told:
+            told.append(phase)
+            ast.parse("1")
+
+    before = gc.get_threshold()
+    gc.callbacks.append(disturb)
+    gc.set_threshold(50)
+    yield told
+    gc.set_threshold(*before)
+    gc.callbacks.remove(disturb)
+
+
+def test_a_source_is_read_while_another_thread_parses(
+    disturbed: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mistake is found whatever other threads do; CPython 3.11 may fail to parse then."""
+    lines = ["from pocoflow import Node", "class Read(Node):", "    def prep(self, store):"]
+    lines += ["        return store['sumary']", *["def f(a): return [a, {1: a}]"] * 60]
+    (tmp_path / "parsed_at_once.py").write_text("\n".join(lines), encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    node = importlib.import_module("parsed_at_once").Read()
+    assert [one.code for one in Flow(node, schema=Article).validate()] == ["PF201"]
+    assert disturbed
 
 
 def test_phases_of_an_instance_are_not_guessed() -> None:
