@@ -146,12 +146,12 @@ class _Scope:
     def _share(self, key: Resource) -> Any:
         found = _process[-1].enter(key)
         if isinstance(found, _Awaited):
-            return found.manager
+            return found
         self._put(key, found)
         return None
 
-    async def _share_async(self, key: Resource, manager: object) -> None:
-        self._put(key, await _process[-1].enter_async(key, manager))
+    async def _share_async(self, key: Resource, awaited: _Awaited | None) -> None:
+        self._put(key, await _process[-1].enter_async(key, awaited))
 
     def _put(self, key: Resource, found: object) -> None:
         check_kind(key, found, "gave, when it was opened,")
@@ -236,9 +236,16 @@ _PATIENCE = 5.0
 
 @dataclass(slots=True)
 class _Awaited:
-    """A context manager that has to be awaited."""
+    """Stands for what has to be awaited, and holds a context manager for who is first to do so."""
 
-    manager: Any
+    managers: list[Any]
+
+    def take(self, key: Resource) -> Any:
+        """A context manager that nobody has entered."""
+        try:
+            return self.managers.pop()
+        except IndexError:
+            return manager_of(key)
 
 
 @dataclass(slots=True)
@@ -269,10 +276,11 @@ class _Process:
         with one.guard:  # who asks for another one does not wait for this one
             if not one.found:
                 manager = Context().run(manager_of, key)
-                if not hasattr(manager, "__enter__"):
-                    return _Awaited(manager)
-                one.found.append(Context().run(manager.__enter__))
-                self._left.append((key, manager.__exit__))
+                if hasattr(manager, "__enter__"):
+                    one.found.append(Context().run(manager.__enter__))
+                    self._left.append((key, manager.__exit__))
+                else:
+                    one.found.append(_Awaited([manager]))
             self._close_in_time()
             return one.found[0]
 
@@ -284,7 +292,7 @@ class _Process:
             util.Finalize(None, self.close, exitpriority=0)
         self._is_told = True
 
-    async def enter_async(self, key: Resource, manager: object) -> object:
+    async def enter_async(self, key: Resource, awaited: _Awaited | None) -> object:
         """The object of a resource that has to be awaited, opened once on this event loop."""
         import asyncio
 
@@ -293,7 +301,7 @@ class _Process:
             keepers = self._on_loops.setdefault(loop, {})
             keeper = keepers.get(key)
             if keeper is None or keeper.is_over:
-                keeper = keepers[key] = _Keeper(key, manager)
+                keeper = keepers[key] = _Keeper(key, awaited or _Awaited([]))
         self._close_in_time()
         _check_alike(keeper.key, key)
         return await keeper.opened()
@@ -316,12 +324,12 @@ class _Process:
 class _Keeper:
     """A task that opens a resource, and closes it when it is cancelled, as when its loop ends."""
 
-    def __init__(self, key: Resource, manager: object) -> None:
+    def __init__(self, key: Resource, awaited: _Awaited) -> None:
         import asyncio
 
         self.key = key
         self._ready: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-        self._task = asyncio.create_task(self._hold(manager), context=Context())
+        self._task = asyncio.create_task(self._hold(awaited), context=Context())
 
     @property
     def is_over(self) -> bool:
@@ -341,11 +349,11 @@ class _Keeper:
         self._task.cancel()
         await asyncio.wait([self._task])
 
-    async def _hold(self, manager: Any) -> None:
+    async def _hold(self, awaited: _Awaited) -> None:
         import asyncio
 
         try:
-            manager = manager_of(self.key) if manager is None else manager
+            manager = awaited.take(self.key)
             found = await manager.__aenter__()
         except BaseException as exc:
             is_usual = isinstance(exc, Exception)

@@ -756,6 +756,24 @@ def test_one_that_is_awaited_is_opened_once_on_each_event_loop() -> None:
     assert log == ["open on another", "close on another"] * 2
 
 
+def test_what_opens_one_that_is_awaited_is_called_once_on_each_event_loop() -> None:
+    """Also where only what it gives says that it has to be awaited."""
+    log: list[str] = []
+
+    def open_client() -> Any:
+        log.append("called")
+        return Client(log).opened_async()
+
+    flow = Flow(using(resource(Client, "seen late", open=open_client, per="process")))
+
+    async def main() -> None:
+        await asyncio.gather(*(flow.run_async({}) for _ in range(5)))
+
+    for _ in range(2):
+        asyncio.run(main())
+    assert log == ["called", "open client", "close client"] * 2
+
+
 @HOW
 def test_a_resource_of_the_process_that_cannot_be_opened_is_tried_again_by_the_next_run(
     how: str,
