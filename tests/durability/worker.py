@@ -30,7 +30,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from pocoflow import AskNode, Flow, Node, Question, Store, WorkflowDB, cli, context
 from pocoflow.db import EventRow, RunRow
@@ -194,6 +194,16 @@ class Workers:
             self._all.append(self._suspended)
             self._suspended = None
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        # Those that are there yet, as the trial has failed: their parent waits for them at its end.
+        self.continue_one()
+        for one in self._all:
+            one.kill()
+            one.join()
+
     def end(self) -> list[int | None]:
         """Tell all of them to end; their exit codes."""
         self.continue_one()
@@ -266,8 +276,11 @@ def trial(load: Load, folder: Path, server: str = "") -> Outcome:
         server: The database, if it is no file.
     """
     outcome = Outcome()
-    with _environment(folder, server), WorkflowDB(server or folder / "runs.db") as db:
-        workers = Workers(folder, load.workers)
+    with (
+        _environment(folder, server),
+        WorkflowDB(server or folder / "runs.db") as db,
+        Workers(folder, load.workers) as workers,
+    ):
         answered = _submit(load, db, workers)
         last = _settle(db)
         codes = workers.end()
@@ -317,8 +330,8 @@ def _mixed(load: Load) -> list[str]:
 def _answer(db: WorkflowDB, answered: dict[str, float]) -> None:
     for asked in db.pending():
         if asked.flow_name == "asking" and asked.run_id not in answered:
+            answered[asked.run_id] = time.time()  # before a worker can see the answer
             db.answer_json(asked.run_id, True)
-            answered[asked.run_id] = time.time()
 
 
 def _settle(db: WorkflowDB) -> str:
