@@ -11,7 +11,6 @@ from pocoflow.engine.around import middleware_of, wrapped
 from pocoflow.engine.effects import Await, Call, Effects, Sleep
 from pocoflow.engine.line import Line
 from pocoflow.engine.outcomes import own
-from pocoflow.engine.waits import within
 from pocoflow.errors import NodeTimeoutError, RunCancelled
 from pocoflow.graph.graph import GraphNode
 from pocoflow.graph.step_records import Tried
@@ -91,7 +90,7 @@ def _limited(place: GraphNode, given: object, timeout: float) -> Effects:
         else:
             result = yield Call(place.node.exec, (given,), timeout, apart)
         if result.__class__ is CoroutineType:
-            result = yield Await(within(apart, result), timeout)
+            result = yield Await(result, timeout, context=apart)
     except (NodeTimeoutError, RunCancelled) as exc:
         mine.given_up = exc
         raise

@@ -33,7 +33,7 @@ from pocoflow.engine.gathering import gather_on, gather_threads
 from pocoflow.engine.loop_drivers import AwayDriver, RunDriver, drive_job, drive_on_loop
 from pocoflow.engine.outcomes import Carried, opened, own
 from pocoflow.engine.threads import in_thread
-from pocoflow.engine.waits import Pending, bounded, sleep, wait, within
+from pocoflow.engine.waits import Pending, awaited_by, bounded, sleep, wait, within
 from pocoflow.nodes.context import RunContext, current
 
 
@@ -149,6 +149,9 @@ class _ThreadDriver(Driver):
         work = self._work(effect)
         try:
             return opened(in_thread(work).wait(self.context, effect.timeout))
+        except BaseException:
+            work.leave()
+            raise
         finally:
             self._leave(work)
 
@@ -179,7 +182,7 @@ class _ThreadDriver(Driver):
         line, context = self.line, self.context
 
         def begin() -> Awaitable[object]:
-            waits = within(line, effect.awaitable)
+            waits = within(line, awaited_by(effect))
             return waits if effect.timeout is None else bounded(waits, effect.timeout, context)
 
         return self._in_task(begin, effect.awaitable.close)

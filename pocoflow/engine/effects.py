@@ -18,12 +18,14 @@ NOT_BEGUN: object = object()
 class Await(NamedTuple):
     """Wait for a coroutine, at most ``timeout`` seconds, and send its result.
 
-    ``first`` is what it waits for already, if it has begun.
+    ``first`` is what it waits for already, if it has begun. One that has a timeout may have a
+    ``context`` of its own.
     """
 
     awaitable: Coroutine[Any, Any, object]
     timeout: float | None = None
     first: object = NOT_BEGUN
+    context: Context | None = None
 
 
 class Sleep(NamedTuple):

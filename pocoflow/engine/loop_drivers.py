@@ -31,6 +31,7 @@ from pocoflow.engine.gathering import gather_tasks
 from pocoflow.engine.outcomes import Carried, opened, tried
 from pocoflow.engine.threads import Beside, Few, Work, few_of, in_thread_beside
 from pocoflow.engine.waits import (
+    awaited_by,
     bounded,
     cancelled,
     is_cancelled_error,
@@ -143,7 +144,7 @@ class LoopDriver(Driver):
         import asyncio
 
         if isinstance(effect, Await):
-            return bounded(within(self.line, effect.awaitable), effect.timeout, self.context)
+            return bounded(within(self.line, awaited_by(effect)), effect.timeout, self.context)
         if isinstance(effect, Sleep):
             return asyncio.sleep(effect.seconds)
         if isinstance(effect, Gather):
@@ -189,6 +190,9 @@ class LoopDriver(Driver):
             return opened(
                 await bounded(in_thread_beside(work).came(), effect.timeout, self.context)
             )
+        except BaseException:
+            work.leave()
+            raise
         finally:
             self._leave(work)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import CoroutineType
 from typing import TypeVar, cast
 
 from pocoflow.errors import PocoflowError
@@ -82,6 +83,12 @@ def tried(function: Callable[..., T], *arguments: object) -> T | Raised:
         return function(*arguments)
     except BaseException as exc:  # noqa: BLE001 - raised by whoever opens the outcome
         return Raised(exc)
+
+
+def close_unwanted(outcome: object) -> None:
+    """Close a coroutine that nobody will await; else Python complains of that at some time."""
+    if isinstance(outcome, CoroutineType):
+        outcome.close()
 
 
 def opened(outcome: T | Raised) -> T:

@@ -9,11 +9,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from contextvars import Context
 from queue import Empty, SimpleQueue
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, TypeAlias
 from weakref import WeakKeyDictionary
 
 from pocoflow.cleanup import in_child
-from pocoflow.engine.outcomes import Raised, opened, tried
+from pocoflow.engine.outcomes import Raised, close_unwanted, opened, tried
 from pocoflow.engine.waits import Pending
 from pocoflow.nodes.context import Cancellation
 
@@ -24,7 +25,10 @@ if TYPE_CHECKING:
 class Work:
     """A call in a context, whose outcome is a value; it knows whether it is in the context."""
 
-    __slots__ = ("_waits", "arguments", "context", "function", "has_begun", "is_over")
+    __slots__ = (
+        *("_coroutine", "_is_left", "_waits"),
+        *("arguments", "context", "function", "has_begun", "is_over"),
+    )
 
     def __init__(
         self, context: Context, function: Callable[..., object], arguments: tuple[object, ...]
@@ -32,17 +36,27 @@ class Work:
         self.context = context
         self.function = function
         self.arguments = arguments
-        self.has_begun = self.is_over = False
+        self.has_begun = self.is_over = self._is_left = False
+        self._coroutine: object = None
         self._waits: SimpleQueue[None] | None = None
 
     def __call__(self) -> object:
         """Do it."""
         self.has_begun = True
         outcome = self.context.run(tried, self.function, *self.arguments)
+        if isinstance(outcome, CoroutineType):
+            self._coroutine = outcome
         self.is_over = True
+        if self._is_left:
+            self.leave()
         if self._waits is not None:
             self._waits.put(None)
         return outcome
+
+    def leave(self) -> None:
+        """Want nothing any more of what comes of it, or has come in this instant."""
+        self._is_left = True
+        close_unwanted(self._coroutine)
 
     def wait(self) -> None:
         """Wait until it is over."""
@@ -128,6 +142,7 @@ class Beside:
                     await self._future
             if cancellation is None or not cancellation.requested:
                 outcome = self._outcome
+                close_unwanted(outcome)
                 raise exc from (outcome.error if isinstance(outcome, Raised) else None)
         return opened(self._outcome)
 

@@ -11,7 +11,7 @@ from queue import Empty, SimpleQueue
 from types import coroutine
 from typing import Any, TypeVar
 
-from pocoflow.engine.effects import NOT_BEGUN
+from pocoflow.engine.effects import NOT_BEGUN, Await
 from pocoflow.engine.outcomes import Raised
 from pocoflow.errors import NodeTimeoutError, RunCancelled, RunError
 from pocoflow.nodes.context import Cancellation, RunContext
@@ -168,6 +168,12 @@ def within(
             raise
         except BaseException as exc:  # noqa: BLE001 - the coroutine decides about it
             raised = exc
+
+
+def awaited_by(effect: Await) -> Coroutine[Any, Any, object]:
+    """What an effect awaits, in the context that it has of its own."""
+    own, awaitable = effect.context, effect.awaitable
+    return awaitable if own is None else within(own, awaitable)
 
 
 async def bounded(awaitable: Awaitable[T], timeout: float | None, context: RunContext) -> T:

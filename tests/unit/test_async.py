@@ -7,9 +7,10 @@ import itertools
 import os
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from inspect import CORO_CLOSED, getcoroutinestate
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,6 +30,7 @@ from pocoflow import (
     key,
 )
 from pocoflow.errors import DefinitionError, NodeTimeoutError, RunError
+from tests.waiting import wait_for
 
 WAIT = 30.0
 """Seconds after which something that should have happened long ago is given up."""
@@ -478,6 +480,56 @@ def test_the_late_result_of_a_synchronous_attempt_is_dropped(run: Runner) -> Non
         store = run(Flow(node))
         node.released.set()
         assert store["result"] == "in time"
+
+
+class Coroutines(Node):
+    """Gives a coroutine of a synchronous ``exec``, once it is released."""
+
+    def __init__(self, timeout: float) -> None:
+        self.timeout, self.given = timeout, list[Coroutine[Any, Any, object]]()
+        self.released = threading.Event()
+
+    def exec(self, prep_result: object) -> Coroutine[Any, Any, object]:
+        self.released.wait(WAIT)
+        self.given.append(asyncio.Event().wait())
+        return self.given[0]
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the coroutine is there, and nobody has to await it any more."""
+        return bool(self.given) and getcoroutinestate(self.given[0]) == CORO_CLOSED
+
+
+@every_way
+def test_a_coroutine_that_comes_too_late_is_closed(run: Runner) -> None:
+    """Python has nothing to complain of where an attempt was given up before it gave one."""
+    node = Coroutines(SHORT)
+    with pytest.raises(NodeTimeoutError):
+        run(Flow(node))
+    node.released.set()
+    wait_for(lambda: node.is_closed, "it is not closed")
+
+
+def test_a_coroutine_that_was_cancelled_before_it_began_is_closed() -> None:
+    """Also one that has a timeout, and waits for the loop of synchronous runs to be free."""
+    node, holds, free = Coroutines(WAIT), threading.Event(), threading.Event()
+    node.released.set()
+
+    class Busy(Node):
+        async def exec(self, prep_result: object) -> None:
+            holds.set()
+            free.wait(WAIT)
+
+    busy = Flow(Busy()).run_background()
+    assert holds.wait(WAIT)
+    handle = Flow(node).run_background()
+    wait_for(lambda: node.given, "there is no coroutine")
+    handle.cancel()
+    free.set()
+    with pytest.raises(RunCancelled):
+        handle.wait(WAIT)
+    busy.wait(WAIT)
+    wait_for(lambda: node.is_closed, "it is not closed")
 
 
 @every_way
