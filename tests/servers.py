@@ -7,7 +7,7 @@ import pwd
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -51,23 +51,38 @@ class Server:
         self._do("initdb", "-D", "data", "-U", "tester", "-A", "trust", "--no-sync", "-E", "UTF8")
         self.start()
 
-    def _do(self, program: str, *arguments: str) -> None:
+    def _do(self, program: str, *arguments: str, through: Sequence[str] = ()) -> None:
+        words, user = [str(self._binaries / program), *arguments], self._user
+        if through and user:  # for what goes before may need the rights that the server has not
+            owner = (f"--reuid={user['user']}", f"--regid={user['group']}", "--clear-groups")
+            words, user = ["setpriv", *owner, *words], {}
         with (self.folder / f"{program}.log").open("ab") as log:
             subprocess.run(
-                [self._binaries / program, *arguments],
+                [*through, *words],
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 timeout=_WAIT,
                 check=True,
-                **self._user,
+                **user,
             )
 
-    def start(self, more: str = "") -> None:
-        """Start it, with more options."""
+    def start(self, more: str = "", through: Sequence[str] = ()) -> None:
+        """Start it, with more options, by a command that goes before."""
         options = f"-k {self.folder} -c listen_addresses= {self._options} {more}"
-        self._do("pg_ctl", "-D", "data", "-w", "-l", "server.log", "-o", options, "start")
+        self._do(
+            "pg_ctl",
+            "-D",
+            "data",
+            "-w",
+            "-l",
+            "server.log",
+            "-o",
+            options,
+            "start",
+            through=through,
+        )
 
     def stop(self, mode: str = "immediate") -> None:
         """Stop it; at once, as a crash would: commits that were flushed are there afterwards."""

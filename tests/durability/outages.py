@@ -171,6 +171,10 @@ def _ip(*words: str) -> None:
         raise ImpossibleError(f"no network namespace can be made here: {done.stderr.strip()}")
 
 
+_NEAR, _FAR = "10.213.0.1", "10.213.0.2"
+"""The addresses of the two ends of a network."""
+
+
 class Cut(Outage):
     """The network is cut: what is sent does not come, and nobody says so."""
 
@@ -178,25 +182,24 @@ class Cut(Outage):
     takes_runs = True
 
     def prepare(self, server: Server) -> tuple[str, str]:
-        """A network of two, of which one is in a namespace of its own."""
+        """A network of two, each in a namespace of its own."""
         if os.geteuid() != 0 or shutil.which("ip") is None:
             raise ImpossibleError("needs root on Linux, and ip (Debian: apt-get install iproute2)")
-        number = os.getpid()
-        net = f"10.213.{number % 250}"
-        self._space, self._link = f"pf-{number}", f"pfa{number}"
-        _ip("netns", "add", self._space)
-        self.stack.callback(_ip, "netns", "del", self._space)
-        there = ("peer", "name", "pfb", "netns", self._space)
-        _ip("link", "add", self._link, "type", "veth", *there)
-        self.stack.callback(_ip, "link", "del", self._link)
-        _ip("addr", "add", f"{net}.1/24", "dev", self._link)
-        _ip("link", "set", self._link, "up")
-        _ip("-n", self._space, "addr", "add", f"{net}.2/24", "dev", "pfb")
-        _ip("-n", self._space, "link", "set", "pfb", "up")
+        # Each end is in a namespace: that of the machine stays as it is, as Chromium gives up
+        # whatever it loads when an address comes or goes there, also from the machine itself.
+        home, self._space = (f"pf-{os.getpid()}-{end}" for end in ("server", "far"))
+        for space in (home, self._space):
+            _ip("netns", "add", space)
+            self.stack.callback(_ip, "netns", "del", space)
+        there = ("peer", "name", "far", "netns", self._space)
+        _ip("-n", home, "link", "add", "near", "type", "veth", *there)
+        for space, link, address in ((home, "near", _NEAR), (self._space, "far", _FAR)):
+            _ip("-n", space, "addr", "add", f"{address}/24", "dev", link)
+            _ip("-n", space, "link", "set", link, "up")
         server.stop("fast")
-        server.start(f"-c listen_addresses={net}.1")
-        server.let_in(f"{net}.0/24")
-        return server.url("cut"), server.url("cut", host=f"{net}.1")
+        server.start(f"-c listen_addresses={_NEAR}", through=["ip", "netns", "exec", home])
+        server.let_in(f"{_FAR}/32")
+        return server.url("cut"), server.url("cut", host=_NEAR)
 
     def command(self) -> list[str]:
         """A worker is beyond the network."""
@@ -208,11 +211,11 @@ class Cut(Outage):
 
     def begin(self, workers: Workers) -> None:
         """Cut it."""
-        _ip("-n", self._space, "link", "set", "pfb", "down")
+        _ip("-n", self._space, "link", "set", "far", "down")
 
     def end(self) -> None:
         """Mend it."""
-        _ip("-n", self._space, "link", "set", "pfb", "up")
+        _ip("-n", self._space, "link", "set", "far", "up")
 
 
 class Crash(Outage):
