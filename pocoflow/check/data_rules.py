@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property
 from typing import NamedTuple
@@ -231,6 +231,20 @@ def _ends_early(place: GraphNode, action: str | None) -> bool:
     """Whether an action ends the run on purpose, where others go on."""
     targets = place.targets
     return targets.get(action or "", place) is None and any(targets.values())
+
+
+def check_schedules(subject: Subject, needed: Collection[str]) -> Iterator[Finding]:
+    """PF305: a schedule whose runs would be refused, as they begin without what is needed."""
+    for one in subject.schedules:
+        for key in needed:
+            if key not in (*one.keys, *subject.fields.defaults):
+                yield subject.finding(
+                    "PF305",
+                    f"schedule {one.name!r} gives its runs no {key!r}, without which each of them "
+                    f"is refused{closest(key, one.keys)}",
+                    f"give it to them: flow.schedule({one.name!r}, ..., {{{key!r}: ...}})",
+                    where=one.where,
+                )
 
 
 def check_data(subject: Subject, flow: Data) -> Iterator[tuple[Missing | None, Finding]]:

@@ -12,7 +12,7 @@ from pocoflow.check.branch_rules import check_branches
 from pocoflow.check.budget_rules import check_budgets
 from pocoflow.check.call_rules import check_calls, check_resources_asked
 from pocoflow.check.class_rules import check_names
-from pocoflow.check.data_rules import Data, Missing, check_data
+from pocoflow.check.data_rules import Data, Missing, check_data, check_schedules
 from pocoflow.check.executor_rules import EXECUTORS, check_executors
 from pocoflow.check.findings import Finding, in_order
 from pocoflow.check.graph_rules import check_graph, check_namesakes, check_strays
@@ -174,7 +174,11 @@ class Proof:
     @cached_property
     def findings(self) -> list[Finding]:
         """Everything that was found, errors first, for a run of which nothing is known."""
-        return in_order([*self._always, *(finding for _, finding in self._unwritten)])
+        unwritten = (finding for _, finding in self._unwritten)
+        # That a schedule gives its runs too little stops no other run.
+        needed = [key for key in self.inputs if key in self.needs]
+        scheduled = self._kept(check_schedules(self._subject, needed))
+        return in_order([*self._always, *unwritten, *scheduled])
 
     @property
     def is_current(self) -> bool:

@@ -94,6 +94,20 @@ class About(TypedDict, total=False):
     severity: Severity | None
 
 
+class ScheduledRuns(NamedTuple):
+    """What is known of the runs of a schedule.
+
+    Attributes:
+        name: That of the schedule.
+        keys: What they are given.
+        where: File and line where the schedule is made.
+    """
+
+    name: str
+    keys: tuple[str, ...]
+    where: tuple[str, int] | None
+
+
 @dataclass(eq=False)
 class Subject:
     """A flow as the rules see it.
@@ -121,6 +135,7 @@ class Subject:
         around: The classes of errors of it that are caught where it is a subflow.
         executor: What calls ``exec`` of its nodes, if it says so.
         expected: Where it is a subflow: the actions for which the flow around has an edge.
+        schedules: Its schedules.
 
     Attributes:
         is_start: Whether the run begins at the start of the graph.
@@ -148,6 +163,7 @@ class Subject:
     around: frozenset[type[Exception]] = frozenset()
     executor: Where = None
     expected: tuple[str, ...] = ()
+    schedules: tuple[ScheduledRuns, ...] = ()
 
     @property
     def facts(self) -> tuple[object, ...]:
@@ -157,7 +173,7 @@ class Subject:
         watched = (self.is_watched, self.has_writers)
         budgets = (self.budgets, self.lost_budgets, id(self.executor))
         where = (self.place, self.frames, id(self.schema), self.is_new)
-        return (*where, *said, *watched, *budgets, bool(self.strays), self.is_part)
+        return (*where, *said, *watched, *budgets, self.schedules, bool(self.strays), self.is_part)
 
     def __post_init__(self) -> None:
         self.fields = fields_of(self.schema)

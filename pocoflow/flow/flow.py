@@ -1211,8 +1211,9 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
     ) -> Subject:
         """The flow as the rules of validation see it, for runs that begin at a place."""
         from pocoflow.check.store_use import may_write
-        from pocoflow.check.subject import Subject
+        from pocoflow.check.subject import ScheduledRuns, Subject
 
+        schedules = self.schedules.values()
         stored = self.db_path is not None
         shared = (self.thread_budget, *self.label_budgets.values())
         return Subject(
@@ -1236,6 +1237,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
             is_part=self.is_part,
             is_new=is_new,
             executor=self.executor,
+            schedules=tuple(ScheduledRuns(one.name, one.keys, one.where) for one in schedules),
         )
 
     @property

@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, NamedTuple, Self, TypeAlias
 from zoneinfo import ZoneInfo
 
+from pydantic import BaseModel
+
 from pocoflow.db.clock import later, utc_now
 from pocoflow.db.due import Occurrence, Scheduled, due_schedules
 from pocoflow.db.port import Transaction
@@ -24,7 +26,7 @@ from pocoflow.errors import (
 from pocoflow.flow.naming import RunName
 from pocoflow.flow.starting import open_store
 from pocoflow.logging import OwnLogger
-from pocoflow.messages import short
+from pocoflow.messages import short, users_line
 from pocoflow.nodes.setting_checks import is_time
 from pocoflow.store.store import Store
 from pocoflow.values import dumps
@@ -106,6 +108,7 @@ class Schedule:
         catch_up: Occurrences that were missed become runs if they are not older than so many
             seconds; the last one that was missed does in any case.
         labels: Those of its runs.
+        where: File and line where it is made.
 
     Raises:
         DefinitionError: One of them makes no sense.
@@ -117,6 +120,7 @@ class Schedule:
     tz: str = "UTC"
     catch_up: float = 60.0
     labels: Mapping[str, str] = field(default_factory=dict)
+    where: tuple[str, int] | None = field(default_factory=users_line)
 
     def __post_init__(self) -> None:
         about = f"schedule {short(self.name)}"
@@ -135,6 +139,12 @@ class Schedule:
                 f"{about}: tz={short(self.tz)}: no time zone of that name is known here"
             ) from exc
         self.after(_now())
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """What its runs are given."""
+        given: Any = self.inputs
+        return (*type(given).model_fields,) if isinstance(given, BaseModel) else (*(given or ()),)
 
     def check_inputs(self, schema: object, flow_name: str) -> None:
         """Refuse inputs that runs of its flow could not begin with.

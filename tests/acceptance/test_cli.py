@@ -141,8 +141,9 @@ def lose_and_stop(database: Path) -> None:
         Flow(start=Lose(), db_path=database, flow_name="lose", run_id="lose-1").run({})
     with WorkflowDB(database) as db:
         db.create_run("stop-1", "stop")
-        gone = {"error_type": "pocoflow.errors.RunCancelled", "error_msg": "run was cancelled"}
-        db.update_run("stop-1", status="cancelled", current_node="Stop", **gone)
+        db.update_run("stop-1", status="cancelled", current_node="Stop")
+        cancelled = "pocoflow.errors.RunCancelled"
+        db.update_run("stop-1", error_type=cancelled, error_msg="run was cancelled")
 
 
 def test_list_cuts_nothing_where_it_is_not_a_terminal(tmp_path: Path) -> None:

@@ -611,11 +611,12 @@ def test_update_run_refuses_unknown_columns_and_statuses(db: WorkflowDB) -> None
     db.create_run("r")
 
     with pytest.raises(ValueError, match=r"no settable column 'statsu'.*did you mean 'status'"):
-        db.update_run("r", statsu="failed")
+        db.update_run("r", statsu="failed")  # type: ignore[call-arg]
     with pytest.raises(ValueError, match=r"one of queued, running.*not 'done'"):
-        db.update_run("r", status="done")
+        db.update_run("r", status="done")  # type: ignore[arg-type]
+    named: Any = {"status = 'failed' --": 1}
     with pytest.raises(ValueError, match="no settable column"):
-        db.update_run("r", **{"status = 'failed' --": 1})
+        db.update_run("r", **named)
 
     run = db.get_run("r")
     assert run is not None

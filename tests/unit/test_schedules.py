@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from pocoflow import Flow, Node, Store, WorkflowDB, key
+from pocoflow import Flow, Node, Store, WorkflowDB, fields, key, node
 from pocoflow.errors import DefinitionError, MissingInputError
 from pocoflow.flow.scheduling import Schedule
 from pocoflow.flow.worker import Worker
@@ -267,3 +267,39 @@ def test_a_schedule_that_cannot_be_followed_stops_nothing_else(
     assert "MissingInputError" in caplog.text
     with pytest.raises(MissingInputError):
         flow.submit_due()
+
+
+class Letter(BaseModel):
+    """What a run of a schedule begins with."""
+
+    to: str
+    text: str = "hello"
+    sent: bool = False
+
+
+def letters(*given: Any, **settings: Any) -> Flow[Letter]:
+    """A flow with a schedule whose runs are given something."""
+
+    @node(writes=fields(Letter).sent)
+    def send(to: str, text: str) -> bool:
+        return bool(to and text)
+
+    made = Flow(send, flow_name="letters", schema=Letter, **settings)
+    return made.schedule("daily", "0 2 * * *", *given)
+
+
+@pytest.mark.parametrize("given", [{"to": "Ann"}, Letter(to="Ann"), Store({"to": "Ann"})])
+def test_a_schedule_that_gives_what_is_needed_is_proved(given: Any) -> None:
+    """In whatever form it is given; a field with a default is there without."""
+    assert letters(given).validate() == []
+    assert letters(given, inputs=(key("to"), key("text"))).validate() == []
+
+
+@pytest.mark.parametrize("settings", [{}, {"inputs": (key("to"),)}])
+def test_a_schedule_whose_runs_would_be_refused_is_found(settings: Any) -> None:
+    """It is an error at the line of the schedule, and stops no run that is given all."""
+    flow = letters({"text": "hi"}, **settings)
+    (found,) = flow.validate()
+    assert (found.code, found.severity, found.file) == ("PF305", "error", __file__)
+    assert "schedule 'daily' gives its runs no 'to'" in found.message
+    assert flow.run({"to": "Ann"})["sent"]

@@ -48,7 +48,7 @@ def test_a_finding_names_place_node_and_fix(
     assert one.message
     assert one.fix
     assert one.flow
-    assert (one.node is None) == (code in ("PF001", "PF110", "PF114", "PF115", "PF401"))
+    assert (one.node is None) == (code in ("PF001", "PF110", "PF114", "PF115", "PF305", "PF401"))
     # The class of an example that is no file has no place that could be found.
     assert one.file == f"<wrong {code}>" or code in ("PF001", "PF107", "PF208", "PF401", "PF402")
     shown = str(one)
