@@ -68,7 +68,7 @@ from pocoflow.nodes.porting import (
 )
 from pocoflow.nodes.resources import Resource, Resources, check_resources
 from pocoflow.nodes.settings import GivesExecutor, Where
-from pocoflow.nodes.spending import Amount, Amounts, Budget, limited_by
+from pocoflow.nodes.spending import Amount, Amounts, Budget
 from pocoflow.store.fields import References
 from pocoflow.store.store import StateT, Store
 from pocoflow.values.callables import UNSET, lists_keywords
@@ -746,20 +746,14 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         return submit_due(self.database, self.flow_name, schedules, self._submit, refused)
 
     def _submit(self, inputs: StoreLike[StateT], name: RunName, due: Due) -> str:
-        from pocoflow.flow.scheduling import copied, refuse_unsaved
-
         refuse_while_importing(self)
-        graph, records = self.graph, self._records
+        graph = self.graph
 
-        def queue(store: Store, named: Named) -> str:
-            refuse_unsaved(store, self.flow_name)
+        def prove(store: Store) -> str:
             self._prove(graph, graph.start, (), store, is_new=True)
-            return records.queue(name, store, graph.start, named, self._fingerprint(graph), due)
+            return self._fingerprint(graph)
 
-        given = copied(inputs)
-        opened = partial(open_store, given, self.schema, self.flow_name)
-        begun = records.begin(name.given(inputs, name.run_id), given, opened, queue)
-        return begun if isinstance(begun, str) else begun.run_id
+        return self._records.submit(name, inputs, due, graph.start, prove)
 
     # -- stored runs --------------------------------------------------------------------------
 
@@ -1210,35 +1204,10 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         is_new: bool = True,
     ) -> Subject:
         """The flow as the rules of validation see it, for runs that begin at a place."""
-        from pocoflow.check.store_use import may_write
-        from pocoflow.check.subject import ScheduledRuns, Subject
+        from pocoflow.flow.subjects import subject_of
 
-        schedules = self.schedules.values()
-        stored = self.db_path is not None
-        shared = (self.thread_budget, *self.label_budgets.values())
-        return Subject(
-            self.flow_name,
-            graph,
-            schema,
-            self.inputs,
-            stored,
-            place,
-            frames,
-            () if self.is_part else tuple(self._edges.values()),
-            self.made_at,
-            None if self.outputs is None else dict.fromkeys(self.outputs, self.made_at),
-            ignore=self.ignore,
-            ends_in_time=self.deadline is not None,
-            # Hooks are given the store, and checkpoints have it.
-            is_watched=stored or self.checkpoint_dir is not None or self.has_hooks,
-            has_writers=any(map(may_write, self._hooks.callbacks)),
-            budgets=limited_by(self.budget, *self.node_budgets.values(), *shared),
-            lost_budgets=tuple(one.name for one in self.node_budgets if graph.find(one) is None),
-            is_part=self.is_part,
-            is_new=is_new,
-            executor=self.executor,
-            schedules=tuple(ScheduledRuns(one.name, one.keys, one.where) for one in schedules),
-        )
+        where = graph, place, frames
+        return subject_of(self, where, schema, self._hooks.callbacks, is_new=is_new)
 
     @property
     def _plan(self) -> Plan:

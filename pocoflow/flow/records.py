@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeVar
 
 from pydantic import BaseModel
@@ -16,8 +17,8 @@ from pocoflow.engine.line import Line
 from pocoflow.errors import RunExistsError, ThreadBusyError
 from pocoflow.flow.naming import RunName, inputs_of
 from pocoflow.flow.resume.migrated import next_store, under_schema
-from pocoflow.flow.scheduling import Due
-from pocoflow.flow.starting import new_run_id
+from pocoflow.flow.scheduling import Due, copied, refuse_unsaved
+from pocoflow.flow.starting import new_run_id, open_store
 from pocoflow.graph.graph import GraphNode
 from pocoflow.graph.routing import first_address
 from pocoflow.graph.unfinished import Unfinished
@@ -146,26 +147,43 @@ class Records:
         first = Unfinished(names=first_address(line.start).names)
         recorder.create(store, row, first, described, named or UNNAMED)
 
-    def queue(
+    def submit(
         self,
         name: RunName,
-        store: Store,
-        start: GraphNode,
-        named: Named,
-        described: str,
+        inputs: object,
         due: Due,
+        start: GraphNode,
+        prove: Callable[[Store], str],
     ) -> str:
         """Put a run on record that a worker begins; its id.
 
+        Args:
+            name: How it is addressed.
+            inputs: What it is given.
+            due: When it may begin.
+            start: Where it begins.
+            prove: Proves that the flow can run on a store, and gives its fingerprint.
+
         Raises:
-            Exception: As :meth:`record`; also what ``due`` raises.
+            NotStorableError: An input cannot be stored.
+            Exception: As :meth:`record`; also what ``due`` and ``prove`` raise.
         """
-        made, token = new_run_id(self.names[0])
-        row = {"flow_name": self.names[0], "status": "queued", "due_at": due.at, "token": token}
-        first = Unfinished(names=first_address(start).names)
-        recorder = self.recorder(name.run_id or made, store)
-        recorder.create(store, row, first, described, named, due.also)
-        return recorder.run_id
+        flow_name = self.names[0]
+
+        def queue(store: Store, named: Named) -> str:
+            refuse_unsaved(store, flow_name)
+            described = prove(store)
+            made, token = new_run_id(flow_name)
+            row = {"flow_name": flow_name, "status": "queued", "due_at": due.at, "token": token}
+            first = Unfinished(names=first_address(start).names)
+            recorder = self.recorder(name.run_id or made, store)
+            recorder.create(store, row, first, described, named, due.also)
+            return recorder.run_id
+
+        given = copied(inputs)
+        opened = partial(open_store, given, self.schema, flow_name)
+        begun = self.begin(name.given(inputs, name.run_id), given, opened, queue)
+        return begun if isinstance(begun, str) else begun.run_id
 
     def share_budgets(
         self, line: Line, of_thread: Amounts | None, of_labels: Mapping[str, Amounts]

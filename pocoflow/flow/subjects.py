@@ -1,0 +1,60 @@
+"""A flow as the rules of validation see it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from pocoflow.check.store_use import may_write
+from pocoflow.check.subject import ScheduledRuns, Subject
+from pocoflow.graph.graph import Graph, GraphNode
+from pocoflow.nodes.spending import limited_by
+
+if TYPE_CHECKING:
+    from pocoflow.flow.flow import Flow
+
+
+def subject_of(
+    flow: Flow[Any],
+    where: tuple[Graph, GraphNode, tuple[GraphNode, ...]],
+    schema: object,
+    callbacks: Iterable[Callable[..., object]],
+    *,
+    is_new: bool,
+) -> Subject:
+    """What the rules look at.
+
+    Args:
+        flow: The flow.
+        where: Its graph, and the node in it where a run begins, with the nested flows around it.
+        schema: The schema of the store of the run.
+        callbacks: Its hooks.
+        is_new: Whether the run begins there, and has not come there before.
+    """
+    graph, place, frames = where
+    stored = flow.db_path is not None
+    shared = (flow.thread_budget, *flow.label_budgets.values())
+    schedules = flow.schedules.values()
+    return Subject(
+        flow.flow_name,
+        graph,
+        schema,
+        flow.inputs,
+        stored,
+        place,
+        frames,
+        () if flow.is_part else tuple(flow.edges.values()),
+        flow.made_at,
+        None if flow.outputs is None else dict.fromkeys(flow.outputs, flow.made_at),
+        ignore=flow.ignore,
+        ends_in_time=flow.deadline is not None,
+        # Hooks are given the store, and checkpoints have it.
+        is_watched=stored or flow.checkpoint_dir is not None or flow.has_hooks,
+        has_writers=any(map(may_write, callbacks)),
+        budgets=limited_by(flow.budget, *flow.node_budgets.values(), *shared),
+        lost_budgets=tuple(one.name for one in flow.node_budgets if graph.find(one) is None),
+        is_part=flow.is_part,
+        is_new=is_new,
+        executor=flow.executor,
+        schedules=tuple(ScheduledRuns(one.name, one.keys, one.where) for one in schedules),
+    )
