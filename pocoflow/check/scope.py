@@ -7,7 +7,8 @@ import builtins
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from enum import Enum
-from types import BuiltinFunctionType, CellType, FunctionType, ModuleType
+from inspect import CO_COROUTINE
+from types import BuiltinFunctionType, CellType, CoroutineType, FunctionType, ModuleType
 from typing import Any, NamedTuple, TypeVar
 
 from pocoflow.check.node_effects import ABSENT as _UNKNOWN, Fact, Value
@@ -272,6 +273,9 @@ class Scope:
                 return str if name in _GIVE_TEXT else None
             case _:
                 found = self.called(called)
+        function = None if found is not None else self.object(called)
+        if is_a(function, FunctionType) and function.__code__.co_flags & CO_COROUTINE:
+            return CoroutineType
         is_plain = is_a(found, type) and is_a(found.__new__, BuiltinFunctionType)
         return found if is_plain and type(found).__call__ is type.__call__ else None
 

@@ -6,7 +6,7 @@ import ast
 import contextlib
 import sys
 from collections.abc import Sequence
-from types import BuiltinFunctionType, FunctionType, NoneType
+from types import BuiltinFunctionType, CoroutineType, FunctionType, NoneType
 
 from pocoflow.check.control import Does, Lacks, Step
 from pocoflow.check.node_effects import NOWHERE, Place
@@ -173,7 +173,9 @@ class Statements(Uses):
         if value.kind is None:
             is_text = is_a(value.constant, str) and value.constant != ""
             return value.constant is not None and not is_text
-        return isinstance(value.kind, type) and not issubclass(value.kind, (str, NoneType))
+        # A coroutine is awaited.
+        may_be = (str, NoneType, CoroutineType)
+        return isinstance(value.kind, type) and not issubclass(value.kind, may_be)
 
     def _return_call(self, call: ast.Call, node: ast.stmt, *, is_awaited: bool = False) -> None:
         """Return what a function does that is read here, too."""

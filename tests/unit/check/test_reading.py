@@ -1,5 +1,6 @@
 """Correct classes are never stopped, and what fails in each execution is found, by its source."""
 
+import asyncio
 import contextlib
 import functools
 import linecache
@@ -473,6 +474,26 @@ def test_an_action_that_a_class_never_returns_is_a_warning() -> None:
     assert "did you mean 'sucess'?" in found.message
 
     assert found_in("", "return self.unheard_of(store)") == []
+
+
+async def counted() -> int:
+    """Count, by and by."""
+    return 1
+
+
+@pytest.mark.parametrize("post", ["store['n'] = counted()", "n = counted()\nstore.state.n = n"])
+def test_a_coroutine_that_is_written_is_found(post: str) -> None:
+    """What an ``async`` function gives is no value of a field, if nobody awaits it."""
+    flow = Flow(made("", post, counted=counted), schema=S, inputs=(fields(S).q,), outputs=())
+    (found,) = flow.validate()
+    assert (found.code, found.severity) == ("PF203", "error")
+    assert "a coroutine" in found.message
+
+
+@pytest.mark.parametrize("post", ["store['n'] = run(counted())", "return counted()"])
+def test_a_coroutine_that_something_awaits_is_left_alone(post: str) -> None:
+    """A function may await what it is given, and a run awaits what a phase returns."""
+    assert found_in("", post, counted=counted, run=asyncio.run) == []
 
 
 NAMED = {
