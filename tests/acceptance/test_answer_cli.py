@@ -214,7 +214,8 @@ class Terminal:
         with selectors.DefaultSelector() as selector:
             selector.register(self._end, selectors.EVENT_READ)
             for _ in range(DEADLINE):
-                if not selector.select(1):
+                # Long enough that one which reacts slowly gets no second one in the middle of that.
+                if not selector.select(10):
                     self.type(key)
                 elif not self._read():
                     break

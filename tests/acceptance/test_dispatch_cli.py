@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -79,6 +81,16 @@ def program(*words: str) -> subprocess.Popen[str]:
     )
 
 
+@contextmanager
+def dispatching(*words: str) -> Iterator[subprocess.Popen[str]]:
+    """A dispatcher, which is killed at last if the test has failed: it would never end."""
+    with program("dispatch", *words) as made:
+        try:
+            yield made
+        finally:
+            made.kill()
+
+
 # -- carry-on -------------------------------------------------------------------------------------
 
 
@@ -121,8 +133,8 @@ def test_the_workers_of_a_cluster_carry_on_with_what_is_due(flow: Flow, here: Pa
     targets = ["delivered.py:flow", "delivered.py:asking", "delivered.py:leaving"]
     with cluster(here, workers=2, threads=2, path=[here]) as around:
         pids = {one.pid for one in around.workers}
-        words = ("dispatch", "--dask", around.address, *targets, "--grace", "60")
-        with program(*words, "--until-idle", "--db", "runs.db") as dispatcher:
+        words = ("--dask", around.address, *targets, "--grace", "60")
+        with dispatching(*words, "--until-idle", "--db", "runs.db") as dispatcher:
             out, error = dispatcher.communicate(timeout=300)
         said = f"run {left!r} of flow 'leaving' failed: SystemExit: 3"
         assert (dispatcher.returncode, error.partition(" (")[0]) == (0, said)
@@ -131,7 +143,7 @@ def test_the_workers_of_a_cluster_carry_on_with_what_is_due(flow: Flow, here: Pa
         assert leaving.database.handle(left).status == "failed"
         ids = [flow.submit({"number": number}) for number in range(8)]
         long = flow.submit({"number": -1})
-        with program(*words) as dispatcher:
+        with dispatching(*words) as dispatcher:
             handles = [flow.database.handle(one) for one in ids]
             wait_for(lambda: {one.status for one in handles} == {"completed"}, "end of the runs")
             wait_for(lambda: list(here.glob("began--1-*")), "beginning")

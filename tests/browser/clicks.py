@@ -10,7 +10,7 @@ __all__ = ["open_tab"]
 def open_tab(page: Page, name: str) -> None:
     """Open a tab; clicked again if the page was drawn anew under the click."""
     tab = page.get_by_role("tab", name=name)
-    for _ in range(5):
+    for _ in range(40):  # two minutes, as for all that a page does
         tab.click()
         try:
             expect(tab).to_have_attribute("aria-selected", "true", timeout=3_000)
