@@ -735,6 +735,48 @@ def test_a_stream_ends_when_it_is_time(service: Service) -> None:
     assert seen == list(ann.events("/waiting/runs/a/events"))
 
 
+FAILS = """
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+from pocoflow.events import FlowStarted, Followed
+from pocoflow.ext.web import WebLimits
+from pocoflow.ext.web.sse import EventStream
+
+ended = []
+
+
+async def events():
+    yield Followed(1, "2026-01-01T00:00:00+00:00", FlowStarted("r", "f", 0))
+    raise RuntimeError("the reader is broken")
+
+
+async def stream(request):
+    return EventStream(events(), WebLimits(), lambda: ended.append(1))
+
+
+async def count(request):
+    return JSONResponse(len(ended))
+
+
+app = Starlette(routes=[Route("/stream", stream), Route("/ended", count)])
+"""
+
+
+def test_a_stream_that_fails_breaks_off(tmp_path: Path) -> None:
+    """Its client is not left waiting, nor takes it for whole; the server goes on, and logs why."""
+    (tmp_path / "fails.py").write_text(FAILS)
+    with Service("fails:app", tmp_path) as service:
+        web = service.client()
+        with web.ask("GET", "/stream") as response:
+            assert response.status == 200
+            with pytest.raises(http.client.IncompleteRead) as caught:
+                response.read()
+        assert b'"kind": "flow_start"' in caught.value.partial
+        assert web.get("/ended").json == 1
+        assert "RuntimeError: the reader is broken" in service.log.read_text()
+
+
 def test_the_event_loop_is_free_while_the_database_is_not(tmp_path: Path) -> None:
     """Requests that wait for the database, of each kind, keep nobody else from being answered."""
     with serve(tmp_path) as service, ThreadPoolExecutor(20) as pool:
