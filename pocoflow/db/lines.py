@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from abc import abstractmethod
 from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -99,7 +100,7 @@ class LineRecorder:
         self._since = 0  # the row of the last step of this line
         self._is_open = False  # whether there is more than that of the step
         self._input: str | None = None
-        self._knows_input = False
+        self._knows_input, self._taking = False, threading.Lock()
         self._waiting = WaitingRows()
         # By the attempts that are at work: the rows, and in which calls. And calls on record.
         self._emitted: dict[int | None, list[tuple[ValueRange, str | None]]] = {}
@@ -314,14 +315,15 @@ class LineRecorder:
         Raises:
             InvalidValueError: ``prep`` changed a value in place into something that does not fit.
         """
-        if self._knows_input:
-            return
-        self._knows_input = True
-        try:
-            text = codec.dumps(prepared)
-        except NotStorableError:
-            return
-        self._input = self._changes_text(text)
+        with self._taking:  # who calls at the same time writes no row before it
+            if self._knows_input:
+                return
+            self._knows_input = True
+            try:
+                text = codec.dumps(prepared)
+            except NotStorableError:
+                return
+            self._input = self._changes_text(text)
 
     def _changes_text(self, prepared: str | None) -> str:
         """What ``prep`` gave, if it has run, and what differs from the last step, as JSON text."""

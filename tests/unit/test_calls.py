@@ -31,6 +31,7 @@ from pocoflow import (
     key,
     node,
 )
+from pocoflow.db.log import Kind
 from pocoflow.errors import DefinitionError, NodeTimeoutError, NotStorableError, RunError
 from pocoflow.nodes.context import Cancellation
 
@@ -172,6 +173,35 @@ def test_calls_from_threads_are_made_once(run: Run, tmp_path: Path) -> None:
         run(flow)
     assert run(flow)["found"] == [f"do {number}" for number in range(6)]
     assert sorted(asked) == [0, 1, 2, 3, 4, 5, 5]
+
+
+def test_what_prep_gave_is_on_record_before_calls_that_threads_make_at_once(tmp_path: Path) -> None:
+    """None of the first calls is on record without it, so that ``prep`` is not run again."""
+
+    def echo(number: int) -> int:
+        return number
+
+    class Agents(Node):
+        def prep(self, store: Store[Any]) -> list[list[int]]:
+            return [[number] for number in range(30_000)]  # takes its time to be encoded
+
+        def exec(self, prep_result: Any) -> None:
+            mine, ready = context(), threading.Barrier(4)
+
+            def call(number: int) -> object:
+                ready.wait(WAIT)
+                return mine.call(echo, number)
+
+            with ThreadPoolExecutor(4) as pool:
+                assert list(pool.map(call, range(4))) == [0, 1, 2, 3]
+            raise OSError("down")
+
+    flow = Flow(Agents(), db_path=tmp_path / "runs.db")
+    with pytest.raises(OSError, match="down"):
+        flow.run({})
+    rows = flow.database.connection.rows("SELECT kind FROM pf_log ORDER BY id")
+    kinds = [Kind(row[0]) for row in rows]
+    assert kinds.index(Kind.PREPARED) < kinds.index(Kind.CALL)
 
 
 def test_calls_of_items_belong_to_their_items(run: Run, tmp_path: Path) -> None:
