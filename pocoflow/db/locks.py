@@ -40,7 +40,7 @@ class _LockFile:
             self.locks.close()
             for run_no in list(self.held):
                 if not self.locks.lock(run_no):
-                    del self.held[run_no]
+                    self.held.pop(run_no, None)  # a finalizer may have given it back
 
     def lock(self, run_no: int) -> bool:
         while self.locks.lock(run_no):

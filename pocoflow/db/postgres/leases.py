@@ -123,7 +123,7 @@ class Leases(Locks):
             if lost := self._held.keys() - kept:
                 kept |= self._numbers(_TAKE_AGAIN, self._holder, self._seconds, lost)
             for run_no in self._held.keys() - kept:
-                del self._held[run_no]
+                self._held.pop(run_no, None)  # a finalizer may have given it back
 
     def _numbers(self, sql: str, first: object, second: object, of: Iterable[int]) -> set[int]:
         listed = f"{{{','.join(map(str, of))}}}"
