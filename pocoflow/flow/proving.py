@@ -31,7 +31,8 @@ class Proofs:
 
     def __init__(self) -> None:
         self._of: tuple[Graph, dict[object, Proof]] | None = None
-        self._told: Graph | None = None
+        self._seen: Graph | None = None
+        self._told: dict[str, object] = {}
         self.remarks: tuple[str, ...] = ()
         self._last: tuple[Key, Proof | Clean] | None = None
 
@@ -77,7 +78,7 @@ class Proofs:
             if clean is None:
                 keep(likeness, subject, self._take(key, subject))
             else:
-                self._told, self.remarks, self._last = subject.graph, (), (key, clean)
+                self._seen, self.remarks, self._last = subject.graph, (), (key, clean)
         known = self._latest(key)
         if known is None or not _passes(known, store):
             keys = (*store, *store.unsaved)
@@ -94,16 +95,19 @@ class Proofs:
         return proof
 
     def _tell(self, graph: Graph, proof: Proof) -> None:
-        """Log what a run notices too late or not at all, once for a wiring."""
-        if self._told is not graph:
-            self._told = graph
-            self.remarks = tuple(
-                f"{one.where}: {one.code}: flow {one.flow!r}"
-                f"{'' if one.node is None else f', node {one.node!r}'}: {one.message}"
-                f"{'' if one.message.endswith('?') else '.'} Fix: {one.fix}"
-                for one in (() if proof.is_refused else proof.remarks)
-            )
-            for text in self.remarks:
+        """Log what a run notices too late or not at all, once, whichever thread finds it."""
+        if self._seen is graph:
+            return
+        self.remarks = remarks = tuple(
+            f"{one.where}: {one.code}: flow {one.flow!r}"
+            f"{'' if one.node is None else f', node {one.node!r}'}: {one.message}"
+            f"{'' if one.message.endswith('?') else '.'} Fix: {one.fix}"
+            for one in (() if proof.is_refused else proof.remarks)
+        )
+        self._seen = graph  # only now: whoever begins another run puts them on record, too
+        own = object()
+        for text in remarks:
+            if self._told.setdefault(text, own) is own:
                 _log.warning("%s", text)
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,3 +86,30 @@ def test_a_remark_of_a_resume_is_on_record_with_the_resume(tmp_path: Path) -> No
         (event,) = [one for one in db.get_events("r") if one["event"] == "flow_resume"]
     assert "changed code" in (event["note"] or "")
     assert event["error_msg"] is None
+
+
+def test_what_is_told_of_a_flow_is_on_record_for_runs_that_begin_at_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each of the first runs has it, whichever thread has found it; it is logged once."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for number in range(8):
+            flow: Flow[Any] = Flow(Node(), db_path=tmp_path / f"{number}.db")
+            flow.then("done", Node())  # the flow is a node of none
+            assert flow.database.list_runs() == []
+            begin = partial(at_once, threading.Barrier(8), flow)
+            with ThreadPoolExecutor(8) as pool:
+                list(pool.map(begin, range(8)))
+            events = [flow.database.get_events(f"r{place}")[0] for place in range(8)]
+            assert all("PF110" in (event["note"] or "") for event in events)
+    finally:
+        sys.setswitchinterval(before)
+    assert caplog.text.count("PF110") == 8
+
+
+def at_once(ready: threading.Barrier, flow: Flow[Any], place: int) -> None:
+    """Begin a run when all others are ready to."""
+    ready.wait(60)
+    flow.run({}, run_id=f"r{place}")
