@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from typing import Self, TypedDict, cast
+from typing import Self, cast
 
-from typing_extensions import Unpack
+from typing_extensions import TypedDict, Unpack
 
 from pocoflow.address import check_id, check_name
 from pocoflow.cleanup import at_exit, finish, leave
@@ -42,7 +42,7 @@ from pocoflow.values.failures import escaped
 _log = OwnLogger("db")
 
 
-class Settable(TypedDict, total=False):
+class Settable(TypedDict, total=False, closed=True):
     """The columns that :meth:`WorkflowDB.update_run` sets."""
 
     status: Status
