@@ -6,7 +6,6 @@ import ast
 import linecache
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 from functools import lru_cache
 from inspect import unwrap
@@ -141,6 +140,9 @@ def with_room(call: Callable[ArgsP, MadeT], *args: ArgsP.args, **kwargs: ArgsP.k
     try:
         return call(*args, **kwargs)
     except RecursionError:
+        # Only now: it cannot be imported as the interpreter ends, when a first run may yet begin.
+        from concurrent.futures import ThreadPoolExecutor
+
         with ThreadPoolExecutor(1) as apart:
             return apart.submit(call, *args, **kwargs).result()
 

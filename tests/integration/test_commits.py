@@ -531,6 +531,37 @@ def test_what_was_begun_is_committed_before_the_program_ends(tmp_path: Path) -> 
     assert status_of(tmp_path / "runs.db", "r")[0] == "cancelled"
 
 
+def test_a_run_that_begins_as_the_program_ends_is_on_record(tmp_path: Path) -> None:
+    """Also the first one, for which what checks flows is imported; nothing is complained of."""
+    program = """
+        import asyncio, threading
+        from pydantic import BaseModel, field_validator
+        from pocoflow import Flow, Node
+
+        class Late(BaseModel):
+            n: int
+
+            @field_validator("n")
+            @classmethod
+            def ends(cls, n):
+                threading.main_thread().join()
+                return n
+
+        async def main():
+            flow = Flow(Node(), schema=Late, db_path="runs.db", run_id="r")
+            task = asyncio.create_task(flow.run_async({"n": 1}))
+            await asyncio.sleep(0)
+
+        asyncio.run(main())
+        """
+    command = [sys.executable, "-c", textwrap.dedent(program)]
+    ended = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=WAIT, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert status_of(tmp_path / "runs.db", "r") == ("cancelled", 0)
+
+
 def test_a_run_whose_loop_was_closed_under_it_has_an_end(tmp_path: Path) -> None:
     """A task that is thrown away with its loop leaves no run that reads as running."""
     path = tmp_path / "runs.db"
