@@ -420,6 +420,12 @@ class Connection(ABC):
         group = self._group  # of another thread, perhaps, which may end it now
         return group is not None and group.thread == threading.get_ident()
 
+    @property
+    def is_undone(self) -> bool:
+        """Whether what this thread has written with others is undone, and written once more."""
+        group = self._group
+        return group is not None and group.is_lost and group.thread == threading.get_ident()
+
     def row(self, sql: str, parameters: Parameters = ()) -> Record | None:
         """The first row of a read, or ``None``."""
         rows = self.rows(sql, parameters)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -518,13 +519,12 @@ class RunRecorder(LineRecorder):
                 self._put_bills(raw, of_run=True)
                 run.append(raw, row._replace(note=self._values.note))
                 self._finish(raw, status, None if node is None else node.text, described)
-        except RunLostError as exc:
-            _log.debug("run %r: its end (%s) is not recorded: %s", self.run_id, status, exc)
-            self.let_go()
         except DatabaseError as exc:
-            _log.exception(
-                "run %r: its end (%s) could not be recorded: %s", self.run_id, status, exc
-            )
+            if self.storage.is_undone:
+                raise  # this is called once more
+            said = "run %r: its end (%s) could not be recorded: %s"
+            level = logging.DEBUG if isinstance(exc, RunLostError) else logging.ERROR
+            _log.log(level, said, self.run_id, status, exc, exc_info=level == logging.ERROR)
             self.let_go()
         except BaseException:
             self.let_go()

@@ -29,7 +29,7 @@ from pocoflow import (
 from pocoflow.engine import commits
 from pocoflow.errors import RunExistsError
 from pocoflow.events import FlowCancelled
-from tests.rows import row_of
+from tests.rows import raw_of, row_of
 
 ITEMS = 8
 
@@ -189,3 +189,33 @@ def test_what_items_and_the_end_of_their_run_write_together_is_written_once(path
         (prepared,) = db.connection.rows(wanted, (run["run_no"],))
         assert (run["status"], prepared[0]) == ("cancelled", 1)
         assert db.get_account("paid") == {"usd": Decimal(ITEMS)}
+
+
+class Fails(Node):
+    """Fails with an error that may take more room than there is."""
+
+    async def exec(self, prep_result: Any) -> None:
+        raise ValueError("x")
+
+    async def prep(self, store: Store[Any]) -> None:
+        if store["is_long"]:
+            raise ValueError("x" * 4_000_000)
+
+
+def test_listeners_hear_of_an_end_that_could_not_be_recorded(path: Path) -> None:
+    """As of that of a run which ends alone: the database is full, and the run has failed."""
+    with WorkflowDB(path) as db:
+        raw_of(db).execute("PRAGMA max_page_count = 800")
+        flow = Flow(Fails(), db_path=db)
+        told: list[object] = []
+        flow.on("flow_error", lambda error, store: told.append(error))
+
+        async def main() -> list[Any]:
+            runs = (flow.run_async({"is_long": number == 7}) for number in range(20))
+            return list(await asyncio.gather(*runs, return_exceptions=True))
+
+        outcomes = asyncio.run(main())
+        assert all(isinstance(one, ValueError) for one in outcomes), outcomes
+        assert len(told) == 20
+        found = Counter(run["error_type"] for run in db.list_runs(status="failed"))
+    assert found == {"ValueError": 19, "Interrupted": 1}
