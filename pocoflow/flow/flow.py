@@ -38,6 +38,7 @@ from pocoflow.flow.naming import (
     RunName,
     SubmitKeywords,
     given_labels,
+    once,
     refuse_unknown,
 )
 from pocoflow.flow.proving import Proofs
@@ -1072,7 +1073,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         if self.db_path is not None:
             # Once: a run may begin again, as when others of its transaction fail, and what it was
             # given is its store by then.
-            opened = cache(opened)
+            opened = once(opened)
         begin = partial(self._begin, given, opened, name, how)
         new: Execution[StateT] = _execution()(begin, self._home)
         new.waits = name.if_busy == "wait"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime, timedelta
-from functools import cache, partial
+from functools import partial
 from types import MappingProxyType
-from typing import Literal, NamedTuple, Self, get_args
+from typing import Literal, NamedTuple, Self, TypeVar, get_args
 
 from pydantic import BaseModel
 from typing_extensions import TypedDict
@@ -20,6 +20,8 @@ from pocoflow.nodes.porting import belongs
 from pocoflow.nodes.resources import Resources
 from pocoflow.store.schema.model_facts import definitions_of
 from pocoflow.store.store import Store
+
+T = TypeVar("T")
 
 Busy = Literal["refuse", "wait"]
 Exists = Literal["refuse", "join"]
@@ -52,6 +54,18 @@ class SubmitKeywords(NameKeywords, total=False, closed=True):
 
 _OF_THE_BEGINNING = {"resume_from", "resources"}
 """What is said of a run that does not address it."""
+
+
+def once(make: Callable[[], T]) -> Callable[[], T]:
+    """A function that is called once; later calls give what came of it."""
+    made: list[T] = []
+
+    def give() -> T:
+        if not made:
+            made.append(make())
+        return made[0]
+
+    return give
 
 
 def _no_inputs() -> None:
@@ -120,7 +134,7 @@ class RunName(NamedTuple):
         if run_id is None:
             return self
         # Once: a run may begin again, as when others of its transaction fail, and changes its dict.
-        return self._replace(run_id=run_id, inputs=cache(partial(digest, given)))
+        return self._replace(run_id=run_id, inputs=once(partial(digest, given)))
 
     def refuse_without_database(self, flow_name: str, records: bool) -> None:
         """Refuse what has no effect where no runs are kept.
