@@ -446,7 +446,8 @@ class SQLiteConnection(Connection):
             return None
         try:
             raw = self._current()
-            if raw.in_transaction:
+            # Nothing would be seen of a file that was moved away: a look says that it is gone.
+            if raw.in_transaction or self._identify() != self._identity:
                 return None
             return raw.execute("PRAGMA data_version").fetchone()[0], raw.total_changes
         except sqlite3.Error:

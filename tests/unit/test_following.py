@@ -11,7 +11,13 @@ from typing import Any
 import pytest
 
 from pocoflow import AskNode, Flow, Node, Parallel, Question, RunPaused, Store, WorkflowDB
-from pocoflow.errors import DefinitionError, OtherFlowError, RunFailedError, RunNotFoundError
+from pocoflow.errors import (
+    DatabaseFileError,
+    DefinitionError,
+    OtherFlowError,
+    RunFailedError,
+    RunNotFoundError,
+)
 from pocoflow.events import (
     Event,
     FlowCancelled,
@@ -219,6 +225,27 @@ def test_a_pause_ends_it_if_that_is_asked_for(path: Path) -> None:
         "node_end",
         "flow_end",
     ]
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_follower_of_a_file_that_is_gone_is_told(path: Path, read_only: bool) -> None:
+    """Nothing comes any more, so it does not wait for that."""
+    flow: Flow[Any] = Flow(Ask(), db_path=path)
+    with pytest.raises(RunPaused):
+        flow.run({}, run_id="a")
+    flow.database.close()
+
+    async def follow() -> None:
+        with WorkflowDB(path, read_only=read_only) as db:
+            following = db.follow_async("a")
+            while (await anext(following)).event.kind != "flow_pause":
+                pass
+            coming = asyncio.ensure_future(anext(following))
+            await asyncio.to_thread(path.rename, path.with_name("moved.db"))
+            with pytest.raises(DatabaseFileError):
+                await asyncio.wait_for(coming, 60)
+
+    asyncio.run(follow())
 
 
 def test_a_cancelled_run_ends(path: Path) -> None:
