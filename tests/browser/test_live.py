@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from pocoflow import WorkflowDB
-from tests.browser.clicks import open_tab
+from tests.browser.clicks import download, open_tab
 
 HERE = Path(__file__).parent
 DEADLINE = 120.0
@@ -151,9 +151,7 @@ def _look_at_the_views(page: Page, shoot: Callable[[Page, str], None]) -> None:
     page.get_by_role("button", name="Show the value of drafts").click()
     expect(page.get_by_text("drafts, 11 characters")).to_be_visible()
     shoot(page, "store")
-    with page.expect_download() as download:
-        page.get_by_role("button", name="Export as JSON").click()
-    document = json.loads(download.value.path().read_text(encoding="utf-8"))
+    document = json.loads(download(page, "Export as JSON"))
     assert document["run"]["run_id"] == "review-1"
 
 
