@@ -242,7 +242,10 @@ def _submit(waiting: _Waiting) -> None:
 @at_exit
 def _finish() -> None:
     """Let what was begun come to its end before the interpreter does, and databases are closed."""
-    for found in list(_threads.values()):
+    with _guard:
+        ending = [*_threads.values()]
+        _threads.clear()  # what is begun from now on does not wait for a thread that has ended
+    for found in ending:
         found.queue.put(None)
         found.thread.join()
 

@@ -99,7 +99,7 @@ async def begun(run: Coroutine[Any, Any, Any], *, alone: bool = False) -> asynci
     task = asyncio.create_task(run)
     for _ in range(3):
         await asyncio.sleep(0)
-    waiting = [one.queue for one in commits._threads.values()] if alone else []
+    waiting = [one.queue for one in commits._threads.values() if alone]
     while not all(one.empty() for one in waiting):  # noqa: ASYNC110 - emptied by a thread
         await asyncio.sleep(0.001)
     return task
