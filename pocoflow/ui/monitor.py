@@ -79,16 +79,16 @@ def _monitor(place: Place) -> None:
             width=120,
         )
     every = _INTERVALS[interval]
-    st.fragment(show_runs, run_every=every)(place)
-    if place.run_id is not None:
-        show_export(place, place.run_id)
-        st.fragment(show_run, run_every=every)(place, place.run_id)
+    run_id = place.run_id
+    st.fragment(show_runs, run_every=every)(place, run_id)
+    if run_id is not None:
+        show_export(place, run_id)
+        st.fragment(show_run, run_every=every)(place, run_id)
 
 
 # -- standalone -----------------------------------------------------------------------------------
 
-_PAGE = Place("", "")
-"""The page, before it is known what is looked at."""
+_PAGE = Place("", "")  # before it is known what is looked at; Streamlit would show a text below
 
 
 def _main(arguments: list[str]) -> None:

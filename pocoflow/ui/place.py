@@ -107,6 +107,14 @@ class Place:
         kind, key = "application/json", self.name(part)
         st.download_button(label, data, f"{name}.json", kind, key=key, on_click="ignore")
 
+    def keep_up(self, run_id: str | None) -> None:
+        """Draw this monitor again if another run is looked at than it was drawn with.
+
+        For what is refreshed: a click that meets a refresh may set the run and not draw it.
+        """
+        if self.run_id != run_id:
+            self.redraw()
+
     def redraw(self) -> None:
         """Draw this monitor again, and nothing else of the page; for callbacks."""
         st.rerun(self.name("monitor"))

@@ -32,18 +32,21 @@ _HIGH = 1200
 
 def show_open(place: Place, view: RunView) -> None:
     """What a run asks, with a form for each question; and how it goes on when all is answered."""
-    place.said("heard")
+    with st.container():
+        place.said("heard")
     waiting = [one for one in view.open if not one.is_late(place.now().isoformat())]
     late = len(view.open) - len(waiting)
-    for one in _placed(view, waiting[:_MOST]):
-        with st.container():
-            if one is not None:
-                with st.container(border=True, key=place.name(f"question.{one.question}")):
-                    _question(place, view, one)
-    if len(waiting) > _MOST:
-        st.caption(f"{len(waiting) - _MOST} more questions follow when these are answered.")
-    if view.run["status"] == "paused" and not waiting:
-        _go_on(place, view, late)
+    with st.container():
+        for one in _placed(view, waiting[:_MOST]):
+            with st.container():
+                if one is not None:
+                    with st.container(border=True, key=place.name(f"question.{one.question}")):
+                        _question(place, view, one)
+    with st.container():
+        if len(waiting) > _MOST:
+            st.caption(f"{len(waiting) - _MOST} more questions follow when these are answered.")
+        if view.run["status"] == "paused" and not waiting:
+            _go_on(place, view, late)
 
 
 def _placed(view: RunView, shown: Sequence[Asked]) -> list[Asked | None]:

@@ -27,10 +27,14 @@ _MOST_ERRORS = 20
 
 def show_run(place: Place, run_id: str) -> None:
     """The body of the fragment of the run that is looked at."""
+    place.keep_up(run_id)
     try:
         database = open_database(place.path)
         view = read_run(database, run_id, place.now())
-        _head(place, database, view)
+        # Each part has a container and keeps its place as others grow: one that comes in the
+        # place of an element, at a refresh, may end the page in the browser.
+        with st.container():
+            _head(place, database, view)
         show_open(place, view)
         bodies = {
             "Graph": partial(_graph, place, view),
@@ -75,10 +79,11 @@ def _head(place: Place, database: WorkflowDB, view: RunView) -> None:
     run = view.run
     run_id = run["run_id"]
     facts = run_facts(run, view.began, place.now(), len(view.open), view.items)
-    place.show("facts", facts)
-    if run["status"] == "failed" and run["error_msg"]:
-        about = cut(run["error_msg"], 600)
-        place.notice("why", about, title=visible(run["error_type"] or "Error"), tone="red")
+    with st.container():
+        place.show("facts", facts)
+        if run["status"] == "failed" and run["error_msg"]:
+            about = cut(run["error_msg"], 600)
+            place.notice("why", about, title=visible(run["error_type"] or "Error"), tone="red")
     with st.container(horizontal=True, key=place.name("doors")):
         if run["parent_run_id"]:
             place.door("parent", "Open the parent", run["parent_run_id"])
