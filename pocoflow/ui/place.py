@@ -108,11 +108,15 @@ class Place:
         st.download_button(label, data, f"{name}.json", kind, key=key, on_click="ignore")
 
     def keep_up(self, run_id: str | None) -> None:
-        """Draw this monitor again if another run is looked at than it was drawn with.
+        """Draw this monitor again if it was drawn with another run than is looked at now.
 
-        For what is refreshed: a click that meets a refresh may set the run and not draw it.
+        For what is refreshed: a click that meets a refresh may set the run and not draw it. The
+        first time it is most likely being drawn.
         """
-        if self.run_id != run_id:
+        key, is_behind = self.name("behind"), self.run_id != run_id
+        was_behind = st.session_state.get(key, False)
+        st.session_state[key] = is_behind and not was_behind
+        if is_behind and was_behind:
             self.redraw()
 
     def redraw(self) -> None:

@@ -27,7 +27,6 @@ _MOST_ERRORS = 20
 
 def show_run(place: Place, run_id: str) -> None:
     """The body of the fragment of the run that is looked at."""
-    place.keep_up(run_id)
     try:
         database = open_database(place.path)
         view = read_run(database, run_id, place.now())
