@@ -1,7 +1,9 @@
-"""What tests read of a database."""
+"""What tests read of a database, and how they keep others from writing to it."""
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import cast
 
 from pocoflow import WorkflowDB
@@ -27,6 +29,19 @@ def raw_of(db: WorkflowDB) -> sqlite3.Connection:
     """The connection to SQLite of a database that is a file."""
     assert isinstance(db.connection, SQLiteConnection)
     return db.connection._current()
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Another program writes to the database, so that what is to be committed waits."""
+    WorkflowDB(path).close()
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    finally:
+        other.execute("ROLLBACK")
+        other.close()
 
 
 def valid(followed: Iterable[Followed]) -> list[object]:

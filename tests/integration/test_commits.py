@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import subprocess
 import sys
 import textwrap
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +22,7 @@ from pocoflow.db.port import Transaction
 from pocoflow.engine import commits
 from pocoflow.engine.effects import Commit
 from pocoflow.errors import DatabaseBusyError, DatabaseFileError, DeadlineError, InvalidValueError
-from tests.rows import raw_of, row_of
+from tests.rows import held, raw_of, row_of
 from tests.waiting import wait_for
 
 WAIT = 60.0
@@ -45,19 +44,6 @@ def counting(db: WorkflowDB | Path, **settings: Any) -> Flow:
     """A flow of one node that goes on to itself."""
     node = Count()
     return Flow(node.then("again", node), db_path=db, flow_name="count", **settings)
-
-
-@contextmanager
-def held(path: Path) -> Iterator[None]:
-    """Another program writes to the database meanwhile."""
-    WorkflowDB(path).close()
-    other = sqlite3.connect(path, isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    finally:
-        other.execute("ROLLBACK")
-        other.close()
 
 
 def status_of(path: Path, run_id: str) -> tuple[str, int]:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections import Counter
-from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Coroutine
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
@@ -29,7 +27,7 @@ from pocoflow import (
 from pocoflow.engine import commits
 from pocoflow.errors import RunExistsError
 from pocoflow.events import FlowCancelled
-from tests.rows import raw_of, row_of
+from tests.rows import held, raw_of, row_of
 
 ITEMS = 8
 
@@ -80,18 +78,6 @@ def path(tmp_path: Path) -> Path:
     """A database that has a run ``taken``."""
     Flow(Quick(), flow_name="quick", db_path=tmp_path / "runs.db").run({}, run_id="taken")
     return tmp_path / "runs.db"
-
-
-@contextmanager
-def held(path: Path) -> Iterator[None]:
-    """Another program writes to the database, so that what is to be committed waits."""
-    other = sqlite3.connect(path, isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    finally:
-        other.execute("ROLLBACK")
-        other.close()
 
 
 async def begun(run: Coroutine[Any, Any, Any], *, alone: bool = False) -> asyncio.Task[Any]:
