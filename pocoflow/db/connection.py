@@ -424,7 +424,7 @@ class Connection(ABC):
     def is_undone(self) -> bool:
         """Whether what this thread has written with others is undone, and written once more."""
         group = self._group
-        return group is not None and group.is_lost and group.thread == threading.get_ident()
+        return self.is_shared and group is not None and group.is_lost
 
     def row(self, sql: str, parameters: Parameters = ()) -> Record | None:
         """The first row of a read, or ``None``."""

@@ -100,7 +100,7 @@ class LineRecorder:
         self._since = 0  # the row of the last step of this line
         self._is_open = False  # whether there is more than that of the step
         self._input: str | None = None
-        self._knows_input, self._taking = False, threading.Lock()
+        self._knows_input, self._taking = False, threading.RLock()
         self._waiting = WaitingRows()
         # By the attempts that are at work: the rows, and in which calls. And calls on record.
         self._emitted: dict[int | None, list[tuple[ValueRange, str | None]]] = {}
