@@ -38,7 +38,6 @@ from pocoflow.flow.naming import (
     RunName,
     SubmitKeywords,
     given_labels,
-    once,
     refuse_unknown,
 )
 from pocoflow.flow.proving import Proofs
@@ -51,7 +50,7 @@ from pocoflow.flow.resuming import (
     ResumeKeywords,
     Resuming,
 )
-from pocoflow.flow.starting import new_run_id, open_store, snapshots
+from pocoflow.flow.starting import Given, new_run_id, snapshots
 from pocoflow.graph.order import Forbid, OrderRule, Require, visited
 from pocoflow.graph.wiring import FlowEdges, Source
 from pocoflow.messages import short, users_line
@@ -90,6 +89,7 @@ if TYPE_CHECKING:
     from pocoflow.flow.handle import RunHandle
     from pocoflow.flow.records import Records
     from pocoflow.flow.scheduling import Due, Schedule
+    from pocoflow.flow.subjects import Beginning
     from pocoflow.graph.event_types import Event, Followed
     from pocoflow.graph.graph import Graph, GraphNode
     from pocoflow.nodes.question import Asked, Reply
@@ -617,7 +617,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
     def proof(self) -> Proof:
         """All that validation knows of the flow: the findings, and what was silenced."""
         graph = self.graph
-        return self._proofs.find(self._subject(graph, graph.start, (), self.schema))
+        return self._proofs.find(self._subject((graph, graph.start, ()), self.schema))
 
     def bound(self) -> Bound | Endless:
         """What one run comes to at most, as the limits of edges, batches and retries have it.
@@ -1068,13 +1068,9 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         name = RunName.of_run(how, self.schema) if how else BY_ITSELF
         if self.db_path is None and (how or self.record_emitted):
             name.refuse_without_database(self.flow_name, self.record_emitted)
-        name = name.given(given, name.run_id or self.run_id)
-        opened: Callable[[], Store] = partial(open_store, given, self.schema, self.flow_name)
-        if self.db_path is not None:
-            # Once: a run may begin again, as when others of its transaction fail, and what it was
-            # given is its store by then.
-            opened = once(opened)
-        begin = partial(self._begin, given, opened, name, how)
+        if self.run_id is not None and name.run_id is None:
+            name = name._replace(run_id=self.run_id)
+        begin = partial(self._begin, Given(given, self.schema, self.flow_name), name, how)
         new: Execution[StateT] = _execution()(begin, self._home)
         new.waits = name.if_busy == "wait"
         return new
@@ -1091,20 +1087,14 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         begin = partial(self._reopen, run_id, resuming, resources)
         return _execution()(begin, self._home, shared=False)
 
-    def _begin(
-        self,
-        given: StoreLike[StateT],
-        opened: Callable[[], Store],
-        name: RunName,
-        how: RunKeywords,
-    ) -> Started:
+    def _begin(self, given: Given, name: RunName, how: RunKeywords) -> Started:
         plan, resume_from = self._plan, how.get("resume_from")
         resources = self._resources(plan, how.get("resources"))
         place = plan.graph.start if resume_from is None else plan.graph.place(resume_from)
         begin = partial(self._begin_with, plan, place, resources, name.run_id)
         if self.db_path is None or name is BY_ITSELF:
-            return begin(opened())
-        return self._records.begin(name, given, opened, begin)
+            return begin(given.store)
+        return self._records.begin(name, given, begin)
 
     def _begin_with(
         self,
@@ -1129,12 +1119,7 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         return line, database
 
     def _line(
-        self,
-        plan: Plan,
-        place: GraphNode,
-        run: tuple[str, str],
-        store: Store,
-        resources: Opened,
+        self, plan: Plan, place: GraphNode, run: tuple[str, str], store: Store, resources: Opened
     ) -> Line:
         objects, opens = resources
         line = plan.line(place, run, store, self._hooks.listeners(), objects)
@@ -1192,22 +1177,13 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
             where = (where, is_new)
         key = (where, schema, self._settings)
         if not self._proofs.admits(key, store):
-            make = partial(self._subject, graph, place, frames, schema, is_new=is_new)
+            make = partial(self._subject, (graph, place, frames), schema, is_new=is_new)
             self._proofs.stop(key, store, make)
 
-    def _subject(
-        self,
-        graph: Graph,
-        place: GraphNode,
-        frames: tuple[GraphNode, ...],
-        schema: object,
-        *,
-        is_new: bool = True,
-    ) -> Subject:
+    def _subject(self, where: Beginning, schema: object, *, is_new: bool = True) -> Subject:
         """The flow as the rules of validation see it, for runs that begin at a place."""
         from pocoflow.flow.subjects import subject_of
 
-        where = graph, place, frames
         return subject_of(self, where, schema, self._hooks.callbacks, is_new=is_new)
 
     @property

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
 from types import MappingProxyType
-from typing import Literal, NamedTuple, Self, TypeVar, get_args
+from typing import Literal, NamedTuple, Self, get_args
 
 from pydantic import BaseModel
 from typing_extensions import TypedDict
@@ -20,8 +20,6 @@ from pocoflow.nodes.porting import belongs
 from pocoflow.nodes.resources import Resources
 from pocoflow.store.schema.model_facts import definitions_of
 from pocoflow.store.store import Store
-
-T = TypeVar("T")
 
 Busy = Literal["refuse", "wait"]
 Exists = Literal["refuse", "join"]
@@ -56,22 +54,6 @@ _OF_THE_BEGINNING = {"resume_from", "resources"}
 """What is said of a run that does not address it."""
 
 
-def once(make: Callable[[], T]) -> Callable[[], T]:
-    """A function that is called once; later calls give what came of it."""
-    made: list[T] = []
-
-    def give() -> T:
-        if not made:
-            made.append(make())
-        return made[0]
-
-    return give
-
-
-def _no_inputs() -> None:
-    return None
-
-
 class RunName(NamedTuple):
     """What was said of a run that is to start.
 
@@ -82,7 +64,6 @@ class RunName(NamedTuple):
         joins: Whether a run that has the id and the inputs is the one that is meant.
         if_busy: What to do while a run of the thread is open.
         most_open: How many runs may be open that have the same value of a label, by its key.
-        inputs: A digest of what it is started with, if that has to be known again.
     """
 
     run_id: str | None = None
@@ -91,7 +72,6 @@ class RunName(NamedTuple):
     joins: bool = False
     if_busy: Busy = "refuse"
     most_open: Mapping[str, int] = MappingProxyType({})
-    inputs: Callable[[], str | None] = _no_inputs
 
     @classmethod
     def of_run(cls, given: RunKeywords, schema: object = None) -> RunName:
@@ -128,13 +108,6 @@ class RunName(NamedTuple):
         if exists == "join" and run_id is None:
             raise DefinitionError("if_exists='join' joins the run of run_id=, so give one")
         return cls(run_id, thread, labels, exists == "join")
-
-    def given(self, given: object, run_id: str | None) -> Self:
-        """The name of a run that is started with something, under an id if that is known."""
-        if run_id is None:
-            return self
-        # Once: a run may begin again, as when others of its transaction fail, and changes its dict.
-        return self._replace(run_id=run_id, inputs=once(partial(digest, given)))
 
     def refuse_without_database(self, flow_name: str, records: bool) -> None:
         """Refuse what has no effect where no runs are kept.

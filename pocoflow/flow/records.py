@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TypeVar
 
 from pydantic import BaseModel
@@ -18,7 +17,7 @@ from pocoflow.errors import RunExistsError, ThreadBusyError
 from pocoflow.flow.naming import RunName, inputs_of
 from pocoflow.flow.resume.migrated import next_store, under_schema
 from pocoflow.flow.scheduling import Due, copied, refuse_unsaved
-from pocoflow.flow.starting import new_run_id, open_store
+from pocoflow.flow.starting import Given, new_run_id
 from pocoflow.graph.graph import GraphNode
 from pocoflow.graph.routing import first_address
 from pocoflow.graph.unfinished import Unfinished
@@ -48,8 +47,7 @@ class Records:
     def begin(
         self,
         name: RunName,
-        given: object,
-        opened: Callable[[], Store],
+        given: Given,
         start: Callable[[Store, Named], BegunT],
     ) -> BegunT | StoredRunHandle:
         """Begin a run that its caller addresses, or join one.
@@ -57,7 +55,6 @@ class Records:
         Args:
             name: How it is addressed.
             given: What it is given.
-            opened: The store of that, for a run that is of no thread.
             start: Begins it, with the store and what is put on record of how it is addressed.
 
         Raises:
@@ -65,15 +62,15 @@ class Records:
             ThreadBusyError: A run of its thread is open.
         """
         while True:
-            inputs, most = name.inputs(), name.most_open
-            named = Named(name.labels, inputs, name.thread, self.names, most_open=most)
+            inputs = None if name.run_id is None else given.digest
+            named = Named(name.labels, inputs, name.thread, self.names, most_open=name.most_open)
             if (joined := self._join(name, named)) is not None:
                 return joined
             if name.thread is not None:
                 database = self.database
                 last = last_run(database.connection, named, database.get_run)
                 named = replace(named, last=last)
-            store = opened() if named.thread is None else self._next_store(given, named)
+            store = given.store if named.thread is None else self._next_store(given.value, named)
             # Somebody else may be there first, with this run or another one of its thread.
             try:
                 return start(store, named)
@@ -180,9 +177,7 @@ class Records:
             recorder.create(store, row, first, described, named, due.also)
             return recorder.run_id
 
-        given = copied(inputs)
-        opened = partial(open_store, given, self.schema, flow_name)
-        begun = self.begin(name.given(inputs, name.run_id), given, opened, queue)
+        begun = self.begin(name, Given(copied(inputs), self.schema, flow_name), queue)
         return begun if isinstance(begun, str) else begun.run_id
 
     def share_budgets(

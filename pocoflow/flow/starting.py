@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, MutableMapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from pydantic import BaseModel
 
 from pocoflow.errors import DefinitionError, UnknownFieldError
+from pocoflow.flow.naming import digest
 from pocoflow.messages import is_redefined, short
 from pocoflow.store.store import Store
 
@@ -65,6 +67,35 @@ def open_store(given: object, schema: Any, flow_name: str) -> Store:
         f"flow {flow_name!r} runs on a Store, a dict or an instance of its schema, "
         f"not {short(given)}{hint if isinstance(given, str) else ''}"
     )
+
+
+@dataclass(slots=True)
+class Given:
+    """What a new run is given.
+
+    Its store and its digest are made once: a run may begin again, as when others of its transaction
+    fail, and what it was given is its store by then.
+    """
+
+    value: object
+    schema: object
+    flow_name: str
+    _store: Store | None = None
+    _digest: str | None = None
+
+    @property
+    def store(self) -> Store:
+        """The store of a run that begins with it; raises as :func:`open_store`."""
+        if self._store is None:
+            self._store = open_store(self.value, self.schema, self.flow_name)
+        return self._store
+
+    @property
+    def digest(self) -> str:
+        """A digest, by which it is known again."""
+        if self._digest is None:
+            self._digest = digest(self.value)
+        return self._digest
 
 
 def _again(given: object, wanted: object) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pocoflow.check.store_use import may_write
 from pocoflow.check.subject import ScheduledRuns, Subject
@@ -13,10 +13,13 @@ from pocoflow.nodes.spending import limited_by
 if TYPE_CHECKING:
     from pocoflow.flow.flow import Flow
 
+Beginning: TypeAlias = tuple[Graph, GraphNode, tuple[GraphNode, ...]]
+"""A graph, and the node in it where a run begins, with the nested flows around it."""
+
 
 def subject_of(
     flow: Flow[Any],
-    where: tuple[Graph, GraphNode, tuple[GraphNode, ...]],
+    where: Beginning,
     schema: object,
     callbacks: Iterable[Callable[..., object]],
     *,
@@ -26,7 +29,7 @@ def subject_of(
 
     Args:
         flow: The flow.
-        where: Its graph, and the node in it where a run begins, with the nested flows around it.
+        where: Where a run of it begins.
         schema: The schema of the store of the run.
         callbacks: Its hooks.
         is_new: Whether the run begins there, and has not come there before.
