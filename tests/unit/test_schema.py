@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum, StrEnum
@@ -738,6 +739,43 @@ def test_validate_finds_what_was_changed_in_place() -> None:
     typed["x"].append("two")
     with pytest.raises(InvalidValueError, match=r"key 'x' expects list\[int\]"):
         typed.validate()
+
+
+class Spot(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    x: int
+
+
+@dataclass(frozen=True)
+class Corner:
+    x: int
+
+
+@pytest.mark.parametrize("make", [lambda kind: {"x": kind}, _model], ids=["dict", "model"])
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (set[Spot], lambda: {Spot(x=1)}),
+        (frozenset[Corner], lambda: frozenset({Corner(1)})),
+        (dict[Spot, int], lambda: {Spot(x=1): 1}),
+        (dict[tuple[Corner, int], int], lambda: {(Corner(1), 2): 1}),
+    ],
+    ids=["set", "frozenset", "keys", "keys of several"],
+)
+def test_objects_in_sets_and_as_keys_are_checked_again_and_stay_hashable(
+    make: Any, kind: Any, value: Callable[[], Any]
+) -> None:
+    """An instance in a set, or as a key, passes every check of an accepted value, by itself."""
+    given = value()
+    store = Store({"x": given}, schema=make(kind))
+    store.recheck("x")
+    store.validate()
+    assert store["x"] == value()
+    (one,) = store["x"]
+    object.__setattr__(one[0] if isinstance(one, tuple) else one, "x", "much")
+    with pytest.raises(InvalidValueError, match=r"'x'.*much"):
+        store.validate()
 
 
 def test_validate_reports_all_wrong_fields_at_once() -> None:

@@ -214,8 +214,11 @@ def _is_users(function: object) -> bool:
 
 
 def _model(node: CoreSchema) -> CoreSchema:
-    """An instance whose fields are looked at, and nothing of which is made again."""
-    is_root = node.get("root_model")
+    """An instance whose fields are looked at, and which is passed on as it is.
+
+    What it is in, such as a set or the keys of a dict, has to hash it.
+    """
+    is_root = node.get("root_model", False)
     fields = _configured(node["schema"], node, is_root)
     return _instance(node, attrgetter("root" if is_root else "__dict__"), fields)
 
@@ -233,11 +236,16 @@ def _attributes(names: tuple[str, ...], instance: object) -> dict[str, object]:
 
 
 def _instance(node: CoreSchema, look: Callable[[object], object], fields: CoreSchema) -> CoreSchema:
-    kind = node.get("generic_origin") or node["cls"]
-    return {"type": "chain", "steps": [{"type": "is-instance", "cls": kind}, _call(look), fields]}
+    def passed(instance: object, check: Callable[[object], object]) -> object:
+        check(look(instance))
+        return instance
+
+    is_one = {"type": "is-instance", "cls": node.get("generic_origin") or node["cls"]}
+    looked = {"type": "function-wrap", "function": {"type": "no-info", "function": passed}}
+    return {"type": "chain", "steps": [is_one, {**looked, "schema": fields}]}
 
 
-def _configured(fields: CoreSchema, node: CoreSchema, is_root: object = None) -> CoreSchema:
+def _configured(fields: CoreSchema, node: CoreSchema, is_root: object = False) -> CoreSchema:
     if len(config := node.get("config", {})) > 1:  # more than a title
         fields = {"type": "model", "cls": _Scratch, "schema": fields, "config": config}
         fields["root_model"] = is_root

@@ -62,9 +62,9 @@ class PartChecks:
                     return False
                 core, value = core.get("values_schema", _ANY), value[key]
             elif kind == "chain" and len(path) > 1 and path[0] == "value":
-                last = core["steps"][-1]
+                own = core["steps"][-1]["schema"]
                 # A root model of a typed dict has fields there that are none of its own.
-                field = last["fields"].get(path[1]) if last["type"] == "model-fields" else None
+                field = own["fields"].get(path[1]) if own["type"] == "model-fields" else None
                 if field is None or not hasattr(value, path[1]):
                     return self._is_valid(core, value)
                 core, value = field["schema"], getattr(value, path[1])
