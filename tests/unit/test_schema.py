@@ -6,7 +6,7 @@ import copy
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import Enum, StrEnum
 from fractions import Fraction
@@ -16,9 +16,12 @@ from typing import Annotated, Any, ClassVar, Literal, Protocol, Self, cast
 
 import pytest
 from pydantic import (
+    AwareDatetime,
     BaseModel,
     ConfigDict,
     Field,
+    HttpUrl,
+    PostgresDsn,
     PrivateAttr,
     RootModel,
     Strict,
@@ -390,6 +393,15 @@ def test_a_dict_schema_may_give_a_tuple_of_types() -> None:
     with pytest.raises(TypeError, match="got bool: True"):
         store["x"] = True
     Store({"x": True}, schema={"x": (int, bool)})
+
+
+def test_a_class_that_says_itself_what_fits_is_asked() -> None:
+    """A type without instances, such as Pydantic's ``AwareDatetime``, is no ``isinstance``."""
+    store = Store({}, schema={"at": AwareDatetime})
+    store["at"] = datetime(2026, 1, 2, tzinfo=UTC)
+    store.validate()
+    with pytest.raises(InvalidValueError, match=r"key 'at' expects AwareDatetime.*timezone"):
+        store["at"] = datetime(2026, 1, 2)  # noqa: DTZ001
 
 
 def test_a_subclass_is_fine_for_its_base() -> None:
@@ -775,6 +787,33 @@ def test_objects_in_sets_and_as_keys_are_checked_again_and_stay_hashable(
     (one,) = store["x"]
     object.__setattr__(one[0] if isinstance(one, tuple) else one, "x", "much")
     with pytest.raises(InvalidValueError, match=r"'x'.*much"):
+        store.validate()
+
+
+class Page(BaseModel):
+    url: HttpUrl
+    database: PostgresDsn = PostgresDsn("postgresql://db/work")
+    n: int = 1
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda pages: setattr(pages[0], "n", "much"),
+        lambda pages: setattr(pages[0], "url", "http://much"),
+        lambda pages: setattr(pages[0], "database", "much"),
+    ],
+    ids=["beside", "a text", "several hosts"],
+)
+def test_a_value_with_urls_in_it_is_held_to_its_types(spoil: Callable[[list[Page]], None]) -> None:
+    """What is changed in place beside a URL, or in its place, is found as anywhere."""
+    store: Store[Any] = Store(
+        {"pages": [Page(url=HttpUrl("http://a"))]},
+        schema=create_model("M", pages=(list[Page], ...)),
+    )
+    store.validate()
+    spoil(store["pages"])
+    with pytest.raises(InvalidValueError, match=r"'pages'.*much"):
         store.validate()
 
 

@@ -14,7 +14,7 @@ from operator import attrgetter
 from typing import Any
 
 from pydantic import ValidationError
-from pydantic_core import CoreConfig, CoreSchema
+from pydantic_core import CoreConfig, CoreSchema, MultiHostUrl, Url
 
 UNKNOWN = "?"
 """The definition of a field under which nobody knows any more that a value was accepted."""
@@ -209,6 +209,8 @@ def _is_users(function: object) -> bool:
     while isinstance(function, partial):
         function = function.func
     module = getattr(function, "__module__", None) or ""
+    if module == "pydantic.networks" and "Url." in getattr(function, "__qualname__", ""):
+        return False  # what is a URL already passes as it is
     # What its public modules have, such as a decoder or "the file is there", is for input, too.
     return not module.startswith(("pydantic._internal", "pydantic_core"))
 
@@ -277,12 +279,18 @@ def _named(node: CoreSchema) -> CoreSchema:
     return {key: one for key, one in node.items() if key not in ("validation_alias", "frozen")}
 
 
+def _only(kind: type, _: CoreSchema) -> CoreSchema:
+    return {"type": "is-instance", "cls": kind}
+
+
 _changes: Mapping[str, Callable[[CoreSchema], CoreSchema]] = {
     "model": _model,
     "model-fields": _model_fields,
     "model-field": _named,
     "typed-dict-field": _named,
     "dataclass": _dataclass,
+    "url": partial(_only, Url),
+    "multi-host-url": partial(_only, MultiHostUrl),
 }
 
 

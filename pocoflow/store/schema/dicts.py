@@ -219,8 +219,7 @@ def _checker(key: str, expected: Any) -> _Check | None:
         )
     if isinstance(expected, tuple) and all(isinstance(one, type) for one in expected):
         return _instance_of(key, expected)
-    plain = isinstance(expected, type) and not hasattr(expected, "__args__")
-    if plain and expected not in (int, float, str, bool, bytes) and not is_typeddict(expected):
+    if _is_plain(expected):
         return _instance_of(key, expected)
     try:
         config = ConfigDict(strict=True, arbitrary_types_allowed=True)
@@ -236,6 +235,16 @@ def _checker(key: str, expected: Any) -> _Check | None:
     types = types_only(adapter.core_schema)
     holds = partial(SchemaValidator(types).validate_python, strict=True)
     return _Check(accepts, holds, has_validators(adapter.core_schema), PartChecks(types))
+
+
+def _is_plain(expected: object) -> bool:
+    """Whether a value of a type is whatever is an instance of it."""
+    if not isinstance(expected, type) or hasattr(expected, "__args__"):
+        return False
+    if expected in (int, float, str, bool, bytes) or is_typeddict(expected):
+        return False
+    # A class that says itself what fits, such as ``AwareDatetime``, may have no instances.
+    return issubclass(expected, BaseModel) or not hasattr(expected, "__get_pydantic_core_schema__")
 
 
 def _has_config(kind: object) -> bool:
