@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from pocoflow._version import __version__
 from pocoflow.cli.output import CommandError, printable
-from pocoflow.errors import PocoflowError
+from pocoflow.errors import PocoflowError, RunNotFoundError
 from pocoflow.messages import closest
 
 
@@ -135,6 +135,8 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     except CommandError as exc:
         return _report(exc.prog or _prog(arguments), str(exc), exc.code)
+    except RunNotFoundError as exc:
+        return _report(_prog(arguments), str(exc), 2)
     except PocoflowError as exc:
         return _report(_prog(arguments), str(exc), getattr(exc, "code", 1))
 

@@ -6,7 +6,7 @@ import argparse
 
 from pocoflow.cli.database import open_database
 from pocoflow.cli.output import printable
-from pocoflow.views.targets import DATABASE
+from pocoflow.views.targets import DATABASE, check_there
 
 
 def register(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +34,7 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 def migrate_db(args: argparse.Namespace) -> int:
     """Migrate a file, and say where the copy is."""
+    check_there(args.database, "name it with FILE")
     with open_database(args.database, read_only=False) as db:
         copy = db.migrate(close_running=args.close_running)
     if copy is None:

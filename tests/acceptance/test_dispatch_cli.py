@@ -116,7 +116,7 @@ def test_carry_on_says_how_the_run_stands(flow: Flow, capsys: pytest.CaptureFixt
     assert main(["carry-on", late, "delivered.py:flow"]) == 0
     assert main(["carry-on", late, "delivered.py:flow", "--db", "runs.db"]) == 0
     assert capsys.readouterr().out.split() == ["paused", "paused", "completed", "completed"]
-    assert main(["carry-on", "none", "delivered.py:flow"]) == 1
+    assert main(["carry-on", "none", "delivered.py:flow"]) == 2
     assert "no run 'none'" in capsys.readouterr().err
     assert leaving.flow_name == "leaving"
 

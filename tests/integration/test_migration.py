@@ -486,6 +486,14 @@ def test_the_command_migrates_once_and_closes_what_reads_as_running(
         assert db.migrate() is None
 
 
+def test_a_file_that_is_not_there_is_named_as_the_command_takes_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """``pocoflow migrate-db`` has no ``--db``, and advises none."""
+    assert main(["migrate-db", str(tmp_path / "none.db")]) == 2
+    assert "; name it with FILE" in capsys.readouterr().err
+
+
 def test_tables_and_views_of_other_people_survive(idle: Path) -> None:
     """A migration leaves other tables, their rows and indexes, and views of ours, as they are."""
     with closing(sqlite3.connect(idle)) as raw:
