@@ -16,8 +16,8 @@ def register(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``pocoflow recover``."""
     parser.description = (
         "Go on with every run of a flow whose process ended before it did, or that was paused and "
-        "has an answer, one after another. Ends with 1 if one of them fails, else with 3 if one "
-        "pauses for an answer."
+        "has an answer or is past the deadline of a question, one after another. Ends with 1 if "
+        "one of them fails, else with 3 if one pauses for an answer."
     )
     add_owner(parser)
     parser.set_defaults(execute=recover)

@@ -915,8 +915,8 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         """Resume a run if it can go on and nobody runs it; say how it stands after that.
 
         For whoever delivers the ids of runs, in whatever order, late or several times. A run can go
-        on if it is queued and due, was interrupted, or is paused and was answered or has passed
-        the deadline of a question. Any other one is left as it is.
+        on if it is queued and due, or a fork, was interrupted, or is paused and was answered or
+        has passed the deadline of a question. Any other one is left as it is.
 
         Args:
             run_id: The run.
