@@ -78,12 +78,19 @@ def _monitor(place: Place) -> None:
             bind="query-params",
             width=120,
         )
-    every = _INTERVALS[interval]
-    run_id = place.run_id
-    st.fragment(show_runs, run_every=every)(place, run_id)
-    if run_id is not None:
-        show_export(place, run_id)
-        st.fragment(show_run, run_every=every)(place, run_id)
+        if place.run_id is not None:
+            show_export(place, place.run_id)
+    # All that is refreshed is one fragment: of one within another Streamlit may send the browser
+    # what is new, and of the other, at whose places it is put, what was there before.
+    st.fragment(_refreshed, run_every=_INTERVALS[interval])(place)
+
+
+def _refreshed(place: Place) -> None:
+    with st.container():
+        show_runs(place)
+    if place.run_id is not None:
+        with st.container():
+            show_run(place, place.run_id)
 
 
 # -- standalone -----------------------------------------------------------------------------------

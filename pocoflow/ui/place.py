@@ -96,7 +96,7 @@ class Place:
             st.query_params.pop(self.name("run"), None)
         else:
             st.query_params[self.name("run")] = run_id
-        self.redraw()
+        st.rerun(self.name("monitor"))
 
     def door(self, part: str, label: str, run_id: str | None) -> None:
         """A button that opens a run, or none."""
@@ -106,22 +106,6 @@ class Place:
         """A button that saves JSON text, or what a function makes of it at the click, as a file."""
         kind, key = "application/json", self.name(part)
         st.download_button(label, data, f"{name}.json", kind, key=key, on_click="ignore")
-
-    def keep_up(self, run_id: str | None) -> None:
-        """Draw this monitor again if it was drawn with another run than is looked at now.
-
-        For what is refreshed: a click that meets a refresh may set the run and not draw it. The
-        first time it is most likely being drawn.
-        """
-        key, is_behind = self.name("behind"), self.run_id != run_id
-        was_behind = st.session_state.get(key, False)
-        st.session_state[key] = is_behind and not was_behind
-        if is_behind and was_behind:
-            self.redraw()
-
-    def redraw(self) -> None:
-        """Draw this monitor again, and nothing else of the page; for callbacks."""
-        st.rerun(self.name("monitor"))
 
     def say(self, where: str, tone: Tone, text: str) -> None:
         """Show what came of a click for a while, where :meth:`said` is called with that name."""
@@ -158,7 +142,8 @@ class Place:
                 self.say(where, "green", act())
             except (PocoflowError, ValueError) as exc:
                 self.say(where, "red", self.told(exc, run_id))
-            self.redraw()
+            if self.run_id != run_id:
+                self.open_run(self.run_id)
 
         st.button(label, type="primary", key=self.name(part), on_click=clicked, help=advice)
 

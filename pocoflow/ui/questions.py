@@ -191,7 +191,6 @@ def _send(place: Place, flow: Flow | None, one: Asked, form: Field) -> None:
         told = st.session_state[refused] = place.told(exc, one.run_id)
         if _is_gone(place, one):
             place.say("heard", "red", f"Your answer was not taken: {told}")
-    place.redraw()
 
 
 def _keep(path: str, flow: Flow | None, one: Asked, answer: object, by: str | None) -> None:

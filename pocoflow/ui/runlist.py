@@ -39,9 +39,8 @@ Flow(start=Hello(), db_path=DATABASE, flow_name="hello").run({"name": "World"})
 """
 
 
-def show_runs(place: Place, run_id: str | None) -> None:
-    """The body of the fragment that is drawn again while flows run, and one of them is shown."""
-    place.keep_up(run_id)
+def show_runs(place: Place) -> None:
+    """The runs that are there, as they are now."""
     try:
         database = open_database(place.path)
         counts = flow_counts(database)

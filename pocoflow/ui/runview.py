@@ -26,7 +26,7 @@ _MOST_ERRORS = 20
 
 
 def show_run(place: Place, run_id: str) -> None:
-    """The body of the fragment of the run that is looked at."""
+    """The run that is looked at, as it is now."""
     try:
         database = open_database(place.path)
         view = read_run(database, run_id, place.now())

@@ -60,17 +60,18 @@ def settled(page: Page) -> None:
 
 
 def choose(page: Page, question: int, option: str) -> None:
-    """Choose a decision; clicked again if Streamlit drew the list anew under the click."""
-    found = page.get_by_role("option", name=option)
-    for _ in range(3):
+    """Choose a decision; again if the list closed under the clicks, as the page still grew."""
+    box = card(page, question).get_by_role("combobox", name="Decision")
+    for _ in range(40):
         settled(page)
-        card(page, question).get_by_role("combobox", name="Decision").click()
         try:
-            expect(found).to_be_visible(timeout=5_000)
-        except AssertionError:
+            box.click(timeout=3_000)
+            page.get_by_role("option", name=option).click(timeout=3_000)
+            expect(box).to_have_value(option, timeout=3_000)
+        except (AssertionError, Error):
             continue
-        break
-    found.click()
+        return
+    expect(box).to_have_value(option)
 
 
 def send(page: Page, question: int) -> None:
