@@ -6,7 +6,6 @@ import enum
 import gc
 from array import array
 from collections.abc import Callable, Iterable, Sequence, Set as AbstractSet
-from copy import copy
 from dataclasses import is_dataclass
 from functools import cached_property, lru_cache, partial
 from itertools import accumulate, chain
@@ -279,16 +278,19 @@ class Sequences(Group):
         is_regular = type(before) is Repeated and before.times == len(items)
         return parts == before and (is_regular or self.same(items))
 
+    def of_lengths(self, lengths: Sequence[int]) -> Self:
+        """The same but for the lengths."""
+        made = object.__new__(type(self))
+        made.lengths = lengths
+        return made
+
     def cut(self, start: int, stop: int) -> tuple[Group, Sequence[tuple[int, int]]]:  # noqa: D102
-        made = copy(self)
-        made.lengths = self.lengths[start:stop]
+        lengths = self.lengths[start:stop]
         first = sum(self.lengths[:start])
-        return made, ((first, first + sum(made.lengths)),) * self.columns
+        return self.of_lengths(lengths), ((first, first + sum(lengths)),) * self.columns
 
     def joined(self, other: Self) -> Self:  # noqa: D102
-        made = copy(self)
-        made.lengths = joined(self.lengths, other.lengths)
-        return made
+        return self.of_lengths(joined(self.lengths, other.lengths))
 
 
 class Dicts(Sequences):
@@ -309,6 +311,11 @@ class Dicts(Sequences):
         held = gc.get_referents(*items)
         self.is_told = len(held) == len(values) and _in_one_order(held, values)
         return keys, values
+
+    def of_lengths(self, lengths: Sequence[int]) -> Self:  # noqa: D102
+        made = super().of_lengths(lengths)
+        made.is_told = self.is_told
+        return made
 
     def joined(self, other: Self) -> Self:  # noqa: D102
         made = super().joined(other)

@@ -137,7 +137,10 @@ class Chunks(NamedTuple):
         """These with all items from ``start`` on behind them, which are laid out."""
         if start == len(items):
             return self
-        return self.joined(Chunks.of(lay_out(items[start:]))).packed(items)
+        new, parts = lay_out(items[start:]), self.parts
+        if parts and not isinstance(parts[-1], Opened):
+            new, parts = together(parts[-1], new), parts[:-1]
+        return Chunks((*parts, new)).packed(items)
 
     def packed(self, items: Items) -> Chunks:
         """The same, for these very items, in few chunks: what is opened and light is closed."""
@@ -153,9 +156,9 @@ class Chunks(NamedTuple):
     def first(self, items: Items, most: int) -> int:
         """How many items are the same at the beginning, at most so many."""
         at = 0
-        for size in map(_size, self.parts):
-            stop = min(at + size, most)
-            same = _agreed(partial(self._match, items, at, at), stop - at)
+        for part in self.parts:
+            stop = min(at + _size(part), most)
+            same = _agreed(partial(_same_after, part, items, at), stop - at)
             at += same
             if at < stop or stop == most:
                 break
@@ -163,20 +166,15 @@ class Chunks(NamedTuple):
 
     def last(self, items: Items, most: int) -> int:
         """How many are the same at the end."""
-        n, m, found = self.size, len(items), 0
-        for size in map(_size, reversed(self.parts)):
-            stop = min(found + size, most)
-            same = _agreed(partial(self._match_back, items, n - found, m - found), stop - found)
+        found = 0
+        for part in reversed(self.parts):
+            stop = min(found + _size(part), most)
+            end = len(items) - found
+            same = _agreed(partial(_same_before, part, items, end), stop - found)
             found += same
             if found < stop or stop == most:
                 break
         return found
-
-    def _match(self, items: Items, n: int, m: int, low: int, high: int) -> bool:
-        return self.cut(n + low, n + high).matches(items[m + low : m + high])
-
-    def _match_back(self, items: Items, n: int, m: int, low: int, high: int) -> bool:
-        return self.cut(n - high, n - low).matches(items[m - high : m - low])
 
     def differing(self, items: Items, low: int, high: int) -> list[int]:
         """Which of as many items between two places are not the same."""
@@ -186,6 +184,23 @@ class Chunks(NamedTuple):
             if not self.cut(at, end).matches(items[at:end]):
                 found += [at] if end - at == 1 else self.differing(items, at, end)
         return found
+
+
+def _same_after(part: Part, items: Items, at: int, low: int, high: int) -> bool:
+    return _same(part, low, high, items, at + low)
+
+
+def _same_before(part: Part, items: Items, end: int, low: int, high: int) -> bool:
+    size = _size(part)
+    return _same(part, size - high, size - low, items, end - high)
+
+
+def _same(part: Part, start: int, stop: int, items: Items, at: int) -> bool:
+    """Whether what a part has between two places is the same as items from a place on."""
+    if isinstance(part, Opened):
+        return start == stop or part.matches(items[at])
+    column = part if stop - start == len(part.kinds) else cut(part, start, stop)
+    return matches(column, items[at : at + stop - start])
 
 
 def _agreed(same: Callable[[int, int], bool], most: int) -> int:
