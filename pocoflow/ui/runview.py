@@ -71,7 +71,7 @@ def show_export(place: Place, run_id: str) -> None:
     def export() -> str:
         return json.dumps(export_run(database, run_id), indent=2, ensure_ascii=False)
 
-    place.download("export", "Export as JSON", export, file_name(run_id))
+    place.download("export", "Export the run as JSON", export, file_name(run_id))
 
 
 def _head(place: Place, database: WorkflowDB, view: RunView) -> None:

@@ -151,7 +151,7 @@ def _look_at_the_views(page: Page, shoot: Callable[[Page, str], None]) -> None:
     page.get_by_role("button", name="Show the value of drafts").click()
     expect(page.get_by_text("drafts, 11 characters")).to_be_visible()
     shoot(page, "store")
-    document = json.loads(download(page, "Export as JSON"))
+    document = json.loads(download(page, "Export the run as JSON"))
     assert document["run"]["run_id"] == "review-1"
 
 
