@@ -59,10 +59,7 @@ class Column:
 
     def fits(self, items: Items) -> bool:
         """Whether parts are of these types."""
-        kinds = self.kinds
-        if type(kinds) is Repeated and len(kinds.few) == 1:
-            return len(items) == countOf(map(type, items), kinds.few[0]) == kinds.times
-        return list(map(type, items)) == kinds
+        return list(map(type, items)) == self.kinds
 
     def all_of(self, kind: type) -> Sequence[object] | None:
         """The parts, if there are many and all of them are of one simple type."""

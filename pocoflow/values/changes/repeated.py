@@ -27,7 +27,12 @@ class Repeated(Sequence[T]):
     def __eq__(self, other: object) -> bool:
         if type(other) is Repeated:
             return len(other) == len(self) and list(other) == list(self)
-        return type(other) is list and len(other) == len(self) and other == self.few * self.times
+        if type(other) is not list or len(other) != len(self):
+            return False
+        few, times = self.few, self.times
+        if len(few) == 1:
+            return other.count(few[0]) == times
+        return all(other[n :: len(few)].count(one) == times for n, one in enumerate(few))
 
     __hash__ = None  # type: ignore[assignment]
 
