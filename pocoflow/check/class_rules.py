@@ -316,11 +316,16 @@ def _idle(node: AnyNode) -> Iterator[_Mistake]:
         yield _Mistake("PF208", f"{what} no effect: it has no {lacks}", fix, place_of(node))
 
 
+_BUDGETS = ("budget", "node_budgets", "thread_budget", "label_budgets")
+
+
 def _of_runs(flow: Any) -> Iterator[_Mistake]:
     """What is of the runs of a flow that is a part of another one."""
     most = inspect.signature(type(flow).__init__).parameters.get("max_steps")
-    names = ["node_budgets"] if flow.node_budgets else []
+    names = [one for one in ("deadline", *_BUDGETS) if getattr(flow, one)]
     names += ["max_steps"] if most is not None and flow.max_steps != most.default else []
+    names += ["executor"] if flow.executor is not None else []
+    names += [one for one in ("carry", "record_emitted") if getattr(flow, one)]
     names += ["hooks"] if flow.has_hooks else []
     if names:
         yield _Mistake(

@@ -2,6 +2,8 @@
 
 import linecache
 import logging
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from itertools import count
 from textwrap import dedent
 from typing import Any
@@ -158,6 +160,27 @@ def test_what_is_of_runs_is_told_of_a_flow_inside_of_another(make: Any) -> None:
         "node_budgets and max_steps and hooks of flow 'inner' count only"
     )
     assert "PF208" not in codes(inner)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("deadline", 60),
+        ("budget", {"usd": 3}),
+        ("thread_budget", {"usd": 3}),
+        ("label_budgets", {"customer": {"usd": 3}}),
+        ("executor", ThreadPoolExecutor),
+        ("carry", (ContextVar("request"),)),
+        ("record_emitted", True),
+    ],
+)
+def test_a_limit_or_setting_that_is_not_in_force_inside_of_another_flow_is_told(
+    setting: str, value: Any
+) -> None:
+    """Who has set it on a flow that is a part of another one relies on what does not hold there."""
+    inner: Flow[Any] = Flow(Node(), flow_name="inner", **{setting: value})
+    (told,) = [one for one in Flow(inner).validate() if one.code == "PF208"]
+    assert told.message.startswith(f"{setting} of flow 'inner' count only")
 
 
 def test_a_name_that_another_base_has_is_left_alone() -> None:
