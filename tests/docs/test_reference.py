@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import json
 import re
 import sqlite3
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import pytest
 import pocoflow
 from pocoflow import Flow, Node, cli, errors, events
 from pocoflow.db import STATUSES, WorkflowDB
+from pocoflow.views.targets import load_flow
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -163,6 +165,39 @@ def test_every_command_has_its_section() -> None:
     """Each command is in the reference; its help is executed there."""
     titles = re.findall(r"^## pocoflow ([\w-]+)$", page("cli.md"), flags=re.MULTILINE)
     assert titles == list(cli.COMMANDS)
+
+
+def test_every_field_that_a_command_prints_for_programs_is_in_the_reference(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who reads what ``--format json`` prints finds each field at the command, and no other."""
+    monkeypatch.chdir(tmp_path)
+    Path("asking.py").write_text(
+        "from pocoflow import Flow, Question, key, node\n"
+        "@node(writes=key('answer'))\n"
+        "def ask() -> Question[str]: return Question('Why?')\n"
+        "flow = Flow(ask, db_path='runs.db', run_id='asked', budget={'usd': 1})\n"
+    )
+    with pytest.raises(pocoflow.RunPaused):
+        load_flow("asking.py:flow").run({})
+
+    def printed(command: str, *arguments: str) -> set[str]:
+        assert cli.main([*command.split(), *arguments, "--format", "json"]) == 0
+        told = json.loads(capsys.readouterr().out)
+        told = told[0] if isinstance(told, list) else told
+        return set(told) | {field for one in told.get("findings", ()) for field in one}
+
+    def said(command: str) -> set[str]:
+        section = page("cli.md").partition(f"# pocoflow {command}\n")[2].partition("\n#")[0]
+        return named(section.partition("`--format json` gives ")[2].partition("\n\n")[0])
+
+    assert printed("check", "asking.py:flow") == said("check")
+    runs = printed("runs list", "--db", "runs.db")
+    assert runs == said("runs list")
+    assert printed("runs show", "asked", "--db", "runs.db") - runs == said("runs show") - {
+        *("runs", "list")
+    }
+    assert printed("questions", "--db", "runs.db") == said("questions")
 
 
 def test_every_module_has_its_room() -> None:
