@@ -42,7 +42,9 @@ def _slider(place: Place, run_id: str, stored: Sequence[int]) -> int:
     """The step that is looked at; while it is the last one it follows the run."""
     name, seen = place.name(f"step.{run_id}"), place.name(f"last.{run_id}")
     last = max(stored, default=-1)
-    if st.session_state.get(name) in (None, st.session_state.get(seen)):
+    value = st.session_state.get(name)
+    # Not at each refresh: what is set here takes the place of what a person is about to choose.
+    if value is None or value == st.session_state.get(seen) != last:
         st.session_state[name] = last
     st.session_state[seen] = last
     if last < 0:

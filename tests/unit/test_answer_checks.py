@@ -155,7 +155,7 @@ def server() -> Iterator[tuple[str, list[str]]]:
             self.wfile.write(b"{}")
 
     with HTTPServer(("127.0.0.1", 0), Handler) as http:
-        thread = Thread(target=http.serve_forever, daemon=True)
+        thread = Thread(target=http.serve_forever, args=(0.01,), daemon=True)
         thread.start()
         yield f"http://127.0.0.1:{http.server_port}", fetched
         http.shutdown()
