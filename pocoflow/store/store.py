@@ -353,6 +353,8 @@ class Store(MutableMapping[str, Any], Generic[SchemaT_co]):
         return key, self.pop(key)
 
     def __delitem__(self, key: str) -> None:
+        if self._schema is not None and key in self._schema.frozen and key in self._data:
+            raise InvalidValueError(f"{self._label}: field {key!r} is frozen: it is not deleted")
         try:
             old = self._data.pop(key)
         except KeyError:

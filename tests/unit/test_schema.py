@@ -639,6 +639,30 @@ def test_a_frozen_field_is_set_once() -> None:
     assert Store(Job(id="a"))["id"] == "a"
 
 
+@pytest.mark.parametrize(
+    "remove",
+    [
+        lambda store: store.pop("id"),
+        lambda store: store.popitem(),
+        lambda store: store.clear(),
+        lambda store: delattr(store.state, "id"),
+    ],
+    ids=["pop", "popitem", "clear", "state"],
+)
+def test_a_frozen_field_is_not_deleted_either(remove: Callable[[Store[Any]], object]) -> None:
+    """What is set once stays, as Pydantic has it, and could else be set to another value."""
+
+    class Job(BaseModel):
+        id: str = Field(frozen=True)
+
+    store = Store({"id": "a"}, schema=Job, name="jobs")
+    with pytest.raises(TypeError, match="store 'jobs': field 'id' is frozen: it is not deleted"):
+        remove(store)
+    assert store == {"id": "a"}
+    with pytest.raises(KeyError):
+        del Store({}, schema=Job)["id"]
+
+
 def test_every_field_of_a_frozen_model_is_set_once() -> None:
     """``ConfigDict(frozen=True)`` says of each field what ``Field(frozen=True)`` says of one."""
 

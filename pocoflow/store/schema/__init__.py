@@ -26,6 +26,7 @@ Attributes:
     source: The model class or the dict that the user gave.
     label: What to call it in an error message.
     reducers: The reducers that fields declare, by field.
+    frozen: The fields that are set once.
     definitions: All that defines each field, as text that is the same in every process.
 """
 

@@ -38,6 +38,7 @@ class DictSchema:
         self.label = "the schema"
         self._checks = {key: _checker(key, expected) for key, expected in types.items()}
         self.definitions = {key: definition_label(hint, (), ()) for key, hint in types.items()}
+        self.frozen: frozenset[str] = frozenset()
         self.reducers = reducers_of((key, hint, ()) for key, hint in types.items())
         self._unlike: set[str] = set()
 

@@ -41,9 +41,9 @@ class ModelSchema:
         self.source = model
         self.label = model.__name__
         self._fields = model.model_fields
-        self._facts = facts_of(model)
-        self.definitions, self.reducers = self._facts.definitions, self._facts.reducers
-        self.shaped, self._alone = self._facts.shaped, self._facts.alone
+        self._facts = facts = facts_of(model)
+        self.definitions, self.reducers = facts.definitions, facts.reducers
+        self.shaped, self.frozen, self._alone = facts.shaped, facts.frozen, facts.alone
         self.unlike: set[str] = set()
 
     def names(self) -> Iterable[str]:
