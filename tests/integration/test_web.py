@@ -264,6 +264,9 @@ def test_a_database_that_cannot_be_reached_is_said_to_be_so(tmp_path: Path) -> N
             assert served.status == 503
             assert served.json == {"detail": "the database cannot be reached"}
             assert served.headers["retry-after"] == "2"
+        # A browser asks again after a stream that ends, and after no other answer.
+        served = web.send("GET", "/runs/r/events", accept="text/event-stream")
+        assert (served.status, served.text) == (200, "retry: 1000\n\n")
         log = service.log.read_text()
     assert "/nowhere" in log
     assert SECRET not in log

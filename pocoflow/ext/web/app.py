@@ -27,7 +27,7 @@ from pocoflow.errors import (
 )
 from pocoflow.ext.web.openapi import describe
 from pocoflow.ext.web.owned import Listing, Owned, OwnedRuns, Refusal, WebLimits
-from pocoflow.ext.web.sse import EventStream
+from pocoflow.ext.web.sse import RETRY, EventStream
 from pocoflow.flow.flow import Flow
 from pocoflow.logging import OwnLogger
 from pocoflow.messages import short
@@ -297,6 +297,9 @@ def _json(value: object, status: int = 200, **headers: str) -> Response:
 
 async def _refused(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, Refusal)
+    if exc.status == 503 and EventStream.media_type in request.headers.get("accept", ""):
+        # An EventSource that is answered by anything but a stream never asks again.
+        return Response(RETRY, headers=_SAFE, media_type=EventStream.media_type)
     again = {} if exc.again is None else {"Retry-After": str(exc.again)}
     return _json({"detail": exc.detail}, exc.status, **again)
 

@@ -32,7 +32,7 @@ _log = OwnLogger("web")
 _HEADERS = {"X-Accel-Buffering": "no"}
 """Asks nginx and its like to pass on what comes at once."""
 
-_RETRY = b"retry: 1000\n\n"
+RETRY = b"retry: 1000\n\n"
 """After how many milliseconds a browser asks again when the stream has ended."""
 
 
@@ -118,7 +118,7 @@ class EventStream(Response):
     async def _send(self, send: Send) -> None:
         headers = self.raw_headers
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send(_part(_RETRY))
+        await send(_part(RETRY))
         until = asyncio.get_running_loop().time() + self._limits.longest
         coming: asyncio.Future[Followed | None] | None = None
         try:
