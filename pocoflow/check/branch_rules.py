@@ -45,13 +45,14 @@ def _clashes(subject: Subject, at: Site, node: Spread) -> Iterator[Finding]:
         for key, one in _writes(subject, branch.name, graph).items():
             if key in node.private or (isinstance(node, FanOut) and key == node.item):
                 continue
-            is_error = False  # a run with one item works
+            is_error, ways = False, ""  # a run with one item works
             if isinstance(node, FanOut):
                 who = f"the branch of every item (node {one.node!r}) writes {key!r}, which has no "
                 who += "reducer: two items clash"
             elif first.setdefault(key, one) is not one:
                 other = first[key]
                 is_error = other.certainty + one.certainty > 2  # else they may exclude each other
+                ways = "let one branch write it, "
                 who = (
                     f"branches {other.branch!r} (node {other.node!r}) and {one.branch!r} (node "
                     f"{one.node!r}) both write {key!r}, which has no reducer"
@@ -61,8 +62,8 @@ def _clashes(subject: Subject, at: Site, node: Spread) -> Iterator[Finding]:
             yield subject.finding(
                 "PF303",
                 who,
-                "let one branch write it, or declare how the writes are put together, as in "
-                "Annotated[list[str], extend]",
+                f"{ways}name it in private=(key({key!r}),) if only the nodes of one branch use it, "
+                "or declare how the writes are put together, as in Annotated[list[str], extend]",
                 at=at,
                 where=one.place.where,
                 severity="error" if is_error else "warning",

@@ -365,17 +365,23 @@ def merge(store: Store, branches: Iterable[tuple[str, Writes]]) -> None:
         deleted += writes.deleted
         unsaved |= writes.unsaved
     clashes = [
-        f"key {key!r} was changed by the branches {', '.join(map(repr, names))}"
+        f"key {key!r} was changed by the branches {_a_few(names)}"
         for key, names in writers.items()
         if len(names) > 1
     ]
     if clashes:
         raise BranchError(
-            f"{'; '.join(clashes)}: let one branch write it, or declare in the schema how they are "
-            "put together, as in Annotated[list[str], extend]"
+            f"{'; '.join(clashes)}: let one branch write it, name it in private= if only the nodes "
+            "of one branch use it, or declare in the schema how the writes are put together, as in "
+            "Annotated[list[str], extend]"
         )
     store.apply(values, increments, {*values, *(key for key, _ in increments)})
     for key in deleted:
         del store[key]
     # What a branch had set in an earlier process, and nobody could store, is missed by name.
     store.miss({key: mark for key, mark in unsaved.items() if key not in store})
+
+
+def _a_few(names: list[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(map(repr, names[:3])) + more

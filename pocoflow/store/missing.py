@@ -104,6 +104,8 @@ def attributes_of(kind: type) -> frozenset[str]:
 
 def no_attribute(owner: str, store: object, schema: object, name: str, given: str = "") -> str:
     """What is said of an attribute that a store has not; ``given`` is what it was to be set to."""
+    if hasattr(dict, name) and not given:
+        return f"{owner} is no dict: store.as_dict().{name} is of the dict with its values"
     kind = type(store)
     is_ours = package_of(kind) == "pocoflow"
     declared = "" if is_ours else f"; class {kind.__name__} does not declare it"

@@ -208,7 +208,8 @@ def reduced(
         if key not in changes and key not in data:
             raise MissingKeyError(
                 f"{owner}: field {key!r} takes increments ({reducer_name(reducer)}) and has no "
-                "value yet: give it a default, such as an empty list"
+                "value yet: set it in the store that the flow is run with, or give it a default, "
+                "such as an empty list"
             )
         try:
             changes[key] = reducer(changes[key] if key in changes else data[key], update)

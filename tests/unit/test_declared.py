@@ -292,6 +292,13 @@ def test_a_store_takes_no_attributes() -> None:
     assert store.name == "renamed"
 
 
+@pytest.mark.parametrize("name", ["copy", "fromkeys"])
+def test_a_store_says_how_it_becomes_a_dict(name: str) -> None:
+    """What dicts have and stores have not is found in the dict that a store gives."""
+    with pytest.raises(AttributeError, match=rf"no dict: store\.as_dict\(\)\.{name} is"):
+        getattr(Store({"a": 1}), name)
+
+
 def test_a_flow_takes_no_attribute_that_is_nearly_one_of_its_own() -> None:
     """A misspelt setting would set nothing; what is like none is the program's own."""
     flow: Any = Flow(Node())

@@ -168,6 +168,19 @@ def test_one_key_written_by_two_branches_is_an_error() -> None:
     assert store.as_dict() == {"a": 0}
 
 
+def test_a_clash_of_many_branches_names_a_few_and_says_that_a_field_can_be_private() -> None:
+    """What only the nodes of one branch hand to each other needs no reducer."""
+
+    def each(**more: Any) -> Flow[Any]:
+        work = Do("one", put("a", 1))
+        return Flow(FanOut(work, each=key("items"), as_=key("item"), **more))
+
+    with pytest.raises(BranchError, match=r"'one\[2\]' and 997 more: .* private="):
+        each().run({"items": list(range(1000))})
+    private = each(private=(key("a"),))
+    assert private.run({"items": [1, 2]}).as_dict() == {"items": [1, 2]}
+
+
 def test_a_value_that_ends_as_it_was_is_not_changed() -> None:
     """What counts is the value: a branch that sets a key to what it was does not change it."""
     fork = Parallel(Do("one", put("a", [1])), Do("two", put("a", [2])))
@@ -226,7 +239,7 @@ def test_an_increment_to_a_field_without_a_value_is_named_as_such() -> None:
         log: Annotated[list[str], append]
 
     one = Do("one", lambda store: store.reduce("log", "x"))
-    with pytest.raises(MissingKeyError, match="has no value yet: give it a default"):
+    with pytest.raises(MissingKeyError, match=r"has no value yet: .* give it a default"):
         Flow(Parallel(one), schema=Empty).run({})
 
 
