@@ -99,7 +99,7 @@ def _node(place: GraphNode, attributes: frozenset[str]) -> Likeness | None:
     phases = place.phases
     if phases is None or phases.is_own or place.branches or place.catches:
         return None
-    facts = (phases, node.name, node.timeout is None, node.journal)
+    facts = (phases, node.name, node.timeout is None, node.journal, place.copies_input)
     if isinstance(node, FunctionNode):
         collects = getattr(node, "on_error", "stop") == "collect"
         return (*facts, id(node.signature), node.actions, collects, *idle_retries(node))

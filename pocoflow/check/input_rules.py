@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dis import opmap
 from types import CodeType, FunctionType
 
 from pocoflow.check.call_rules import exec_functions
 from pocoflow.check.findings import Finding
 from pocoflow.check.source import Function, bindings_of, definition_of, functions_of, inner_parts
-from pocoflow.check.subject import Subject
+from pocoflow.check.subject import Site, Subject
 from pocoflow.nodes.base import Node
 from pocoflow.nodes.function import FunctionNode
 from pocoflow.values.callables import names_in
@@ -23,33 +23,59 @@ _CHANGES = frozenset(
 )
 """Methods with which containers are changed."""
 
+_OF_LISTS = frozenset(
+    ("append", "appendleft", "extend", "popitem", "popleft", "setdefault", "sort")
+)
+"""Those that are hardly of a client or an index, which may be shared instead of copied."""
+
+_WHY = {
+    True: "with several attempts, a timeout, journaled calls or an exec_fallback it works on a "
+    "copy, so the change is lost",
+    False: "with several attempts it works on a copy, and after a crash its result is taken from "
+    "the record, so the change is lost",
+}
+
 _STORING = ("STORE_SUBSCR", "DELETE_SUBSCR", "STORE_SLICE", "STORE_ATTR", "DELETE_ATTR")
 
 _STORES = frozenset(code for name, code in opmap.items() if name in _STORING)
 
 
-def check_inputs(subject: Subject) -> Iterator[Finding]:
-    """What ``exec`` changes that only ``post``, or ``writes=``, should."""
-    for at in subject.classes:
-        node = at.place.node
-        for function in exec_functions(at.place):
+def check_inputs(subject: Subject, *, lost_only: bool = False) -> Iterator[Finding]:
+    """What ``exec`` changes that only ``post``, or ``writes=``, should.
+
+    Args:
+        subject: The flow.
+        lost_only: Only what each run loses, as ``exec`` works on a copy there.
+    """
+    for at in _sites(subject):
+        copies = at.place.copies_input
+        for function in exec_functions(at.place) if copies or not lost_only else ():
             found = definition_of(function) if _may_change(function.__code__) else None
             if found is None:
                 continue
-            changes = list(_changes(found[0].body))
-            for name in _of_the_store(node, found[0]):
+            changes = list(_changes(found[0].body, lost_only))
+            for name in _of_the_store(at.place.node, found[0]):
                 line = next((line for changed, line in changes if changed == name), None)
                 if line is not None and not _is_own(found[0].body, name):
                     yield subject.finding(
                         "PF408",
-                        f"exec changes {name!r} in place, which is the store's: with several "
-                        "attempts it works on a copy, and after a crash its result is taken from "
-                        "the record, so the change is lost",
+                        f"exec changes {name!r} in place, which is the store's: {_WHY[copies]}",
                         "return what is new, and have writes= or post put it into the store; or "
                         "change a copy",
                         at=at,
                         where=(function.__code__.co_filename, line),
                     )
+
+
+def _sites(subject: Subject) -> Iterable[Site]:
+    """Each function, and a node of each other class, one that works on a copy if there is one."""
+    found: dict[object, Site] = {}
+    for at in subject.nodes:
+        node = at.place.node
+        which = node if isinstance(node, FunctionNode) else type(node)
+        if which not in found or (at.place.copies_input and not found[which].place.copies_input):
+            found[which] = at
+    return found.values()
 
 
 def _of_the_store(node: Node, work: Function) -> list[str]:
@@ -99,16 +125,16 @@ def _is_own(body: Sequence[ast.stmt], name: str) -> bool:
     return name in bindings_of(body) or any(_root(one) == name for one in returned)
 
 
-def _changes(body: Sequence[ast.stmt]) -> Iterator[tuple[str | None, int]]:
-    """The names of what is changed in place, each with the line."""
+def _changes(body: Sequence[ast.stmt], lost_only: bool) -> Iterator[tuple[str | None, int]]:
+    """The names of what is changed in place, each with the line; maybe of lists and dicts alone."""
+    methods = _OF_LISTS if lost_only else _CHANGES
     for node in inner_parts(body):
         match node:
-            case (
-                ast.Subscript(ctx=ast.Store() | ast.Del())
-                | ast.Attribute(ctx=ast.Store() | ast.Del())
-            ):
+            case ast.Subscript(ctx=ast.Store() | ast.Del()):
                 yield _root(node.value), node.lineno
-            case ast.Call(func=ast.Attribute(value=owner, attr=method)) if method in _CHANGES:
+            case ast.Attribute(ctx=ast.Store() | ast.Del()) if not lost_only:
+                yield _root(node.value), node.lineno
+            case ast.Call(func=ast.Attribute(value=owner, attr=method)) if method in methods:
                 yield _root(owner), node.lineno
             case _:
                 pass

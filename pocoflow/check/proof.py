@@ -158,8 +158,12 @@ class Proof:
     @property
     def remarks(self) -> list[Finding]:
         """What is told before every run, also of a flow of which nothing else is looked at."""
-        of_graph = chain(check_namesakes(self._subject), check_strays(self._subject))
-        return [*self._kept(of_graph), *self._budgets, *self._names, *self._clashes]
+        told = chain(
+            check_namesakes(self._subject),
+            check_strays(self._subject),
+            check_inputs(self._subject, lost_only=True),
+        )
+        return [*self._kept(told), *self._budgets, *self._names, *self._clashes]
 
     def _kept(self, found: Iterable[Finding]) -> list[Finding]:
         return [one for _, one in self._tried((None, one) for one in found)]

@@ -22,7 +22,7 @@ from pocoflow.values.copies import copied
 
 def attempt(run: Line, place: GraphNode, given: object, inline: bool) -> Effects:
     """One attempt of ``exec``, within the middleware of the flow, if it has some."""
-    copies = _needs_copy(place)
+    copies = place.copies_input
     if copies and not place.is_batch:
         run.given = (run.step, given)
     if run.plan.graph.wraps and (middleware := middleware_of(run).attempts):
@@ -52,7 +52,7 @@ def _attempt(run: Line, place: GraphNode, given: object, inline: bool) -> Effect
 def tried_here(place: GraphNode, given: object, inline: bool) -> Effects:
     """One attempt of ``exec`` in this process."""
     node = place.node
-    if _needs_copy(place):
+    if place.copies_input:
         given = copied(given)
     if node.timeout is not None:
         return (yield from _limited(place, given, node.timeout))
@@ -63,17 +63,6 @@ def tried_here(place: GraphNode, given: object, inline: bool) -> Effects:
     if result.__class__ is CoroutineType:
         result = yield Await(result)
     return result
-
-
-def _needs_copy(place: GraphNode) -> bool:
-    """Whether ``exec`` works on a copy of what ``prep`` gave.
-
-    So it does where something may follow that has to begin with the same: another attempt, the
-    fallback, or whatever else the run does while an attempt that was given up goes on.
-    """
-    node = place.node
-    alone = node.max_retries == 1 and node.timeout is None and place.is_bare
-    return place.has_exec and not alone
 
 
 def _limited(place: GraphNode, given: object, timeout: float) -> Effects:

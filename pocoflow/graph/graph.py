@@ -141,6 +141,17 @@ class GraphNode:
         return is_plain and not (self.spreads or self.exec_async or self.prep_on_loop)
 
     @property
+    def copies_input(self) -> bool:
+        """Whether ``exec`` works on a copy of what ``prep`` gave.
+
+        So it does where something may follow that has to begin with the same: another attempt, the
+        fallback, or whatever else the run does while an attempt that was given up goes on.
+        """
+        node = self.node
+        alone = node.max_retries == 1 and node.timeout is None and self.is_bare
+        return self.has_exec and not alone
+
+    @property
     def travels(self) -> bool:
         """Whether its ``exec`` may be called by an executor: it does work, and of its own."""
         return self.has_exec and not self.branches and type(self.node).exec is not AskNode.exec

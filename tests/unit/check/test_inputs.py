@@ -157,3 +157,65 @@ def test_what_an_exec_changes_in_the_store_is_found(start: Any, name: str) -> No
 def test_what_is_not_lost_is_not_found(start: Any) -> None:
     """A copy may be changed, and what is returned is on record."""
     assert told(start) == []
+
+
+class Tries(Whole):
+    """Works on a copy, as another attempt may follow."""
+
+    max_retries = 2
+
+
+class FallsBack(Appends):
+    """Works on a copy, which its fallback must not see."""
+
+    def exec_fallback(self, given: Any, exc: Exception) -> Any:
+        """Give nothing."""
+
+
+class Client:
+    """A client, which is shared and not copied."""
+
+    def add(self, item: object) -> None:
+        """Send it."""
+
+
+class Adds(Chat):
+    """Calls a method of a client that has the name of one of a set."""
+
+    max_retries = 2
+
+    def prep(self, store: Store[Any]) -> Any:
+        """Give it."""
+        return store["client"]
+
+    def exec(self, given: Any) -> Any:
+        """Send."""
+        given.add(1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "lost"),
+    [(Tries, True), (FallsBack, True), (Whole, False), (Appends, False), (Adds, False)],
+)
+def test_what_each_run_loses_is_logged_before_it(
+    kind: type[Node], lost: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also of a flow that declares nothing, once; what only a crash would lose is not."""
+    Flow(start=kind()).run({"words": [], "table": {}, "client": Client()})
+    told = [one.getMessage() for one in caplog.records]
+    assert [("PF408" in one, "so the change is lost" in one) for one in told] == [
+        (True, True)
+    ] * lost
+
+
+def test_one_node_of_a_class_that_loses_what_others_keep_is_found(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Settings may be those of a node."""
+    Flow(start=Whole()).run({"table": {}})
+    assert not caplog.records
+    plain, tried = Whole(name="plain"), Whole(name="tried")
+    tried.max_retries = 3
+    Flow(start=plain.then("default", tried)).run({"table": {}})
+    (record,) = caplog.records
+    assert "node 'tried': exec changes 'given'" in record.getMessage()
