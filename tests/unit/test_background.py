@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import math
-import subprocess
-import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -471,43 +469,6 @@ def test_runs_in_the_background_may_start_others() -> None:
     assert len(set(flow.run_background({"depth": 3}).wait(WAIT)["ids"])) == 4
 
 
-# -- the interpreter exits ----------------------------------------------------------------------
-
-_LEAVING = """
-import sys, threading
-from pocoflow import Flow, Node
-
-entered = threading.Event()
-
-class Blocks(Node):
-    def exec(self, prep_result):
-        entered.set()
-        threading.Event().wait({wait})
-
-handle = Flow(Blocks(), db_path=sys.argv[1]).run_background()
-entered.wait({wait})
-print(handle.run_id)
-"""
-
-
-def test_a_program_may_leave_while_a_run_goes_on(tmp_path: Path) -> None:
-    """It leaves at once with its own exit code, and the run reads as failed: interrupted."""
-    path = tmp_path / "runs.db"
-    program = subprocess.run(
-        [sys.executable, "-c", _LEAVING.format(wait=WAIT), str(path)],
-        capture_output=True,
-        text=True,
-        timeout=WAIT,
-        check=True,
-    )
-    assert program.stderr == ""
-    with WorkflowDB(path) as db:
-        run = db.get_run(program.stdout.strip())
-    assert run is not None
-    assert run["status"] == "failed"
-    assert "interrupted" in (run["error_msg"] or "")
-
-
 @pytest.fixture(autouse=True)
 def _no_thread_is_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Every thread that a test started ends with it, or it would disturb the next one."""
@@ -591,101 +552,3 @@ def test_a_handle_of_which_a_hook_knows_goes_with_its_flow() -> None:
     begun = begin()
     gc.collect()
     assert begun() is None
-
-
-FORGOTTEN = """
-import threading
-from pocoflow import Flow, Node
-
-class Fails(Node):
-    def exec(self, prep_result):
-        raise LookupError("no such page")
-
-class FailsLater(Node):
-    async def exec(self, prep_result):
-        raise LookupError("no such page")
-
-ended = threading.Event()
-
-def begin(node, flow=None):
-    handle = (flow or Flow(node)).run_background({}, run_id="lost")
-    handle.add_done_callback(ended.set)
-    assert ended.wait(30)
-    return handle
-"""
-
-WAYS_TO_FORGET = {
-    "asynchronous": "begin(FailsLater())",
-    "kept to the end": "kept = begin(Fails())",
-}
-
-WAYS_TO_SEE = {
-    "wait": "import contextlib\nwith contextlib.suppress(LookupError): begin(Fails()).wait()",
-    "await": """
-import asyncio
-async def main():
-    try:
-        await begin(Fails())
-    except LookupError:
-        pass
-asyncio.run(main())
-""",
-    "status": "assert begin(Fails()).status == 'failed'",
-    "hook": "begin(None, Flow(Fails()).on('flow_error', lambda exc, store: None))",
-    "events": """
-import contextlib
-with contextlib.suppress(LookupError):
-    list(Flow(Fails()).stream({}))
-""",
-    "cancelled": """
-class Waits(Node):
-    async def exec(self, prep_result):
-        import asyncio
-        await asyncio.sleep(60)
-handle = Flow(Waits()).run_background({})
-handle.cancel()
-""",
-}
-
-
-def stderr_of(code: str) -> str:
-    """What a program that ends well prints as errors."""
-    command = [sys.executable, "-c", FORGOTTEN + code]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    return ended.stderr
-
-
-@pytest.mark.parametrize("way", WAYS_TO_FORGET)
-def test_a_failure_that_nobody_asks_for_is_logged_once(way: str) -> None:
-    """As the program ends at the latest, with what the node raised."""
-    told = stderr_of(WAYS_TO_FORGET[way])
-    assert told.count("in the background has failed, and nobody asked how it ended") == 1
-    assert "run 'lost'" in told
-    assert "LookupError: no such page" in told
-
-
-COLLECTED = """
-import gc
-import sys
-from pocoflow.cleanup import finish
-begin(Fails())
-for thread in threading.enumerate():
-    if thread is not threading.main_thread():
-        thread.join()
-gc.collect()
-finish()
-sys.stderr.write("still at work")
-"""
-
-
-def test_a_failure_is_logged_once_its_handle_is_gone() -> None:
-    """A program that goes on for long does not wait for its end."""
-    before, after = stderr_of(COLLECTED).split("still at work")
-    assert "nobody asked how it ended" in before
-    assert not after
-
-
-@pytest.mark.parametrize("way", WAYS_TO_SEE)
-def test_a_failure_that_was_seen_is_not_logged_again(way: str) -> None:
-    """By whoever waits, asks for the status, or is told of the events; nor is a cancellation."""
-    assert stderr_of(WAYS_TO_SEE[way]) == ""

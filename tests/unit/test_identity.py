@@ -186,7 +186,7 @@ def test_a_run_that_is_not_there_is_said_to_be_so(path: str) -> None:
 
 # -- recover --------------------------------------------------------------------------------------
 
-DIES = """
+DIE = """
 import os, sys
 from pocoflow import Flow, Node
 
@@ -194,7 +194,11 @@ class Grade(Node):
     def exec(self, prepared):
         os._exit(9)
 
-Flow(Grade(), flow_name=sys.argv[2], db_path=sys.argv[1], run_id=sys.argv[2]).run({})
+path, *names = sys.argv[1:]
+for name in names:
+    if not (child := os.fork()):
+        Flow(Grade(), flow_name=name, db_path=path, run_id=name).run({})
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
 """
 
 
@@ -202,9 +206,8 @@ def test_recover_takes_the_runs_of_the_flow_and_of_its_former_names(
     path: str, tmp_path: Path
 ) -> None:
     """Interrupted runs of other flows in the same file are left alone."""
-    for name in ("orders", "older", "oldest", "refunds"):
-        program = [sys.executable, "-c", DIES, path, name]
-        assert subprocess.run(program, cwd=tmp_path, check=False).returncode == 9
+    program = [sys.executable, "-c", DIE, path, "orders", "older", "oldest", "refunds"]
+    subprocess.run(program, cwd=tmp_path, check=True)
     Grade.up = True
     flow = orders(path, formerly=("older",))
     assert flow.recover(flow_was="oldest") == {"orders": None, "older": None, "oldest": None}
@@ -285,7 +288,7 @@ def test_answer_with_another_flow_is_refused_and_with_the_renamed_one_taken(
 
 def test_recover_takes_former_names(program: str, capsys: pytest.CaptureFixture[str]) -> None:
     """``pocoflow recover --flow-was`` recovers the runs of the former name, too."""
-    subprocess.run([sys.executable, "-c", DIES, "runs.db", "orders"], check=False)
+    subprocess.run([sys.executable, "-c", DIE, "runs.db", "orders"], check=True)
     Path("up").touch()
     target = f"{program}:purchases"
     assert main(["recover", target]) == 0

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import subprocess
-import sys
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -241,30 +238,6 @@ def test_a_run_inside_of_an_async_node_does_not_wait_for_itself(how: str) -> Non
             return "default"
 
     assert Flow(Outer()).run({})["got"] == "ok"
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
-def test_a_forked_child_has_a_loop_of_its_own() -> None:
-    """The thread of the parent's loop is not in the child."""
-    program = """
-import asyncio, os, sys
-from pocoflow import Flow, Node
-class Ask(Node):
-    async def exec(self, given):
-        await asyncio.sleep(0)
-        return 1
-Flow(Ask()).run({})
-child = os.fork()
-if not child:
-    Flow(Ask()).run({})
-    os._exit(7)
-assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
-Flow(Ask()).run({})
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, timeout=120, check=False
-    )
-    assert done.returncode == 0, done.stderr.decode()
 
 
 def test_what_an_await_raises_does_not_end_the_loop() -> None:

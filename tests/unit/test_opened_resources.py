@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
-import multiprocessing
-import os
-import subprocess
-import sys
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, closing, contextmanager, nullcontext
@@ -17,7 +13,6 @@ from typing import Any, Self, cast
 
 import pytest
 
-import pocoflow
 from pocoflow import (
     BatchNode,
     FanOut,
@@ -802,71 +797,3 @@ def test_a_resource_of_the_process_that_cannot_be_opened_is_tried_again_by_the_n
     down.clear()
     flow.run({})
     assert log == ["open shaky"]
-
-
-_USES = """
-from contextlib import asynccontextmanager, contextmanager
-from pocoflow import Flow, node, resource
-
-@contextmanager
-def plain():
-    yield 1
-    print("plain closed", flush=True)
-
-@asynccontextmanager
-async def awaited():
-    yield 2
-    print("awaited closed", flush=True)
-
-a = resource(int, "a", open=plain, per="process")
-b = resource(int, "b", open=awaited, per="process")
-
-@node
-def use(one: int = a, two: int = b) -> None:
-    print("used", one, two, flush=True)
-"""
-
-_PROGRAM = f"""
-import os
-{_USES}
-Flow(use).run({{}})
-if hasattr(os, "fork") and not os.fork():
-    raise SystemExit
-"""
-
-
-def test_a_resource_of_the_process_is_closed_when_the_program_ends() -> None:
-    """Once: a forked child does not close what is its parent's."""
-    command = [sys.executable, "-W", "ignore", "-c", _PROGRAM]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    assert done.stdout.splitlines() == ["used 1 2", "awaited closed", "plain closed"]
-    assert done.stderr == ""
-
-
-_POOL = f"""
-import multiprocessing, sys
-from concurrent.futures import ProcessPoolExecutor
-{_USES}
-if __name__ == "__main__":
-    with ProcessPoolExecutor(1, multiprocessing.get_context(sys.argv[1])) as pool:
-        flow = Flow(use, executor=pool)
-        flow.run({{}})
-        flow.run({{}})
-"""
-
-
-@pytest.mark.parametrize("how", multiprocessing.get_all_start_methods())
-def test_a_resource_of_the_process_is_closed_when_a_worker_of_a_pool_ends(
-    tmp_path: Path, how: str
-) -> None:
-    """Once, however its process was started."""
-    program = tmp_path / "pool.py"
-    program.write_text(_POOL)
-    environment = {**os.environ, "PYTHONPATH": str(Path(pocoflow.__file__).parents[1])}
-    command = [sys.executable, "-W", "ignore", str(program), how]
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=60, check=True, env=environment
-    )
-    assert done.stderr == ""
-    used = ["used 1 2"] * 2
-    assert done.stdout.splitlines() == [*used, "awaited closed", "plain closed"]
