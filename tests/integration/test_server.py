@@ -601,6 +601,16 @@ def test_a_run_goes_on_after_its_server_was_away() -> None:
         assert three(db, Act(lambda: None)).resume("r")["n"] == 3
 
 
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+def test_a_database_that_cannot_hold_every_text_is_refused(server: Server, encoding: str) -> None:
+    """When it is opened, with its encoding and what to do; not by the first text in a run."""
+    name = f"of_{encoding.lower()}"
+    server.execute(f"CREATE DATABASE {name} ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0")
+    for read_only in (False, True):
+        with pytest.raises(DatabaseFileError, match=f"encoding {encoding}.*ENCODING 'UTF8'"):
+            WorkflowDB(server.url(database=name), read_only=read_only)
+
+
 def test_a_server_that_is_not_there_is_named() -> None:
     """Where it was looked for, and why that failed."""
     with pytest.raises(DatabaseLostError, match=r"ann@/runs\?host=/nowhere cannot be reached"):

@@ -160,6 +160,12 @@ class ServerConnection(Connection):
         return connection
 
     def _set_up(self, connection: psycopg.Connection) -> None:
+        encoding = connection.info.parameter_status("server_encoding")
+        if encoding != "UTF8":
+            raise DatabaseFileError(
+                f"database {self.label} has the encoding {encoding}, which cannot hold every text; "
+                "use one that was made with CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0"
+            )
         path, user, is_there = _one(connection.execute(_PLACE))
         schema = self._chosen(path, user, is_there)
         self._schema, self._channel = schema, channel_of(schema)
