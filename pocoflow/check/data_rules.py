@@ -95,7 +95,7 @@ class Data:
         if way.is_unhandled or subject.outputs is not None:
             return way.is_unhandled
         # Where neither flow nor node declares anything, a choice may end the run whatever is there.
-        is_silent = subject.inputs is None and spot.place.declared is None
+        is_silent = subject.inputs is None and subject.declared(spot.place) is None
         return way.catch is not None or (is_silent and _ends_early(spot.place, way.action))
 
     @cached_property

@@ -92,7 +92,7 @@ def _impossible(subject: Subject, level: Level) -> Iterator[Finding]:
                 edge=edge,
                 severity=(
                     "warning"
-                    if place.declared is None or subject.is_wrapped
+                    if subject.declared(place) is None or subject.is_wrapped
                     else _if_declared(place, edge.written)
                 ),
             )
@@ -115,8 +115,8 @@ def _if_declared(place: GraphNode, written: str) -> Severity:
 
 def _unhandled(subject: Subject, level: Level) -> Iterator[Finding]:
     for place in level.graph.nodes.values():
-        actions = place.declared
-        if not place.is_open or actions is None:
+        actions = subject.declared(place) if place.is_open else None
+        if actions is None:
             continue
         if place.targets and _says_nothing(place.node):
             continue  # its other edges are findings (PF102), which say what it lacks
@@ -178,12 +178,16 @@ def _misgiven(subject: Subject, at: Site, post: FunctionType) -> Iterator[Findin
     hint = Any if hasattr(post, "__wrapped__") else awaited(hints_of(post).get("return", Any))
     is_sure = at.place.promised is None and not fits(hint, str | None)
     if found is not None or is_sure:
+        does, fix = "returns what", "return an action, and write the value to the store"
+        if found is None and any(map(any, subject.returned(at.place))):  # it does return one
+            is_sure, fix = False, "annotate it with the actions that it returns, or with str"
+            does = f"is annotated with {type_label(hint)}, which"
         is_sure = (is_sure or (found is not None and found.always)) and not subject.is_wrapped
         yield subject.finding(
             "PF109",
-            f"post of {at.place.name!r} returns what is no action: that is a text with characters, "
+            f"post of {at.place.name!r} {does} is no action: that is a text with characters, "
             "or None for 'default'",
-            "return an action, and write the value to the store",
+            fix,
             at=at,
             where=(file, line if found is None else found.line),
             severity=subject.unless_caught(at.place, (ActionError,)) if is_sure else "warning",

@@ -35,7 +35,7 @@ from pocoflow.graph.listed_edges import GraphEdge
 from pocoflow.messages import closest, type_label
 from pocoflow.nodes.answer_types import asks
 from pocoflow.nodes.base import Node
-from pocoflow.nodes.definitions import names_actions, overrides
+from pocoflow.nodes.definitions import has_own_post, names_actions, overrides
 from pocoflow.nodes.edges import ANY_ACTION, Edge
 from pocoflow.nodes.function import AnyFunctionNode, FunctionNode
 from pocoflow.nodes.parallel import Spread
@@ -387,7 +387,7 @@ class Subject:
 
         ``None`` if they are not known.
         """
-        declared = place.declared
+        declared = self.declared(place)
         if declared is not None:
             return declared
         if place.inner is None:
@@ -397,14 +397,32 @@ class Subject:
                 self._ends[id(graph)] = ends_of(graph, self.actions)
         return self._ends[id(place.inner)]
 
+    def declared(self, place: GraphNode) -> tuple[str, ...] | None:
+        """The actions that the definition of a node tells; ``None`` if it does not, or is wrong.
+
+        A run holds no ``post`` to ``-> None``, so what its source returns counts.
+        """
+        declared = place.declared
+        if declared is None or place.promised is not None:
+            return declared
+        if place.inner is not None:
+            inside = (one for graph in place.inner.inner_first() for one in graph.nodes.values())
+            own = (one for one in inside if one.inner is None)
+            return declared if all(self.declared(one) == one.declared for one in own) else None
+        if isinstance(place.node, (FunctionNode, Spread)) or not has_own_post(type(place.node)):
+            return declared
+        return declared if all(map(set(declared).issuperset, self.returned(place))) else None
+
+    def returned(self, place: GraphNode) -> list[tuple[str, ...]]:
+        """What a class may return at each end of its ``post``; ``("",)`` if that is not known."""
+        ends = self.effects(place).exits
+        return [(one.action,) if one.action else (*sorted(one.choices),) or ("",) for one in ends]
+
     def _by_source(self, place: GraphNode) -> tuple[str, ...] | None:
         if isinstance(place.node, (FunctionNode, Spread)):
             return None
-        found = [
-            (*sorted(one.choices),) if one.action is None else (one.action,)
-            for one in self.effects(place).exits
-        ]
-        return tuple(dict.fromkeys(chain(*found))) if found and all(found) else None
+        found = tuple(dict.fromkeys(chain(*self.returned(place))))
+        return found if found and "" not in found else None
 
     def effects(self, place: GraphNode) -> Effects:
         """What a node does to the store."""

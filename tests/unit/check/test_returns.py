@@ -195,3 +195,64 @@ def test_a_class_that_names_the_default_action_or_none_at_all_need_not_return_on
 
     assert codes(flow_with(Perhaps, "store['a'] = 1")) == ["PF103"]
     assert "PF109" not in codes(flow_with(Node, "store['a'] = 1"))
+
+
+class SaysNone(Node):
+    """Denies what it returns, which nobody holds it to."""
+
+    def post(self, store: Any, prep_result: Any, exec_result: Any) -> None:
+        """Return an action."""
+        return "search"  # type: ignore[return-value]
+
+
+class SaysNothingOfIt(Node):
+    """The same, with an action that is computed."""
+
+    def post(self, store: Any, prep_result: Any, exec_result: Any) -> None:
+        """Return what the store has."""
+        return store["action"]  # type: ignore[no-any-return]
+
+
+class SaysBool(Node):
+    """Is annotated with what is no action, and returns one."""
+
+    def post(self, store: Any, prep_result: Any, exec_result: Any) -> bool:  # type: ignore[override]
+        """Return an action."""
+        return "search"  # type: ignore[return-value]
+
+
+class SaysDict(Node):
+    """The same, and returns nothing."""
+
+    def post(self, store: Any, prep_result: Any, exec_result: Any) -> dict[str, int]:  # type: ignore[override,return]
+        """Return nothing."""
+        store["found"] = True
+
+
+@pytest.mark.parametrize("kind", [SaysNone, SaysNothingOfIt, SaysBool, SaysDict])
+@pytest.mark.parametrize("wired", ["by the node", "by the flow", "around it"])
+def test_an_annotation_that_the_source_contradicts_stops_no_run(kind: Any, wired: str) -> None:
+    """What counts is what ``post`` returns, where a run does not hold it to its annotation."""
+
+    class Found(Node):
+        def post(self, store: Any, prep_result: Any, exec_result: Any) -> None:
+            store["found"] = True
+
+    says, found = kind(), Found()
+    action = "default" if kind is SaysDict else "search"
+    if wired == "by the node":
+        flow: Flow[Any] = Flow(start=says.then(action, found))
+    elif wired == "by the flow":
+        flow = Flow(start=says).then(says.when(action), found)
+    else:
+        inner = Flow(start=says, flow_name="inner")
+        flow = Flow(start=inner).then(inner.when(action), found)
+    problems = flow.validate()
+    assert [one.severity for one in problems if one.severity == "error"] == []
+    told = [one.message for one in problems if one.code == "PF109"]
+    if kind in (SaysBool, SaysDict):
+        (message,) = told
+        assert "is annotated with" in message
+    else:
+        assert told == []
+    assert flow.run({"action": "search"})["found"] is True
