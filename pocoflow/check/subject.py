@@ -319,9 +319,9 @@ class Subject:
         """Whether there is something to prove.
 
         There is not in a flow of classic nodes without annotations, of which none asks or runs
-        others, without a schema and inputs, and wired by ``node.then`` alone.
+        others, without a schema, inputs and outputs, and wired by ``node.then`` alone.
         """
-        if self.fields or self.inputs is not None:
+        if self.fields or self.inputs is not None or self.outputs is not None:
             return True
         for graph in (level.graph for level in self.levels):
             if graph.rules or graph.has_own_edges:
