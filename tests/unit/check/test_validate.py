@@ -260,7 +260,7 @@ def test_an_untyped_flow_runs_as_ever() -> None:
 def test_outputs_that_are_declared_are_proved_before_a_run() -> None:
     """What a flow says that it sets is proved, also of classes that say nothing of their types."""
     flow = Flow(Loop(), outputs=(key("sum"),))
-    with pytest.raises(FlowValidationError, match="PF304.*'sum' is not set"):
+    with pytest.raises(FlowValidationError, match=r"PF304.*'sum' is not set"):
         flow.run({"n": 5})
     assert Flow(Loop(), outputs=(key("n"),)).run({"n": 5})["n"] == 6
 
