@@ -210,7 +210,9 @@ OF_POCKETFLOW: Mapping[str, object] = {
     "params": Elsewhere(f"{_VALUES}, or give them to __init__"),
     "set_params": Elsewhere(f"{_VALUES}, or give them to __init__"),
     "run": Elsewhere("a node runs in a flow, Flow(start=node).run(store)"),
-    "cur_retry": Elsewhere("context().attempt counts the attempts, from 1"),
+    "run_async": Elsewhere("a node runs in a flow, await Flow(start=node).run_async(store)"),
+    "cur_retry": Elsewhere("pocoflow.context().attempt counts the attempts, from 1"),
+    "start_node": Elsewhere("the first node of a flow is flow.graph.start.node"),
 }
 """What PocketFlow's nodes have, for the class of nodes: each says how it is written here."""
 
@@ -545,12 +547,15 @@ def _refuse_arguments(kind: Any) -> None:
 
 
 def refuse_near(who: str, name: str, known: Iterable[str]) -> None:
-    """Refuse a new attribute whose name is nearly that of one that there is.
+    """Refuse a new attribute whose name is nearly that of one that there is, or never called.
 
     Raises:
-        DefinitionError: Names both.
+        DefinitionError: Names both, or what to write.
     """
     import difflib
+
+    if name in _NEVER_CALLED:
+        raise DefinitionError(f"{name} of {who} is never called: {_NEVER_CALLED[name]}")
 
     near = difflib.get_close_matches(name, [one for one in known if one[:1] != "_"], 1, 0.8)
     if near and name[:1] != "_":

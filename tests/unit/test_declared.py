@@ -373,6 +373,14 @@ def test_an_override_that_is_never_called_is_refused(base: Any, name: str) -> No
         type("Old", (base,), {name: lambda self, store: None})
 
 
+def test_an_override_that_is_set_on_a_flow_is_refused() -> None:
+    """As one of its class is."""
+    flow: Any = Flow(start=Node())
+    with pytest.raises(DefinitionError, match=r"_run of flow 'Node' is never called.*middleware"):
+        flow._run = lambda store: None
+    assert not hasattr(flow, "_run")
+
+
 def test_an_override_of_a_mixin_is_refused_with_the_node() -> None:
     """The mixin itself is no node, so nobody was told of it."""
     mixin = type("Traced", (), {"_run": lambda self, store: None})

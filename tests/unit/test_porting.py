@@ -126,7 +126,9 @@ def test_a_base_class_may_leave_the_phase_to_others() -> None:
         ("params", "put the values into the store"),
         ("set_params", "put the values into the store"),
         ("run", "Flow(start=node).run(store)"),
-        ("cur_retry", "context().attempt"),
+        ("run_async", "Flow(start=node).run_async(store)"),
+        ("cur_retry", "pocoflow.context().attempt counts"),
+        ("start_node", "flow.graph.start.node"),
     ],
 )
 def test_an_attribute_of_pocketflow_says_what_it_is_here(name: str, advice: str) -> None:
