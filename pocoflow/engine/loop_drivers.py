@@ -200,7 +200,8 @@ class LoopDriver(Driver):
 class RunDriver(LoopDriver):
     """Drives a run; a cancellation of that ends what is awaited, and not the task.
 
-    If what is awaited makes nothing of it, its result is kept, or the run cancelled all the same.
+    If what is awaited makes nothing of it, its result is kept, or the run cancelled all the same. If
+    it makes an error of it, that is the cause.
     """
 
     _is_guarded = True
@@ -257,8 +258,13 @@ class RunDriver(LoopDriver):
             return
         self._is_interrupted = False
         is_only = self._task.uncancel() == 0
-        if (not self._keeps) if exc is None else (is_only and is_cancelled_error(exc)):
-            raise cancelled(self.context) from None
+        made = exc if isinstance(exc, Exception) else None
+        if exc is None:
+            is_over = not self._keeps
+        else:
+            is_over = is_only and (made is not None or is_cancelled_error(exc))
+        if is_over:
+            raise cancelled(self.context) from made
 
     def _beside(self, work: Callable[[], object]) -> Beside:
         if self._few is None:

@@ -30,6 +30,7 @@ from pocoflow import (
     key,
 )
 from pocoflow.errors import DefinitionError, NodeTimeoutError, RunError
+from tests.rows import row_of
 from tests.waiting import wait_for
 
 WAIT = 30.0
@@ -835,6 +836,37 @@ def test_a_run_that_is_asked_to_stop_ends_its_await_and_not_the_callers_task(
         await asyncio.sleep(0)
 
     asyncio.run(main())
+
+
+class BreaksOff(CancelsItself):
+    """Makes an error of its own of it, as a client does whose connection is gone by then."""
+
+    async def exec_async(self, prep_result: object) -> None:
+        try:
+            await super().exec_async(prep_result)
+        except asyncio.CancelledError:
+            raise ConnectionError("the connection is closed") from None
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        lambda flow: asyncio.run(flow.run_async()),
+        lambda flow: flow.run(),
+        lambda flow: flow.run_background().wait(WAIT),
+        lambda flow: flow.on("node_start", lambda name, store: None).run_background().wait(WAIT),
+    ],
+    ids=["on the loop", "in the thread", "in the background", "in the background, with a hook"],
+)
+def test_an_error_that_a_node_makes_of_a_cancellation_does_not_fail_the_run(
+    run: Callable[[Flow], object], tmp_path: Path
+) -> None:
+    """It is cancelled, whoever drives it."""
+    flow = Flow(BreaksOff(stubborn=False), db_path=tmp_path / "jobs.db", run_id="jobs-1")
+    with pytest.raises(RunCancelled) as caught:
+        run(flow)
+    assert isinstance(caught.value.__cause__, ConnectionError | None)
+    assert row_of(flow.database, "jobs-1")["status"] == "cancelled"
 
 
 # -- context variables --------------------------------------------------------------------------
