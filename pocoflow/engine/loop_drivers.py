@@ -200,8 +200,8 @@ class LoopDriver(Driver):
 class RunDriver(LoopDriver):
     """Drives a run; a cancellation of that ends what is awaited, and not the task.
 
-    If what is awaited makes nothing of it, its result is kept, or the run cancelled all the same. If
-    it makes an error of it, that is the cause.
+    If what is awaited makes nothing of it, its result is kept, or the run cancelled all the same.
+    If it makes an error of it, that is the cause.
     """
 
     _is_guarded = True
