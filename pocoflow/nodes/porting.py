@@ -241,10 +241,15 @@ _NEVER_CALLED = {
 }
 
 
+_READ = frozenset({"edges", "replaced", "is_batch"})
+"""What the library reads of nodes and flows, and nobody else may define."""
+
+
 def refuse_dead(kind: type) -> None:
     """Refuse a class that overrides what a version before, or PocketFlow, would have called.
 
-    What another method of the class uses is the class's own, and left alone.
+    What another method of the class uses is the class's own, and left alone. So is refused what
+    hides an attribute that the library reads.
 
     Raises:
         DefinitionError: Names it, and how it is written here.
@@ -254,6 +259,12 @@ def refuse_dead(kind: type) -> None:
         return
     mixins = [base for base in own if not hasattr(base, "is_flow")]  # of which nobody was told
     for base in (kind, *mixins):
+        hidden = _READ & vars(base).keys()
+        if hidden or inspect.isroutine(vars(base).get("name")):
+            name = min(hidden, default="name")
+            raise DefinitionError(
+                f"{base.__qualname__}.{name} hides what a run reads there: give it another name"
+            )
         for name in _NEVER_CALLED.keys() & vars(base).keys():
             if any(name in used for other in own for used in _used(other, name)):
                 continue

@@ -373,6 +373,30 @@ def test_an_override_that_is_never_called_is_refused(base: Any, name: str) -> No
         type("Old", (base,), {name: lambda self, store: None})
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("edges", []), ("replaced", False), ("is_batch", True)],
+)
+@pytest.mark.parametrize("base", [Node, BatchNode, Flow])
+def test_an_attribute_that_hides_what_a_run_reads_is_refused(
+    base: Any, name: str, value: object
+) -> None:
+    """Where the class is defined, and also where a mixin has it."""
+    told = f"{name} hides what a run reads there: give it another name"
+    with pytest.raises(DefinitionError, match=told):
+        type("Own", (base,), {name: value})
+    with pytest.raises(DefinitionError, match=told):
+        type("Own", (type("Mixin", (), {name: value}), base), {})
+
+
+def test_the_name_of_a_node_is_no_method() -> None:
+    """It is a text, a property or a class attribute."""
+    with pytest.raises(DefinitionError, match=r"Own\.name hides what a run reads there"):
+        type("Own", (Node,), {"name": lambda self: "x"})
+    for value in ("x", property(lambda self: "x")):
+        assert type("Own", (Node,), {"name": value})().name == "x"
+
+
 def test_an_override_that_is_set_on_a_flow_is_refused() -> None:
     """As one of its class is."""
     flow: Any = Flow(start=Node())
