@@ -47,7 +47,7 @@ def register(parser: argparse.ArgumentParser) -> None:
         )
     parser.add_argument("--strict", action="store_true", help="end with 1 for warnings, too")
     add_database(
-        parser, "look whether their runs in this database that are not completed could go on"
+        parser, "look whether their runs in this database that have not completed can go on"
     )
     parser.set_defaults(execute=check)
 
