@@ -125,8 +125,8 @@ class _Batch:
             current.set(around)  # no token: a call that was given up may have kept its context
 
     def _keep(self, item: _Item, result: object) -> Steps:
-        """Put a finished item on record, before the next one begins."""
-        if self.journals:
+        """Put a finished item on record, before the next one begins; one that failed is none."""
+        if self.journals and not (self.collects and isinstance(result, Exception)):
             facts = (self.run.step, self.place.name, result, item.identity)
             yield from self.run.commit(self.inline, self.run.ledger.journal_item, *facts)
 

@@ -190,6 +190,37 @@ def test_a_collecting_batch_puts_exceptions_in_their_places(concurrency: int) ->
     assert [str(second), str(fourth)] == ["odd 1", "odd 3"]
 
 
+def test_a_collected_failure_is_no_result_that_cannot_be_stored(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing is told of it but in ``post``, and a resume of the step tries that item alone again."""
+    executed: list[int] = []
+    bug = [True]
+
+    class Odd(Double):
+        on_error = "collect"
+
+        def exec(self, item: int) -> int:
+            executed.append(item)
+            if item % 2:
+                raise ValueError(f"odd {item}")
+            return item
+
+        def post(self, store: Store[Any], items: Any, results: list[Any]) -> str:
+            if bug:
+                raise RuntimeError(bug.pop())
+            store["doubled"] = [str(one) for one in results]
+            return "done"
+
+    flow = Flow(Odd(), db_path=tmp_path / "runs.db", run_id="r")
+    with pytest.raises(RuntimeError):
+        flow.run({"numbers": [0, 1, 2]})
+    assert flow.resume("r")["doubled"] == ["0", "odd 1", "2"]
+    assert executed == [0, 1, 2, 1]
+    assert [one["note"] for one in flow.database.get_events("r")] == [None] * 8
+    assert "cannot be stored" not in caplog.text
+
+
 @pytest.mark.parametrize("concurrency", [1, 4])
 @pytest.mark.parametrize("kind", [Double, DoubleAsync])
 @pytest.mark.parametrize("driver", ["run", "run_async"])
