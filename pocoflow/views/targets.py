@@ -398,7 +398,7 @@ def _kind(value: object) -> str:
 def _error(exc: BaseException) -> str:
     """An error of the user's code in one line, with the place if it is in a file of his."""
     text = f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
-    if isinstance(exc, SyntaxError | DefinitionError):
+    if isinstance(exc, SyntaxError):
         return text
     text += _of_model(exc)
     frames = [
@@ -408,7 +408,9 @@ def _error(exc: BaseException) -> str:
     ]
     # The last line of the user's own, where it is not all in a library.
     shown = [frame for frame in frames if not frame.filename.startswith(_libraries())] or frames
-    return f"{text} ({shown[-1].filename}, line {shown[-1].lineno})" if shown else text
+    if not shown or f"{shown[-1].filename}:" in text:
+        return text
+    return f"{text} ({shown[-1].filename}, line {shown[-1].lineno})"
 
 
 def _of_model(exc: BaseException) -> str:

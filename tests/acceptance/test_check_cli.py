@@ -153,6 +153,9 @@ def test_rules_can_be_chosen(folder: Path, options: list[str], code: int) -> Non
             "cannot import model: AttributeError: summary; did you mean fields(Article).summary? (",
         ),
         (["model:flow"], "model.py, line 2)"),
+        (["settings:flow"], "cannot import settings: DefinitionError: "),
+        (["settings:flow"], "settings.py, line 2)"),
+        (["edges:flow"], "edges.py:2: the target must be a node or END, not 'END'"),
         (["nope:flow"], "cannot import nope: ModuleNotFoundError: No module named 'nope'"),
         (["broken:flow"], "cannot import broken: ZeroDivisionError: division by zero"),
         (["app"], "'app' does not name a flow"),
@@ -170,6 +173,9 @@ def test_rules_can_be_chosen(folder: Path, options: list[str], code: int) -> Non
             "node",
             "field of a model",
             "line of the user's",
+            "refused",
+            "line of what is refused",
+            "place that is told already",
         ),
         *("module", "broken", "no colon", "a file", "no flow", "nothing", "rule"),
     ],
@@ -178,10 +184,15 @@ def test_what_cannot_be_checked_ends_with_2(folder: Path, arguments: list[str], 
     """A target that cannot be imported, or is not there, is told in one line."""
     (folder / "broken.py").write_text("1 / 0\n", encoding="utf-8")
     (folder / "model.py").write_text("import app\napp.Article.summary\n", encoding="utf-8")
+    refused = "from pocoflow import Node\nNode(name='')\n"
+    (folder / "settings.py").write_text(refused, encoding="utf-8")
+    wrong = "import app\napp.good.then(app.publish, 'END')\n"
+    (folder / "edges.py").write_text(wrong, encoding="utf-8")
     code, printed, errors = run(folder, "check", *arguments)
     assert (code, printed) == (2, "")
     assert says in errors
     assert len(errors.splitlines()) == 1
+    assert errors.count(".py, line ") + errors.count(".py:2: ") <= 1
 
 
 def test_json_has_every_part_of_a_finding(folder: Path) -> None:
