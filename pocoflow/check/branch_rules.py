@@ -9,7 +9,7 @@ from pocoflow.check.findings import Finding
 from pocoflow.check.node_effects import Place
 from pocoflow.check.subject import Site, Subject
 from pocoflow.errors import BranchError
-from pocoflow.graph.graph import Graph, GraphNode, label
+from pocoflow.graph.graph import Graph
 from pocoflow.nodes.annotations import plain
 from pocoflow.nodes.parallel import FanOut, Spread
 from pocoflow.nodes.subflow import Subflow
@@ -36,7 +36,7 @@ def check_branches(subject: Subject) -> Iterator[Finding]:
     for at, node in subject.spreads:
         if not isinstance(node, Subflow):
             yield from _clashes(subject, at, node)
-            yield from _assigned(subject, at.place, node)
+            yield from _assigned(subject, at, node)
 
 
 def _clashes(subject: Subject, at: Site, node: Spread) -> Iterator[Finding]:
@@ -70,26 +70,28 @@ def _clashes(subject: Subject, at: Site, node: Spread) -> Iterator[Finding]:
             )
 
 
-def _assigned(subject: Subject, place: GraphNode, node: Spread) -> Iterator[Finding]:
+def _assigned(subject: Subject, at: Site, node: Spread) -> Iterator[Finding]:
     """Keys with a reducer that a branch assigns to, which cannot be put together."""
-    for graph in place.branches:
+    for graph in at.place.branches:
         for spot, effects in subject.inside(graph).effects.items():
             found = [
                 (one.key, one.place, one.is_certain) for one in effects.values if not one.is_default
             ]
-            found += [(key, at, False) for key, at in effects.changes.items()]
-            for key, at, is_sure in found:
+            found += [(key, place, False) for key, place in effects.changes.items()]
+            for key, place, is_sure in found:
                 if key in node.private or not subject.fields.reduces(key):
                     continue
-                does = "changes" if effects.changes.get(key) is at else "assigns to"
+                if place.node is not None and not isinstance(spot.place.node, Subflow):
+                    continue  # in a branch of its own, which is looked at by itself
+                does = "changes" if effects.changes.get(key) is place else "assigns to"
                 severity = subject.unless_caught(spot.place, (BranchError,))
                 yield subject.finding(
                     "PF303",
                     f"it {does} {key!r} in a parallel branch, and {key!r} has a reducer: a branch "
                     "gives it increments",
                     f"write store.reduce({key!r}, increment)",
-                    node=label(spot.inside(at.node), (node.name,)),
-                    where=at.where,
+                    node=f"{at.name}/{spot.inside(place.node)}",
+                    where=place.where,
                     # What a resumed run has of branches that ended becomes increments.
                     severity=severity if is_sure and subject.is_new else "warning",
                 )

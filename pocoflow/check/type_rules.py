@@ -19,12 +19,11 @@ from pocoflow.check.subject import Site, Subject
 from pocoflow.graph.graph import GraphNode, label
 from pocoflow.messages import closest, package_of, short, type_label
 from pocoflow.nodes.annotations import awaited, plain, unknown_names
-from pocoflow.nodes.base import AnyNode, Node
+from pocoflow.nodes.base import AnyNode
 from pocoflow.nodes.definitions import place_of
 from pocoflow.nodes.function import AnyFunctionNode, FunctionNode
 from pocoflow.nodes.parallel import FanOut, Spread
 from pocoflow.nodes.signature import Signature, definition_place
-from pocoflow.nodes.subflow import Subflow
 from pocoflow.store.fields import StoreField
 from pocoflow.store.store import Store
 from pocoflow.values.callables import forgets_to_return
@@ -395,10 +394,8 @@ def _nested_schemas(subject: Subject) -> Iterator[Finding]:
 
 def _nested(subject: Subject) -> Iterator[tuple[tuple[str, ...], AnyNode, Severity]]:
     """The flows on the store of this one, with their names, and how bad another schema is there."""
+    branches = {level.path for level in subject.levels if isinstance(level.node, Spread)}
     for level in subject.levels:
         if level.node is not None and not isinstance(level.node, Spread):
-            yield level.path, level.node, "error"
-    for at, node in subject.spreads:
-        for branch in () if isinstance(node, Subflow) else node.branches:
-            if isinstance(branch, Node):
-                yield (at.name, branch.name), branch, "warning"
+            is_branch = level.path[:-1] in branches
+            yield level.path, level.node, "warning" if is_branch else "error"

@@ -193,7 +193,7 @@ def test_a_collecting_batch_puts_exceptions_in_their_places(concurrency: int) ->
 def test_a_collected_failure_is_no_result_that_cannot_be_stored(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Nothing is told of it but in ``post``, and a resume of the step tries that item alone again."""
+    """Only ``post`` hears of it, and a resume of the step tries that item alone again."""
     executed: list[int] = []
     bug = [True]
 

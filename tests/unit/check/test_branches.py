@@ -257,6 +257,27 @@ def test_a_branch_that_assigns_to_a_field_with_a_reducer_is_found() -> None:
             assert flow.run({})["log"] == ["a", "b"]
 
 
+@pytest.mark.parametrize("kind", [Assigns, InPlace])
+def test_an_assignment_in_branches_of_branches_is_told_once(kind: type[Node]) -> None:
+    """The finding has the whole path of the node, however deep it is."""
+    inner = Parallel(kind(name="one"), Node(name="other"), name="inner")
+    around = Flow(Parallel(inner, Node(name="third"), name="outer"), schema=Logged)
+    found = [one.node for one in around.validate() if one.code == "PF303"]
+    assert found == ["outer/inner/one"]
+
+
+def test_another_schema_in_a_branch_is_told_once() -> None:
+    """It is a warning there, and an error in a nested flow."""
+
+    class Other(BaseModel):
+        n: int = 0
+
+    flow = Flow(Adds(name="one"), schema=Other, flow_name="nested")
+    for start, severity in ((Parallel(flow, name="p"), "warning"), (flow, "error")):
+        found = Flow(start, schema=Logged).validate()
+        assert [one.severity for one in found if one.code == "PF206"] == [severity]
+
+
 def test_a_clash_is_logged_once_before_the_first_branch(caplog: pytest.LogCaptureFixture) -> None:
     """A run that is not refused tells of it before any branch is paid for, and not again."""
     seen: list[str] = []
