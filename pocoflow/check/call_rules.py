@@ -8,26 +8,39 @@ from types import FunctionType, ModuleType
 from typing import NamedTuple
 
 from pocoflow.check.findings import Finding
-from pocoflow.check.source import definition_of, functions_of, is_a
+from pocoflow.check.source import definition_of, functions_of, inner_parts, is_a
 from pocoflow.check.storage_rules import not_storable
 from pocoflow.check.subject import Subject
 from pocoflow.graph.graph import GraphNode
 from pocoflow.messages import type_label
 from pocoflow.nodes.annotations import awaited, read_hints
+from pocoflow.nodes.base import AnyNode
 from pocoflow.nodes.context import context
 from pocoflow.nodes.definitions import makes_calls
+from pocoflow.nodes.function import FunctionNode
 from pocoflow.nodes.resources import Resource, is_opened
 from pocoflow.values.callables import names_in
 
 
 def check_calls(subject: Subject) -> Iterator[Finding]:
-    """Journaled calls that are refused wherever they are made."""
+    """Journaled calls that are refused whenever they are made."""
     for at in subject.classes:
-        for function in exec_functions(at.place):
+        for phase, function in _phases(at.place.node):
             if makes_calls(function.__code__):
-                for line, what, fix in _refused(function):
+                refused = _refused(function) if phase == "exec" else _misplaced(function, phase)
+                for line, what, fix in refused:
                     where = (function.__code__.co_filename, line)
                     yield subject.finding("PF406", what, fix, at=at, where=where)
+
+
+def _phases(node: AnyNode) -> Iterator[tuple[str, FunctionType]]:
+    """The functions of a node, each with the phase that calls it."""
+    if isinstance(node, FunctionNode):
+        phase = "post" if node.signature.takes_store else "exec"
+        yield from ((phase, one) for one in functions_of(node))
+        return
+    for phase in ("prep", "exec", "exec_async", "post"):
+        yield from ((phase.removesuffix("_async"), one) for one in functions_of(node, (phase,)))
 
 
 def check_resources_asked(subject: Subject) -> Iterator[Finding]:
@@ -76,7 +89,7 @@ def _refused(function: FunctionType) -> Iterator[tuple[int, str, str]]:
     found = definition_of(function)
     if found is None:
         return
-    for made in _calls_in(found[0], function):
+    for made in _calls_in(ast.walk(found[0]), function):
         called, *arguments = made.call.args
         line = made.call.lineno
         if isinstance(called, ast.Lambda) and not made.is_named:
@@ -98,8 +111,16 @@ def _refused(function: FunctionType) -> Iterator[tuple[int, str, str]]:
                 yield line, f"{what} so the call is refused", hand
 
 
-def _calls_in(tree: ast.AST, function: FunctionType) -> Iterator[_Made]:
-    parts = list(ast.walk(tree))
+def _misplaced(function: FunctionType, phase: str) -> Iterator[tuple[int, str, str]]:
+    """The calls of a function that is no ``exec``, but for what is defined in it."""
+    found = definition_of(function)
+    for made in () if found is None else _calls_in(inner_parts(found[0].body), function):
+        what = f"it makes a journaled call in {phase}, which is refused: they are made in exec"
+        yield made.call.lineno, what, "make it in exec, or call the function itself"
+
+
+def _calls_in(among: Iterable[ast.AST], function: FunctionType) -> Iterator[_Made]:
+    parts = list(among)
     mine = {
         target.id
         for one in parts

@@ -135,7 +135,7 @@ def _failures(subject: Subject, at: Site) -> Iterator[Finding]:
     yield from subject.misfit(
         f"errors= writes list[Failure] to field {field!r}, which holds",
         list[Failure],
-        subject.fields.takes(field),
+        subject.fields.increment(field),
         "let the field hold list[Failure]",
         at=at,
     )

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 import pocoflow
-from pocoflow import END, Flow, Node, context, key, node, resource
+from pocoflow import END, Flow, Node, Store, context, key, node, resource
 from pocoflow.check.findings import Finding
-from pocoflow.errors import ResourceError
+from pocoflow.errors import ResourceError, RunError
 
 
 def llm(prompt: str) -> str:
@@ -82,6 +82,42 @@ def test_each_call_that_is_refused_is_found_at_its_line() -> None:
 def test_calls_that_are_made_are_not() -> None:
     """Named lambdas, partials, and methods of others that are called so."""
     assert not found(Flow(Right()))
+
+
+class Misplaced(Node):
+    """Makes calls where they are refused, and hands one to exec."""
+
+    def prep(self, store: Store[Any]) -> Any:
+        context().call(llm, "prep")
+        return lambda: context().call(llm, "exec")
+
+    def exec(self, later: Any) -> Any:
+        return later()
+
+    async def post(self, store: Store[Any], prepared: Any, result: Any) -> None:
+        run = context()
+        run.calling(name="post").call(llm, "post")
+
+
+def test_a_call_outside_of_exec_is_found() -> None:
+    """In prep, in post, and in a function that takes the store, as that is called in post."""
+
+    @node
+    def keep(store: Store[Any]) -> None:
+        context().call(llm, "store")
+
+    first = Misplaced()
+    flow = Flow(first, flow_name="f")
+    flow.then(first, keep)
+    said = [(one.node, one.message.partition(",")[0]) for one in found(flow)]
+    assert sorted(said) == [
+        ("Misplaced", "it makes a journaled call in post"),
+        ("Misplaced", "it makes a journaled call in prep"),
+        ("keep", "it makes a journaled call in post"),
+    ]
+    for start in (first, keep):
+        with pytest.raises(RunError, match=r"context\(\)\.call .* work in exec of a node"):
+            Flow(start).run({})
 
 
 class Settings:

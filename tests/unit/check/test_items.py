@@ -1,14 +1,16 @@
 """What the check knows of the items that a node works on."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 from pydantic import BaseModel, ConfigDict
 
-from pocoflow import BatchNode, FanOut, Flow, Node, Store, fields, key, node
+from pocoflow import BatchNode, FanOut, Flow, Node, Parallel, Store, fields, key, node
 from pocoflow.check.item_rules import item_of
 from pocoflow.errors import MissingInputError
+from pocoflow.failure import Failure
+from pocoflow.reducers import append, extend
 from tests.unit.check.test_validate import codes
 
 
@@ -125,6 +127,29 @@ def test_an_item_that_does_not_fit_the_field_of_its_branch_is_found() -> None:
         assert Flow(start=fan, schema=Batch).validate() == []
     # Without a schema nothing is known of what a key holds.
     assert Flow(start=FanOut(Node(), each=key("tags"), as_=key("number"))).validate() == []
+
+
+class Failing(BaseModel):
+    every: list[Failure] = []
+    none: list[Failure] | None = None
+    tags: list[str] = []
+    one: Failure | None = None
+    more: Annotated[list[Failure], extend] = []
+    each: Annotated[list[Failure], append] = []
+
+
+@pytest.mark.parametrize(
+    ("field", "code"),
+    [("every", None), ("none", None), ("more", None)]
+    + [("tags", "PF203"), ("one", "PF203"), ("each", "PF203")],
+)
+def test_failures_of_branches_fit_the_field_that_they_are_for(field: str, code: str | None) -> None:
+    """What would be seen when the first branch fails is seen before the run."""
+    flow = Flow(
+        Parallel(Node(name="a"), Node(name="b"), on_error="collect", errors=key(field), name="p"),
+        schema=Failing,
+    )
+    assert [(one.code, one.node) for one in flow.validate()] == ([(code, "p")] if code else [])
 
 
 def test_the_field_of_the_items_is_read() -> None:
