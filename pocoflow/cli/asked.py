@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 
-from pocoflow.cli.output import moment, one_line, printable, table
+from pocoflow.cli.output import moment, node_path, one_line, printable, table
 from pocoflow.db.clock import utc_now
 from pocoflow.messages import counted
 from pocoflow.nodes.question import Asked
@@ -27,7 +27,7 @@ def table_of(asked: Sequence[Asked], *, runs: bool = False) -> list[str]:
         (
             str(one.question),
             *((printable(one.run_id), one_line(one.flow_name, 30)) if runs else ()),
-            one_line(_place(one), 40),
+            node_path(_place(one)),
             moment(one.asked_at),
             _until(one, now),
             one_line(one.text, _TEXT),
@@ -99,7 +99,7 @@ def history(asked: Sequence[Asked]) -> list[str]:
             told = f"{one_line(answer, 80)}{one_line(by, 40)}"
         when = moment(one.answered_at)
         about = one_line(one.text, _TEXT)
-        rows.append(("", str(one.question), one_line(_place(one), 40), about, told, when))
+        rows.append(("", str(one.question), node_path(_place(one)), about, told, when))
     return table(rows, right=(1,))
 
 

@@ -39,6 +39,12 @@ def one_line(text: str, limit: int) -> str:
     return line if len(line) <= limit else line[: limit - 3] + "..."
 
 
+def node_path(text: str, limit: int = 40) -> str:
+    """A node, after the names around it, as one safe line; of a long one its end, with the node."""
+    line = printable(text[-limit - 1 :])
+    return line if len(line) <= limit else f"...{line[3 - limit :]}"
+
+
 def width() -> int | None:
     """How many characters a line of the terminal takes; ``None`` if the output goes elsewhere."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None

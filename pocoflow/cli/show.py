@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pocoflow.cli.asked import history
 from pocoflow.cli.database import find_run, open_database
-from pocoflow.cli.output import duration, moment, one_line, printable, table, width
+from pocoflow.cli.output import duration, moment, node_path, one_line, printable, table, width
 from pocoflow.db import EventRow, RunRow, WorkflowDB
 from pocoflow.db.expenses import Expense
 from pocoflow.db.run_reports import StoredValue, finished_items, stored_values
@@ -121,7 +121,7 @@ def _costs(expenses: Iterable[Expense]) -> list[str]:
     for one in costs(expenses):
         item = "" if one.item is None else f"item {one.item}"
         calls = counted(one.calls, "call") if one.calls else ""
-        node = one_line(one.node, 40)
+        node = node_path(one.node)
         attempt = f"attempt {one.attempt}"
         rows.append(("", f"step {one.step}", node, item, attempt, calls, printable(one.amounts)))
     return table(rows)
@@ -181,7 +181,7 @@ def _timeline(events: Sequence[EventRow]) -> list[str]:
                 after,
                 printable(event["event"]),
                 f"step {step}" if about_node and step is not None else "",
-                one_line(event["node_name"] or "", 40),
+                node_path(event["node_name"] or ""),
                 _what(event),
                 duration(None if event["elapsed_ms"] is None else event["elapsed_ms"] / 1000),
             )
@@ -210,7 +210,7 @@ def _is_remark(event: EventRow) -> bool:
 
 def _title(event: EventRow) -> str:
     attempt = f", attempt {event['attempt']}" if event["attempt"] else ""
-    node = f" in step {event['step']}, {one_line(event['node_name'] or '', 40)}"
+    node = f" in step {event['step']}, {node_path(event['node_name'] or '')}"
     return f"{printable(event['event'])}{node if event['node_name'] else ''}{attempt}"
 
 
@@ -227,7 +227,7 @@ def _last_step(db: WorkflowDB, run_id: str) -> tuple[int, str]:
 def _last_store(db: WorkflowDB, run_id: str) -> Iterator[str]:
     step, node = _last_step(db, run_id)
     before = "store before the first step"
-    yield before if step < 0 else f"store after step {step}, {one_line(node, 40)}"
+    yield before if step < 0 else f"store after step {step}, {node_path(node)}"
     values = stored_values(db, run_id, step, _READ)
     rows = [("", one_line(key, 40), _shown(value)) for key, value in values.items()]
     yield from table(rows) or ["  (empty)"]

@@ -44,6 +44,20 @@ def test_remarks_are_shown_whole_by_the_command_line(
     assert "error " not in shown
 
 
+def test_a_node_deep_inside_is_shown_by_the_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a path that is too long the end is shown, which names the node."""
+    path, start = tmp_path / "r.db", Node(name="the_node_that_matters")
+    flow: Flow[Any] = Flow(start, flow_name="a_flow_around_0")
+    for number in range(1, 4):
+        flow = Flow(flow, flow_name=f"a_flow_around_{number}")
+    flow.using(db_path=path).run({}, run_id="r")
+    assert main(["runs", "show", "r", "--db", str(path)]) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("...a_flow_around_0/the_node_that_matters") == 3
+
+
 def test_a_remark_of_a_step_that_fails_is_on_record_with_the_failure(tmp_path: Path) -> None:
     """What was said before the run failed is not lost, and the error stays the error."""
 

@@ -140,8 +140,10 @@ class Failing(BaseModel):
 
 @pytest.mark.parametrize(
     ("field", "code"),
-    [("every", None), ("none", None), ("more", None)]
-    + [("tags", "PF203"), ("one", "PF203"), ("each", "PF203")],
+    [
+        *(("every", None), ("none", None), ("more", None)),
+        *(("tags", "PF203"), ("one", "PF203"), ("each", "PF203")),
+    ],
 )
 def test_failures_of_branches_fit_the_field_that_they_are_for(field: str, code: str | None) -> None:
     """What would be seen when the first branch fails is seen before the run."""
