@@ -325,9 +325,12 @@ class LineRecorder:
                 return
             self._input = self._changes_text(text)
 
-    def _changes_text(self, prepared: str | None) -> str:
-        """What ``prep`` gave, if it has run, and what differs from the last step, as JSON text."""
-        changes = self._values.changes(self._recorded())
+    def _changes_text(self, prepared: str | None, amended: Container[str] = ()) -> str:
+        """What ``prep`` gave, if it has run, and what differs from the last step, as JSON text.
+
+        Keys that are ``amended`` are on record with that step.
+        """
+        changes = [one for one in self._values.changes(self._recorded()) if one.key not in amended]
         return json.dumps([prepared, [[one.stored_key, one.op, one.text] for one in changes]])
 
     def _put_input(self, raw: Transaction, step: int) -> None:

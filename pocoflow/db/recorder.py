@@ -57,8 +57,10 @@ class Standing(NamedTuple):
         renamed: Gives the names that nodes have now, if some have other ones.
         amended: Keys whose fields are defined in another way since: what their validators made is
             recorded with the new definitions, so that no later resume validates it again.
-        given: Whether values were set by who resumes it, or who did before: the next one, after a
-            crash, has them as well.
+        given: Whether values that are no part of the checkpoint were set by who resumes it or did
+            before, or are read anew of those that ``prep`` has set: the next one, after a crash,
+            has them as well.
+        prepared: What ``prep`` gave, as text, if it has run.
     """
 
     flow_name: str
@@ -67,6 +69,7 @@ class Standing(NamedTuple):
     renamed: Renamed | None = None
     amended: Sequence[str] = ()
     given: bool = False
+    prepared: str | None = None
 
 
 class RunRecorder(LineRecorder):
@@ -361,7 +364,7 @@ class RunRecorder(LineRecorder):
             run.steps = unfinished.steps
             if now.given:
                 # Before the row of the beginning: the last row of a run is never removed.
-                data = self._changes_text(None)
+                data = self._changes_text(now.prepared, now.amended)
                 run.last = run.append(raw, Row(Kind.PREPARED, 0, run.steps, data=data))
             kind, step = (Kind.START, INITIAL) if self._is_new else (Kind.RESUMED, run.steps)
             about = Row(kind, 0, step, following=now.node.names)

@@ -6,13 +6,14 @@ import dataclasses
 import logging
 import threading
 from dataclasses import InitVar, dataclass, field
+from decimal import Decimal
 from enum import Enum
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Self, cast
 
 import pytest
-from pydantic import BaseModel, Field, create_model, model_validator
+from pydantic import BaseModel, Field, create_model, field_validator, model_validator
 
 from pocoflow import (
     AskNode,
@@ -266,11 +267,11 @@ class Pays(Fails):
     """Another definition of a node."""
 
 
-def chain(path: Path, *nodes: NodeLike[Any]) -> Flow[Any]:
+def chain(path: Path, *nodes: NodeLike[Any], schema: Any = None) -> Flow[Any]:
     """A flow of nodes, one after another."""
     for one, following in pairwise(nodes):
         one.then("default", following)
-    return Flow(nodes[0], db_path=path, flow_name="flow", run_id="r")
+    return Flow(nodes[0], schema=schema, db_path=path, flow_name="flow", run_id="r")
 
 
 @pytest.mark.parametrize("again", [True, False], ids=["given again", "given once"])
@@ -404,6 +405,115 @@ def test_what_a_branch_had_set_is_migrated_with_the_store(path: Path, kind: Any)
     store = build(After, Writes("first", "1"), second, Writes("third", "3")).resume("r")
     assert (store["ok"], store["texts"]) == ("5", ["1", "2", "3"])
     assert kind is Subflow or store["name"] == "t"
+
+
+class Priced(BaseModel):
+    """A store whose prices were texts."""
+
+    price: str = "3 EUR"
+    prices: list[str] = ["4 EUR"] * 200
+    shown: str = ""
+
+
+class Exact(Priced):
+    """The same with prices that one can count with, which are read from texts once."""
+
+    price: Decimal = Decimal(0)  # type: ignore[assignment]
+    prices: list[Decimal] = []  # type: ignore[assignment]
+
+    @field_validator("price", "prices", mode="before")
+    @classmethod
+    def read(cls, value: Any) -> Any:
+        """Read what the first version has left, and nothing else."""
+        many = value if isinstance(value, list) else [value]
+        read = [Decimal(one.removesuffix(" EUR")) for one in many]
+        return read if isinstance(value, list) else read[0]
+
+
+class Sells(AskNode[bool, str]):
+    """Asks before it shows the prices; ``sets`` are the keys that it raises before."""
+
+    def __init__(self, *sets: str) -> None:
+        super().__init__(name="sells")
+        self.sets = sets
+
+    def prep(self, store: Store[Any]) -> Question[bool]:
+        for one in self.sets:
+            store[one] = ["5 EUR", *store[one]] if one == "prices" else "6 EUR"
+        return Question("Well?")
+
+    def post(self, store: Store[Any], question: object, answer: bool) -> str:
+        assert {type(one) for one in (store["price"], *store["prices"])} == {Decimal}
+        store["shown"] = f"{store['price']} {store['prices'][0]} {len(store['prices'])}"
+        return "default"
+
+
+@pytest.mark.parametrize(
+    ("sets", "shown"),
+    [
+        ((), "3 4 200"),
+        (("price",), "6 4 200"),
+        (("prices",), "3 5 201"),
+        (("price", "prices"), "6 5 201"),
+    ],
+)
+@pytest.mark.parametrize("resumes", [0, 1, 3])
+def test_what_was_migrated_stays_so_while_a_step_waits(
+    path: Path, sets: tuple[str, ...], shown: str, resumes: int
+) -> None:
+    """A node whose prep has run finds its fields as the schema has them, however often it waits."""
+    with pytest.raises(RunPaused):
+        chain(path, Sells(*sets), schema=Priced).run({})
+    sells = Sells(*sets)
+    flow = chain(path, sells, schema=Exact)
+    for _ in range(resumes):
+        with pytest.raises(RunPaused):
+            flow.resume("r")
+    flow.answer("r", sells.reply(True))
+    assert flow.resume("r")["shown"] == shown
+
+
+@pytest.mark.parametrize("sets", [(), ("price",)])
+@pytest.mark.parametrize("schema", [Priced, Exact])
+def test_what_a_resume_was_given_holds_while_a_step_waits(
+    path: Path, sets: tuple[str, ...], schema: Any
+) -> None:
+    """A run that goes on waiting has it when it is answered, and what its prep has set."""
+
+    class Keeps(Sells):
+        def post(self, store: Store[Any], question: object, answer: bool) -> str:
+            return "default"
+
+    sells = Keeps(*sets)
+    with pytest.raises(RunPaused):
+        chain(path, sells, schema=Priced).run({})
+    flow = chain(path, sells, schema=schema)
+    several: list[dict[str, Any]] = [{"shown": "a"}, {}, {"prices": []}, {}]
+    for changes in several:
+        with pytest.raises(RunPaused):
+            flow.resume("r", changes=changes)
+    flow.answer("r", sells.reply(True))
+    store = flow.resume("r")
+    assert (store["prices"], store["shown"]) == ([], "a")
+    price = "6 EUR" if sets else "3 EUR"
+    assert store["price"] == (price if schema is Priced else Decimal(price[0]))
+
+
+@pytest.mark.parametrize("resumes", [0, 1, 3])
+def test_what_was_migrated_stays_so_with_values_that_are_given(path: Path, resumes: int) -> None:
+    """What a resume was given and what it migrated are both there for the next one."""
+    fails = Fails("n", "exec")
+    with pytest.raises(OSError, match="down"):
+        chain(path, fails, schema=Priced).run({})
+    for _ in range(resumes):
+        with pytest.raises(OSError, match="down"):
+            chain(path, fails, schema=Exact).resume("r", changes={"shown": "no"})
+    store = chain(path, Node(name="n"), schema=Exact).resume("r", rename={"n": "n"})
+    assert store.as_dict() == {
+        "price": Decimal(3),
+        "prices": [Decimal(4)] * 200,
+        "shown": "no" if resumes else "",
+    }
 
 
 def test_what_a_branch_had_set_and_nobody_can_read_is_told(path: Path) -> None:

@@ -124,12 +124,15 @@ class StoredRun:
             settled = self._usable(recorder.settle(claimed))
             found = self._line(places, settled, nodes)
             node = first_address(nodes[-1], nodes[:-1])
-            # What prep has changed is no part of the checkpoint yet.
-            known = {*changes, *(key_of(row[0]) for row in found.given)}
-            amended = [] if found.prepared else _defined_anew(stored, self.store, known)
+            # What prep has changed, or a resume was given, is no part of the checkpoint yet.
+            known = {*changes, *(key_of(row[0]) for row in found.changes)}
+            anew = _defined_anew(stored, self.store, changes)
+            amended = [key for key in anew if key not in known]
             renamed = places.renamed if resuming.rename else None
-            given = bool(known) and not found.prepared
-            now = Standing(flow_name, node, self._fingerprint, renamed, amended, given)
+            given = bool(changes) or not known.isdisjoint(anew if found.prepared else known)
+            prepared = settled.prepared[0] if settled.prepared else None
+            names = (flow_name, node, self._fingerprint, renamed)
+            now = Standing(*names, amended, given, prepared)
             said = [*_remarks(places.changed, changes, node.text, found), *_unreadable(self.store)]
             for text in said:
                 recorder.remark(text)
