@@ -6,6 +6,7 @@ An asynchronous run stays on the caller's loop, in its task, and sends what may 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator
+from concurrent.futures import CancelledError
 from contextlib import suppress
 from contextvars import Context, copy_context
 from functools import partial
@@ -131,10 +132,18 @@ class LoopDriver(Driver):
             return await self._beside(self._work(effect)).to_its_end()
         if isinstance(effect, Finish):
             if effect.awaits:
-                return await within(self.line, effect.function())
+                return await self._finishing(effect)
             return await self._beside(Work(self.line, effect.function, ())).to_its_end()
         with self:
             return await self._waiting(effect)
+
+    async def _finishing(self, effect: Finish) -> object:
+        try:
+            return await within(self.line, effect.function())
+        except BaseException as exc:
+            if is_cancelled_error(exc) and not is_task_cancelled():
+                raise CancelledError from None  # as in a thread: an error, and no cancellation
+            raise
 
     def _beside(self, work: Callable[[], object]) -> Beside:
         """Do something beside the loop, in a thread for which no other job has to wait."""

@@ -548,8 +548,9 @@ def test_what_fails_in_closing_is_on_record_and_changes_no_end(
     assert caplog.text.count("could not be closed (OSError: torn off)") == 2
 
 
-def test_a_close_that_is_cancelled_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
-    """It may be open yet, so nobody takes that for a close that succeeded."""
+@pytest.mark.parametrize("way", WAYS)
+def test_a_close_that_is_cancelled_is_told_of(way: str, caplog: pytest.LogCaptureFixture) -> None:
+    """It may be open yet, so nobody takes that for a close that succeeded; the run has its end."""
 
     @asynccontextmanager
     async def torn() -> AsyncGenerator[Client]:
@@ -557,7 +558,7 @@ def test_a_close_that_is_cancelled_is_told_of(caplog: pytest.LogCaptureFixture) 
             yield one
         raise asyncio.CancelledError
 
-    Flow(using(resource(Client, "torn", open=torn), lambda: None)).run({})
+    WAYS[way](Flow(using(resource(Client, "torn", open=torn), lambda: None)))
     assert "'torn': Client> could not be closed (CancelledError" in caplog.text
 
 
