@@ -321,8 +321,9 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         """Write an edge: ``flow.then(a, b)``, ``flow.then(a.when("bad"), b)``.
 
         The edge belongs to this flow, so a node serves in many of them; where the node has one of
-        its own for the same action (``a.then("bad", c)``), the flow's counts. With a string first,
-        as in ``flow.then("ok", b)``, it is :meth:`Node.then`: this flow is a node of another one.
+        its own for the same action (``a.then("bad", c)``), the flow's counts; to another target it
+        is a mistake that the proof finds (PF106). With a string first, as in
+        ``flow.then("ok", b)``, it is :meth:`Node.then`: this flow is a node of another one.
 
         Args:
             source: A node, for its default action, or ``node.when(action)``, or
