@@ -13,6 +13,9 @@ from pocoflow.ui.pages_data import RunView, changes_between, store_text
 from pocoflow.ui.place import Place
 from pocoflow.ui.text import LONG, SHORT, cut, file_name, pretty, visible
 
+_SET_AGAIN = 3
+"""At how many drawings the slider is put to the last step, when there is a new one."""
+
 
 def show_store(place: Place, database: WorkflowDB, view: RunView) -> None:
     """The store after a step: its keys, what changed, and the whole as JSON."""
@@ -43,10 +46,13 @@ def _slider(place: Place, run_id: str, stored: Sequence[int]) -> int:
     name, seen = place.name(f"step.{run_id}"), place.name(f"last.{run_id}")
     last = max(stored, default=-1)
     value = st.session_state.get(name)
-    # Not at each refresh: what is set here takes the place of what a person is about to choose.
-    if value is None or value == st.session_state.get(seen) != last:
+    before, times = st.session_state.get(seen, (None, 0))
+    times = 1 if value is None or before != last else times + 1
+    st.session_state[seen] = last, times
+    # More than once, as a drawing that is interrupted is lost; not for ever, as what is set here
+    # takes the place of what a person is about to choose.
+    if value in (None, before) and times <= _SET_AGAIN:
         st.session_state[name] = last
-    st.session_state[seen] = last
     if last < 0:
         st.caption("No step is finished yet: this is the store before the first one.")
         return -1
