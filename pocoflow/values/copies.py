@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import copyreg
+from collections import deque
+from collections.abc import Iterable, MutableMapping, MutableSequence, MutableSet
 from contextlib import suppress
 from copy import copy, deepcopy
 from dataclasses import fields, is_dataclass
-from types import NoneType
+from functools import lru_cache
+from types import MethodType, NoneType
 from typing import Any
 
 from pydantic import BaseModel
@@ -16,14 +20,19 @@ from pocoflow.values.objects import family_of
 IMMUTABLE = frozenset({str, int, float, bool, bytes, complex, NoneType})
 """Types of values that do not change in place: whoever is given one leaves it as it is."""
 
+_COPIED_BY = ("__deepcopy__", "__reduce__", "__reduce_ex__", "__getstate__", "__setstate__")
+_IN_PYTHON = 1 << 9  # the flag of classes that are defined by a class statement
+
 _FLAT = frozenset({list, dict})
+_SEQUENCES = frozenset({list, tuple, set, frozenset})
 _OPEN = object()
 
 
 def copied(value: Any) -> object:
-    """A copy of a value, which shares with it only what cannot be copied: a client, a lock.
+    """A copy of a value, which shares with it only what is live: a client, a queue, a lock.
 
-    Lists, dicts, tuples, models and dataclasses that hold such a thing are copied around it.
+    What holds such a thing is copied around it. Live is an object of a class that is no class of
+    values and says nothing of how it is copied, a method, and what cannot be copied at all.
     """
     kind = type(value)
     if kind in IMMUTABLE:
@@ -34,11 +43,55 @@ def copied(value: Any) -> object:
     if kind is list and all(type(one) in _FLAT and _is_flat(one) for one in value):
         shared = len({id(one) for one in value}) < len(value)
         return deepcopy(value) if shared else [one.copy() for one in value]
+    live = _live_in(value)
     for copy_of in (deepcopy, _in_parts):
-        # The first fails on a live thing; the second on one that does not even give its parts.
+        # The first fails on what cannot be copied; the second if it does not even give its parts.
         with suppress(Exception):
-            return copy_of(value)
+            return copy_of(value, dict(live))
     return value
+
+
+def _live_in(value: object) -> dict[int, object]:
+    """The live things in a value, by identity."""
+    found: dict[int, object] = {}
+    met: set[int] = set()
+    queue: list[Any] = [value]
+    for one in queue:  # grows while it is walked through
+        kind: Any = type(one)
+        if kind in IMMUTABLE or id(one) in met:
+            continue
+        met.add(id(one))
+        if kind is dict:
+            queue += one.values()
+        elif kind in _SEQUENCES:
+            queue += one
+        elif _is_live(kind):
+            found[id(one)] = one
+        else:
+            with suppress(Exception):  # of a mapping of the user's
+                queue += _parts(one, kind)
+    return found
+
+
+def _parts(value: Any, kind: type) -> Iterable[object]:
+    if isinstance(value, MutableMapping):
+        return value.values()
+    if isinstance(value, (list, tuple, set, frozenset, deque)):
+        return value
+    is_instance = kind.__flags__ & _IN_PYTHON and not isinstance(value, type)
+    return getattr(value, "__dict__", {}).values() if is_instance else ()
+
+
+@lru_cache(maxsize=4096)
+def _is_live(kind: type) -> bool:
+    if issubclass(kind, MethodType):
+        return True
+    if issubclass(kind, (MutableMapping, MutableSequence, MutableSet)) or is_dataclass(kind):
+        return False
+    is_plain = all(one.__flags__ & _IN_PYTHON for one in kind.__mro__[:-1])
+    says = any(getattr(kind, one, None) is not getattr(object, one, None) for one in _COPIED_BY)
+    is_value = kind_of(kind) is not None or family_of(kind) is not None
+    return is_plain and not (says or is_value or kind in copyreg.dispatch_table)
 
 
 def _is_flat(value: list[object] | dict[object, object]) -> bool:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import threading
 from collections import deque
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
@@ -161,6 +163,93 @@ def test_what_cannot_be_copied_is_shared() -> None:
     assert given is not parts
     assert given["lock"] is lock
     assert given["chats"][0].lock is lock
+
+
+class Client:
+    """A client that could be copied, and must not be."""
+
+    def __init__(self) -> None:
+        self.sent: list[str] = []
+
+    def send(self, text: str) -> None:
+        """Send it."""
+        self.sent.append(text)
+
+
+LIVE: dict[str, Callable[[], Any]] = {
+    "client": Client,
+    "method": lambda: Client().send,
+    "queue": asyncio.Queue,
+    "lock": asyncio.Lock,
+    "event": asyncio.Event,
+}
+
+AROUND: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
+    "alone": (lambda one: one, lambda given: given),
+    "in a list": (lambda one: [one, one], lambda given: given[1]),
+    "in a set in a dict": (lambda one: {"a": {one}}, lambda given: next(iter(given["a"]))),
+    "in a deque": (lambda one: deque([one]), lambda given: given[0]),
+    "in a dataclass": (lambda one: Chat(lock=one), lambda given: given.lock),
+    "in a model": (lambda one: Live(lock=one), lambda given: given.lock),
+    "in a store": (lambda one: Store({"a": [one]}), lambda given: given["a"][0]),
+}
+
+
+@pytest.mark.parametrize("around", AROUND)
+@pytest.mark.parametrize("kind", LIVE)
+def test_a_client_is_the_same_in_every_attempt(kind: str, around: str) -> None:
+    """Also where it could be copied: nobody would read from the copy of a queue."""
+    one = LIVE[kind]()
+    wrap, unwrap = AROUND[around]
+    seen = []
+
+    class Use(Node):
+        max_retries = 3
+
+        def prep(self, store: Store[Any]) -> Any:
+            return wrap(one)
+
+        def exec(self, given: Any) -> None:
+            seen.append(unwrap(given))
+            if len(seen) < 3:
+                raise ConnectionError
+
+    Flow(Use()).run({})
+    assert [found is one for found in seen] == [True] * 3
+
+
+class Own(dict[str, Any]):
+    """A dict of the user's."""
+
+
+class Written:
+    """A value that says how it is copied."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Written:
+        made = Written()
+        made.texts = [*self.texts]
+        return made
+
+
+@pytest.mark.parametrize("make", [Own, Written, io.BytesIO, SimpleNamespace])
+def test_what_is_no_client_is_copied_for_each_attempt(make: Callable[[], Any]) -> None:
+    """Containers, and what says how it is copied, though none of them is a plain value."""
+    one, seen = make(), []
+
+    class Use(Node):
+        max_retries = 2
+
+        def prep(self, store: Store[Any]) -> Any:
+            return one
+
+        def exec(self, given: Any) -> None:
+            seen.append(given)
+
+    Flow(Use()).run({})
+    assert seen[0] is not one
 
 
 def test_one_attempt_works_on_the_objects_of_the_store() -> None:
