@@ -117,6 +117,7 @@ class _Reader:
         is_new = last["kind"] == Kind.LINE
         results = {}
         changes = given = []
+        changed_at = 0
         items: dict[int, Begun] = {}
         calls: dict[int, dict[str, str]] = {}
         prepared: tuple[str, ...] = ()
@@ -141,7 +142,7 @@ class _Reader:
                     items.setdefault(item, Begun(row["mark"], 0))
             elif kind == Kind.PREPARED:
                 text, found = read_json(row["data"], is_input, "what prep of a node gave")
-                changes = [(key, op, value) for key, op, value in found]
+                changes, changed_at = [(key, op, value) for key, op, value in found], row["id"]
                 if text is None:
                     given = changes
                 else:
@@ -159,6 +160,7 @@ class _Reader:
             calls=calls,
             prepared=prepared,
             changes=changes,
+            changed_at=changed_at,
             given=given,
             keys={key_of(key): key_no for key, key_no, _, _ in own},
             rows=[(key, op, text) for key, _, op, text in own],

@@ -260,6 +260,7 @@ class _Graph(TypedDict):
     edges: list[tuple[_Place, StrictStr, _Place | None]]
     limits: NotRequired[list[tuple[_Place, StrictStr, StrictInt, _Place | None]]]
     schema: NotRequired[dict[str, object] | None]
+    older: NotRequired[list[tuple[StrictInt, dict[StrictStr, StrictStr]]]]
 
 
 is_mark = of_type(tuple[StrictStr, StrictStr])

@@ -23,7 +23,9 @@ Fingerprint: TypeAlias = Mapping[str, Any]
 the action, and the path of its target, ``null`` for the end. A flow that has edges with limits also
 has ``"limits"``: the path of the source, the action, how often it is taken, and the path of the
 target after that, which is among the edges, too. A run that went on in a program where its script
-has another name has that in ``"modules"``, ``{"__main__": "app"}``.
+has another name has that in ``"modules"``, ``{"__main__": "app"}``. One that went on under another
+schema while branches were unfinished has in ``"older"`` what defined fields before, each time with
+the number in the run of the last row of the log by then.
 """
 
 ThingT = TypeVar("ThingT")

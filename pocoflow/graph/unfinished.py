@@ -58,6 +58,7 @@ class Unfinished:
         prepared: What ``prep`` gave, as the only element, if that is on record.
         changes: What differed by then from the last step, as ``prep`` had changed it: key,
             operation, text.
+        changed_at: The row of the log that says so.
         given: Of that, what whoever resumed the run has set.
         keys: The numbers of the keys that a branch has of its own.
         rows: The values of these as they are stored: key, operation, text.
@@ -83,6 +84,7 @@ class Unfinished:
     classes: Classes | None = None
     prepared: tuple[Any, ...] = ()
     changes: Sequence[tuple[str, int, str | None]] = ()
+    changed_at: int = 0
     given: Sequence[tuple[str, int, str | None]] = ()
     keys: Mapping[str, int] = field(default_factory=dict)
     rows: Sequence[tuple[str, int, str | None]] = ()

@@ -29,6 +29,7 @@ from pocoflow import (
     bind,
     key,
 )
+from pocoflow.db.copying import copy_runs
 from pocoflow.errors import (
     BranchError,
     InvalidValueError,
@@ -471,6 +472,43 @@ def test_what_was_migrated_stays_so_while_a_step_waits(
             flow.resume("r")
     flow.answer("r", sells.reply(True))
     assert flow.resume("r")["shown"] == shown
+
+
+@pytest.mark.parametrize("sets", [(), ("price",), ("price", "prices")])
+@pytest.mark.parametrize("resumes", [0, 1, 3])
+@pytest.mark.parametrize("is_copied", [False, True])
+def test_what_branches_have_is_migrated_once(
+    path: Path, sets: tuple[str, ...], resumes: int, is_copied: bool
+) -> None:
+    """What the steps of a branch have written, and its prep, is read by the schema of now."""
+
+    class Raises(Node):
+        def post(self, store: Store[Any], prepared: Any, result: Any) -> str:
+            store["prices"] = ["8 EUR"] * 200
+            return "default"
+
+    def build(schema: Any) -> tuple[Flow[Any], Sells]:
+        first, sells = Raises(name="first"), Sells(*sets)
+        inner = Flow(first, schema=schema, flow_name="inner").then(first, sells)
+        deep = Parallel(inner, Node(name="beside"), name="deep")
+        place = Parallel(deep, Node(name="other"), name="both")
+        return chain(path, place, schema=schema), sells
+
+    with pytest.raises(RunPaused):
+        build(Priced)[0].run({})
+    flow, sells = build(Exact)
+    for _ in range(resumes):
+        with pytest.raises(RunPaused):
+            flow.resume("r")
+    if is_copied:
+        flow, before = flow.using(db_path=path.with_name("there.db")), flow.database
+        Flow(Node(), db_path=flow.database, run_id="another").run({})
+        copy_runs(before, flow.database, ["r"])
+    flow.answer("r", sells.reply(True))
+    store = flow.resume("r")
+    many = "5 201" if "prices" in sets else "8 200"
+    assert store["shown"] == f"{6 if 'price' in sets else 3} {many}"
+    assert {type(one) for one in (store["price"], *store["prices"])} == {Decimal}
 
 
 @pytest.mark.parametrize("sets", [(), ("price",)])

@@ -54,7 +54,7 @@ class Reader:
         nodes: list[GraphNode],
         depth: int,
         classes: codec.Classes,
-        under: Mapping[str, str] | None,
+        is_known: bool = True,
     ) -> Unfinished:
         """A line, and those of the branches in its step.
 
@@ -63,7 +63,7 @@ class Reader:
             nodes: The flows around the node that comes next, and the node.
             depth: How many names are around its graph.
             classes: The classes of its values.
-            under: What defined the fields of its store, if that is known.
+            is_known: Whether it is known what defined the fields of its store.
 
         Raises:
             ResumeError: The code has changed where it stands.
@@ -79,7 +79,7 @@ class Reader:
             classes=classes,
             results=results,
             prepared=self.prepared(found, leaf, classes),
-            branches=self._branches(found, leaf, depth, classes, under),
+            branches=self._branches(found, leaf, depth, classes, is_known),
         )
 
     def _branches(
@@ -88,7 +88,7 @@ class Reader:
         place: GraphNode,
         depth: int,
         classes: codec.Classes,
-        under: Mapping[str, str] | None,
+        is_known: bool,
     ) -> dict[int, Unfinished]:
         graphs, node = place.branches, place.node
         if found.branches and not graphs:
@@ -98,7 +98,7 @@ class Reader:
             )
         if isinstance(node, Subflow):
             classes = classes_within(classes, node.flow.schema)
-            under = None  # nobody knows what its schema was
+            is_known = False  # nobody knows what its schema was
         branches: dict[int, Unfinished] = {}
         for number, branch in found.branches.items():
             # The branches of FanOut are all of one graph.
@@ -107,6 +107,7 @@ class Reader:
                 continue
             graph: Graph = graphs[which]
             label = f"run {self._run_id!r}, branch {number} of node {place.name!r}"
+            under = self._places.definitions(branch.row) if is_known else None
             branch = replace(
                 branch, own=read_values(branch.rows, label, classes)._replace(under=under)
             )
@@ -114,8 +115,9 @@ class Reader:
                 nodes = [graph.start]
                 if branch.names:
                     nodes = self._places.find(graph, branch.names, depth)
-                branch = self.line(branch, nodes, depth, classes, under)
+                branch = self.line(branch, nodes, depth, classes, is_known)
                 if branch.prepared:
+                    under = self._places.definitions(branch.changed_at) if is_known else None
                     # What is changed there is so in what the branch has of its own.
                     known = {row[0] for row in branch.rows if row[1] == WHOLE}
                     known &= {row[0] for row in branch.changes}

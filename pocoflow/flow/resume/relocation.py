@@ -19,9 +19,12 @@ from pocoflow.graph.fingerprint import (
 from pocoflow.graph.graph import Graph, GraphNode
 from pocoflow.graph.unfinished import Unfinished
 from pocoflow.logging import OwnLogger
-from pocoflow.messages import closest
+from pocoflow.messages import closest, is_same_field
 
 _log = OwnLogger("flow")
+
+_ROWS = 2**32
+"""More than a run has rows: the number of one is what is left of it."""
 
 
 class Places:
@@ -38,7 +41,6 @@ class Places:
 
     Attributes:
         changed: What has changed since the run was started, one line each.
-        definitions: What defined the fields of the store then, if that is known.
         moved: What a script is called now, by what it was called then.
         now: The fingerprint of the flow as it is now, with that.
     """
@@ -57,12 +59,35 @@ class Places:
         self._before = {} if before is None else nodes_of(before)
         now_known = json.loads(now)
         self._now = nodes_of(now_known)
-        self.definitions: Mapping[str, str] | None = (before or {}).get("schema")
+        self._definitions: Mapping[str, str] | None = (before or {}).get("schema")
+        self._older: list[tuple[int, Mapping[str, str]]] = (before or {}).get("older", [])
         self.changed = [] if before is None else differences(before, now_known)
         self.moved = {} if before is None else moved_modules(before, now_known)
         self.now = (
             json.dumps({**now_known, "modules": self.moved}, sort_keys=True) if self.moved else now
         )
+
+    def definitions(self, row: int) -> Mapping[str, str] | None:
+        """What defined the fields as a row of the log was written, if that is known."""
+        if self._definitions is None:
+            return None
+        known = dict(self._definitions)
+        for last, older in reversed(self._older):
+            if row % _ROWS <= last:
+                known |= older
+        return known
+
+    def with_older(self, last: int) -> str:
+        """The fingerprint of now, with what defined fields before, which branches still go by.
+
+        Args:
+            last: The last row of the log.
+        """
+        now, old = json.loads(self.now), self._definitions or {}
+        schema = now["schema"] or {}
+        changed = {k: one for k, one in old.items() if not is_same_field(one, schema.get(k))}
+        older = [*self._older, *([(last % _ROWS, changed)] if changed else [])]
+        return json.dumps({**now, "older": older}, sort_keys=True) if older else self.now
 
     @property
     def listed(self) -> str:

@@ -131,6 +131,8 @@ class StoredRun:
             renamed = places.renamed if resuming.rename else None
             given = bool(changes) or not known.isdisjoint(anew if found.prepared else known)
             prepared = settled.prepared[0] if settled.prepared else None
+            if settled.branches:
+                self._fingerprint = places.with_older(recorder.log.last)
             names = (flow_name, node, self._fingerprint, renamed)
             now = Standing(*names, amended, given, prepared)
             said = [*_remarks(places.changed, changes, node.text, found), *_unreadable(self.store)]
@@ -188,7 +190,7 @@ class StoredRun:
 
     def _line(self, places: Places, found: Unfinished, nodes: list[GraphNode]) -> Unfinished:
         reader = Reader(places, found.read_at)
-        return reader.line(found, nodes, 0, self._classes, places.definitions)
+        return reader.line(found, nodes, 0, self._classes)
 
 
 def _defined_anew(before: Store, now: Store, changes: Container[str]) -> list[str]:
@@ -259,6 +261,7 @@ def fork_run(
     if graph is not None:
         # What the store is accepted under from now on.
         graph = {**graph, "schema": fields_of(schema)}
+        graph.pop("older", None)
     flow_name = resuming.names[0]
     made, token = new_run_id(flow_name)
     new_id = new_id or made
