@@ -16,6 +16,7 @@ from pocoflow.check.data_rules import Data, Missing, check_data, check_schedules
 from pocoflow.check.executor_rules import EXECUTORS, check_executors
 from pocoflow.check.findings import Finding, in_order
 from pocoflow.check.graph_rules import check_graph, check_namesakes, check_strays
+from pocoflow.check.handed_rules import check_handed
 from pocoflow.check.input_rules import check_inputs
 from pocoflow.check.item_rules import check_items
 from pocoflow.check.order_rules import check_order
@@ -97,6 +98,7 @@ class Proof:
             check_storage(subject),
             check_calls(subject),
             check_inputs(subject),
+            check_handed(subject),
             check_resources_asked(subject),
             check_executors(subject),
             check_links(subject),
@@ -162,6 +164,7 @@ class Proof:
             check_namesakes(self._subject),
             check_strays(self._subject),
             check_inputs(self._subject, lost_only=True),
+            check_handed(self._subject, at_once=True),
         )
         return [*self._kept(told), *self._budgets, *self._names, *self._clashes]
 

@@ -1,0 +1,112 @@
+"""PF409: what a phase hands to a later one as an attribute of the node, which runs share."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dis import opmap
+from types import FunctionType
+from typing import NamedTuple
+
+from pocoflow.check.findings import Finding
+from pocoflow.check.source import definition_of, functions_of, inner_parts
+from pocoflow.check.subject import Site, Subject
+from pocoflow.nodes.base import Node
+from pocoflow.nodes.definitions import overrides
+from pocoflow.nodes.function import FunctionNode
+from pocoflow.nodes.parallel import FanOut
+
+_PHASES = ("prep", "exec", "exec_async", "exec_fallback", "post")
+_SETS = opmap["STORE_ATTR"]
+
+
+class _Handed(NamedTuple):
+    """An attribute that one phase sets and a later one reads."""
+
+    name: str
+    setter: str
+    reader: str
+    where: tuple[str, int]
+
+
+def check_handed(subject: Subject, *, at_once: bool = False) -> Iterator[Finding]:
+    """Attributes by which a phase of a class hands something to a later one.
+
+    Args:
+        subject: The flow.
+        at_once: Only those of nodes that a ``FanOut`` runs for several items at the same time.
+    """
+    for at in _of_items(subject) if at_once else subject.classes:
+        node = at.place.node
+        if isinstance(node, FunctionNode) or node.is_flow:
+            continue
+        for one in _handed(node):
+            yield subject.finding(
+                "PF409",
+                f"{one.setter} sets self.{one.name}, which {one.reader} reads: branches and runs "
+                "at the same time share the node, and a resume may begin between the two",
+                f"return it from {one.setter}, or put it into the store",
+                at=at,
+                where=one.where,
+            )
+
+
+def _of_items(subject: Subject) -> Iterator[Site]:
+    """The nodes of which several may be at work at the same time in one run."""
+    inside: set[int] = set()
+    for at, node in subject.spreads:
+        if isinstance(node, FanOut) and node.limit != 1:
+            for branch in at.place.branches:
+                inside.update(
+                    id(one) for graph in branch.inner_first() for one in graph.nodes.values()
+                )
+    return (at for at in subject.nodes if id(at.place) in inside)
+
+
+def _handed(node: Node) -> Iterator[_Handed]:
+    own = [phase for phase in _PHASES if overrides(type(node), phase) or phase == "post"]
+    told: set[str] = set()
+    for number, setter in enumerate(own):
+        for function in functions_of(node, (setter,)):
+            for name, line in _set_in(function):
+                readers = (one for one in own[number + 1 :] if name in _read_in(node, one))
+                reader = next(readers, None)
+                if reader is not None and name not in told:
+                    told.add(name)
+                    yield _Handed(name, setter, reader, (function.__code__.co_filename, line))
+
+
+def _set_in(function: FunctionType) -> Iterator[tuple[str, int]]:
+    """What a phase sets on its node, unless it asks for it first, as for a client that is kept."""
+    found = definition_of(function) if _SETS in function.__code__.co_code[::2] else None
+    if found is None or not found[0].args.args:
+        return
+    owner, body = found[0].args.args[0].arg, found[0].body
+    kept: set[int] = set()
+    for part in inner_parts(body):
+        if isinstance(part, ast.If):
+            asked = {
+                getattr(one, "attr", getattr(one, "value", None)) for one in ast.walk(part.test)
+            }
+            for one in inner_parts(part.body):
+                if isinstance(one, ast.Attribute) and one.attr in asked:
+                    kept.add(id(one))
+    for part in inner_parts(body):
+        match part:
+            case ast.Attribute(value=ast.Name(id=name), ctx=ast.Store()) if name == owner:
+                if id(part) not in kept:
+                    yield part.attr, part.lineno
+
+
+def _read_in(node: Node, phase: str) -> set[str]:
+    read: set[str] = set()
+    for function in functions_of(node, (phase,)):
+        found = definition_of(function)
+        if found is None or not found[0].args.args:
+            continue
+        owner = found[0].args.args[0].arg
+        for part in ast.walk(found[0]):
+            match part:
+                case ast.Attribute(value=ast.Name(id=name), ctx=ast.Load()) if name == owner:
+                    read.add(part.attr)
+    return read

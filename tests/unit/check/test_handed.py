@@ -1,0 +1,123 @@
+"""PF409: what a phase hands to a later one as an attribute of the node."""
+
+import asyncio
+from typing import Annotated, Any
+
+import pytest
+
+from pocoflow import BatchNode, FanOut, Flow, Node, key
+from pocoflow.reducers import append
+
+
+class Hands(Node):
+    """Hands something from prep to exec."""
+
+    def prep(self, store: Any) -> Any:
+        """Keep it."""
+        self.kept = store["item"]
+        return self.kept
+
+    async def exec(self, given: Any) -> Any:
+        """Read it after a while."""
+        await asyncio.sleep(0)
+        return given, self.kept
+
+    def post(self, store: Any, given: Any, result: Any) -> None:
+        """Collect it."""
+        store.reduce("out", result)
+
+
+class ToPost(Node):
+    """Hands something from exec to post."""
+
+    def exec(self, given: Any) -> Any:
+        """Keep it."""
+        self.kept, other = given, 1
+        return other
+
+    def post(self, store: Any, given: Any, result: Any) -> None:
+        """Read it."""
+        store["kept"] = self.kept
+
+
+class ToItems(BatchNode):
+    """Hands something to all items."""
+
+    def prep(self, store: Any) -> Any:
+        """Keep it."""
+        self.kept: list[int] = []
+        return [1]
+
+    def exec(self, item: Any) -> Any:
+        """Read it."""
+        self.kept.append(item)
+
+
+class OnFirstUse(Node):
+    """Makes a client when it is first needed."""
+
+    kept: Any = None
+
+    def prep(self, store: Any) -> Any:
+        """Make it."""
+        if self.kept is None:
+            self.kept = object()
+        if not hasattr(self, "other"):
+            self.other = object()
+
+    def exec(self, given: Any) -> Any:
+        """Use it."""
+        return self.kept is self.other
+
+
+class Counts(Node):
+    """Counts for itself."""
+
+    count = 0
+
+    def exec(self, given: Any) -> Any:
+        """Count."""
+        self.count += 1
+        return self.count
+
+
+class Reads(Node):
+    """Reads what it was made with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept = 1
+
+    def exec(self, given: Any) -> Any:
+        """Read it."""
+        return self.kept
+
+
+@pytest.mark.parametrize("kind", [Hands, ToPost, ToItems])
+def test_what_a_phase_hands_on_as_an_attribute_is_found(kind: type[Node]) -> None:
+    """With both phases, and the line where it is set."""
+    (found,) = Flow(start=kind()).validate()
+    assert (found.code, found.severity) == ("PF409", "warning")
+    setter, reader = ("exec", "post") if kind is ToPost else ("prep", "exec")
+    assert found.message.startswith(f"{setter} sets self.kept, which {reader} reads")
+    assert found.file == __file__
+
+
+@pytest.mark.parametrize("kind", [OnFirstUse, Counts, Reads])
+def test_what_is_the_node_s_own_is_left_alone(kind: type[Node]) -> None:
+    """Clients that are kept, counters of one phase, and what the node was made with."""
+    assert Flow(start=kind()).validate() == []
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+def test_what_items_at_the_same_time_share_is_logged_before_a_run(
+    concurrency: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One item would read what another has set; one after the other they do not."""
+    each = FanOut(Hands(), each=key("items"), as_=key("item"), concurrency=concurrency)
+    flow = Flow(start=each, schema={"out": Annotated[list[Any], append]})
+    done = flow.run({"items": [1, 2, 3], "out": []})
+    told = [one.getMessage() for one in caplog.records]
+    assert ["PF409" in one for one in told] == [True] * (concurrency > 1)
+    if concurrency == 1:
+        assert done["out"] == [(1, 1), (2, 2), (3, 3)]
