@@ -124,7 +124,7 @@ class Schedule:
 
     def __post_init__(self) -> None:
         about = f"schedule {short(self.name)}"
-        if not _NAME.fullmatch(str(self.name)):
+        if type(self.name) is not str or not _NAME.fullmatch(self.name):
             is_second = _NAME.fullmatch(str(self.expression))
             hint = f", and comes first: schedule({self.expression!r}, {self.name!r})"
             raise DefinitionError(

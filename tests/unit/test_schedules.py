@@ -225,6 +225,15 @@ def test_the_name_of_a_schedule_comes_first(db: WorkflowDB) -> None:
         counting(db, "0 2 * * *", "nightly")
 
 
+@pytest.mark.parametrize("name", ["", "a.b", "a b", 3, None], ids=repr)
+def test_a_name_of_a_schedule_that_no_worker_would_find_is_refused(
+    db: WorkflowDB, name: Any
+) -> None:
+    """It is a text that can be a part of the ids of runs, and is found as it is stored."""
+    with pytest.raises(DefinitionError, match=r"a name is of letters, digits, '-' and '_'$"):
+        counting(db, name, "0 2 * * *")
+
+
 def test_two_schedules_of_a_flow_have_two_names(db: WorkflowDB) -> None:
     """One of the same name is refused; flow.using() takes them along."""
     flow = counting(db, "tick", "0 * * * *")
