@@ -11,7 +11,7 @@ from pocoflow.address import check_id
 from pocoflow.db.file import RunsFile
 from pocoflow.db.log import ENDS_STEP, Kind, append_foreign
 from pocoflow.db.port import Record, Transaction
-from pocoflow.db.rows import is_graph, read_json
+from pocoflow.db.rows import check_given, is_graph, read_json
 from pocoflow.db.sql import QUERIES, row_ids
 from pocoflow.db.values import Stored, ValueWriter, key_of, read_store
 from pocoflow.errors import CheckpointNotFoundError, DefinitionError
@@ -82,9 +82,10 @@ class Checkpoints(RunsFile):
 
         Raises:
             RunNotFoundError: There is no such run.
-            DefinitionError: ``step`` is no number.
+            DefinitionError: ``step`` is no number, or ``node_name`` no text.
         """
         _check_step(step)
+        check_given("save_checkpoint", step=step, node_name=node_name)
         run_no = self.number(run_id)
         given = store if isinstance(store, Store) else Store(store)
         first, end = row_ids(run_no)

@@ -13,7 +13,8 @@ from typing_extensions import TypedDict
 
 from pocoflow.address import Numbered
 from pocoflow.db.port import Record
-from pocoflow.errors import DatabaseFileError, DecodeError
+from pocoflow.errors import DatabaseFileError, DecodeError, DefinitionError
+from pocoflow.messages import short
 
 Status: TypeAlias = Literal["queued", "running", "paused", "completed", "failed", "cancelled"]
 
@@ -144,6 +145,18 @@ _COLUMNS: dict[str, tuple[_Holds, str]] = {
     "elapsed_ms": (_or_null(_times), "a number of milliseconds"),
     "status": (frozenset(STATUSES).issuperset, f"one of {', '.join(STATUSES)}"),
 }
+
+
+def check_given(method: str, **given: object) -> None:
+    """Refuse what somebody wants to write and whoever reads it would take for damage.
+
+    Raises:
+        DefinitionError: Names the argument, and what its column holds.
+    """
+    for name, value in given.items():
+        holds, wanted = _COLUMNS[name]
+        if not holds([str.__str__(value) if isinstance(value, str) else value]):
+            raise DefinitionError(f"{method}: {name}= is {wanted}, not {short(value)}")
 
 
 _ANYTHING: tuple[_Holds, str] = (lambda values: True), ""

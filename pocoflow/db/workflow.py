@@ -27,7 +27,7 @@ from pocoflow.db.port import Locks, Record, Transaction
 from pocoflow.db.postgres import is_server, open_server
 from pocoflow.db.question_rows import Questions
 from pocoflow.db.retention import Retention, RunsOf, check_filters, check_status
-from pocoflow.db.rows import EventRow, RunRow, Status, as_dict
+from pocoflow.db.rows import EventRow, RunRow, Status, as_dict, check_given
 from pocoflow.db.sql import INTERRUPTED, QUERIES
 from pocoflow.db.sqlite import SQLiteConnection, Synchronous
 from pocoflow.db.stored_handle import StoredRunHandle
@@ -210,6 +210,7 @@ class WorkflowDB(Questions, Checkpoints, Following, Retention):
                 )
         check_status("update_run", columns.get("status", "queued"))
         values: dict[str, object] = {**columns}
+        check_given("update_run", **values)
         for column in ("started_at", "completed_at"):
             if isinstance(time := columns.get(column), str):
                 check_filters("update_run", {column: time}, RunRow)
@@ -397,7 +398,10 @@ class WorkflowDB(Questions, Checkpoints, Following, Retention):
 
         Raises:
             RunNotFoundError: There is no such run.
+            DefinitionError: An argument is of another type.
         """
+        check_given("save_event", event=event, step=step, node_name=node_name, action=action)
+        check_given("save_event", elapsed_ms=elapsed_ms, error_msg=error_msg)
         who, what, note = (
             None if text is None else escaped(text) for text in (node_name, action, error_msg)
         )

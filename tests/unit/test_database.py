@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import re
 import sqlite3
@@ -558,6 +559,35 @@ def test_a_run_id_that_is_used_already_is_refused(db: WorkflowDB, path: Path) ->
         assert str(path) in str(caught.value)
         assert isinstance(caught.value, ValueError)
     assert (db.list_runs(), db.get_events("chat-1")) == before
+
+
+@pytest.mark.parametrize(
+    ("write", "said"),
+    [
+        (lambda db: db.save_event("kept", 5), "event= is a text"),
+        (lambda db: db.save_event("kept", "e", step="1"), "step= is the number of a step"),
+        (lambda db: db.save_event("kept", "e", step=True), "step= is the number of a step"),
+        (lambda db: db.save_event("kept", "e", node_name=5), "node_name= is a text"),
+        (lambda db: db.save_event("kept", "e", elapsed_ms="1"), "elapsed_ms= is a number"),
+        (lambda db: db.save_event("kept", "e", elapsed_ms=math.nan), "elapsed_ms= is a number"),
+        (lambda db: db.save_checkpoint("kept", 0, 5, {}), "node_name= is a text"),
+        (lambda db: db.save_checkpoint("kept", -2, "n", {}), "step= is the number of a step"),
+        (lambda db: db.update_run("kept", total_steps="1"), "total_steps= is a whole number"),
+        (lambda db: db.update_run("kept", flow_name=5), "flow_name= is a text"),
+    ],
+    ids=["event", "step", "bool", "node", "elapsed", "nan", "of", "before", "steps", "flow"],
+)
+def test_what_a_reader_would_take_for_damage_is_refused_where_it_is_written(
+    db: WorkflowDB, write: Callable[[WorkflowDB], object], said: str
+) -> None:
+    """A value of another type than its column holds is named, and the run can be read after it."""
+    db.create_run("kept", "report")
+    with pytest.raises(DefinitionError, match=said):
+        write(db)
+    assert db.get_events("kept") == db.get_checkpoints("kept") == []
+    row = db.get_run("kept")
+    assert row is not None
+    assert (row["flow_name"], row["total_steps"]) == ("report", 0)
 
 
 @pytest.mark.parametrize(
