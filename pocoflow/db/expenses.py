@@ -6,9 +6,10 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from operator import itemgetter
 
 from pocoflow.db.connection import Connection
-from pocoflow.db.log import names_at
+from pocoflow.db.log import Kind, names_at
 from pocoflow.db.port import Record
 from pocoflow.db.rows import is_amounts, read_json
 from pocoflow.db.sql import QUERIES, row_ids
@@ -21,7 +22,8 @@ class Expense:
 
     Attributes:
         line: The number of the line of execution; 0 is the run itself.
-        step: The number of the step; in a parallel branch, that in the branch.
+        step: The number of the step; while a step of a parallel branch is not finished, that of the
+            next one of the run as it began.
         names: The node, after the names of the flows and branches around it.
         item: The item, if the node works on several.
         attempt: The attempt of ``exec``.
@@ -57,11 +59,21 @@ def expenses_of(connection: Connection, run_no: int) -> Iterator[Expense]:
     Raises:
         DecodeError: A row of it is damaged.
     """
-    for row in connection.rows(QUERIES["spending"], row_ids(run_no)):
+    rows = connection.rows(QUERIES["spending"], row_ids(run_no))
+    inside = [row for row in rows if row["line"]]
+    ends = connection.rows(QUERIES["branch_steps"], row_ids(run_no)) if inside else []
+    # The steps of branches get their numbers as they are committed.
+    steps, following = dict[int, int](), dict[int, int]()
+    for row in sorted((*inside, *ends), key=itemgetter("id"), reverse=True):
+        if row["kind"] != Kind.SPENT:
+            following[row["line"]] = row["step"]
+        elif row["line"] in following:
+            steps[row["id"]] = following[row["line"]]
+    for row in rows:
         amounts, past = _read(row)
         yield Expense(
             row["line"],
-            row["step"] or 0,
+            steps.get(row["id"], row["step"] or 0),
             names_at(row["node"], row["path"]),
             row["item"],
             row["attempt"] or 1,

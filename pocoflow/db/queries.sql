@@ -590,8 +590,12 @@ DELETE FROM pf_graphs WHERE graph_no NOT IN (
 
 -- name: spending
 -- What a run has spent: by whom, in which attempt, in which call.
-SELECT id, line, step, item, node, path, attempt, note, data FROM pf_log
+SELECT id, kind, line, step, item, node, path, attempt, note, data FROM pf_log
 WHERE id >= ? AND id < ? AND kind = 19 ORDER BY id;
+
+-- name: branch_steps
+-- The finished steps of the branches of a run.
+SELECT id, kind, line, step FROM pf_log WHERE id >= ? AND id < ? AND kind IN (1, 2) AND line > 0;
 
 -- name: spending_of_thread
 -- What other runs of a run thread have spent: those that are newer than one, and some that are open.

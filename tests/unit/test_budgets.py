@@ -422,6 +422,46 @@ def test_names_of_what_is_spent_are_texts() -> None:
 # -- what is shown --------------------------------------------------------------------------------
 
 
+class Spender(Node):
+    """Spends in each phase, in ``exec`` in a call and twice."""
+
+    max_retries = 2
+
+    def prep(self, store: Store[Any]) -> None:
+        context().spend(searches=1)
+
+    def exec(self, prep_result: object) -> None:
+        context().call(llm, "a")
+        if context().attempt == 1:
+            raise Retry("not yet")
+
+    def post(self, store: Store[Any], prep_result: object, result: object) -> None:
+        context().spend(usd=1)
+
+
+@pytest.mark.parametrize("make", [Parallel, Subflow])
+def test_an_expense_has_the_number_of_its_step(tmp_path: Path, make: Any) -> None:
+    """Also in branches, whose steps are numbered as they are committed."""
+
+    def chain(number: int) -> Flow[Any]:
+        first, second = Spender(name=f"a{number}"), Spender(name=f"b{number}")
+        return Flow(first, flow_name=f"flow {number}").then(first, second)
+
+    if make is Subflow:
+        start: Any = Subflow(chain(0), name="both")
+    else:
+        start = Parallel(*(chain(number) for number in range(8)), name="both")
+    flow = Flow(start, db_path=tmp_path / "runs.db", run_id="r")
+    flow.run({})
+    ended = {
+        tuple(json.loads(one["path"])): one["step"]
+        for one in flow.database.get_events("r")
+        if one["event"] == "node_end" and one["path"]
+    }
+    expenses = flow.database.get_expenses("r")
+    assert {(one.names, one.step) for one in expenses} == {*ended.items()}
+
+
 def test_what_each_attempt_has_cost_is_shown(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
