@@ -41,7 +41,9 @@ def check_storage(subject: Subject) -> Iterator[Finding]:
                 "PF401",
                 f"field {name!r} of {subject.fields.label} holds {type_label(bad)}, which cannot "
                 "be stored, and the flow has a database",
-                "give the object to the run as a resource, or make its class a dataclass or a "
+                "let it hold the name under which the program finds the secret"
+                if hasattr(bad, "get_secret_value")
+                else "give the object to the run as a resource, or make its class a dataclass or a "
                 "Pydantic model",
                 where=_place(subject.fields.model),
                 severity=_severity(subject, name),
@@ -79,7 +81,7 @@ def _questions(subject: Subject) -> Iterator[Finding]:
         except DefinitionError as exc:
             yield subject.finding(
                 "PF405",
-                str(exc),
+                str(exc).removeprefix(f"node {at.place.node.name!r}: "),
                 "ask for a bool, a string, a number, a Literal, a Pydantic model or a list of "
                 "these",
                 at=at,

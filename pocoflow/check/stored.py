@@ -15,6 +15,7 @@ def cannot_go_on(flow_name: str, run: Mapping[str, Any], exc: Exception) -> Find
     lines = str(exc).splitlines() if first is None else [f"{first.code}: {first.message}"]
     parts = [line for line in lines if not line.startswith("  - ")]
     changes = "; ".join(line.removeprefix("  - ") for line in lines if line.startswith("  - "))
+    parts[:-1] = [line if line[-1:] in ".:?" else f"{line}." for line in parts[:-1]]
     why = " ".join([*parts, changes]).strip() or type(exc).__name__
     return Finding(
         "PF403",

@@ -213,6 +213,9 @@ def test_a_secret_is_not_written_down(kind: Any, severity: str, tmp_path: Path) 
     (found,) = Flow(look, schema=schema, db_path=tmp_path / "runs.db").validate()
     assert (found.code, found.severity) == ("PF401", severity)
     assert "Secret" in found.message
+    assert kind is Nested or found.fix == (
+        "let it hold the name under which the program finds the secret"
+    )
     assert Flow(look, schema=schema).validate() == []
 
 
