@@ -76,6 +76,15 @@ def _of_branch(subject: Subject, at: Site, node: FanOut) -> Iterator[Finding]:
     if item is None:
         yield _without(subject, at, repr(node.each), holds)
         return
+    if fields.reduces(node.item) and node.item not in node.private:
+        yield subject.finding(
+            "PF203",
+            f"it gives each item of {node.each!r} to field {node.item!r}, which has a reducer, so "
+            "that a branch is refused anything but increments",
+            "let as_= name a field without a reducer",
+            at=at,
+        )
+        return
     yield from subject.misfit(
         f"it gives each item of {node.each!r}, {type_label(item)}, to field {node.item!r}, which "
         "holds",

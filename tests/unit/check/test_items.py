@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from pocoflow import BatchNode, FanOut, Flow, Node, Parallel, Store, fields, key, node
 from pocoflow.check.item_rules import item_of
-from pocoflow.errors import MissingInputError
+from pocoflow.errors import BranchError, MissingInputError
 from pocoflow.failure import Failure
 from pocoflow.reducers import append, extend
 from tests.unit.check.test_validate import codes
@@ -127,6 +127,30 @@ def test_an_item_that_does_not_fit_the_field_of_its_branch_is_found() -> None:
         assert Flow(start=fan, schema=Batch).validate() == []
     # Without a schema nothing is known of what a key holds.
     assert Flow(start=FanOut(Node(), each=key("tags"), as_=key("number"))).validate() == []
+
+
+class Reduced(BaseModel):
+    texts: list[str] = ["a"]
+    notes: Annotated[Any, append] = None
+
+
+def test_an_item_for_a_field_with_a_reducer_is_found() -> None:
+    """A branch would be refused what it is given, unless it has the field for itself."""
+    R = fields(Reduced)
+
+    @node
+    def look(notes: Any) -> None:
+        assert notes == "a"
+
+    wrong = Flow(FanOut(look, each=R.texts, as_=key("notes"), name="each"), schema=Reduced)
+    (found,) = wrong.validate()
+    assert (found.code, found.severity, found.node) == ("PF203", "error", "each")
+    assert "'notes', which has a reducer" in found.message
+    unproved = Flow(wrong.start, schema=Reduced, ignore=("PF",))
+    with pytest.raises(BranchError, match="has a reducer"):
+        unproved.run({})
+    own = FanOut(look, each=R.texts, as_=key("notes"), private=(R.notes,), name="each")
+    assert [one.message for one in Flow(own, schema=Reduced).validate()] == []
 
 
 class Failing(BaseModel):
