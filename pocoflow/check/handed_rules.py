@@ -34,9 +34,10 @@ def check_handed(subject: Subject, *, at_once: bool = False) -> Iterator[Finding
 
     Args:
         subject: The flow.
-        at_once: Only those of nodes that a ``FanOut`` runs for several items at the same time.
+        at_once: Only those of nodes that a ``FanOut`` runs for several items at the same time; of a
+            flow that keeps no runs, nothing else is told anyway.
     """
-    for at in _of_items(subject) if at_once else subject.classes:
+    for at in subject.classes if subject.stored and not at_once else _of_items(subject):
         node = at.place.node
         if isinstance(node, FunctionNode) or node.is_flow:
             continue

@@ -96,17 +96,22 @@ class Reads(Node):
 @pytest.mark.parametrize("kind", [Hands, ToPost, ToItems])
 def test_what_a_phase_hands_on_as_an_attribute_is_found(kind: type[Node]) -> None:
     """With both phases, and the line where it is set."""
-    (found,) = Flow(start=kind()).validate()
+    (found,) = Flow(start=kind(), db_path="runs.db").validate()
     assert (found.code, found.severity) == ("PF409", "warning")
     setter, reader = ("exec", "post") if kind is ToPost else ("prep", "exec")
     assert found.message.startswith(f"{setter} sets self.kept, which {reader} reads")
     assert found.file == __file__
 
 
+def test_without_a_database_one_visit_after_the_other_is_left_alone() -> None:
+    """Nothing comes between two phases of it."""
+    assert Flow(start=Hands()).validate() == []
+
+
 @pytest.mark.parametrize("kind", [OnFirstUse, Counts, Reads])
 def test_what_is_the_node_s_own_is_left_alone(kind: type[Node]) -> None:
     """Clients that are kept, counters of one phase, and what the node was made with."""
-    assert Flow(start=kind()).validate() == []
+    assert Flow(start=kind(), db_path="runs.db").validate() == []
 
 
 @pytest.mark.parametrize("concurrency", [1, 3])
