@@ -104,7 +104,7 @@ def _database(given: object) -> object:
     if isinstance(given, str | os.PathLike):
         text = str(os.fspath(given))
         is_one = bool(text)
-        if ":/" in text or "=" in text:
+        if ":/" in text or "=" in text or text.startswith("~"):
             from pocoflow.db.postgres import refuse_other_names
 
             refuse_other_names(given)

@@ -201,14 +201,21 @@ def test_a_text_in_the_place_of_a_step_is_refused(
         ({"path": None}, r"WorkflowDB\(None\): a database is the path of a file"),
         ({"path": b"x.db"}, r"WorkflowDB\(b'x.db'\): a database is the path of a file"),
         ({"path": ""}, "'' names no database: write the path of its file"),
+        ({"path": "~/runs.db"}, r"'~/runs.db' is no path from the home folder.*: write '/home/ann/"),
+        ({"path": Path("~/runs.db")}, "write '/home/ann/runs.db', or Path"),
         ({"busy_timeout": "3"}, r"WorkflowDB\(busy_timeout='3'\): seconds"),
         ({"busy_timeout": -3}, r"WorkflowDB\(busy_timeout=-3\): seconds"),
     ],
 )
 def test_what_names_no_database_is_refused(
-    tmp_path: Path, given: dict[str, Any], told: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: dict[str, Any], told: str
 ) -> None:
-    """And so is a time that is none."""
+    """And so is a time that is none; no folder is made that is named ``~``."""
+    monkeypatch.setenv("HOME", "/home/ann")
+    monkeypatch.chdir(tmp_path)
+    if "path" in given and given["path"] is not None:
+        with pytest.raises(DefinitionError):
+            Flow(Node(), db_path=given["path"])
     with pytest.raises(DefinitionError, match=told):
         WorkflowDB(**{"path": tmp_path / "y.db", **given})
     assert not list(tmp_path.iterdir())

@@ -54,13 +54,19 @@ def refuse_other_names(path: object) -> None:
     """Refuse what names a database neither by a path nor by the URL of a server; shows no secret.
 
     Raises:
-        DefinitionError: It is another URL, or what libpq takes in the place of one.
+        DefinitionError: It is another URL, what libpq takes in the place of one, or what a shell
+            would put a home folder into.
     """
     text = os.fspath(path) if isinstance(path, str | os.PathLike) else ""
     if not isinstance(text, str) or is_server(path):
         return
     if path == "":
         raise DefinitionError("'' names no database: write the path of its file, such as runs.db")
+    if text.startswith("~") and (home := os.path.expanduser(text)) != text:
+        raise DefinitionError(
+            f"{text!r} is no path from the home folder, as Python does not read it like a shell: "
+            f"write {home!r}, or Path({text!r}).expanduser()"
+        )
     if (begin := _URL.match(text)) is not None:
         scheme, rest = text[: begin.end()].rstrip("/"), text[begin.end() :].lstrip("/")
         of_file = scheme.lower().partition(":")[0].partition("+")[0] in _OF_FILES
