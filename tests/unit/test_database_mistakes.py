@@ -201,7 +201,7 @@ def test_a_text_in_the_place_of_a_step_is_refused(
         ({"path": None}, r"WorkflowDB\(None\): a database is the path of a file"),
         ({"path": b"x.db"}, r"WorkflowDB\(b'x.db'\): a database is the path of a file"),
         ({"path": ""}, "'' names no database: write the path of its file"),
-        ({"path": "~/runs.db"}, r"'~/runs.db' is no path from the home folder.*: write '/home/ann/"),
+        ({"path": "~/runs.db"}, r"'~/runs.db' is no path from the home folder.*: write '/home"),
         ({"path": Path("~/runs.db")}, "write '/home/ann/runs.db', or Path"),
         ({"busy_timeout": "3"}, r"WorkflowDB\(busy_timeout='3'\): seconds"),
         ({"busy_timeout": -3}, r"WorkflowDB\(busy_timeout=-3\): seconds"),
