@@ -109,7 +109,11 @@ class _Fork:
             store = BranchStore(self.run.store, values, *private)
         else:
             values = Watch.of(start.base)
-            store = BranchStore(start.base, values, {}, merged=False)
+            store = BranchStore(start.base, values.copy(), {}, merged=False)
+            for key in [one for one in start.base if one not in start.handed]:
+                # A default, which may be another one after a resume, is on record as what is set.
+                values.forget(key)
+                store.get(key)
         if saved is not None:
             store.take_back(*saved.own)
         return store, values.copy()

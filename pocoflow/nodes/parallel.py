@@ -43,6 +43,7 @@ class Start(NamedTuple):
         item: The item that it works on, if it is one of several that differ by that.
         number: Which of those it is.
         origin: The field whose items those are.
+        handed: The keys of ``base`` that were handed in.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Start(NamedTuple):
     item: object = NO_ITEM
     number: int | None = None
     origin: str | None = None
+    handed: frozenset[str] = frozenset()
 
     def numbered(self, number: int) -> Start:
         """The same, set apart from those of other items by its number."""

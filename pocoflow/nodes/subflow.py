@@ -128,7 +128,7 @@ class Subflow(Spread[Any]):
         """The flow, once, on its own store."""
         under = _definitions(self.inputs, store)
         base = Store.over(dict(given), self.flow.schema, self.name, under)
-        yield Start(self.name, 0, {}, base=base)
+        yield Start(self.name, 0, {}, base=base, handed=frozenset(given))
 
     def post(self, store: Store, given: Any, ends: list[BranchEnd], /) -> Any:
         """Hand back what it made; the action that ended it."""

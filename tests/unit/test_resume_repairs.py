@@ -554,6 +554,61 @@ def test_what_was_migrated_stays_so_with_values_that_are_given(path: Path, resum
     }
 
 
+class Fast(BaseModel):
+    """The store of a subflow."""
+
+    mode: str = "fast"
+    modes: list[str] = ["fast"]
+    seen: str = ""
+
+
+class Slow(Fast):
+    """The same with other defaults."""
+
+    mode: str = "slow"
+    modes: list[str] = ["slow"]
+
+
+class Shows(Node):
+    """Shows what the subflow works with."""
+
+    def post(self, store: Store[Any], prepared: Any, result: Any) -> str:
+        store["seen"] = f"{store['mode']} {store['modes']}"
+        return "default"
+
+
+class Sets(Node):
+    """Writes what is there, reads it, adds to it, or leaves it alone."""
+
+    def __init__(self, does: str) -> None:
+        super().__init__(name="sets")
+        self.does = does
+
+    def post(self, store: Store[Any], prepared: Any, result: Any) -> str:
+        if self.does == "writes":
+            store.update(mode="fast", modes=["fast"])
+        elif self.does == "reads":
+            assert [store["mode"]] == store["modes"]
+        elif self.does == "adds":
+            store["modes"].append("more")
+        return "default"
+
+
+@pytest.mark.parametrize("does", ["writes", "reads", "adds", "leaves"])
+def test_a_subflow_goes_on_with_the_values_that_it_began_with(path: Path, does: str) -> None:
+    """A schema that has other defaults by then changes none of them."""
+
+    def build(schema: Any, shows: Node) -> Flow[Any]:
+        first = Sets(does)
+        inner = Flow(first, schema=schema, flow_name="inner").then(first, shows)
+        return chain(path, Subflow(inner, outputs=[bind(key("seen")).to(key("seen"))]))
+
+    with pytest.raises(OSError, match="down"):
+        build(Fast, Fails("shows", "exec")).run({})
+    store = build(Slow, Shows(name="shows")).resume("r", rename={"shows": "shows"})
+    assert store["seen"] == f"fast {['fast', 'more'] if does == 'adds' else ['fast']}"
+
+
 def test_what_a_branch_had_set_and_nobody_can_read_is_told(path: Path) -> None:
     """The error names the field and what to do, instead of a branch with a value that is none."""
 
