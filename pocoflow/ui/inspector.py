@@ -13,9 +13,6 @@ from pocoflow.ui.pages_data import RunView, changes_between, store_text
 from pocoflow.ui.place import Place
 from pocoflow.ui.text import LONG, SHORT, cut, file_name, pretty, visible
 
-_SET_AGAIN = 3
-"""At how many drawings the slider is put to the last step, when there is a new one."""
-
 
 def show_store(place: Place, database: WorkflowDB, view: RunView) -> None:
     """The store after a step: its keys, what changed, and the whole as JSON."""
@@ -43,25 +40,26 @@ def show_store(place: Place, database: WorkflowDB, view: RunView) -> None:
 
 def _slider(place: Place, run_id: str, stored: Sequence[int]) -> int:
     """The step that is looked at; while it is the last one it follows the run."""
-    name, seen = place.name(f"step.{run_id}"), place.name(f"last.{run_id}")
     last = max(stored, default=-1)
-    value = st.session_state.get(name)
-    before, times = st.session_state.get(seen, (None, 0))
-    times = 1 if value is None or before != last else times + 1
-    st.session_state[seen] = last, times
-    # More than once, as a drawing that is interrupted is lost; not for ever, as what is set here
-    # takes the place of what a person is about to choose.
-    if value in (None, before) and times <= _SET_AGAIN:
-        st.session_state[name] = last
     if last < 0:
         st.caption("No step is finished yet: this is the store before the first one.")
         return -1
-    return st.slider(
+    name, seen = place.name(f"step.{run_id}"), place.name(f"last.{run_id}")
+    before, at = st.session_state.get(seen, (None, None))
+    if before != last:
+        # A slider of its own with this default: one that is set by its state is put back under
+        # the hands of whoever moves it, and not at all if that drawing is lost.
+        at = st.session_state.get(f"{name}.{before}", at)
+        at = last if at == before else min(at, last)
+        st.session_state[seen] = last, at
+    step: int = st.slider(
         "Store after step (-1: before the first one)",
         min_value=-1,
         max_value=last,
-        key=name,
+        value=at,
+        key=f"{name}.{last}",
     )
+    return step
 
 
 def _value(place: Place, database: WorkflowDB, run_id: str, step: int, key: str) -> None:
