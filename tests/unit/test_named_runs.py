@@ -545,7 +545,7 @@ def test_a_paused_run_says_what_it_lacks_to_go_on(tmp_path: Path) -> None:
     with pytest.raises(ThreadBusyError, match=r"flow\.answer\('a', .* or flow\.resume\('a'\)"):
         flow.submit({}, thread="t")
     flow.answer("a", ask.reply(True))
-    with pytest.raises(ThreadBusyError, match=r"waits for it; or end it: flow\.resume\('a'\)"):
+    with pytest.raises(ThreadBusyError, match=r"does not; or end it: flow\.resume\('a'\)"):
         flow.submit({}, thread="t")
     with pytest.raises(RunPaused, match=r"'a' has its answers, .*flow\.resume\('a'\)"):
         flow.run({}, run_id="a", thread="t", if_exists="join")
