@@ -200,7 +200,7 @@ def _refuse_open(named: Named, row: Record | None) -> None:
     ways.append(Remedy("cancel it", cancel, ("runs", "cancel", run_id)))
     raise ThreadBusyError(
         f"run thread {named.thread!r} has an open run, {run_id!r}, which is {stands}; one run of a "
-        "thread follows the other: run(..., if_busy='wait') waits for it, and submit(...) does not; "
+        "thread follows the other: run(..., if_busy='wait') waits for it, submit(...) does not; "
         f"or end it: {' or '.join(one.python for one in ways)}",
         run_id=run_id,
         thread=named.thread or "",
