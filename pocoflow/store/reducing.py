@@ -34,6 +34,7 @@ from pocoflow.values.callables import unrun
 from pocoflow.values.failures import add_note
 
 _OF_PYDANTIC = ("__get_pydantic_core_schema__", "__get_pydantic_json_schema__")
+_PLAIN = (bool, int, float, complex, str, bytes, list, dict)
 _MARKS = ("pydantic", "pydantic_core", "annotated_types", "typing_extensions")
 
 T = TypeVar("T")
@@ -118,8 +119,21 @@ def reducers_of(
                     "value, where nothing calls it: declare it for the field, as in "
                     f"{name}: Annotated[list[str], extend]"
                 )
-        reducers.update((name, one) for one in found)
+        for one in found:
+            _refuse_kind(name, get_origin(kind) or kind, one)
+            reducers[name] = one
     return reducers
+
+
+def _refuse_kind(name: str, kind: object, reducer: Reducer) -> None:
+    """Refuse one of ours for a type that it can never make."""
+    for known, made in ((append, list), (extend, list), (merge, dict)):
+        if reducer is known and kind in _PLAIN and kind is not made:
+            raise DefinitionError(
+                f"field {name!r} is of type {getattr(kind, '__name__', kind)}, and its reducer "
+                f"{known.__name__} makes a {made.__name__}: give it another reducer, or the type "
+                f"{made.__name__}"
+            )
 
 
 def reducer_name(reducer: object) -> str:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeVar
 
 import pytest
 from hypothesis import given, strategies as st
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, create_model
 from typing_extensions import TypeAliasType
 
 from pocoflow import FanOut, Flow, Node, Parallel, Store, fields, key, node
@@ -23,7 +23,7 @@ from pocoflow.errors import (
     MissingKeyError,
     StoreError,
 )
-from pocoflow.reducers import add, append, extend, item, latest, merge
+from pocoflow.reducers import Reducer, add, append, extend, item, latest, merge
 from pocoflow.store.increments import increments_between
 
 DICTS = st.dictionaries(st.text(max_size=2), st.integers())
@@ -171,6 +171,19 @@ def test_two_reducers_on_one_field_are_refused() -> None:
     for schema in (Twice, {"log": Annotated[list[str], append, extend]}):
         with pytest.raises(DefinitionError, match="'log' declares several reducers"):
             Store(schema=schema)
+
+
+@pytest.mark.parametrize(
+    ("kind", "reducer"),
+    [(int, append), (str, extend), (list[str], merge), (dict[str, int], append)],
+)
+def test_a_reducer_that_never_suits_its_field_is_refused(kind: Any, reducer: Reducer) -> None:
+    """Where it is declared, and not by the first node that writes the field."""
+    said = "its reducer (append|extend|merge) makes a (list|dict)"
+    declared: Any = Annotated[kind, reducer]
+    for schema in ({"it": declared}, create_model("Odd", it=(declared, ...))):
+        with pytest.raises(DefinitionError, match=said):
+            Flow(Node(), schema=schema)
 
 
 def test_increments_are_durable(tmp_path: Path) -> None:
