@@ -7,7 +7,7 @@ import argparse
 from pocoflow.cli.database import RUN_HELP, find_run, label
 from pocoflow.cli.output import CommandError, printable
 from pocoflow.cli.resume import add_changes
-from pocoflow.errors import PocoflowError
+from pocoflow.errors import CheckpointNotFoundError, PocoflowError
 from pocoflow.views.targets import add_owner, add_repeated, command, owner_of_runs, remedies
 
 
@@ -36,7 +36,8 @@ def fork(args: argparse.Namespace) -> int:
         made = flow.fork(parent, args.step, changes, new_id=args.new_id, labels=labels)
     except PocoflowError as exc:
         lines = (str(exc), *remedies(exc, parent, args.flow, flow.database.path, args.db))
-        raise CommandError("\n".join(lines), code=1) from exc
+        code = 2 if isinstance(exc, CheckpointNotFoundError) else 1
+        raise CommandError("\n".join(lines), code=code) from exc
     run = find_run(flow.database, made)
     print(f"run {printable(made)} begins after step {run['parent_step']} of {printable(parent)}")
     print(f"begin it with: {command('resume', made, args.flow, path=args.db)}")

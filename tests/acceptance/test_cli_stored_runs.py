@@ -347,7 +347,7 @@ def test_fork_makes_a_run_that_resume_begins(
     ("arguments", "code", "told"),
     [
         ([], 1, "run 'r' ends with step 0: no node comes after it; fork from an earlier step"),
-        (["--step", "7"], 1, "run 'r' has no checkpoint of step 7"),
+        (["--step", "7"], 2, "run 'r' has no checkpoint of step 7"),
         (["--step", "-1", "--new-id", "r"], 1, "'r'"),
         (["--step", "-1", "--label", "why"], 2, "'why' is not KEY=VALUE, as in user=ann"),
         (["--step", "one"], 2, "--step"),
