@@ -68,7 +68,7 @@ class Question(Generic[AnswerT_co]):
             raise DefinitionError(
                 f"Question(deadline={self.deadline!r}): a number of seconds above 0"
             )
-        if not isinstance(given[2], Mapping):
+        if not (isinstance(given[2], Mapping) and all(isinstance(one, str) for one in given[2])):
             raise DefinitionError(
                 f"Question(context={short(self.context)}): values by name, as in "
                 "context={'draft': draft}"

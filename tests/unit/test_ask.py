@@ -504,7 +504,14 @@ def test_a_run_that_is_not_kept_cannot_wait() -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"text": ""}, {"deadline": 0}, {"deadline": True}, {"default": True}, {"context": ["draft"]}],
+    [
+        {"text": ""},
+        {"deadline": 0},
+        {"deadline": True},
+        {"default": True},
+        {"context": ["draft"]},
+        {"context": {1: "draft", "1": "another"}},
+    ],
 )
 def test_a_question_without_sense_is_refused(settings: dict[str, Any]) -> None:
     """A text, a deadline above 0, a default only with a deadline, and a context with names."""
