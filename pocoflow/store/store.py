@@ -76,7 +76,7 @@ class Store(MutableMapping[str, Any], Generic[SchemaT_co]):
 
     Raises:
         UnknownFieldError: ``data`` has a key that the model does not have.
-        InvalidValueError: A value does not fit the schema.
+        InvalidValueError: A value does not fit the schema, or ``name`` is no text.
         DefinitionError: ``schema`` is neither a model class nor a dict of types.
     """
 
@@ -109,6 +109,7 @@ class Store(MutableMapping[str, Any], Generic[SchemaT_co]):
         self, data: BaseModel, schema: type[SchemaT_co] | Mapping[str, object], name: str = ""
     ) -> None: ...
     def __init__(self, data: Any = None, schema: object = None, name: str = "") -> None:
+        self.name = name
         under: Mapping[str, str] = {}
         if isinstance(data, BaseModel):
             schema = type(data) if schema is None else schema
@@ -509,6 +510,8 @@ class Store(MutableMapping[str, Any], Generic[SchemaT_co]):
             if name[:1] != "_" and name not in attributes_of(type(self)):
                 set_to = f" = {short(value)}"
                 raise UnknownFieldError(no_attribute(self._label, self, self.schema, name, set_to))
+            if name == "name" and not isinstance(value, str):
+                raise InvalidValueError(f"the name of a store is a text, not {short(value)}")
             object.__setattr__(self, name, value)
 
         def __getattr__(self, name):
@@ -549,6 +552,8 @@ class Store(MutableMapping[str, Any], Generic[SchemaT_co]):
             ValueError: It was not added.
         """
         others = [*self._observers]
+        if observer not in others:
+            raise ValueError(f"{self._label}: {short(observer)} is not among its observers")
         others.remove(observer)
         self._observers = tuple(others)
         self._set_plain()

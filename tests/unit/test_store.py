@@ -117,6 +117,17 @@ def test_the_repr_shows_name_and_values() -> None:
     assert repr(Store({"a": 1})) == "Store({'a': 1})"
 
 
+def test_a_name_that_is_no_text_is_refused_where_it_is_given() -> None:
+    """Whether the store is made with it or gets it later: errors and databases show it as text."""
+    wrong: Any = 5
+    with pytest.raises(InvalidValueError, match="name of a store is a text, not 5"):
+        Store({}, name=wrong)
+    store = Store({}, name="kept")
+    with pytest.raises(InvalidValueError, match="name of a store is a text, not 5"):
+        store.name = wrong
+    assert store.name == "kept"
+
+
 def test_a_missing_key_is_a_key_error_that_names_store_key_and_near_miss() -> None:
     """Reading a key that is not there says which store, which key, and what was meant."""
     store = Store({"summary": "", "score": 1}, name="orders")
@@ -316,7 +327,7 @@ def test_a_removed_observer_hears_nothing_more() -> None:
     store.remove_observer(observer)
     store["b"] = 2
     assert seen == ["a"]
-    with pytest.raises(ValueError, match="not in list"):
+    with pytest.raises(ValueError, match="store: .*observer.* is not among its observers"):
         store.remove_observer(observer)
 
 
