@@ -94,16 +94,8 @@ def fail(run: Line, exc: BaseException) -> Steps:
         run.tell("flow_cancelled", context.flow_name, run.finished)
         return
     if place is not None:
-        facts = (
-            place.name,
-            run.step,
-            context.phase,
-            context.attempt,
-            run.elapsed(),
-            exc,
-            context.path,
-        )
-        run.tell("node_error", *facts, False, run.was_told(exc))
+        attempt = (place.name, run.step, context.phase, context.attempt, run.elapsed())
+        run.tell("node_error", *attempt, exc, context.path, False, run.was_told(exc))
     run.tell("flow_error", context.flow_name, run.finished, exc)
 
 

@@ -207,36 +207,19 @@ class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
         carry: Iterable[ContextVar[Any]] = (),
         record_emitted: bool = False,
     ) -> None:
+        settings = dict(locals())
+        del settings["self"], settings["flow_name"]
         refuse_phases(type(self))
         self.made_at = users_line()
         self.wiring = FlowEdges()
         if flow_name is not None:
             check_name("Flow(flow_name=...)", flow_name)
-        settings = {
-            "start": start,
-            "schema": schema,
-            "db_path": db_path,
-            "checkpoint_dir": checkpoint_dir,
-            "max_steps": max_steps,
-            "inputs": arguments.names_of("inputs", inputs),
-            "outputs": arguments.names_of("outputs", outputs),
-            "ignore": ignore,
-            "deadline": deadline,
-            "budget": budget,
-            "node_budgets": node_budgets,
-            "thread_budget": thread_budget,
-            "label_budgets": label_budgets,
-            "run_id": run_id,
-            "formerly": formerly,
-            "aliases": aliases,
-            "executor": executor,
-            "carry": carry,
-            "record_emitted": record_emitted,
-        }
+        settings["inputs"] = arguments.names_of("inputs", inputs)
+        settings["outputs"] = arguments.names_of("outputs", outputs)
         own = self.__dict__
         for name, value in settings.items():
             own[name] = arguments.checked(name, value)
-        object.__setattr__(self, "strict", arguments.checked("strict", strict))
+        self.strict = own.pop("strict")
         note_part(start)
         self._name = start.name if flow_name is None else flow_name
         self._database = FlowDatabase(self.db_path)

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -69,7 +70,7 @@ def open_store(given: object, schema: Any, flow_name: str) -> Store:
     )
 
 
-@dataclass(slots=True)
+@dataclass
 class Given:
     """What a new run is given.
 
@@ -80,22 +81,16 @@ class Given:
     value: object
     schema: object
     flow_name: str
-    _store: Store | None = None
-    _digest: str | None = None
 
-    @property
+    @cached_property
     def store(self) -> Store:
         """The store of a run that begins with it; raises as :func:`open_store`."""
-        if self._store is None:
-            self._store = open_store(self.value, self.schema, self.flow_name)
-        return self._store
+        return open_store(self.value, self.schema, self.flow_name)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """A digest, by which it is known again."""
-        if self._digest is None:
-            self._digest = digest(self.value)
-        return self._digest
+        return digest(self.value)
 
 
 def _again(given: object, wanted: object) -> str:
