@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -472,6 +473,42 @@ def test_the_configuration_of_a_model_holds_for_what_is_changed_in_place() -> No
     store["line"].text = "abcd"
     with pytest.raises(InvalidValueError, match=r"'line'.*at most 3"):
         store.to_model()
+
+
+@dataclass
+class Pair:
+    """A dataclass, whose fields Python does not check."""
+
+    first: int
+    second: str
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "field"),
+    [
+        (Configured, Configured(text="abc"), "text"),
+        (Pair, Pair(1, "b"), "first"),
+        ((str, Pair), Pair(1, "b"), "second"),
+    ],
+)
+def test_a_dict_of_types_holds_models_to_their_fields(kind: object, value: Any, field: str) -> None:
+    """What was spoilt in a model or a dataclass is found, also where the type is one by itself."""
+
+    def post(self: Node, store: Store, prepared: object, result: object) -> None:
+        setattr(store["x"], field, 3.5)
+
+    spoil = type("Spoil", (Node,), {"post": post})
+    with pytest.raises(InvalidValueError, match=f"key 'x' expects .*{field}"):
+        Flow(spoil()).run(Store({"x": value}, schema={"x": kind}))
+
+
+def test_a_dict_of_types_takes_a_dataclass_that_never_fitted_its_annotations() -> None:
+    """It is an instance, which is all that is asked of it."""
+    loose = Pair(1, None)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+    store = Store({"x": loose}, schema={"x": Pair})
+    loose.first = 2
+    store.recheck("x")
+    assert Flow(Node()).run(store)["x"] is loose
 
 
 def test_input_that_a_model_hides_is_in_no_error() -> None:

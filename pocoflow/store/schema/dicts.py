@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import is_dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple, Union
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
@@ -199,7 +199,7 @@ class _Check(NamedTuple):
     Attributes:
         accepts: Returns what to store of a value from outside, or raises.
         holds: Raises if an accepted value does not fit.
-        shapes: Whether code of the user makes what is stored.
+        shapes: Whether code of the user makes what is stored, which so may not fit at all.
         parts: What holds the parts of an accepted value.
     """
 
@@ -260,7 +260,10 @@ def _is_typing_form(expected: object) -> bool:
 
 
 def _instance_of(key: str, expected: object) -> _Check:
-    """``isinstance``, which keeps the identity of a list or a client; a bool is not an int."""
+    """``isinstance``, which keeps the identity of a list or a client; a bool is not an int.
+
+    A model or a dataclass whose fields fit when it was accepted is held to them, too.
+    """
     kinds = expected if isinstance(expected, tuple) else (expected,)
     try:
         isinstance(None, kinds)
@@ -274,7 +277,29 @@ def _instance_of(key: str, expected: object) -> _Check:
             return value
         raise _WrongType
 
-    return _Check(check, check, shapes=False)
+    records = tuple(one for one in kinds if _is_record(one))
+    inside = _inside(records) if records else None
+    if inside is None:
+        return _Check(check, check, shapes=False)
+
+    def holds(value: object) -> object:
+        return inside.holds(value) if isinstance(value, records) else check(value)
+
+    return _Check(check, holds, shapes=True, parts=inside.parts)
+
+
+def _is_record(kind: type) -> bool:
+    """Whether what is an instance may be spoilt in place: fields of its own say what they hold."""
+    return issubclass(kind, BaseModel) or is_dataclass(kind)
+
+
+@lru_cache(maxsize=256)
+def _inside(records: tuple[type, ...]) -> _Check | None:
+    """What looks at the fields of instances; ``None`` if Pydantic cannot read what they hold."""
+    try:
+        return _checker("", Union[(*records, None)])
+    except DefinitionError:
+        return None
 
 
 def _takes_bool(kinds: tuple[type, ...]) -> bool:
