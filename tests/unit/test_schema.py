@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -1267,3 +1267,46 @@ def test_the_proof_takes_the_numbers_that_a_store_takes(kind: type, fits: bool) 
     if not fits:
         with pytest.raises(InvalidValueError):
             Flow(node(writes=fields(Numbers).f)(work), schema=Numbers, ignore=("PF",)).run({})
+
+
+class Lazy(BaseModel):
+    """Fields of which Pydantic makes iterators."""
+
+    some: Iterable[int]
+    named: dict[str, Iterable[float]] = {}
+
+
+@pytest.mark.parametrize("schema", [Lazy, {"some": Iterable[int], "named": dict[str, object]}])
+@pytest.mark.parametrize("given", [[1, 2], (1, 2), {1, 2}, {1: "a", 2: "b"}, range(1, 3)])
+def test_a_collection_stays_one_where_something_to_iterate_over_is_asked_for(
+    schema: Any, given: Any
+) -> None:
+    """Its items are checked where it is written, and it is there for whoever reads it next."""
+    store = Store({"some": given}, schema=schema)
+    assert [list(store["some"]) for _ in range(2)] == [[1, 2], [1, 2]]
+    assert store["some"] == given
+    with pytest.raises(InvalidValueError, match=r"'some'.*\[1\]: Input should be a valid integer"):
+        store["some"] = [1, "two"]
+    store.recheck("some")
+    if isinstance(given, list):
+        given = store["some"]
+        given.append("three")
+        with pytest.raises(InvalidValueError, match=r"'some'.*valid integer"):
+            store.recheck("some")
+
+
+def test_what_is_gone_through_once_stays_that() -> None:
+    """A generator is not read where it is written; its items are checked as they are read."""
+    store = Store({"some": (one for one in (1, "two"))}, schema=Lazy)
+    items = iter(store["some"])
+    assert next(items) == 1
+    with pytest.raises(ValidationError):
+        next(items)
+
+
+def test_items_are_checked_at_any_depth() -> None:
+    """What a dict holds to iterate over is checked at the write, too, and made as elsewhere."""
+    store = Store({"some": [], "named": {"a": [1, 2.5]}}, schema=Lazy)
+    assert store["named"] == {"a": [1.0, 2.5]}
+    with pytest.raises(InvalidValueError, match=r"'named'"):
+        store["named"] = {"a": [1, "2"]}

@@ -7,7 +7,7 @@ were raw input.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from numbers import Integral, Rational, Real
 from operator import attrgetter
@@ -80,10 +80,12 @@ def types_only(core: CoreSchema) -> CoreSchema:
 
 
 def exact(core: object) -> Any:
-    """The schema with other numbers refused where it takes a ``float``; itself if it takes none.
+    """The schema without two liberties of Pydantic; itself if it takes none.
 
     Pydantic calls ``float()`` of whatever has it, in its strict mode, too: a ``Decimal`` would lose
-    the digits for which it was used, in silence. A model inside is made by its own class.
+    the digits for which it was used, in silence. And it makes an iterator of what is given for an
+    ``Iterable[int]``: the items would be checked when they are read, which could be done once. A
+    model inside is made by its own class.
     """
     if isinstance(core, list | tuple):
         made = [exact(one) for one in core]
@@ -94,7 +96,28 @@ def exact(core: object) -> Any:
     if core.get("type") == "float" and core.get("strict") is not False:
         return {"type": "chain", "steps": [_MACHINE_NUMBER, core]}
     parts = {key: one if key in _NOT_SCHEMAS else exact(one) for key, one in core.items()}
+    if core.get("type") == "generator":
+        return _at_once(parts)
     return core if all(parts[key] is core[key] for key in core) else parts
+
+
+_OF_ITEMS: Mapping[type, Callable[[list[object]], object]] = {
+    one: one for one in (list, tuple, set, frozenset)
+}
+
+
+def _at_once(core: CoreSchema) -> CoreSchema:
+    function = {"type": "no-info", "function": _all_items}
+    return {"type": "function-wrap", "function": function, "schema": core}
+
+
+def _all_items(given: object, check: Callable[[object], Iterator[object]]) -> object:
+    """A collection with all items checked; of what is gone through once, an iterator that does."""
+    checked = check(given)
+    if not isinstance(given, Collection):
+        return checked
+    items, make = [*checked], _OF_ITEMS.get(type(given))
+    return given if make is None else make(items)
 
 
 def is_machine_number(kind: type) -> bool:
@@ -199,9 +222,10 @@ def _accepted(node: CoreSchema, had: list[object]) -> CoreSchema:
         had.append(node)
         last: CoreSchema = node["steps"][-1]
         return last
-    if kind in ("json", "generator"):
+    if kind == "json":
         had.append(node)
-        return node.get("schema", _ANY) if kind == "json" else _ANY
+        parsed: CoreSchema = node.get("schema", _ANY)
+        return parsed
     return node
 
 
@@ -289,6 +313,7 @@ _changes: Mapping[str, Callable[[CoreSchema], CoreSchema]] = {
     "model-field": _named,
     "typed-dict-field": _named,
     "dataclass": _dataclass,
+    "generator": _at_once,
     "url": partial(_only, Url),
     "multi-host-url": partial(_only, MultiHostUrl),
 }
