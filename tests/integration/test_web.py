@@ -267,6 +267,9 @@ def test_a_database_that_cannot_be_reached_is_said_to_be_so(tmp_path: Path) -> N
         # A browser asks again after a stream that ends, and after no other answer.
         served = web.send("GET", "/runs/r/events", accept="text/event-stream")
         assert (served.status, served.text) == (200, "retry: 1000\n\n")
+        # Whoever starts a run and takes a stream as well is not told that it was started.
+        both, kind = "application/json, text/event-stream", "application/json"
+        assert web.send("POST", "/runs", b"{}", accept=both, content_type=kind).status == 503
         log = service.log.read_text()
     assert "/nowhere" in log
     assert SECRET not in log

@@ -297,7 +297,8 @@ def _json(value: object, status: int = 200, **headers: str) -> Response:
 
 async def _refused(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, Refusal)
-    if exc.status == 503 and EventStream.media_type in request.headers.get("accept", ""):
+    takes_stream = EventStream.media_type in request.headers.get("accept", "")
+    if exc.status == 503 and takes_stream and request.url.path.endswith("/events"):
         # An EventSource that is answered by anything but a stream never asks again.
         return Response(RETRY, headers=_SAFE, media_type=EventStream.media_type)
     again = {} if exc.again is None else {"Retry-After": str(exc.again)}
