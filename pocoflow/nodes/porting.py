@@ -257,14 +257,14 @@ def refuse_dead(kind: type) -> None:
     own = _own(kind)
     if kind not in own:
         return
+    for name in (*sorted(_READ), "name"):
+        first = next((base for base in kind.__mro__ if name in vars(base)), None)
+        if first in own and (name in _READ or _is_method(vars(first)[name])):
+            raise DefinitionError(
+                f"{first.__qualname__}.{name} hides what a run reads there: give it another name"
+            )
     mixins = [base for base in own if not hasattr(base, "is_flow")]  # of which nobody was told
     for base in (kind, *mixins):
-        hidden = _READ & vars(base).keys()
-        if hidden or inspect.isroutine(vars(base).get("name")):
-            name = min(hidden, default="name")
-            raise DefinitionError(
-                f"{base.__qualname__}.{name} hides what a run reads there: give it another name"
-            )
         for name in _NEVER_CALLED.keys() & vars(base).keys():
             if any(name in used for other in own for used in _used(other, name)):
                 continue
@@ -273,6 +273,10 @@ def refuse_dead(kind: type) -> None:
             raise DefinitionError(
                 f"{base.__qualname__}.{name} is never called: {_NEVER_CALLED[name]}"
             )
+
+
+def _is_method(value: object) -> bool:
+    return callable(value) or isinstance(value, classmethod)
 
 
 def _own(kind: type) -> list[type]:

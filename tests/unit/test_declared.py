@@ -387,13 +387,17 @@ def test_an_attribute_that_hides_what_a_run_reads_is_refused(
         type("Own", (base,), {name: value})
     with pytest.raises(DefinitionError, match=told):
         type("Own", (type("Mixin", (), {name: value}), base), {})
+    # Behind the class of the library it hides nothing.
+    type("Own", (base, type("Mixin", (), {name: value, "name": lambda self: "x"})), {})
 
 
 def test_the_name_of_a_node_is_no_method() -> None:
     """It is a text, a property or a class attribute."""
-    with pytest.raises(DefinitionError, match=r"Own\.name hides what a run reads there"):
-        type("Own", (Node,), {"name": lambda self: "x"})
-    for value in ("x", property(lambda self: "x")):
+    for made in (lambda self: "x", classmethod(lambda cls: "x"), staticmethod(lambda: "x")):
+        with pytest.raises(DefinitionError, match=r"Own\.name hides what a run reads there"):
+            type("Own", (Node,), {"name": made})
+    cached = functools.cached_property(lambda self: "x")
+    for value in ("x", property(lambda self: "x"), cached):
         assert type("Own", (Node,), {"name": value})().name == "x"
 
 
