@@ -82,21 +82,29 @@ def _set_in(function: FunctionType) -> Iterator[tuple[str, int]]:
     found = definition_of(function) if _SETS in function.__code__.co_code[::2] else None
     if found is None or not found[0].args.args:
         return
-    owner, body = found[0].args.args[0].arg, found[0].body
-    kept: set[int] = set()
-    for part in inner_parts(body):
-        if isinstance(part, ast.If):
-            asked = {
-                getattr(one, "attr", getattr(one, "value", None)) for one in ast.walk(part.test)
-            }
-            for one in inner_parts(part.body):
-                if isinstance(one, ast.Attribute) and one.attr in asked:
-                    kept.add(id(one))
-    for part in inner_parts(body):
+    owner, parts = found[0].args.args[0].arg, [*inner_parts(found[0].body)]
+    asked: dict[str, int] = {}
+    ends: dict[int, int] = {}
+    for part in parts:
+        match part:
+            case ast.Attribute(value=ast.Name(id=name), attr=attr, ctx=ast.Load()) if name == owner:
+                asked.setdefault(attr, part.lineno)
+            case ast.Call(args=[ast.Name(id=name), ast.Constant(str(attr)), *_]) if name == owner:
+                asked.setdefault(attr, part.lineno)  # getattr and hasattr
+            case ast.Compare(left=ast.Constant(str(attr))):
+                asked.setdefault(attr, part.lineno)  # "client" in vars(self)
+            case ast.Assign(end_lineno=int(last)) | ast.AnnAssign(end_lineno=int(last)):
+                ends.update((id(one), last) for one in ast.walk(part))
+            case _:
+                pass
+    for part in parts:
         match part:
             case ast.Attribute(value=ast.Name(id=name), ctx=ast.Store()) if name == owner:
-                if id(part) not in kept:
+                last = ends.get(id(part), part.lineno)
+                if asked.get(part.attr, last + 1) > last:
                     yield part.attr, part.lineno
+            case _:
+                pass
 
 
 def _read_in(node: Node, phase: str) -> set[str]:

@@ -121,8 +121,21 @@ def _may_change(code: CodeType) -> bool:
 
 def _is_own(body: Sequence[ast.stmt], name: str) -> bool:
     """Whether a name stands for something else as well, or what it stands for is returned."""
-    returned = [one.value for one in inner_parts(body) if isinstance(one, ast.Return)]
-    return name in bindings_of(body) or any(_root(one) == name for one in returned)
+    bound = bindings_of(body)
+    queue = [one.value for one in inner_parts(body) if isinstance(one, ast.Return)]
+    for one in queue:  # grows while it is walked through
+        match one:
+            case ast.Name(id=other) if other != name and len(bound.get(other, ())) == 1:
+                queue += (value for value in bound.pop(other) if value is not None)
+            case ast.Tuple(elts=inside) | ast.List(elts=inside) | ast.Dict(values=inside):
+                queue += inside
+            case ast.Starred(value=inner):
+                queue.append(inner)
+            case ast.IfExp():
+                queue += one.body, one.orelse
+            case _:
+                pass
+    return name in bound or any(_root(one) == name for one in queue)
 
 
 def _changes(body: Sequence[ast.stmt], lost_only: bool) -> Iterator[tuple[str | None, int]]:

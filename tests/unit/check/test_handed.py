@@ -70,6 +70,35 @@ class OnFirstUse(Node):
         return self.kept is self.other
 
 
+class OnFirstUseInOtherWords(Node):
+    """The same, as it is also written."""
+
+    kept: Any = None
+    early: Any = None
+    tried: Any
+
+    def prep(self, store: Any) -> Any:
+        """Make them."""
+        self.kept = self.kept or object()
+        try:
+            self.tried  # noqa: B018
+        except AttributeError:
+            self.tried = object()
+        other = getattr(self, "other", None)
+        if other is None:
+            other = self.other = object()
+        if "held" not in vars(self):
+            self.held = other
+        if self.early is not None:
+            return self.early
+        self.early = object()
+        return self.early
+
+    def exec(self, given: Any) -> Any:
+        """Use them."""
+        return self.kept, self.tried, self.other, self.held, self.early
+
+
 class Counts(Node):
     """Counts for itself."""
 
@@ -108,7 +137,7 @@ def test_without_a_database_one_visit_after_the_other_is_left_alone() -> None:
     assert Flow(start=Hands()).validate() == []
 
 
-@pytest.mark.parametrize("kind", [OnFirstUse, Counts, Reads])
+@pytest.mark.parametrize("kind", [OnFirstUse, OnFirstUseInOtherWords, Counts, Reads])
 def test_what_is_the_node_s_own_is_left_alone(kind: type[Node]) -> None:
     """Clients that are kept, counters of one phase, and what the node was made with."""
     assert Flow(start=kind(), db_path="runs.db").validate() == []

@@ -116,6 +116,27 @@ class Returns(Chat):
         return given
 
 
+class ReturnsWithMore(Chat):
+    """Returns it with something beside it, or by another name."""
+
+    def exec(self, given: Any) -> Any:
+        """Change, and return."""
+        given.append("x")
+        found = {"words": given, "last": given[-1]}
+        if len(given) > 3:
+            return found
+        return given, "x"
+
+
+class ReturnsItsElements(Chat):
+    """Returns what is in it, as one of two lists."""
+
+    def exec(self, given: Any) -> Any:
+        """Change, and return."""
+        given.append("x")
+        return [*given, "y"] if given else []
+
+
 @node(writes=T.words)
 def returns(words: list[str]) -> list[str]:
     """Return what was changed."""
@@ -153,7 +174,19 @@ def test_what_an_exec_changes_in_the_store_is_found(start: Any, name: str) -> No
     assert told(start) == [name]
 
 
-@pytest.mark.parametrize("start", [Chat(), Copies(), Takes(), Returns(), returns, local])
+@pytest.mark.parametrize(
+    "start",
+    [
+        Chat(),
+        Copies(),
+        Takes(),
+        Returns(),
+        ReturnsWithMore(),
+        ReturnsItsElements(),
+        returns,
+        local,
+    ],
+)
 def test_what_is_not_lost_is_not_found(start: Any) -> None:
     """A copy may be changed, and what is returned is on record."""
     assert told(start) == []
