@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import copyreg
 from collections import deque
-from collections.abc import Iterable, MutableMapping, MutableSequence, MutableSet
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from copy import copy, deepcopy
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
-from types import MethodType, NoneType
+from types import FunctionType, MethodType, NoneType
 from typing import Any
 
 from pydantic import BaseModel
@@ -32,7 +32,7 @@ def copied(value: Any) -> object:
     """A copy of a value, which shares with it only what is live: a client, a queue, a lock.
 
     What holds such a thing is copied around it. Live is an object of a class that is no class of
-    values and says nothing of how it is copied, a method, and what cannot be copied at all.
+    values and says nothing of how it is compared or copied, a method, and what cannot be copied.
     """
     kind = type(value)
     if kind in IMMUTABLE:
@@ -68,25 +68,27 @@ def _live_in(value: object) -> dict[int, object]:
         elif _is_live(kind):
             found[id(one)] = one
         else:
-            with suppress(Exception):  # of a mapping of the user's
+            with suppress(Exception):  # of a container of the user's
                 queue += _parts(one, kind)
     return found
 
 
-def _parts(value: Any, kind: type) -> Iterable[object]:
-    if isinstance(value, MutableMapping):
-        return value.values()
-    if isinstance(value, (list, tuple, set, frozenset, deque)):
-        return value
-    is_instance = kind.__flags__ & _IN_PYTHON and not isinstance(value, type)
-    return getattr(value, "__dict__", {}).values() if is_instance else ()
+def _parts(value: Any, kind: type) -> Iterator[object]:
+    if isinstance(value, dict):
+        yield from dict.values(value)
+    elif isinstance(value, (list, tuple, set, frozenset, deque)):
+        yield from value
+    if kind.__flags__ & _IN_PYTHON and not isinstance(value, type):
+        state = object.__getstate__(value)  # its attributes, and those in slots
+        for held in state if type(state) is tuple else (state,):
+            yield from (held or {}).values()
 
 
 @lru_cache(maxsize=4096)
 def _is_live(kind: type) -> bool:
     if issubclass(kind, MethodType):
         return True
-    if issubclass(kind, (MutableMapping, MutableSequence, MutableSet)) or is_dataclass(kind):
+    if issubclass(kind, Sequence) or is_dataclass(kind) or isinstance(kind.__eq__, FunctionType):
         return False
     is_plain = all(one.__flags__ & _IN_PYTHON for one in kind.__mro__[:-1])
     says = any(getattr(kind, one, None) is not getattr(object, one, None) for one in _COPIED_BY)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import io
 import threading
+from argparse import Namespace
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -184,6 +185,25 @@ LIVE: dict[str, Callable[[], Any]] = {
     "event": asyncio.Event,
 }
 
+
+@dataclass(slots=True)
+class Slotted:
+    """A dataclass with slots."""
+
+    held: list[Any]
+
+
+class Private(BaseModel):
+    """A model with a private attribute."""
+
+    _held: Any = None
+
+    def keep(self, one: object) -> Private:
+        """Hold it."""
+        self._held = one
+        return self
+
+
 AROUND: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
     "alone": (lambda one: one, lambda given: given),
     "in a list": (lambda one: [one, one], lambda given: given[1]),
@@ -192,6 +212,8 @@ AROUND: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
     "in a dataclass": (lambda one: Chat(lock=one), lambda given: given.lock),
     "in a model": (lambda one: Live(lock=one), lambda given: given.lock),
     "in a store": (lambda one: Store({"a": [one]}), lambda given: given["a"][0]),
+    "in a slot": (lambda one: Slotted([one]), lambda given: given.held[0]),
+    "in a private attribute": (lambda one: Private().keep(one), lambda given: given._held),
 }
 
 
@@ -234,7 +256,52 @@ class Written:
         return made
 
 
-@pytest.mark.parametrize("make", [Own, Written, io.BytesIO, SimpleNamespace])
+class Compared:
+    """A value that says when another one is equal."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Compared) and other.texts == self.texts
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class Pages(Sequence[str]):
+    """A row of the user's, which reads what it is asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, place: Any) -> Any:
+        self.asked.append(place)
+        return "page"
+
+
+class Lazy(Mapping[str, str]):
+    """A mapping that fetches its values."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def __len__(self) -> int:
+        return 1
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(("a",))
+
+    def __getitem__(self, key: str) -> str:
+        self.asked.append(key)
+        return key
+
+
+@pytest.mark.parametrize(
+    "make", [Own, Written, Compared, Pages, Lazy, io.BytesIO, SimpleNamespace, Namespace]
+)
 def test_what_is_no_client_is_copied_for_each_attempt(make: Callable[[], Any]) -> None:
     """Containers, and what says how it is copied, though none of them is a plain value."""
     one, seen = make(), []
@@ -250,6 +317,7 @@ def test_what_is_no_client_is_copied_for_each_attempt(make: Callable[[], Any]) -
 
     Flow(Use()).run({})
     assert seen[0] is not one
+    assert not getattr(one, "asked", None)
 
 
 def test_one_attempt_works_on_the_objects_of_the_store() -> None:
