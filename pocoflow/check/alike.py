@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from pocoflow.check.class_rules import idle_retries
+from pocoflow.check.class_rules import idle_retries, misnamed
 from pocoflow.check.node_effects import Effects
 from pocoflow.check.subject import Subject, effects_of_class, is_constant
 from pocoflow.graph.graph import GraphNode
@@ -98,6 +98,8 @@ def _node(place: GraphNode, attributes: frozenset[str]) -> Likeness | None:
     node = place.node
     phases = place.phases
     if phases is None or phases.is_own or place.branches or place.catches:
+        return None
+    if any(misnamed(node)):
         return None
     facts = (phases, node.name, node.timeout is None, node.journal, place.copies_input)
     if isinstance(node, FunctionNode):

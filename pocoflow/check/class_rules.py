@@ -93,6 +93,8 @@ def check_names(subject: Subject) -> Iterator[Finding]:
         yield from _told(subject, at, _near(kind))
         if not subject.graph.wraps:  # what is around an attempt may fail, and be tried again
             yield from _told(subject, at, _idle(at.place.node))
+    for at in subject.nodes:
+        yield from _told(subject, at, misnamed(at.place.node))
     for level in subject.levels:
         for place in level.graph.nodes.values():
             if place.inner is not None:
@@ -342,10 +344,11 @@ def _of_runs(flow: Any) -> Iterator[_Mistake]:
 @lru_cache(maxsize=1024)
 def _near(kind: type) -> tuple[_Mistake, ...]:
     """Names that are nearly those of a setting or a phase, and that nothing uses."""
-    classes = [
-        base for base in kind.__mro__ if issubclass(base, Node) and package_of(base) != "pocoflow"
-    ]
-    return tuple(one for base in classes for one in _names(kind, base))
+    return tuple(one for base in _users_classes(kind) for one in _names(kind, base))
+
+
+def _users_classes(kind: type) -> list[type]:
+    return [one for one in kind.__mro__ if issubclass(one, Node) and package_of(one) != "pocoflow"]
 
 
 def _names(kind: type, owner: type) -> Iterator[_Mistake]:
@@ -374,6 +377,25 @@ def _names(kind: type, owner: type) -> Iterator[_Mistake]:
                 f"around it; did you mean {meant!r}?",
                 f"call it {meant}, or use it",
                 where,
+            )
+
+
+def misnamed(node: AnyNode) -> Iterator[_Mistake]:
+    """Attributes of a node itself that are nearly settings, and that nothing uses."""
+    kind, own = type(node), vars(node)
+    for given, value in own.items():
+        if given[:1] == "_" or hasattr(kind, given) or is_a(value, FunctionType):
+            continue
+        meant = _meant(kind, given, value)
+        if meant is None or any(meant in vars(one) for one in (node, *_users_classes(kind))):
+            continue
+        if not _is_read(node, given):
+            yield _Mistake(
+                "PF208",
+                f"{given} of {node.name!r} is not looked at, neither by a run nor by the code "
+                f"around it; did you mean {meant!r}?",
+                f"set {meant}, or use it",
+                place_of(node),
             )
 
 
@@ -423,8 +445,22 @@ def _takes(kind: type, phase: str) -> int | None:
 
 def _is_used(owner: type, name: str) -> bool:
     """Whether something in the file of a class reads an attribute of that name, or may."""
+    text = _source_around(owner)
+    return not text or re.search(rf"""[.'"]{name}\b""", text) is not None
+
+
+def _is_read(node: AnyNode, name: str) -> bool:
+    """The same of an attribute of a node itself, which is at least set somewhere."""
+    if isinstance(node, FunctionNode):
+        texts = ["".join(linecache.getlines(definition_place(node.signature.function)[0]))]
+    else:
+        texts = [_source_around(one) for one in _users_classes(type(node))]
+    reads = re.compile(rf"""[.'"]{name}\b(?!\s*(:[^=\n]+)?=[^=])""")
+    return not all(texts) or any(map(reads.search, texts))
+
+
+def _source_around(owner: type) -> str:
     functions = (one for one in vars(owner).values() if is_a(one, FunctionType))
     files = {one.__code__.co_filename for one in functions}
     files.add(getattr(sys.modules.get(owner.__module__), "__file__", None) or "")
-    text = "".join(line for file in files if file for line in linecache.getlines(file))
-    return not text or re.search(rf"""[.'"]{name}\b""", text) is not None
+    return "".join(line for file in files if file for line in linecache.getlines(file))

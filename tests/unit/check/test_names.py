@@ -102,6 +102,47 @@ def test_nothing_is_said_of_a_name_of_the_users_own(body: str) -> None:
     assert found(with_body(body)) == []
 
 
+OF_ITSELF = {
+    "self.wait = 5": "wait",
+    "self.max_retry: int = 3": "max_retry",
+    "self.time_out = 3; self.max_retries = 2": "time_out",
+    "self.retryon = (OSError, ValueError)": "retryon",
+    "self.journaled = False": "journaled",
+    "self.timeout = 3; self.time_out = 3": None,
+    "self.wait = 5; self.retry_delay = self.wait": None,
+    "self.retries = 0; self.retries += 1": None,
+    "self.wait = 'a while'": None,
+    "self.waiting = 5": None,
+    "self._wait = 5": None,
+    "self.model = 'small'": None,
+}
+
+
+@pytest.mark.parametrize("body", OF_ITSELF)
+def test_a_node_that_is_given_nearly_a_setting_is_told(body: str) -> None:
+    """Where an attribute is set on the node itself, and nothing reads it."""
+    program = f"class kind(Node):\n    def __init__(self):\n        {body}\n"
+    program += "    def exec(self, given): return given\n"
+    meant = OF_ITSELF[body]
+    told = [] if meant is None else [f"{meant} of 'kind'"]
+    assert [name for name, _ in found(program)] == told
+
+
+def test_a_node_that_is_given_a_name_from_elsewhere_is_told_in_each_flow(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Also a function, and also if a flow like it was proved before."""
+    kind = kind_of("class kind(Node):\n    def exec(self, given): return given\n")
+    work = kind_of("@node\ndef work() -> None: pass\nkind = work\n")
+    for one in (kind(), work):
+        Flow(one).run({})
+        assert "PF208" not in caplog.text
+        one.timout = 5
+        Flow(one).run({})
+        assert f"timout of {one.name!r} is not looked at" in caplog.text
+        caplog.clear()
+
+
 @pytest.mark.parametrize("name", ["timeout", "max_retries", "retry_on"])
 def test_what_is_about_exec_is_told_of_a_class_without_one(name: str) -> None:
     """In the class that is the node's; one that others derive from may set it for them."""
