@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import types
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from enum import Enum, auto
 from functools import partial
 
@@ -138,7 +138,11 @@ _REASONS: tuple[tuple[Callable[[object], bool], str], ...] = (
     (lambda value: isinstance(value, Enum), "it is not one of the members of its enum"),
     (lambda value: isinstance(value, io.IOBase), f"an open file is a live object; {_RESOURCE}"),
     (
-        lambda value: isinstance(value, Iterator | Coroutine),
+        lambda value: isinstance(value, Awaitable),
+        "nobody has awaited it; store what 'await' gives, which an 'async def' may do",
+    ),
+    (
+        lambda value: isinstance(value, Iterator),
         "it can be gone through only once; store what it yields, as a list",
     ),
     (

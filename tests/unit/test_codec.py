@@ -29,7 +29,7 @@ import types
 import uuid
 import weakref
 import zoneinfo
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Generic, Literal, NamedTuple, NewType, TypeVar
 
@@ -118,6 +118,13 @@ class ShowsOther:
 @dataclasses.dataclass
 class Point3(Point):
     z: Any = 0
+
+
+class Request:
+    """What clients return that are to be awaited, and is no coroutine."""
+
+    def __await__(self) -> Iterator[None]:
+        yield
 
 
 class PlainSubclass(Point):
@@ -630,6 +637,7 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     "open-file": (io.StringIO, "an open file"),
     "generator": (lambda: (n for n in [1]), "only once"),
     "iterator": (lambda: iter([1]), "only once"),
+    "request": (Request, "nobody has awaited it"),
     "keys-of-dict": ({}.keys, "make it a dataclass"),
     "exception": (lambda: ValueError("x"), "store its type and text"),
     "memory-view": (lambda: memoryview(b"x"), "bytes(value)"),
