@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -509,6 +509,16 @@ def test_a_dict_of_types_takes_a_dataclass_that_never_fitted_its_annotations() -
     loose.first = 2
     store.recheck("x")
     assert Flow(Node()).run(store)["x"] is loose
+
+
+@pytest.mark.parametrize("annotation", ["how large it is", "OnlyForTypeCheckers"])
+def test_a_dict_of_types_takes_a_dataclass_whose_annotations_cannot_be_read(
+    annotation: str,
+) -> None:
+    """It is an instance, and nobody knows what its fields hold."""
+    kind = make_dataclass("Unread", [("size", annotation)])
+    value = kind(1)
+    assert Flow(Node()).run(Store({"x": value}, schema={"x": kind}))["x"] is value
 
 
 def test_input_that_a_model_hides_is_in_no_error() -> None:

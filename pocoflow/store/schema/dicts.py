@@ -298,7 +298,7 @@ def _inside(records: tuple[type, ...]) -> _Check | None:
     """What looks at the fields of instances; ``None`` if Pydantic cannot read what they hold."""
     try:
         return _checker("", Union[(*records, None)])
-    except DefinitionError:
+    except Exception:  # noqa: BLE001 - annotations of a dataclass may be anything, and need not resolve
         return None
 
 
