@@ -20,6 +20,7 @@ from pocoflow.nodes.porting import belongs
 from pocoflow.nodes.resources import Resources
 from pocoflow.store.schema.model_facts import definitions_of
 from pocoflow.store.store import Store
+from pocoflow.values.copies import copied_model
 
 Busy = Literal["refuse", "wait"]
 Exists = Literal["refuse", "join"]
@@ -226,7 +227,7 @@ def inputs_of(given: object, flow_name: str) -> Inputs:
     if given is None:
         return Inputs({}, {})
     if isinstance(given, BaseModel):
-        given = given.model_copy(deep=True)
+        given = copied_model(given)
         values = {name: getattr(given, name) for name in given.model_fields_set}
         return Inputs(values, definitions_of(type(given)))
     if isinstance(given, Store) or not isinstance(given, Mapping):

@@ -16,6 +16,7 @@ from pocoflow.errors import DefinitionError, UnknownFieldError
 from pocoflow.flow.naming import digest
 from pocoflow.messages import is_redefined, short
 from pocoflow.store.store import Store
+from pocoflow.values.copies import copied_model
 
 
 def new_run_id(flow_name: str) -> tuple[str, str]:
@@ -53,7 +54,7 @@ def open_store(given: object, schema: Any, flow_name: str) -> Store:
     if isinstance(given, BaseModel):
         kind = type(given)
         try:
-            return Store(given.model_copy(deep=True), schema or kind, flow_name)
+            return Store(copied_model(given), schema or kind, flow_name)
         except UnknownFieldError as exc:
             if kind is schema or not (isinstance(schema, type) and issubclass(kind, schema)):
                 raise

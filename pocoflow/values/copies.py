@@ -10,7 +10,7 @@ from copy import copy, deepcopy
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from types import FunctionType, MethodType, NoneType
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel
 
@@ -19,6 +19,8 @@ from pocoflow.values.objects import family_of
 
 IMMUTABLE = frozenset({str, int, float, bool, bytes, complex, NoneType})
 """Types of values that do not change in place: whoever is given one leaves it as it is."""
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
 
 _COPIED_BY = ("__deepcopy__", "__reduce__", "__reduce_ex__", "__getstate__", "__setstate__")
 _IN_PYTHON = 1 << 9  # the flag of classes that are defined by a class statement
@@ -49,6 +51,14 @@ def copied(value: Any) -> object:
         with suppress(Exception):
             return copy_of(value, dict(live))
     return value
+
+
+def copied_model(model: ModelT) -> ModelT:
+    """A copy of a model, as it says itself; one that shares what is live if that has no copy."""
+    try:
+        return model.model_copy(deep=True)
+    except Exception:  # noqa: BLE001 - a lock has none, nor what holds one
+        return cast("ModelT", copied(model))
 
 
 def _live_in(value: object) -> dict[int, object]:

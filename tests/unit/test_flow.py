@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from pocoflow import Flow, Node, RunContext, Store, WorkflowDB, context
 from pocoflow.errors import (
@@ -121,6 +121,29 @@ def test_run_takes_a_model_and_leaves_it_alone() -> None:
     store = Flow(Step("a")).run(given)
     assert given == State(extra=3)
     assert store.to_model() == State(trail=["a"], extra=3)
+
+
+def test_a_model_that_holds_something_live_is_copied_around_it(tmp_path: Path) -> None:
+    """A lock cannot be copied, so it is shared, and the rest of the model is left alone."""
+
+    class Guarded(BaseModel):
+        model_config = ConfigDict(arbitrary_types_allowed=True)
+
+        lock: Any
+        trail: list[str] = []
+
+    class Append(Node):
+        def post(self, store: Store[Any], prep_result: object, exec_result: object) -> None:
+            store["trail"].append("a")
+
+    given = Guarded(lock=threading.Lock(), trail=[])
+    store = Flow(Append(), schema=Guarded).run(given)
+    assert (store["trail"], given.trail) == (["a"], [])
+    assert store["lock"] is given.lock
+    kept = Flow(Append(), schema=Guarded, db_path=tmp_path / "runs.db", ignore=("PF401",))
+    store = kept.run(given, thread="talk")
+    assert (store["trail"], given.trail) == (["a"], [])
+    assert store["lock"] is given.lock
 
 
 def test_run_without_a_store_starts_with_an_empty_one() -> None:
