@@ -380,11 +380,15 @@ def _names(kind: type, owner: type) -> Iterator[_Mistake]:
             )
 
 
+_VALUES = (int, float, type, tuple)
+"""Of these are the values of settings that are looked for: the other attributes are many."""
+
+
 def misnamed(node: AnyNode) -> Iterator[_Mistake]:
     """Attributes of a node itself that are nearly settings, and that nothing uses."""
     kind, own = type(node), vars(node)
     for given, value in own.items():
-        if given[:1] == "_" or hasattr(kind, given) or is_a(value, FunctionType):
+        if given[:1] == "_" or not is_a(value, _VALUES) or hasattr(kind, given):
             continue
         meant = _meant(kind, given, value)
         if meant is None or any(meant in vars(one) for one in (node, *_users_classes(kind))):
