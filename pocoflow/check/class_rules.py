@@ -360,24 +360,13 @@ def _names(kind: type, owner: type) -> Iterator[_Mistake]:
         if given in elsewhere or given.startswith("_") or not given.isidentifier():
             continue
         if _OF_BATCHES.get(given) is type(value) and not _is_used(owner, given):
-            yield _Mistake(
-                "PF208",
-                f"{owner.__name__}.{given} is not looked at: it is a setting of a BatchNode",
-                "derive the class from BatchNode, whose exec is called for each item, or use it",
-                class_place(owner),
-            )
+            yield _of_batches(f"{owner.__name__}.{given}", class_place(owner))
             continue
         meant = _meant(kind, given, value)
         if meant is not None and meant not in theirs and not _is_used(owner, given):
             is_function = is_a(value, FunctionType)
             where = definition_place(value) if is_function else class_place(owner)
-            yield _Mistake(
-                "PF208",
-                f"{owner.__name__}.{given} is not looked at, neither by a run nor by the code "
-                f"around it; did you mean {meant!r}?",
-                f"call it {meant}, or use it",
-                where,
-            )
+            yield _nearly(f"{owner.__name__}.{given}", given, meant, where)
 
 
 _VALUES = (int, float, type, tuple)
@@ -390,17 +379,35 @@ def misnamed(node: AnyNode) -> Iterator[_Mistake]:
     for given, value in own.items():
         if given[:1] == "_" or not is_a(value, _VALUES) or hasattr(kind, given):
             continue
+        what = f"{given} of {node.name!r}"
+        if _OF_BATCHES.get(given) is type(value):
+            if not isinstance(node, FunctionNode) and not _is_read(node, given):
+                yield _of_batches(what, place_of(node))
+            continue
         meant = _meant(kind, given, value)
         if meant is None or any(meant in vars(one) for one in (node, *_users_classes(kind))):
             continue
         if not _is_read(node, given):
-            yield _Mistake(
-                "PF208",
-                f"{given} of {node.name!r} is not looked at, neither by a run nor by the code "
-                f"around it; did you mean {meant!r}?",
-                f"set {meant}, or use it",
-                place_of(node),
-            )
+            yield _nearly(what, given, meant, place_of(node))
+
+
+def _of_batches(what: str, where: tuple[str, int] | None) -> _Mistake:
+    return _Mistake(
+        "PF208",
+        f"{what} is not looked at: it is a setting of a BatchNode",
+        "derive the class from BatchNode, whose exec is called for each item, or use it",
+        where,
+    )
+
+
+def _nearly(what: str, given: str, meant: str, where: tuple[str, int] | None) -> _Mistake:
+    return _Mistake(
+        "PF208",
+        f"{what} is not looked at, neither by a run nor by the code around it; did you mean "
+        f"{meant!r}?",
+        f"call it {meant}, or use it",
+        where,
+    )
 
 
 def _meant(kind: type, given: str, value: object) -> str | None:

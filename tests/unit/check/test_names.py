@@ -108,6 +108,8 @@ OF_ITSELF = {
     "self.time_out = 3; self.max_retries = 2": "time_out",
     "self.retryon = (OSError, ValueError)": "retryon",
     "self.journaled = False": "journaled",
+    "self.concurrency = 5": "concurrency",
+    "self.concurrency = 5; self.pool = self.concurrency": None,
     "self.timeout = 3; self.time_out = 3": None,
     "self.wait = 5; self.retry_delay = self.wait": None,
     "self.retries = 0; self.retries += 1": None,
