@@ -377,7 +377,9 @@ def misnamed(node: AnyNode) -> Iterator[_Mistake]:
     """Attributes of a node itself that are nearly settings, and that nothing uses."""
     kind, own = type(node), vars(node)
     for given, value in own.items():
-        if given[:1] == "_" or not is_a(value, _VALUES) or hasattr(kind, given):
+        if given[:1] == "_" or not (is_a(value, _VALUES) or given in _OF_BATCHES):
+            continue
+        if hasattr(kind, given):
             continue
         what = f"{given} of {node.name!r}"
         if _OF_BATCHES.get(given) is type(value):

@@ -109,6 +109,7 @@ OF_ITSELF = {
     "self.retryon = (OSError, ValueError)": "retryon",
     "self.journaled = False": "journaled",
     "self.concurrency = 5": "concurrency",
+    "self.on_error = 'collect'": "on_error",
     "self.concurrency = 5; self.pool = self.concurrency": None,
     "self.timeout = 3; self.time_out = 3": None,
     "self.wait = 5; self.retry_delay = self.wait": None,
