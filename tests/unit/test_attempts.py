@@ -525,18 +525,20 @@ def test_an_async_attempt_that_goes_on_after_its_timeout_is_out(go: Any) -> None
     """A task that an attempt began and that outlives it has no run any more."""
     outcome: list[str] = []
     begun: list[asyncio.Future[None]] = []
+    again = asyncio.Event()
 
     class Slow(Node):
-        timeout = 0.05
+        timeout = 0.3
         max_retries = 2
 
         async def exec(self, given: None) -> Any:
             if context().attempt == 2:
+                again.set()
                 await asyncio.wait(begun)
                 return "second"
 
             async def rest() -> None:
-                await asyncio.sleep(0.06)
+                await again.wait()
                 try:
                     context()
                 except NodeTimeoutError:
