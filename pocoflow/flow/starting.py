@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -71,7 +70,7 @@ def open_store(given: object, schema: Any, flow_name: str) -> Store:
     )
 
 
-@dataclass
+@dataclass(slots=True)
 class Given:
     """What a new run is given.
 
@@ -82,16 +81,25 @@ class Given:
     value: object
     schema: object
     flow_name: str
+    _store: Store | None = None
+    _digest: str | None = None
 
-    @cached_property
+    # No cached_property: up to Python 3.11 it has one lock for all of them, and validators may run
+    # another flow in a thread.
+
+    @property
     def store(self) -> Store:
         """The store of a run that begins with it; raises as :func:`open_store`."""
-        return open_store(self.value, self.schema, self.flow_name)
+        if self._store is None:
+            self._store = open_store(self.value, self.schema, self.flow_name)
+        return self._store
 
-    @cached_property
+    @property
     def digest(self) -> str:
         """A digest, by which it is known again."""
-        return digest(self.value)
+        if self._digest is None:
+            self._digest = digest(self.value)
+        return self._digest
 
 
 def _again(given: object, wanted: object) -> str:

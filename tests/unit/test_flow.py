@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 
 from pocoflow import Flow, Node, RunContext, Store, WorkflowDB, context
 from pocoflow.errors import (
@@ -144,6 +144,26 @@ def test_a_model_that_holds_something_live_is_copied_around_it(tmp_path: Path) -
     store = kept.run(given, thread="talk")
     assert (store["trail"], given.trail) == (["a"], [])
     assert store["lock"] is given.lock
+
+
+def test_a_validator_of_what_is_given_may_wait_for_another_run() -> None:
+    """What a run begins with is checked beside other runs, and none of them waits for it."""
+    ended = []
+
+    class Checked(BaseModel):
+        extra: int = 0
+
+        @field_validator("extra")
+        @classmethod
+        def ask(cls, given: int) -> int:
+            run = threading.Thread(target=lambda: Flow(Step("a")).run({}), daemon=True)
+            run.start()
+            run.join(30)
+            ended.append(not run.is_alive())
+            return given
+
+    Flow(Node(), schema=Checked).run({"extra": 1})
+    assert ended == [True]
 
 
 def test_run_without_a_store_starts_with_an_empty_one() -> None:
