@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copyreg
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from copy import copy, deepcopy
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
-from types import FunctionType, MethodType, NoneType
+from inspect import iscoroutinefunction
+from types import MethodType, NoneType
 from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel
@@ -23,6 +24,7 @@ IMMUTABLE = frozenset({str, int, float, bool, bytes, complex, NoneType})
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 _COPIED_BY = ("__deepcopy__", "__reduce__", "__reduce_ex__", "__getstate__", "__setstate__")
+_ENDED_BY = ("close", "aclose", "__enter__", "__aenter__")
 _IN_PYTHON = 1 << 9  # the flag of classes that are defined by a class statement
 
 _FLAT = frozenset({list, dict})
@@ -33,8 +35,9 @@ _OPEN = object()
 def copied(value: Any) -> object:
     """A copy of a value, which shares with it only what is live: a client, a queue, a lock.
 
-    What holds such a thing is copied around it. Live is an object of a class that is no class of
-    values and says nothing of how it is compared or copied, a method, and what cannot be copied.
+    What holds such a thing is copied around it. Live is what cannot be copied, a method, and an
+    object that can be closed or entered, or has asynchronous methods, and does not say how it is
+    copied.
     """
     kind = type(value)
     if kind in IMMUTABLE:
@@ -98,12 +101,13 @@ def _parts(value: Any, kind: type) -> Iterator[object]:
 def _is_live(kind: type) -> bool:
     if issubclass(kind, MethodType):
         return True
-    if issubclass(kind, Sequence) or is_dataclass(kind) or isinstance(kind.__eq__, FunctionType):
-        return False
     is_plain = all(one.__flags__ & _IN_PYTHON for one in kind.__mro__[:-1])
     says = any(getattr(kind, one, None) is not getattr(object, one, None) for one in _COPIED_BY)
-    is_value = kind_of(kind) is not None or family_of(kind) is not None
-    return is_plain and not (says or is_value or kind in copyreg.dispatch_table)
+    is_value = is_dataclass(kind) or kind_of(kind) is not None or family_of(kind) is not None
+    if not is_plain or says or is_value or kind in copyreg.dispatch_table:
+        return False
+    methods = [one for cls in kind.__mro__ for one in vars(cls).values()]
+    return any(hasattr(kind, one) for one in _ENDED_BY) or any(map(iscoroutinefunction, methods))
 
 
 def _is_flat(value: list[object] | dict[object, object]) -> bool:

@@ -176,6 +176,16 @@ class Client:
         """Send it."""
         self.sent.append(text)
 
+    def close(self) -> None:
+        """End it."""
+
+
+class Plain:
+    """An object of a class that says nothing of itself."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
 
 LIVE: dict[str, Callable[[], Any]] = {
     "client": Client,
@@ -300,10 +310,10 @@ class Lazy(Mapping[str, str]):
 
 
 @pytest.mark.parametrize(
-    "make", [Own, Written, Compared, Pages, Lazy, io.BytesIO, SimpleNamespace, Namespace]
+    "make", [Own, Written, Plain, Compared, Pages, Lazy, io.BytesIO, SimpleNamespace, Namespace]
 )
 def test_what_is_no_client_is_copied_for_each_attempt(make: Callable[[], Any]) -> None:
-    """Containers, and what says how it is copied, though none of them is a plain value."""
+    """It cannot be closed or entered, has no asynchronous method, or says how it is copied."""
     one, seen = make(), []
 
     class Use(Node):
