@@ -54,6 +54,9 @@ EMPTY = 150_000
 MANY = 5000
 """Elements that nobody touches, or that one is appended to."""
 
+_PLACES: Sequence[tuple[bool, Literal["FULL", "NORMAL"]]]
+_PLACES = (False, "NORMAL"), (True, "NORMAL"), (True, "FULL")
+
 WAITS = 0.2
 """Seconds for which an asynchronous branch waits."""
 
@@ -136,11 +139,12 @@ def _run(
     initial: dict[str, Any],
     schema: Any,
     change: Callable[[Store[Any]], object] | None,
+    synchronous: Literal["FULL", "NORMAL"] = "NORMAL",
 ) -> tuple[list[float], Path]:
     """Take steps, on disk if there is a folder; how long each took, and the database."""
     turn = _Turn(steps, change)
     path = (folder or Path()) / f"{next(_files)}.db"
-    database = None if folder is None else WorkflowDB(path, synchronous="NORMAL")
+    database = None if folder is None else WorkflowDB(path, synchronous=synchronous)
     flow = Flow(
         start=turn, schema=schema, db_path=database, run_id="r", max_steps=steps, strict=False
     )
@@ -190,10 +194,10 @@ def _several(key: str, many: int) -> dict[str, Any]:
 
 def many(folder: Path, steps: int, elements: int = MANY) -> Iterator[str]:
     """The time of a step beside many elements that nobody touches, and of one that appends one."""
-    for where in (None, folder):
+    for where, synchronous in _PLACES:
         for schema in (None, State):
             for key in ("dicts", "models"):
-                own = "in memory" if where is None else "on disk"
+                own = f"on disk ({synchronous})" if where else "in memory"
                 label = f"{own}, {'untyped' if schema is None else 'typed'}, {elements} {key}"
                 (one,) = _several(key, 1)[key]
 
@@ -204,7 +208,8 @@ def many(folder: Path, steps: int, elements: int = MANY) -> Iterator[str]:
                 for name, change in (("touch", None), ("append", add)):
                     for size in (0, elements):
                         initial = {"it": Talk(), **_several(key, size)}
-                        found, _ = _run(where, steps, initial, schema, change)
+                        path = folder if where else None
+                        found, _ = _run(path, steps, initial, schema, change, synchronous)
                         times[name, size] = statistics.mean(found), statistics.median(found)
                 beside, alone = times["touch", elements], times["touch", 0]
                 more = (times["append", elements][1] - times["append", 0][1]) / 1e3
