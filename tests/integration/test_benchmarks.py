@@ -254,5 +254,5 @@ def test_what_grows_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--steps", "10,40", "--characters", "600", "--scale", "0.004"]
     assert growth.main(options) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 1 + len(growth.WAYS) + 8 + 4 + 5 + 1 + 1
+    assert len(lines) == 1 + len(growth.WAYS) + 12 + 4 + 5 + 1 + 1
     assert sum(line.endswith("ok") for line in lines) == len(growth.WAYS)
