@@ -95,7 +95,7 @@ class RunsApp(Starlette):
             Route("/runs", self._closed(self._start, changes=True), methods=["POST"]),
             Route("/runs", self._closed(self._list), methods=["GET"]),
             Route("/runs/{run_id}", self._closed(self._look), methods=["GET"]),
-            Route("/runs/{run_id}/events", self._closed(self._follow), methods=["GET"]),
+            Route("/runs/{run_id}/events", _streams(self._closed(self._follow)), methods=["GET"]),
             Route(
                 "/runs/{run_id}/questions/{question}",
                 self._closed(self._answer, changes=True),
@@ -239,6 +239,22 @@ class RunsApp(Starlette):
             raise Refusal.of_value(("body",), str(exc), "json_invalid") from exc
 
 
+def _streams(
+    endpoint: Callable[[Request], Awaitable[Response]],
+) -> Callable[[Request], Awaitable[Response]]:
+    """An endpoint for an ``EventSource``, which never asks again after a 503."""
+
+    async def handle(request: Request) -> Response:
+        try:
+            return await endpoint(request)
+        except Refusal as exc:
+            if exc.status != 503 or EventStream.media_type not in request.headers.get("accept", ""):
+                raise
+            return Response(RETRY, headers=_SAFE, media_type=EventStream.media_type)
+
+    return handle
+
+
 def _check(flow: object, who: object, limits: object) -> None:
     if not isinstance(flow, Flow):
         raise DefinitionError(f"RunsApp({short(flow)}, who=...): a Flow is needed")
@@ -297,10 +313,6 @@ def _json(value: object, status: int = 200, **headers: str) -> Response:
 
 async def _refused(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, Refusal)
-    takes_stream = EventStream.media_type in request.headers.get("accept", "")
-    if exc.status == 503 and takes_stream and request.url.path.endswith("/events"):
-        # An EventSource that is answered by anything but a stream never asks again.
-        return Response(RETRY, headers=_SAFE, media_type=EventStream.media_type)
     again = {} if exc.again is None else {"Retry-After": str(exc.again)}
     return _json({"detail": exc.detail}, exc.status, **again)
 
