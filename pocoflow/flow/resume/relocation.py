@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from itertools import chain
 
 from pocoflow.address import Address, Numbered, plain
+from pocoflow.db.sql import place_in_run
 from pocoflow.errors import Remedy, ResumeError
 from pocoflow.graph.fingerprint import (
     Fingerprint,
@@ -22,9 +23,6 @@ from pocoflow.logging import OwnLogger
 from pocoflow.messages import closest, is_same_field
 
 _log = OwnLogger("flow")
-
-_ROWS = 2**32
-"""More than a run has rows: the number of one is what is left of it."""
 
 
 class Places:
@@ -73,7 +71,7 @@ class Places:
             return None
         known = dict(self._definitions)
         for last, older in reversed(self._older):
-            if row % _ROWS <= last:
+            if place_in_run(row) <= last:
                 known |= older
         return known
 
@@ -86,7 +84,7 @@ class Places:
         now, old = json.loads(self.now), self._definitions or {}
         schema = now["schema"] or {}
         changed = {k: one for k, one in old.items() if not is_same_field(one, schema.get(k))}
-        older = [*self._older, *([(last % _ROWS, changed)] if changed else [])]
+        older = [*self._older, *([(place_in_run(last), changed)] if changed else [])]
         return json.dumps({**now, "older": older}, sort_keys=True) if older else self.now
 
     @property
