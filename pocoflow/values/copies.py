@@ -36,8 +36,8 @@ def copied(value: Any) -> object:
     """A copy of a value, which shares with it only what is live: a client, a queue, a lock.
 
     What holds such a thing is copied around it. Live is what cannot be copied, a method, and an
-    object that can be closed or entered, or has asynchronous methods, and does not say how it is
-    copied.
+    object, of no dataclass or model, that can be closed or entered, or has asynchronous methods,
+    and does not say how it is copied.
     """
     kind = type(value)
     if kind in IMMUTABLE:
@@ -103,7 +103,7 @@ def _is_live(kind: type) -> bool:
         return True
     is_plain = all(one.__flags__ & _IN_PYTHON for one in kind.__mro__[:-1])
     says = any(getattr(kind, one, None) is not getattr(object, one, None) for one in _COPIED_BY)
-    is_value = is_dataclass(kind) or kind_of(kind) is not None or family_of(kind) is not None
+    is_value = kind_of(kind) is not None or family_of(kind) is not None
     if not is_plain or says or is_value or kind in copyreg.dispatch_table:
         return False
     methods = [one for cls in kind.__mro__ for one in vars(cls).values()]

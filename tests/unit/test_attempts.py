@@ -144,23 +144,30 @@ def test_every_attempt_begins_with_the_same_input(go: Any, is_async: bool, kind:
     assert len(texts(done["chat"])) == 0
 
 
+def given_to(attempts: int, value: object) -> list[Any]:
+    """What each of so many attempts is given, of at most three, of which the last one succeeds."""
+    seen: list[Any] = []
+
+    class Use(Node):
+        max_retries = 3
+
+        def prep(self, store: Store[Any]) -> Any:
+            return value
+
+        def exec(self, given: Any) -> None:
+            seen.append(given)
+            if len(seen) < attempts:
+                raise ConnectionError
+
+    Flow(Use()).run({})
+    return seen
+
+
 def test_what_cannot_be_copied_is_shared() -> None:
     """A client in the input of attempts is the client itself, what is around it is a copy."""
     lock = threading.Lock()
     parts = {"lock": lock, "chats": [Chat(lock=lock)]}
-    seen = []
-
-    class Use(Node):
-        max_retries = 2
-
-        def prep(self, store: Store[Any]) -> Any:
-            return parts
-
-        def exec(self, given: Any) -> None:
-            seen.append(given)
-
-    Flow(Use()).run({})
-    (given,) = seen
+    (given,) = given_to(1, parts)
     assert given is not parts
     assert given["lock"] is lock
     assert given["chats"][0].lock is lock
@@ -233,21 +240,7 @@ def test_a_client_is_the_same_in_every_attempt(kind: str, around: str) -> None:
     """Also where it could be copied: nobody would read from the copy of a queue."""
     one = LIVE[kind]()
     wrap, unwrap = AROUND[around]
-    seen = []
-
-    class Use(Node):
-        max_retries = 3
-
-        def prep(self, store: Store[Any]) -> Any:
-            return wrap(one)
-
-        def exec(self, given: Any) -> None:
-            seen.append(unwrap(given))
-            if len(seen) < 3:
-                raise ConnectionError
-
-    Flow(Use()).run({})
-    assert [found is one for found in seen] == [True] * 3
+    assert [unwrap(given) is one for given in given_to(3, wrap(one))] == [True] * 3
 
 
 class Own(dict[str, Any]):
@@ -314,19 +307,9 @@ class Lazy(Mapping[str, str]):
 )
 def test_what_is_no_client_is_copied_for_each_attempt(make: Callable[[], Any]) -> None:
     """It cannot be closed or entered, has no asynchronous method, or says how it is copied."""
-    one, seen = make(), []
-
-    class Use(Node):
-        max_retries = 2
-
-        def prep(self, store: Store[Any]) -> Any:
-            return one
-
-        def exec(self, given: Any) -> None:
-            seen.append(given)
-
-    Flow(Use()).run({})
-    assert seen[0] is not one
+    one = make()
+    (given,) = given_to(1, one)
+    assert given is not one
     assert not getattr(one, "asked", None)
 
 
