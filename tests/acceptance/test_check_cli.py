@@ -313,6 +313,7 @@ def test_unfinished_runs_of_a_database_are_looked_at(folder: Path) -> None:
     )
     assert "this flow has no node 'Grade'" in printed
     assert "write one. What has changed since the run was started: node 'Grade' is gone" in printed
+    assert "node 'Grade' is gone; node 'Review' is new" in printed
     narrowed = STORED.replace("document: str", "document: int")
     (folder / "old.py").write_text(narrowed, encoding="utf-8")
     code, printed, _ = run(folder, "check", "old:flow", "--db", "runs.db")

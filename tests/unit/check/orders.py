@@ -339,7 +339,7 @@ def _facts(rule: Rule, history: tuple[Event, ...]) -> tuple[bool, ...]:
     return any(ends), any(ends[last + 1 :]), any(others)
 
 
-def is_broken(flow: Spec, rule: Rule, most: int = 10_000) -> bool | None:
+def is_broken(flow: Spec, rule: Rule, most: int = 40_000) -> bool | None:
     """Whether something may happen that breaks a rule; ``None`` if that is too much to try."""
     queue: deque[tuple[tuple[Event, ...], Any]] = deque()
     met: set[Any] = set()

@@ -368,7 +368,7 @@ def test_a_flow_on_another_database_has_rules_of_its_own(a: Plain, b: Plain) -> 
 @pytest.mark.parametrize("part", range(4))
 def test_what_is_proved_is_all_that_can_happen(part: int) -> None:
     """Of random flows, a rule is found broken exactly if something can happen that breaks it."""
-    outcomes = [compare(seed) for seed in range(12 * part, 12 * (part + 1))]
+    outcomes = [compare(seed) for seed in range(30 * part, 30 * (part + 1))]
     assert [one for one in outcomes if one not in ("broken", "kept", "skipped")] == []
-    assert outcomes.count("broken") > 2
-    assert outcomes.count("kept") > 2
+    assert outcomes.count("broken") > 5
+    assert outcomes.count("kept") > 5
