@@ -234,12 +234,22 @@ def _literal_fits(value: object, wanted: object) -> bool:
 
 
 def _is_narrower(wanted: Any, given: Any) -> bool:
-    """Whether a value that is annotated as a base class may be of the one that is expected."""
+    """Whether a value that is annotated as one class may be of the one that is expected, too.
+
+    That is so of a base class, and of two of which some class is a subclass of both.
+    """
     ours, theirs = get_origin(given) or given, get_origin(wanted) or wanted
     try:
-        return ours is not theirs and issubclass(theirs, ours)
+        if ours is theirs or issubclass(theirs, ours):
+            return ours is not theirs
+        below = [] if ours.__module__ == "builtins" else type.__subclasses__(ours)
+        for one in below:  # grows while it is walked through
+            if issubclass(one, theirs):
+                return True
+            below += type.__subclasses__(one)
     except TypeError:
         return True
+    return False
 
 
 def _class_fits(given: object, wanted: object, within: _Relation = fits) -> bool:

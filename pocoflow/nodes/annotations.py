@@ -248,15 +248,21 @@ def unknown_names(annotation: object) -> Iterator[str]:
 
 
 def plain(annotation: Any) -> object:
-    """The annotation without ``Annotated`` around it and without type aliases."""
+    """The annotation without ``Annotated`` around it and without type aliases.
+
+    One of ``typing`` without arguments, such as ``typing.List``, is the class that it stands for.
+    """
     while True:
+        origin = get_origin(annotation)
         if type(annotation) in _ALIASES:
             try:
                 annotation = annotation.__value__
             except Exception:  # noqa: BLE001 - evaluated lazily: it may name anything
                 return Unknown(str(annotation))
-        elif get_origin(annotation) is Annotated:
+        elif origin is Annotated:
             annotation = get_args(annotation)[0]
+        elif isinstance(origin, type) and not hasattr(annotation, "__args__"):
+            return origin
         else:
             return annotation
 

@@ -319,7 +319,7 @@ def _written(function: Callable[..., object], writes: object) -> tuple[StoreFiel
 
 def _check_result(read: Signature) -> None:
     """Refuse a result that does not fit ``writes``, or that could become an action by accident."""
-    hint = read.hints.get("return")
+    hint = plain(read.hints.get("return"))
     if read.chooses:
         try:
             read.actions()

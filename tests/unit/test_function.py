@@ -10,6 +10,7 @@ import inspect
 import sys
 import textwrap
 import threading
+import typing
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum, StrEnum
@@ -686,6 +687,12 @@ def test_a_tuple_type_of_another_length_is_refused_at_decoration() -> None:
         return "a", "b"
 
     assert any_number.signature.unpacks
+
+    @loosely(writes=(A.summary, A.document))
+    def nothing_said() -> typing.Tuple:  # type: ignore[type-arg] # noqa: UP006
+        return "a", "b"
+
+    assert Flow(start=nothing_said, schema=Article).validate() == []
 
 
 # -- as a plain function ------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import collections
 import collections.abc
 import re
+import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from enum import Enum, IntEnum, StrEnum
@@ -74,6 +75,14 @@ class Pair(Plain[T], Generic[T]):
 
 class Person(TypedDict):
     name: str
+
+
+class Named:
+    pass
+
+
+class NamedDerived(Derived, Named):
+    """Is what ``Derived`` and ``Named`` say."""
 
 
 class Asks(Protocol):
@@ -162,6 +171,14 @@ FIT = [
     (type[Derived], type),
     (int, (str, int)),
     (int, bool),
+    *((typing.List, list[int]), (list[int], typing.List)),  # noqa: UP006
+    (list[typing.List], list[list[int]]),  # type: ignore[type-arg] # noqa: UP006
+    *((typing.Dict, dict[str, int]), (typing.Tuple, tuple[int, str]), (typing.Type, type[int])),  # noqa: UP006
+    (Base, Named),
+    (Named, Derived),
+    (list[Named], list[Base]),
+    (Enum, str),
+    (numpy.floating, float),
 ]
 
 DO_NOT_FIT = [
@@ -186,6 +203,8 @@ DO_NOT_FIT = [
     (Literal[1], Literal[True]),
     (Colour, str),
     (Derived, Mood),
+    (Named, Mood),
+    (typing.List, str),  # noqa: UP006
     (Person, list),
     (UserId, int),
     (Numbers, str),
