@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dis
 import gc
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 from types import CodeType, FunctionType, ModuleType
 
 from pocoflow.check.findings import Finding
-from pocoflow.check.source import is_a
+from pocoflow.check.source import is_a, is_foreign
 from pocoflow.check.subject import Subject
 from pocoflow.messages import closest
 from pocoflow.nodes.function import FunctionNode
@@ -21,7 +20,6 @@ _MOST = 3000
 _IMPORTERS = ("import_module", "__import__")
 _IMPORTS = dis.opmap["IMPORT_NAME"]
 _UNPACKS = dis.opmap["CALL_FUNCTION_EX"]
-_OURS = ("pocoflow", "pydantic", "pydantic_core", "typing_extensions")
 _HOLDERS = (dict, list, tuple, set, frozenset, partial)
 
 
@@ -105,10 +103,10 @@ class _Spending:
         if is_a(one, FunctionType):
             return self._function(one)
         if is_a(one, type):
-            return [] if _is_foreign(one.__module__) else gc.get_referents(one)
+            return [] if is_foreign(one.__module__) else gc.get_referents(one)
         # A descriptor is a method, a property, or a function that is wrapped.
         if not (is_a(one, _HOLDERS) or hasattr(kind, "__get__")):
-            if _is_foreign(kind.__module__):
+            if is_foreign(kind.__module__):
                 return []
             bases = [vars(base) for base in kind.__mro__[:-1]]
             # It may stand for something else, and would have to be asked.
@@ -116,14 +114,14 @@ class _Spending:
         return [kind, *gc.get_referents(one)]
 
     def _function(self, function: FunctionType) -> list[object]:
-        if _is_foreign(function.__module__):
+        if is_foreign(function.__module__):
             return []
         code = function.__code__
         names = names_in(code)
         if "spend" in names:
             self._is_open |= not self._keywords(code)
         self._is_open |= not names.isdisjoint(_IMPORTERS)
-        self._is_open |= any(not _is_foreign(one) for one in _imported(code))
+        self._is_open |= any(not is_foreign(one) for one in _imported(code))
         found: list[object] = [function.__defaults__, function.__kwdefaults__, vars(function)]
         for one in map(function.__globals__.get, names):
             found += [vars(one).get(name) for name in names] if is_a(one, ModuleType) else [one]
@@ -154,10 +152,4 @@ def _imported(code: CodeType) -> Iterator[str]:
 
 def _is_plain(one: object) -> bool:
     """Whether an object is a text or a number, which has nothing in it."""
-    return not gc.is_tracked(one) and _is_foreign(type(one).__module__)
-
-
-def _is_foreign(module: object) -> bool:
-    """Whether code is part of Python, or of what comes with this library: it spends nothing."""
-    top = str(module).partition(".")[0]
-    return top in sys.stdlib_module_names or top in _OURS
+    return not gc.is_tracked(one) and is_foreign(type(one).__module__)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from inspect import getattr_static
 from types import FunctionType, ModuleType
 from typing import NamedTuple
 
 from pocoflow.check.findings import Finding
-from pocoflow.check.source import definition_of, functions_of, inner_parts, is_a
+from pocoflow.check.source import definition_of, functions_of, inner_parts, is_a, is_foreign
 from pocoflow.check.storage_rules import not_storable
 from pocoflow.check.subject import Subject
 from pocoflow.graph.graph import GraphNode
@@ -21,16 +22,20 @@ from pocoflow.nodes.function import FunctionNode
 from pocoflow.nodes.resources import Resource, is_opened
 from pocoflow.values.callables import names_in
 
+_MOST = 300  # functions that are looked at for one node
+
 
 def check_calls(subject: Subject) -> Iterator[Finding]:
     """Journaled calls that are refused whenever they are made."""
     for at in subject.classes:
-        for phase, function in _phases(at.place.node):
-            if makes_calls(function.__code__):
-                refused = _refused(function) if phase == "exec" else _misplaced(function, phase)
-                for line, what, fix in refused:
-                    where = (function.__code__.co_filename, line)
-                    yield subject.finding("PF406", what, fix, at=at, where=where)
+        node = at.place.node
+        for phase, own in _phases(node):
+            for function in reached(node, [own]) if phase == "exec" else [own]:
+                if makes_calls(function.__code__):
+                    refused = _refused(function) if phase == "exec" else _misplaced(function, phase)
+                    for line, what, fix in refused:
+                        where = (function.__code__.co_filename, line)
+                        yield subject.finding("PF406", what, fix, at=at, where=where)
 
 
 def _phases(node: AnyNode) -> Iterator[tuple[str, FunctionType]]:
@@ -46,7 +51,8 @@ def _phases(node: AnyNode) -> Iterator[tuple[str, FunctionType]]:
 def check_resources_asked(subject: Subject) -> Iterator[Finding]:
     """PF209: what a class takes from the context, that a run would open, and that none declares."""
     for at in subject.classes:
-        for key, where in asked_for(functions_of(at.place.node)):
+        node = at.place.node
+        for key, where in asked_for(reached(node, functions_of(node))):
             if is_opened(key) and key not in subject.graph.resources:
                 yield subject.finding(
                     "PF209",
@@ -59,16 +65,36 @@ def check_resources_asked(subject: Subject) -> Iterator[Finding]:
                 )
 
 
+def reached(node: AnyNode, functions: Sequence[FunctionType]) -> list[FunctionType]:
+    """Functions of a node, and those of its class and of modules that they name, and so on."""
+    found = dict.fromkeys(functions)
+    for one in (queue := [*found]):  # grows while it is walked through
+        names = [] if len(found) > _MOST else names_in(one.__code__)
+        for name in names:
+            for named in (one.__globals__.get(name), getattr_static(type(node), name, None)):
+                if (
+                    is_a(named, FunctionType)
+                    and named not in found
+                    and not is_foreign(named.__module__)
+                ):
+                    found[named] = None
+                    queue.append(named)
+    return queue
+
+
 def asked_for(functions: Iterable[FunctionType]) -> Iterator[tuple[Resource, tuple[str, int]]]:
     """The resources that functions take from ``context()``, as far as their source shows; where."""
     for function in functions:
         if "context" not in names_in(function.__code__):
             continue
         known = definition_of(function)
-        for one in [] if known is None else ast.walk(known[0]):
-            if isinstance(one, ast.Subscript) and is_context(one.value, function):
+        parts = [] if known is None else [*ast.walk(known[0])]
+        mine, tries = _contexts(parts, function), [one for one in parts if isinstance(one, ast.Try)]
+        guarded = {id(part) for one in tries for tried in one.body for part in ast.walk(tried)}
+        for one in parts:
+            if isinstance(one, ast.Subscript) and is_context(one.value, function, mine):
                 key = value_of(one.slice, function)
-                if isinstance(key, Resource):
+                if isinstance(key, Resource) and id(one) not in guarded:
                     yield key, (function.__code__.co_filename, one.lineno)
 
 
@@ -121,13 +147,7 @@ def _misplaced(function: FunctionType, phase: str) -> Iterator[tuple[int, str, s
 
 def _calls_in(among: Iterable[ast.AST], function: FunctionType) -> Iterator[_Made]:
     parts = list(among)
-    mine = {
-        target.id
-        for one in parts
-        if isinstance(one, ast.Assign) and is_context(one.value, function)
-        for target in one.targets
-        if isinstance(target, ast.Name)
-    }
+    mine = _contexts(parts, function)
     for one in parts:
         match one:
             case ast.Call(func=ast.Attribute(attr="call", value=of), args=[_, *_]):
@@ -137,14 +157,27 @@ def _calls_in(among: Iterable[ast.AST], function: FunctionType) -> Iterator[_Mad
                         continue
                     is_named = any(part.arg in (None, "name") for part in of.keywords)
                     of = of.func.value
-                if is_context(of, function) or (isinstance(of, ast.Name) and of.id in mine):
+                if is_context(of, function, mine):
                     yield _Made(one, is_named)
             case _:
                 pass
 
 
-def is_context(expression: ast.expr, function: FunctionType) -> bool:
-    """Whether an expression in a function is ``context()``."""
+def _contexts(parts: Iterable[ast.AST], function: FunctionType) -> set[str]:
+    """The names that a function gives to ``context()``."""
+    return {
+        target.id
+        for one in parts
+        if isinstance(one, ast.Assign) and is_context(one.value, function)
+        for target in one.targets
+        if isinstance(target, ast.Name)
+    }
+
+
+def is_context(expression: ast.expr, function: FunctionType, names: Collection[str] = ()) -> bool:
+    """Whether an expression in a function is ``context()``, or one of the names for it."""
+    if isinstance(expression, ast.Name):
+        return expression.id in names
     return isinstance(expression, ast.Call) and value_of(expression.func, function) is context
 
 

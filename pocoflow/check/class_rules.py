@@ -18,6 +18,7 @@ from pocoflow.check.source import PHASES, is_a
 from pocoflow.check.subject import Site, Subject
 from pocoflow.messages import package_of, type_label
 from pocoflow.nodes.annotations import (
+    actions_of,
     answered,
     awaited,
     is_unknown,
@@ -115,7 +116,8 @@ def _mistakes(kind: type) -> tuple[_Mistake, ...]:
         phases["exec"] = phases["exec_async"]
     is_batch = issubclass(kind, BatchNode)
     found = [*_passed_on(phases, is_batch), *_returning_nothing(phases), *_asked(kind, phases)]
-    return (*found, *(_without_items(phases) if is_batch else _declared(kind, phases)))
+    found += _declared(kind, phases, is_batch)
+    return (*found, *(_without_items(phases) if is_batch else ()))
 
 
 @lru_cache(maxsize=1024)
@@ -123,14 +125,19 @@ def given_to_post(kind: type) -> dict[str, object]:
     """What the parameters of ``post`` get, by what the phases before it say that they return."""
     phases = _phases(kind)
     post = phases.get("post")
-    if post is None or issubclass(kind, BatchNode):
+    if post is None:
         return {}
-    declared = type_arguments(kind, Node)
+    is_batch = issubclass(kind, BatchNode)
+    declared = (Any, type_arguments(kind, BatchNode)[1]) if is_batch else type_arguments(kind, Node)
     results = [phases.get("exec_async") or phases.get("exec")]
     results += [phases["exec_fallback"]] if "exec_fallback" in phases else []
+    made = [_returned(one, declared[1]) for one in results]
+    if is_batch and Any not in made:
+        made += [Exception] if getattr(kind, "on_error", "stop") == "collect" else []
+        made = [list[Union[tuple(made)]]]  # type: ignore[misc]  # noqa: UP007 - of several
     found = {
         post.parameter(1)[0]: [_returned(phases.get("prep"), declared[0])],
-        post.parameter(2)[0]: [_returned(one, declared[1]) for one in results],
+        post.parameter(2)[0]: made,
     }
     known = {name: kinds for name, kinds in found.items() if name and Any not in kinds}
     return {name: Union[tuple(kinds)] for name, kinds in known.items()}  # noqa: UP007 - of several
@@ -238,36 +245,53 @@ def _against(
             )
 
 
-def _declared(kind: type, phases: _Phases) -> Iterator[_Mistake]:
-    """``Node[Prep, Exec, Post]`` against the annotations of the methods."""
-    labels = ("Prep", "Exec", "Post")
-    arguments = dict(zip(labels, type_arguments(kind, Node), strict=True))
-    for name, label, number in (
-        ("prep", "Prep", None),
-        ("exec", "Exec", None),
-        ("exec_fallback", "Exec", None),
-        ("post", "Post", None),
-        ("exec", "Prep", 0),
-        ("post", "Prep", 1),
-        ("post", "Exec", 2),
-    ):
-        phase, argument = phases.get(name), arguments[label]
-        if phase is None or is_variable(argument):
+_OF_ALL = (
+    *(("prep", 0, None), ("exec", 1, None), ("exec_fallback", 1, None), ("post", 2, None)),
+    *(("exec", 0, 0), ("exec_fallback", 0, 0), ("post", 0, 1), ("post", 1, 2)),
+)
+"""The phases, which argument is about each, and about which of its parameters, if about any."""
+
+
+def _declared(kind: type, phases: _Phases, is_batch: bool) -> Iterator[_Mistake]:
+    """``Node[Prep, Exec, Post]``, or that of a batch, against the annotations of the methods."""
+    base, labels = (BatchNode, "Item Result Post") if is_batch else (Node, "Prep Exec Post")
+    arguments = type_arguments(kind, base)
+    for name, which, number in _OF_ALL:
+        phase, argument = phases.get(name), arguments[which]
+        is_whole = is_batch and number == 1  # all that prep gave, in whatever it was
+        if phase is None or is_variable(argument) or is_whole:
             continue
+        severity: Severity | None = None
         if number is None:
             verb, hint = "returns", phase.returns
-            agrees = fits(hint, argument)
+            agrees = fits(_item(hint) if is_batch and name == "prep" else hint, argument)
+            if agrees and name == "post" and not _names_all(argument, hint):
+                agrees, severity = False, "warning"
         else:
             parameter, hint = phase.parameter(number)
-            verb, agrees = f"takes {parameter!r} as", fits(argument, hint)
+            verb, given = f"takes {parameter!r} as", argument
+            if is_batch and name == "post":  # which gets what exec gave for each item
+                given = list[Any] if is_unknown(given) else list[given]  # type: ignore[valid-type]
+            agrees = fits(given, hint)
         if not agrees:
             yield _Mistake(
                 "PF205",
-                f"{kind.__name__} is declared with {label} = {type_label(argument)}, but its "
-                f"{phase.name} {verb} {type_label(hint)}",
-                f"change Node[...] of {kind.__name__}, or the annotation of {phase.name}",
+                f"{kind.__name__} is declared with {labels.split()[which]} = "
+                f"{type_label(argument)}, but its {phase.name} {verb} {type_label(hint)}",
+                f"change {base.__name__}[...] of {kind.__name__}, or the annotation of "
+                f"{phase.name}",
                 phase.where,
+                severity,
             )
+
+
+def _names_all(argument: object, hint: object) -> bool:
+    """Whether the actions that ``post`` may return are all among those that are declared."""
+    try:
+        named, returned = actions_of(argument), actions_of(hint)
+    except TypeError:
+        return True  # any action
+    return named is None or returned is None or {*returned} <= {*named}
 
 
 def _asked(kind: Any, phases: _Phases) -> Iterator[_Mistake]:

@@ -100,7 +100,11 @@ class Data:
 
     @cached_property
     def _walked(self) -> set[GraphNode]:
-        return {spot.place for spot in self._subject.walk.spots}
+        """What a run comes to, and what is in the branches there."""
+        found = [spot.place for spot in self._subject.walk.spots]
+        for place in found:  # grows while it is walked through
+            found += (inner for graph in place.within for inner in graph.nodes.values())
+        return set(found)
 
     @cached_property
     def inputs(self) -> tuple[str, ...]:

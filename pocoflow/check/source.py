@@ -25,6 +25,8 @@ ArgsP = ParamSpec("ArgsP")
 PLAIN = (str, int, float, bool, bytes, complex, type(None), Enum)
 """What a constant is."""
 
+_OURS = ("pocoflow", "pydantic", "pydantic_core", "typing_extensions")
+
 PHASES = ("prep", "exec", "exec_async", "exec_fallback", "post")
 
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
@@ -127,6 +129,12 @@ def is_a(value: object, kinds: type[KindT] | tuple[type[KindT], ...]) -> TypeGua
     get that for its answer.
     """
     return issubclass(type(value), kinds)
+
+
+def is_foreign(module: object) -> bool:
+    """Whether the code of a module is part of Python, or of what comes with this library."""
+    top = str(module).partition(".")[0]
+    return top in sys.stdlib_module_names or top in _OURS
 
 
 def with_room(call: Callable[ArgsP, MadeT], *args: ArgsP.args, **kwargs: ArgsP.kwargs) -> MadeT:

@@ -84,6 +84,33 @@ def test_calls_that_are_made_are_not() -> None:
     assert not found(Flow(Right()))
 
 
+def ask_both(prompt: str) -> None:
+    """Make a call that is refused, for those who call this."""
+    context().call(lambda: prompt)
+
+
+class Helped(Node):
+    """Has others make calls that are refused."""
+
+    def exec(self, prep_result: object) -> None:
+        self.ask()
+        ask_both("text")
+
+    def ask(self) -> None:
+        """Make another."""
+        run = context()
+        run.call(connect, "there")
+
+
+def test_calls_of_helpers_are_found_where_they_are_made() -> None:
+    """In methods of the node, and in functions of a module, that exec names."""
+    said = {one.message.partition(",")[0] for one in found(Flow(Helped()))}
+    assert said == {
+        "it makes a journaled call of a lambda",
+        "it makes a journaled call of connect",
+    }
+
+
 class Misplaced(Node):
     """Makes calls where they are refused, and hands one to exec."""
 
@@ -168,6 +195,29 @@ class AsksForGiven(Node):
         return context()[given]
 
 
+def take() -> list[str]:
+    """Take it for others."""
+    run = context()
+    return run[opened]
+
+
+class AsksByOthers(Node):
+    def exec(self, prep_result: Any) -> Any:
+        return self.take()
+
+    def take(self) -> list[str]:
+        """Have it taken."""
+        return take()
+
+
+class AsksIfThere(Node):
+    def exec(self, prep_result: Any) -> Any:
+        try:
+            return context()[opened]
+        except ResourceError:
+            return []
+
+
 @node(writes=key("n"))
 def asks() -> int:
     """Ask without a declaration."""
@@ -186,6 +236,8 @@ def test_what_no_node_declares_is_told_before_it_is_missing() -> None:
         "a class": (Flow(Asks(), inputs=()), ["Asks"]),
         "many of a class": (Flow(Asks(name="a"), inputs=()).then(Asks(name="b"), END), ["a"]),
         "a function": (Flow(asks), ["asks"]),
+        "by a helper": (Flow(AsksByOthers(), inputs=()), ["AsksByOthers"]),
+        "if it is there": (Flow(AsksIfThere(), inputs=()), []),
         "given": (Flow(AsksForGiven(), inputs=()), []),
         "declared": (Flow(Declares(), inputs=()), []),
         "by another": (Flow(declares).then(declares, asks), []),

@@ -1,13 +1,14 @@
 """What is wrong with a class is read once and said once, however many nodes there are of it."""
 
 import ast
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import Any, Literal
 
 import pytest
 from pydantic import BaseModel
 
-from pocoflow import Flow, Node, Store
+from pocoflow import BatchNode, Flow, Node, Store
 
 
 class S(BaseModel):
@@ -68,3 +69,80 @@ def test_a_phase_of_one_node_is_its_own() -> None:
     flow: Flow[Any] = Flow(first, schema=S).then(first, second)
     found = [it.node for it in flow.validate() if it.code == "PF201"]
     assert found == ["second"]
+
+
+class Lengths(BatchNode[str, int, Literal["default"]]):
+    """Is right."""
+
+    def prep(self, store: Store[S]) -> Iterator[str]:
+        """Give the items one after the other."""
+        yield from store.state.text.split()
+
+    def exec(self, item: str) -> int:
+        """Work on one."""
+        return len(item)
+
+    def post(self, store: Store[S], items: Iterable[str], results: list[int]) -> Literal["default"]:
+        """Add them up."""
+        store.state.count = sum(results)
+        return "default"
+
+
+class OtherItems(Lengths):
+    """Gives other items than it says."""
+
+    def prep(self, store: Store[S]) -> list[bytes]:  # type: ignore[override]  # ty: ignore[invalid-method-override]
+        """Give bytes."""
+        return [store.state.text.encode()]
+
+
+class OtherResults(Lengths):
+    """Gives other results than it says, and takes others."""
+
+    def exec(self, item: str) -> str:  # type: ignore[override]  # ty: ignore[invalid-method-override]
+        """Give the item."""
+        return item
+
+    def post(  # type: ignore[override]
+        self,
+        store: Store[S],
+        items: object,
+        results: list[str],  # ty: ignore[invalid-method-override]
+    ) -> Literal["default"]:
+        """Take them."""
+        return "default"
+
+
+class Adds(Lengths):
+    """Writes the list of its results to a field for one, and says nothing of what it is given."""
+
+    def post(self, store: Any, items: Any, results: Any) -> Literal["default"]:
+        """Write it."""
+        store["count"] = results
+        return "default"
+
+
+class Unsaid(Node[None, None, Literal["good", "bad"]]):
+    """Returns an action that it does not say, beside one that it does."""
+
+    def post(self, store: Store[S], prep: None, result: None) -> Literal["good", "new"]:  # type: ignore[override]  # ty: ignore[invalid-method-override]
+        """Return it."""
+        return "new"
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        (Lengths, []),
+        (OtherItems, [("PF204", "error"), ("PF204", "error"), ("PF205", "error")]),
+        (OtherResults, [("PF205", "error"), ("PF205", "error")]),
+        (Adds, [("PF203", "error")]),
+        (Unsaid, [("PF205", "warning")]),
+    ],
+)
+def test_what_a_class_says_of_itself_holds_for_batches_and_for_each_action(
+    kind: type[Node], told: list[tuple[str, str]]
+) -> None:
+    """Items, results and actions are compared with the annotations of the methods."""
+    found = Flow(kind(), schema=S).validate()
+    assert sorted((one.code, one.severity) for one in found) == told

@@ -73,6 +73,16 @@ def test_a_way_that_leaves_out_a_declared_output_is_an_error() -> None:
     assert halfway(outputs=(D.text,)).validate() == []  # an input is there
 
 
+@pytest.mark.parametrize("branch", [cut, Flow(cut, flow_name="inner").then(cut, END)])
+def test_what_branches_keep_for_themselves_is_no_output(branch: Any) -> None:
+    """An output that only a branch has, as a private field, is never set in the end."""
+    together = Parallel(branch, private=(D.out,), name="together")
+    (found,) = Flow(together, schema=Doc, outputs=(D.out,)).validate()
+    assert (found.code, found.severity, found.node) == ("PF304", "error", "together")
+    merged = Parallel(branch, name="merged")
+    assert Flow(merged, schema=Doc, outputs=(D.out,)).validate() == []
+
+
 class Choose(Node[Any, Any, Any]):
     """Declares nothing."""
 
