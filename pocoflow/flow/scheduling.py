@@ -92,10 +92,6 @@ def refuse_unsaved(store: Store, flow_name: str) -> None:
             raise NotStorableError(path, exc.type_name, exc.reason) from exc
 
 
-def _now() -> datetime:
-    return datetime.fromisoformat(utc_now())
-
-
 @dataclass(frozen=True, slots=True)
 class Schedule:
     """What a flow does at certain times.
@@ -138,7 +134,7 @@ class Schedule:
             raise DefinitionError(
                 f"{about}: tz={short(self.tz)}: no time zone of that name is known here"
             ) from exc
-        self.after(_now())
+        self.after(datetime.fromisoformat(utc_now()))
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -186,18 +182,18 @@ class Schedule:
             )
         return found
 
-    def first(self, flow_name: str) -> Scheduled:
+    def first(self, flow_name: str, now: str) -> Scheduled:
         """It as it is stored when it is new."""
-        begin = self.after(_now()).isoformat()
+        begin = self.after(datetime.fromisoformat(now)).isoformat()
         return Scheduled(flow_name, self.name, self.expression, self.tz, begin)
 
     def is_it(self, stored: Scheduled) -> bool:
         """Whether a stored one is this one, and not of older or newer code."""
         return (stored.expression, stored.tz) == (self.expression, self.tz)
 
-    def due(self, stored: Scheduled) -> Iterator[tuple[datetime, Occurrence]]:
+    def due(self, stored: Scheduled, at: str) -> Iterator[tuple[datetime, Occurrence]]:
         """The occurrences that are to become runs now, each with what moves the schedule on."""
-        now = _now()
+        now = datetime.fromisoformat(at)
         first = datetime.fromisoformat(stored.next_at)
         found = self._upto(now, max(first, now - timedelta(seconds=self.catch_up)))
         if not found:
@@ -238,7 +234,7 @@ def submit_due(
         if schedule is None or not schedule.is_it(stored):
             continue  # of other code, whose workers see to it, or left alone
         try:
-            for moment, occurrence in schedule.due(stored):
+            for moment, occurrence in schedule.due(stored, database.connection.now()):
                 name = RunName(schedule.run_id(flow_name, moment), labels=schedule.labels)
                 try:
                     due = Due(moment.isoformat(), occurrence.take)

@@ -285,7 +285,10 @@ class Worker:
     # -- schedules --------------------------------------------------------------------------------
 
     def _store_schedules(self) -> None:
-        found = [one.first(name) for name, flow in self._own() for one in flow.schedules.values()]
+        now = self.database.connection.now()
+        found = [
+            one.first(name, now) for name, flow in self._own() for one in flow.schedules.values()
+        ]
         store_schedules(self.database, self._flows, found)
 
     def _own(self) -> Iterator[tuple[str, Flow]]:

@@ -15,6 +15,7 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import ExitStack
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,7 @@ from pocoflow.errors import (
     RunLostError,
 )
 from pocoflow.events import FlowEnded, NodeEnded
+from pocoflow.flow.worker import Worker
 from pocoflow.views.targets import page_arguments
 from tests import commands
 from tests.durability.outages import Cut, ImpossibleError
@@ -437,6 +439,22 @@ def test_clocks_of_hosts_do_not_matter(server: Server, monkeypatch: pytest.Monke
         poll(lambda: bool(due_runs(db, ["counting"], Limits(), 10)))
         counting(db).carry_on("queued")
         assert row_of(db, "queued")["status"] == "completed"
+
+
+def test_schedules_go_by_the_clock_of_the_server(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker whose clock is wrong makes the runs that are due, and no others."""
+    with monkeypatch.context() as wrong:
+        set_clock(wrong, "2030-01-01T00:00:00+00:00")
+        with WorkflowDB(server.url()) as db:
+            flow = Flow(Node(), flow_name="tick", db_path=db).schedule("each", "* * * * * *")
+            Worker(flow).run(until_idle=True)
+            before = datetime.fromisoformat(db.connection.now())
+            assert before.year < 2030
+            set_clock(wrong, "2030-01-01T00:00:03+00:00")
+            found = [before.replace(microsecond=0) + timedelta(seconds=one) for one in (1, 2, 3)]
+            assert flow.submit_due() == [f"tick.each.{one:%Y%m%dT%H%M%SZ}" for one in found]
 
 
 def test_a_worker_takes_what_was_submitted(server: Server, tmp_path: Path) -> None:
