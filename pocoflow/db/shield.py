@@ -51,6 +51,8 @@ class Shield:
             made = _shields.setdefault(identity, cls(file, identity))
             if not made.users:
                 made._raise()
+            elif not made._has_its_index():
+                raise FileNotFoundError
             made.users += 1
         return made
 
@@ -70,6 +72,11 @@ class Shield:
                 os.close(descriptor)
         self.is_overwritten, self._look_from, self._head = False, 0.0, b""
         self.look()
+
+    def _has_its_index(self) -> bool:
+        # SQLite shares that with all connections of the process, whatever has its name by now.
+        found = [identify(descriptor) for descriptor, *_ in self._descriptors[1:]]
+        return found in ([], [identify(f"{self._file}-shm")])
 
     def look(self) -> bool:
         """Whether somebody has written over the file; looks at most once a millisecond."""
@@ -98,11 +105,11 @@ class Shield:
         return False
 
     @contextmanager
-    def closing(self) -> Iterator[None]:
-        """Around the closing of one connection; the last one may then remove the log."""
+    def closing(self, *, keeps_log: bool) -> Iterator[None]:
+        """Around the closing of one connection; the last one may then copy and remove the log."""
         with _guard:
             self.users -= 1
-            if not self.users:
+            if not self.users and not keeps_log:
                 for one in self._descriptors:
                     oslocks.unlock(*one)
         try:

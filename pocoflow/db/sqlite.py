@@ -70,7 +70,7 @@ class SQLiteConnection(Connection):
             raise DatabaseFileError(f"{self.label!r} cannot be the name of a file: {exc}") from exc
         if self.file is not None:
             refuse_companion(self.file, self.label)
-        self._log = f"{self.file}-wal"
+        self._log, self._index = f"{self.file}-wal", f"{self.file}-shm"
         self._folder = "" if self.file is None else str(self.file.parent)
         self._quiet_since = 0
         self._changed_at, self._look_from = 0, 0.0
@@ -196,7 +196,7 @@ class SQLiteConnection(Connection):
             return ()
         if self.read_only or self._is_old:
             return (identify(self.file),)
-        return identify(self.file), identify(self._log)
+        return identify(self.file), identify(self._log), identify(self._index)
 
     def _check_there(self) -> None:
         # SQLite would go on writing to files that have no name any more.
@@ -232,8 +232,14 @@ class SQLiteConnection(Connection):
                 f"database {self.label} was deleted, moved or replaced while it was open: what was "
                 "written to it is no longer there"
             )
+        # Who opens it now has another index of its log, and writes where this process does.
+        lost = (
+            f"write-ahead log {self._log}"
+            if found[1] != self._identity[1]
+            else f"index of its write-ahead log, {self._index},"
+        )
         raise DatabaseFileError(
-            f"database {self.label}: its write-ahead log {self._log} was deleted, moved or "
+            f"database {self.label}: its {lost} was deleted, moved or "
             "replaced while it was open, so nothing more is written; open the database again to "
             "see what is on record"
         )
@@ -251,7 +257,7 @@ class SQLiteConnection(Connection):
             # which it would leave behind, and which a read-only folder has no place for.
             mode = "?mode=ro&immutable=1" if _at_rest(look) else "?mode=ro"
             return self.file.as_uri() + mode
-        left = {name: identify(name) for name in (self._log, f"{self.file}-shm")}
+        left = {name: identify(name) for name in (self._log, self._index)}
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             # Private from the first byte; SQLite gives its -wal and -shm files the same mode.
@@ -314,8 +320,12 @@ class SQLiteConnection(Connection):
             raw, self._raw, self._is_inherited = self._raw, None, False
             if raw is not None and self._shield is not None:
                 shield, self._shield = self._shield, None
-                with shield.closing():
-                    self._close(raw, keeps_log=shield.is_overwritten)
+                # Who came since the log was removed cannot remove its own, as the shield stands.
+                log, index = self._identify()[1:]
+                is_new = log not in (None, self._identity[1])
+                is_new |= index not in (None, self._identity[2])
+                with shield.closing(keeps_log=is_new or shield.is_overwritten):
+                    raw.close()
             elif raw is not None:
                 raw.close()
 

@@ -321,7 +321,7 @@ def test_a_run_that_was_removed_says_so(start: Start, path: Path) -> None:
 # -- the log and the file -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["x.db", "x.db-wal"])
+@pytest.mark.parametrize("name", ["x.db", "x.db-wal", "x.db-shm"])
 @pytest.mark.parametrize(
     ("shape", "removal"),
     [("step", remove), ("step", move), ("step", replace), ("batch", remove), ("branches", remove)],
@@ -336,6 +336,34 @@ def test_the_next_commit_says_that_a_file_was_taken_away(
     said = first.end()
     assert said.startswith("DatabaseFileError")
     assert "deleted, moved or replaced" in said
+
+
+@pytest.mark.parametrize("names", [["x.db-shm"], ["x.db-wal", "x.db-shm"]], ids=len)
+def test_who_lost_the_log_leaves_that_of_others_alone(
+    start: Start, path: Path, names: list[str]
+) -> None:
+    """What other processes write after the log, or its index, was removed is there in the end."""
+    first = start("step")
+    first.at(3)
+    for name in names:
+        path.with_name(name).unlink()
+    made = [elsewhere(f"db.create_run('{one}'); print(len(db.list_runs()))", path) for one in "ab"]
+    assert "deleted, moved or replaced" in first.end()
+    with WorkflowDB(path) as db:
+        assert len(db.list_runs()) == int(made[-1])
+        assert db.connection.rows("PRAGMA integrity_check")[0][0] == "ok"
+
+
+def test_a_second_connection_is_refused_that_would_share_the_lost_log(path: Path) -> None:
+    """In one process all connections have one index of the log: the first has to be closed."""
+    with WorkflowDB(path) as first:
+        first.create_run("first")
+        path.with_name("x.db-shm").unlink()
+        elsewhere("db.create_run('second')", path)
+        with pytest.raises(DatabaseFileError, match="which is to be closed first"):
+            WorkflowDB(path)
+    with WorkflowDB(path) as db:
+        assert [run["run_id"] for run in db.list_runs()] == ["second", "first"]
 
 
 # -- a copy of the file ---------------------------------------------------------------------------

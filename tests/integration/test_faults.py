@@ -51,7 +51,7 @@ _KEPT_ELSEWHERE = {
     "The file is written over under a run, as by `cp`",
     "A node reads, copies or packs the folder of the database",
     "An older copy is restored into the file under a run",
-    "The log is deleted, moved or replaced under a run",
+    "The log, or its index (`-shm`), is deleted, moved or replaced under a run",
     "The file gets a second name (hard link, mounted by itself)",
     "The lock file is deleted under a run",
     # of runs on a server
