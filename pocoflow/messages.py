@@ -134,6 +134,15 @@ def defined_again(value: object, hint: object, owner: str) -> str:
     return ""
 
 
+def redefined_among(hint: object, other: object) -> str:
+    """The name of a class of which two annotations name different definitions; else empty."""
+    of_other = list(_classes(other))
+    for one in _classes(hint):
+        if any(is_redefined(one, two) for two in of_other):
+            return one.__qualname__
+    return ""
+
+
 def main_name() -> str:
     """The name under which the script that was started is imported by others."""
     main = sys.modules["__main__"]

@@ -48,6 +48,7 @@ def _of_function(
             f"field {field}, which holds {type_label(holds)}",
             f"annotate it as {type_label(item)}, or change the field",
             at=at,
+            types=(item, hint),
         )
     if getattr(node, "on_error", "stop") == "collect":
         yield from _collected(subject, at, node)

@@ -32,7 +32,7 @@ from pocoflow.errors import InvalidValueError, UnknownFieldError
 from pocoflow.graph.final_actions import ends_of
 from pocoflow.graph.graph import Graph, GraphNode, label
 from pocoflow.graph.listed_edges import GraphEdge
-from pocoflow.messages import closest, type_label
+from pocoflow.messages import closest, redefined_among, type_label
 from pocoflow.nodes.answer_types import asks
 from pocoflow.nodes.base import Node
 from pocoflow.nodes.definitions import has_own_post, names_actions, overrides
@@ -85,6 +85,7 @@ class About(TypedDict, total=False):
         edge: The edge.
         where: File and line, if it is not that of the edge, of the node, or of the flow.
         severity: How bad it is, if not as the rule has it.
+        types: What does not fit what, if it is of types.
     """
 
     at: Site
@@ -92,6 +93,7 @@ class About(TypedDict, total=False):
     edge: GraphEdge | None
     where: tuple[str | None, int | None] | None
     severity: Severity | None
+    types: tuple[object, object]
 
 
 class ScheduledRuns(NamedTuple):
@@ -525,6 +527,10 @@ class Subject:
         severity = about.get("severity") or _severity(code)
         drawn = None if edge is None else (edge.source, edge.action, edge.target)
         node = about.get("node") or (None if at is None else at.name)
+        if again := redefined_among(*about.get("types", (None, None))):
+            message += f"; {again} was defined again in between"
+            fix = f"define again what names {again} as it was before (in a notebook, run its cell"
+            fix += " again)"
         return Finding(code, severity, self.flow_name, node, drawn, file, line, message, fix)
 
     def lacking(
@@ -545,6 +551,7 @@ class Subject:
     ) -> Iterator[Finding]:
         """PF203, if no value of a type fits the field that it is written to."""
         if not fits_field(given, takes):
+            about["types"] = (given, takes)
             yield self.finding("PF203", f"{said} {type_label(takes)}", fix, **about)
 
 

@@ -175,6 +175,7 @@ def _parameters(subject: Subject, at: Site, node: AnyFunctionNode) -> Iterator[F
                 f"parameter {one.name!r} is annotated as {type_label(hint)}{gives}",
                 f"annotate it as {type_label(given)}, or {instead}",
                 at=at,
+                types=(given, hint),
                 severity=clash(given, hint),
             )
 
@@ -253,6 +254,7 @@ def _part(subject: Subject, at: Site, field: StoreField, given: object) -> Itera
         f"{type_label(takes)}",
         fix,
         at=at,
+        types=(given, takes),
         severity="warning" if severity == "warning" else how_bad,
     )
 
@@ -290,9 +292,11 @@ def _written_values(subject: Subject, at: Site) -> Iterator[Finding]:
             shown = f"{value.parameter!r}, a {type_label(given)},"
             severity = _against(given, takes)
         elif value.kind is not None:
-            shown = f"a {type_label(value.kind)}"
-            severity = _against(value.kind, takes)
+            given = value.kind
+            shown = f"a {type_label(given)}"
+            severity = _against(given, takes)
         else:
+            given = type(value.constant)
             shown = short(value.constant)
             severity = fields.refuses(write.key, value.constant)
         if write.key in fields and severity is not None:
@@ -301,6 +305,7 @@ def _written_values(subject: Subject, at: Site) -> Iterator[Finding]:
                 f"it writes {shown} to field {write.key!r}, which holds {type_label(takes)}",
                 f"write {type_label(takes)}, or change the field",
                 at=at,
+                types=(given, takes),
                 where=write.place.where,
                 severity=severity if write.is_certain and is_fatal else "warning",
             )
@@ -340,6 +345,7 @@ def _stores(subject: Subject, at: Site) -> Iterator[Finding]:
                     f"{model.__name__}",
                     f"annotate it as Store[{model.__name__}], or as a Store of a base class of it",
                     at=at,
+                    types=(other, model),
                     where=definition_place(function),
                 )
 
@@ -386,6 +392,7 @@ def _nested_schemas(subject: Subject) -> Iterator[Finding]:
             "PF206",
             f"the nested flow has the schema {name}, {around}",
             fix,
+            types=(inner, model),
             node=label(path[-1], path[:-1]),
             where=place_of(flow),
             severity=severity,

@@ -11,7 +11,7 @@ from pocoflow.errors import AnswerError, Gap, Remedy
 from pocoflow.flow.resume.relocation import renaming
 from pocoflow.graph.graph import Graph, GraphNode
 from pocoflow.messages import short
-from pocoflow.nodes.answer_types import AnswerType, answer_type
+from pocoflow.nodes.answer_types import AnswerType, UnkeptAnswerError, answer_type
 from pocoflow.nodes.base import AnyNode
 from pocoflow.nodes.question import Asked, Reply, describe_open
 
@@ -56,7 +56,11 @@ def answer(
     counted = [kinds.as_open(one) for one in of_node]
     one = choose(counted, run_id, question, reply.node.name)
     refuse_closed(one)
-    text, unfit = kind.from_python(reply.answer), _unfit(of_node, one)
+    try:
+        text = kind.from_python(reply.answer)
+    except UnkeptAnswerError as exc:
+        raise AnswerError(f"{exc}; flow.answer_json takes the JSON that the type takes") from exc
+    unfit = _unfit(of_node, one)
     return database.keep_answer(one, text, reply.by, instead_of=unfit)
 
 

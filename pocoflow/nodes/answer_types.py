@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
 from pocoflow.errors import AnswerError, DefinitionError
-from pocoflow.messages import problems, short, type_label
+from pocoflow.messages import defined_again, problems, short, type_label
 from pocoflow.nodes.annotations import (
     answered,
     awaited,
@@ -21,7 +21,11 @@ from pocoflow.nodes.annotations import (
 from pocoflow.nodes.base import AnyNode
 from pocoflow.nodes.function import FunctionNode
 from pocoflow.nodes.node_kinds import AskNode, BatchNode
-from pocoflow.values.json_text import read_json, write_json
+from pocoflow.values.json_text import write_json
+
+
+class UnkeptAnswerError(AnswerError):
+    """An answer is of the type that is asked for, and JSON does not give it back as it is."""
 
 
 class AnswerType:
@@ -60,28 +64,32 @@ class AnswerType:
         try:
             return self._adapter.validate_python(answer, strict=True)
         except (ValueError, RecursionError) as exc:  # of Pydantic, too
-            raise self._refusal(short(answer), exc) from exc
+            again = defined_again(answer, self.hint, "the node that asks")
+            raise AnswerError(f"{self._refusal(short(answer), exc)}{again}") from exc
 
     def from_python(self, answer: object) -> str:
         """An answer as JSON text.
 
         Raises:
-            AnswerError: It does not fit the type, or would not come back the same.
+            AnswerError: It does not fit the type, or has no JSON.
+            UnkeptAnswerError: It would not come back the same.
         """
         checked = self.check(answer)
         try:
-            text = self._adapter.dump_json(checked, by_alias=True, round_trip=True).decode()
-            write_json(read_json(text))
-            if self._adapter.validate_json(text, strict=True) != checked:
-                raise AnswerError(
-                    f"the answer {short(answer)} would not come back from JSON as it is: as a "
-                    f"{type_label(self.hint)} it is written as {text}"
-                )
-        except AnswerError:
-            raise
+            tree = self._adapter.dump_python(checked, mode="json", by_alias=True, round_trip=True)
+            text = write_json(tree)
         except (ValueError, RecursionError) as exc:  # of Pydantic, too
-            raise self._refusal(short(answer), exc) from exc
-        return text
+            raise AnswerError(f"the answer {short(answer)} has no JSON: {exc}") from exc
+        try:
+            if self._adapter.validate_json(text, strict=True) == checked:
+                return text
+            why = ""
+        except ValidationError as exc:
+            why = f": {'; '.join(problems(exc))}"
+        raise UnkeptAnswerError(
+            f"the answer {short(answer)} would not come back from JSON as it is: as a "
+            f"{type_label(self.hint)} it is written as {short(text)}{why}"
+        )
 
     def from_json(self, answer: object) -> str:
         """A JSON value, such as ``json.loads`` gives, as the JSON text of an answer.

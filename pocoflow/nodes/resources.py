@@ -25,7 +25,7 @@ from typing import (
 )
 
 from pocoflow.errors import DefinitionError, Gap, Remedy, ResourceError
-from pocoflow.messages import short, type_label
+from pocoflow.messages import defined_again, short, type_label
 from pocoflow.store.fields import Reference
 from pocoflow.values.callables import is_generator, unrun
 
@@ -289,6 +289,7 @@ def check_kind(name: Resource, thing: object, how: str) -> None:
             f"{name!r} {how} {short(thing)}, {of}: it has to be of class "
             f"{type_label(name.__facts__.kind)}"
             f"{'; pass an instance, with ()' if isinstance(thing, type) else ''}"
+            f"{defined_again(thing, name.__facts__.kind, repr(name))}"
         )
 
 

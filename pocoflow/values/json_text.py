@@ -45,7 +45,7 @@ def write_json(value: object) -> str:
         elif isinstance(part, list):
             found += [(inner, depth + 1) for inner in part]
         elif isinstance(part, str):
-            part.encode()  # a lone surrogate is no text
+            _check_text(part)
         elif not isinstance(part, int | float | None):
             raise ValueError(f"{type(part).__name__} is not a kind of JSON value")
     return json.dumps(value, allow_nan=False)
@@ -77,6 +77,16 @@ def scalar_as_json(value: Any) -> object:
     if kind is None or kind.tag != "numpy":
         raise TypeError(f"{type_label(type(value))} has no form in JSON")
     return _NUMBERS.get(value.dtype.kind, str)(value)
+
+
+def _check_text(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as exc:
+        raise ValueError(
+            f"character {exc.start} of {text!r:.200} is half of a surrogate pair, as of an emoji "
+            "that was cut"
+        ) from None
 
 
 def _is_key(key: object) -> bool:

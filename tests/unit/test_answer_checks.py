@@ -12,9 +12,9 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from pydantic import BaseModel, SecretStr, TypeAdapter, field_validator
+from pydantic import BaseModel, SecretStr, TypeAdapter, create_model, field_validator
 
-from pocoflow import AskNode, Flow, Question, RunPaused, Store, WorkflowDB, fields, node
+from pocoflow import AskNode, Flow, Question, RunPaused, Store, WorkflowDB, fields, key, node
 from pocoflow.db.jsonschemas import misfits
 from pocoflow.errors import AnswerError, DefinitionError, ResumeError
 from pocoflow.nodes.answer_types import AnswerType
@@ -214,6 +214,46 @@ def deep(levels: int) -> list[Any]:
     for _ in range(levels):
         inner = [inner]
     return inner
+
+
+class Opened(BaseModel):
+    """A model that reads another text than it writes."""
+
+    day: datetime.date
+
+    @field_validator("day", mode="before")
+    @classmethod
+    def parse(cls, text: str) -> datetime.date:
+        day, month, year = text.split(".")
+        return datetime.date(int(year), int(month), int(day))
+
+
+@node(writes=key("opened"))
+def when() -> Question[Opened]:
+    """Asks for a day."""
+    return Question("When?")
+
+
+def test_an_answer_that_its_own_type_does_not_read_back(tmp_path: Path) -> None:
+    """The error says that it is of the type, as what it would be kept, and what is taken."""
+    flow = Flow(when, db_path=tmp_path / "a.db", flow_name="f", run_id="r")
+    with pytest.raises(RunPaused):
+        flow.run({})
+    said = r"as a Opened it is written as .*2026-02-01.* day: .*; flow.answer_json takes the JSON"
+    opened = Opened.model_validate({"day": "1.2.2026"})
+    with pytest.raises(AnswerError, match=said):
+        flow.answer("r", when.reply(opened))
+    flow.answer_json("r", {"day": "1.2.2026"})
+    assert flow.resume("r")["opened"] == opened
+
+
+def test_half_a_character_is_told_and_a_class_that_was_defined_again() -> None:
+    """An answer is refused for what is wrong with it, not as a text that is none."""
+    with pytest.raises(AnswerError, match=r"has no JSON: character 1 of .* of a surrogate pair"):
+        AnswerType(list[str]).from_python(["a\ud83d"])
+    kinds = [create_model("Verdict") for _ in range(2)]
+    with pytest.raises(AnswerError, match="Verdict was defined again after the node that asks"):
+        AnswerType(kinds[0]).from_python(kinds[1]())
 
 
 class Anything(AskNode[Any, str]):

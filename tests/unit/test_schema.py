@@ -34,12 +34,13 @@ from pydantic import (
 )
 from typing_extensions import TypedDict
 
-from pocoflow import Flow, Node, Store, fields, node
+from pocoflow import Flow, Node, Store, Subflow, bind, fields, node, resource
 from pocoflow.errors import (
     DefinitionError,
     IncompleteStoreError,
     InvalidValueError,
     MissingKeyError,
+    ResourceError,
     StoreError,
     UnknownFieldError,
 )
@@ -1133,6 +1134,39 @@ def test_a_class_that_was_defined_again_is_told_from_the_one_before() -> None:
         Store({"docs": [doc()]}, schema={"docs": list[defined()[0]]})  # type: ignore[misc]
     with pytest.raises(DefinitionError, match="the class was defined again"):
         Flow(Node(), schema=again).run(Store({}, schema=schema))
+
+
+def test_the_proof_tells_a_class_that_was_defined_again() -> None:
+    """Where it finds that ``Doc`` is no ``Doc``, it says why, and what to define again."""
+    older, _, schema = defined()
+    newer, _, again = defined()
+
+    def reads(doc: Any) -> None: ...
+
+    def writes() -> Any: ...
+
+    def whole(store: Any) -> None: ...
+
+    reads.__annotations__["doc"] = newer
+    writes.__annotations__["return"] = newer
+    whole.__annotations__["store"] = cast(Any, Store)[again]
+    inner = Flow(Node(), schema=again, flow_name="inner")
+    handed = bind(fields(again).color).to(fields(schema).color)
+    wrong = [
+        Flow(node(reads), schema=schema),
+        Flow(node(writes=fields(schema).doc)(writes), schema=schema),
+        Flow(node(whole), schema=schema),
+        Flow(inner, schema=schema),
+        Flow(Subflow(inner, inputs=[handed]), schema=schema),
+    ]
+    for flow in wrong:
+        (found,) = (one for one in flow.validate() if one.code in {"PF202", "PF203", "PF206"})
+        name = "Papers" if found.code == "PF206" else "Color" if "bind" in found.message else "Doc"
+        assert found.message.endswith(f"{name} was defined again in between")
+        assert found.fix.startswith("define again what names ")
+    client = resource(older, "client")
+    with pytest.raises(ResourceError, match="was defined again after <resource 'client'"):
+        Flow(Node()).run({}, resources={client: newer()})
 
 
 def test_a_class_of_the_expected_name_is_told_with_its_module() -> None:
