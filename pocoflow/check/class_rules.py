@@ -173,10 +173,12 @@ def _phase(kind: object, name: str) -> _Phase | None:
     if name in ("exec", "exec_async"):
         returns, _ = answered(returns)
     try:
-        names = list(inspect.signature(function).parameters)[1:]
+        names = list(inspect.signature(function).parameters)
     except (TypeError, ValueError):
         names = []
-    return _Phase(name, function, returns, [(one, hints.get(one, Any)) for one in names])
+    # A static method is given no node.
+    given = names if is_a(inspect.getattr_static(kind, name), staticmethod) else names[1:]
+    return _Phase(name, function, returns, [(one, hints.get(one, Any)) for one in given])
 
 
 def _passed_on(phases: _Phases, is_batch: bool) -> Iterator[_Mistake]:

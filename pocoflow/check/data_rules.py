@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import NamedTuple
 
 from pocoflow.check.findings import Finding, Severity
@@ -158,19 +158,34 @@ class Data:
         """The keys that are read too early, as some node gives them their first value elsewhere.
 
         It writes them, does not need them itself, and either some path comes to it on which nobody
-        did, or no path leads back to who reads them. What every writer needs first, and what goes
-        round in a loop, can only come from the caller.
+        did, or no path leads back to who reads them and it could do without what comes of them.
+        What every writer needs first, and what goes round in a loop, can only come from the caller.
         """
         readers: dict[str, list[Spot]] = {one.key: [] for one in self.missing}
         for one in self.missing:
             readers[one.key].append(one.spot)
         found = readers.keys() & self._caught
+        made_of = cache(self._made_of)
         for spot, effects in self.flow.effects.items():
             for key in effects.first & (readers.keys() - found):
                 was_there = self.flow.had[spot] & self.flow.keys.of((key,))
-                if not (was_there and self.flow.walk.leads(spot, readers[key])):
+                needs = effects.needs.keys()
+                if not was_there or not (
+                    needs & made_of(key) or self.flow.walk.leads(spot, readers[key])
+                ):
                     found.add(key)
         return frozenset(found)
+
+    def _made_of(self, key: str) -> set[str]:
+        """A key, and those to which only nodes give a value that need it, or what is made of it."""
+        found, effects = {key}, {id(one): one for one in self.flow.effects.values()}.values()
+        others = self._initial | self._caught
+        while True:
+            free = {k for one in effects if not one.needs.keys() & found for k in one.writes}
+            new = self.written - found - free - others
+            if not new:
+                return found
+            found |= new
 
     @cached_property
     def missing(self) -> list[Missing]:

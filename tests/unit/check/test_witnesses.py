@@ -353,7 +353,50 @@ def _refused() -> Made:
     return flow.then(refuses.catch(LookupError), load).then(load, show), {}
 
 
+@node(writes=P.note)
+def note(text: str) -> str:
+    """Make a note of the text."""
+    return text
+
+
+@node(writes=P.text)
+def write_anew(note: str) -> str:
+    """Make the text of the note."""
+    return note
+
+
+def _written_anew() -> Made:
+    """The text is given, as whoever writes it needs what is made of it."""
+    return Flow(note, schema=Page).then(note, write_anew).then(write_anew, show), {"text": "x"}
+
+
+class Static(Node[str, str, None]):
+    """Has phases that are given no node."""
+
+    @staticmethod
+    def prep(store: Store[Page], /) -> str:
+        """Take the address."""
+        return store.state.url
+
+    @staticmethod
+    def exec(url: str, /) -> str:
+        """Hand it on."""
+        return url
+
+    @staticmethod
+    def exec_fallback(url: str, exc: Exception, /) -> str:
+        """Hand it on, too."""
+        return url
+
+    @staticmethod
+    def post(store: Store[Page], url: str, text: str, /) -> None:
+        """Write it."""
+        store["text"] = text
+
+
 WORKS: dict[str, Callable[[], Made]] = {
+    "an input that is written anew": _written_anew,
+    "static phases": lambda: (Flow(static := Static(), schema=Page).then(static, show), {}),
     "constants of a nested flow": lambda: _ended_inside(ByConstants(), Ready()),
     "unknown actions of a nested flow": lambda: _ended_inside(ByWord(), Ready()),
     "only unknown actions of a nested flow": lambda: _ended_inside(ByWord(), ReadyByWord()),
