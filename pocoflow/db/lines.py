@@ -34,7 +34,10 @@ from pocoflow.db.workflow import WorkflowDB
 from pocoflow.errors import DatabaseError, NotStorableError, RunLostError
 from pocoflow.graph.step_records import ALONE, Bill, Called, Finished, Identity, Numbers, Tried
 from pocoflow.graph.unfinished import Unfinished
+from pocoflow.nodes.annotations import awaited, read_hints
+from pocoflow.nodes.base import AnyNode
 from pocoflow.nodes.context import RunContext
+from pocoflow.nodes.phase_types import exec_types
 from pocoflow.nodes.question import Asked, NewQuestion
 from pocoflow.nodes.spending import Amounts, Budget, charged
 from pocoflow.store.branch_view import BranchRecord, BranchStore
@@ -149,16 +152,18 @@ class LineRecorder:
 
     # -- the result of exec -------------------------------------------------------------------
 
-    def journal(self, step: int, node: str, result: object) -> None:
+    def journal(
+        self, step: int, node: str, result: object, definition: AnyNode | None = None
+    ) -> None:
         """Commit the result of a finished ``exec``, so that nobody pays for it again.
 
         A result that cannot be stored is told to the log, once per node: after a crash its
-        ``exec`` is called again.
+        ``exec`` is called again. So is a class in it that no reader will find.
 
         Raises:
             DatabaseError: The database cannot be written.
         """
-        text = self._encoded(node, result)
+        text = self._encoded(node, result, definition)
         if text is None:
             return
         unwritten = self.unwritten
@@ -189,26 +194,46 @@ class LineRecorder:
             raise run.lost(raw)
         run.last = self._result = number
 
-    def _encoded(self, node: str, result: object, call: str = "") -> str | None:
+    def _encoded(
+        self,
+        node: str,
+        result: object,
+        definition: AnyNode | None,
+        called: Called | None = None,
+    ) -> str | None:
         """The text of what ``exec``, or a call in it, returned; ``None`` if that has none."""
+        call = "" if called is None else called.key.rsplit(" ", 2)[0]
+        what = f"the result of {f'call {call}' if call else 'exec'} of node {node!r}"
+        strangers: set[type] = set()
         try:
-            return codec.dumps(result)
+            text = codec.dumps(result, strangers)
         except NotStorableError as exc:
             about = f"call {call} of node {node}" if call else f"node {node}"
             self._values.remark(
-                about,
-                f"the result of {f'call {call}' if call else 'exec'} of node {node!r} cannot be "
-                f"stored and would be computed again after a crash: {exc}",
+                about, f"{what} cannot be stored and would be computed again after a crash: {exc}"
             )
-        return None
+            return None
+        if strangers:
+            hints = [] if definition is None else exec_types(definition)
+            if called is not None and called.function is not None:
+                hints.append(awaited(read_hints(called.function).get("return", Any)))
+            self._values.tell_strangers(strangers, what, self._values.classes.of(hints))
+        return text
 
-    def journal_item(self, step: int, node: str, result: object, item: Identity) -> None:
+    def journal_item(
+        self,
+        step: int,
+        node: str,
+        result: object,
+        item: Identity,
+        definition: AnyNode | None = None,
+    ) -> None:
         """Commit the result of an item, with those of threads that wait for their commits, too.
 
         Raises:
             DatabaseError: The database cannot be written.
         """
-        text = self._encoded(node, result)
+        text = self._encoded(node, result, definition)
         if text is None:
             return
         facts: Facts = {"item": item.number, "data": text, "mark": item.mark}
@@ -229,7 +254,7 @@ class LineRecorder:
         if called.spent:
             bill = _of_bill(called.place, item, called.attempt, called.spent)
             rows.append((step, Kind.SPENT, {**bill, "note": called.key}))
-        text = self._encoded(node, called.result, called.key.rsplit(" ", 2)[0])
+        text = self._encoded(node, called.result, None, called)
         if text is not None:
             facts: Facts = {
                 "place": called.place.names,
@@ -310,7 +335,8 @@ class LineRecorder:
         """Keep what ``prep`` gave, as it is now, for the first row of the step that is written.
 
         Whoever goes on with the run gets it instead of running ``prep`` again, with what ``prep``
-        had changed in the store. What cannot be stored, such as a generator, ``prep`` gives again.
+        had changed in the store. What cannot be stored, such as a generator, ``prep`` gives again,
+        and so it does what is of a class that no reader will find.
 
         Raises:
             InvalidValueError: ``prep`` changed a value in place into something that does not fit.
@@ -319,9 +345,12 @@ class LineRecorder:
             if self._knows_input:
                 return
             self._knows_input = True
+            strangers: set[type] = set()
             try:
-                text = codec.dumps(prepared)
+                text = codec.dumps(prepared, strangers)
             except NotStorableError:
+                return
+            if strangers and codec.strange_names(strangers, self._values.classes):
                 return
             self._input = self._changes_text(text)
 

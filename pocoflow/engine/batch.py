@@ -127,7 +127,7 @@ class _Batch:
     def _keep(self, item: _Item, result: object) -> Steps:
         """Put a finished item on record, before the next one begins; one that failed is none."""
         if self.journals and not (self.collects and isinstance(result, Exception)):
-            facts = (self.run.step, self.place.name, result, item.identity)
+            facts = (self.run.step, self.place.name, result, item.identity, self.place.node)
             yield from self.run.commit(self.inline, self.run.ledger.journal_item, *facts)
 
     def _failed(self, context: RunContext, item: object, error: Exception) -> Effects:

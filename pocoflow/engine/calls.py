@@ -337,7 +337,7 @@ class ExecCalls:
     ) -> Called:
         attempt, elapsed = call.context.attempt, perf_counter() - began
         facts = (self._place, str(call.key), result, is_awaited, attempt, elapsed)
-        return Called(*facts, self.item, self._given, sum_of(bill))
+        return Called(*facts, self.item, self._given, sum_of(bill), call.function)
 
     def _failed(self, call: _Call, error: BaseException, bill: list[Amounts]) -> None:
         context = call.context

@@ -14,6 +14,7 @@ from pocoflow.address import Address
 from pocoflow.engine.effects import Storage
 from pocoflow.graph.step_records import Bill, Called, Finished, Identity, Numbers, Tried
 from pocoflow.graph.unfinished import Unfinished
+from pocoflow.nodes.base import AnyNode
 from pocoflow.nodes.context import RunContext
 from pocoflow.nodes.question import Asked, NewQuestion
 from pocoflow.nodes.spending import Amounts, Budget
@@ -80,10 +81,20 @@ class Ledger(Protocol):
     def take_input(self, prepared: object, /) -> None:
         """Remember what ``prep`` gave, as it is now, for the first row of the step."""
 
-    def journal(self, step: int, node: str, result: object, /) -> None:
+    def journal(
+        self, step: int, node: str, result: object, definition: AnyNode | None = None, /
+    ) -> None:
         """Record the result of a finished ``exec``: it is not called again."""
 
-    def journal_item(self, step: int, node: str, result: object, item: Identity, /) -> None:
+    def journal_item(
+        self,
+        step: int,
+        node: str,
+        result: object,
+        item: Identity,
+        definition: AnyNode | None = None,
+        /,
+    ) -> None:
         """Record the result of an item, together with those of others that finish meanwhile."""
 
     def write_items(self) -> None:

@@ -193,9 +193,10 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
                 if keeps and place.has_exec and node.journal:
                     context.phase = "commit"
                     if on_loop:
-                        yield from run.commit(False, ledger.journal, step, place.name, result)
+                        done = (step, place.name, result, node)
+                        yield from run.commit(False, ledger.journal, *done)
                     else:
-                        ledger.journal(step, place.name, result)
+                        ledger.journal(step, place.name, result, node)
 
             context.phase = "post"
             if phases is not None and phases.action:

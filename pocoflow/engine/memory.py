@@ -7,6 +7,7 @@ from typing import NoReturn
 
 from pocoflow.graph.step_records import Bill, Called, Finished, Identity, Numbers, Tried
 from pocoflow.graph.unfinished import Unfinished
+from pocoflow.nodes.base import AnyNode
 from pocoflow.nodes.context import RunContext
 from pocoflow.store.branch_view import BranchStore
 from pocoflow.store.in_place import check_in_place
@@ -42,10 +43,19 @@ class NullLedger:
     def take_input(self, prepared: object) -> None:
         """Keep nothing."""
 
-    def journal(self, step: int, node: str, result: object) -> None:
+    def journal(
+        self, step: int, node: str, result: object, definition: AnyNode | None = None
+    ) -> None:
         """Keep nothing."""
 
-    def journal_item(self, step: int, node: str, result: object, item: Identity) -> None:
+    def journal_item(
+        self,
+        step: int,
+        node: str,
+        result: object,
+        item: Identity,
+        definition: AnyNode | None = None,
+    ) -> None:
         """Keep nothing."""
 
     def write_items(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from typing import NamedTuple
@@ -80,6 +80,7 @@ class Called(NamedTuple):
         item: The item, if ``exec`` works on one of several.
         given: What ``prep`` gave, as the only element, if it is as ``prep`` gave it.
         spent: What was spent in it.
+        function: What was called, if that is known.
     """
 
     place: Address
@@ -91,6 +92,7 @@ class Called(NamedTuple):
     item: Identity | None
     given: tuple[object, ...]
     spent: Amounts = NO_AMOUNTS
+    function: Callable[..., object] | None = None
 
 
 class Bill(NamedTuple):

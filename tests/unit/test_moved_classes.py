@@ -13,7 +13,18 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, create_model
 
-from pocoflow import Flow, Node, Question, RunPaused, Store, WorkflowDB, key, node
+from pocoflow import (
+    BatchNode,
+    Flow,
+    Node,
+    Question,
+    RunPaused,
+    Store,
+    WorkflowDB,
+    context,
+    key,
+    node,
+)
 from pocoflow.cli import main
 from pocoflow.errors import (
     DefinitionError,
@@ -292,8 +303,9 @@ class Send(Node[None, None, str]):
     """Fails until the service is up."""
 
     up = False
+    paid = 0
 
-    def exec(self, prepared: None) -> None:
+    def exec(self, prepared: None) -> Any:
         if not Send.up:
             raise ConnectionError("down")
 
@@ -442,6 +454,120 @@ def test_what_vouches_for_a_class_keeps_it_quiet(caplog: pytest.LogCaptureFixtur
     aliases = {f"{__name__}:Answer": Answer}
     Flow(Aliased(), aliases=aliases, db_path="runs.db").run({})
     assert not [text for text in warned(caplog) if "cannot be found by that name" in text]
+
+
+def asked() -> Any:
+    """What a paid service returns."""
+    Send.paid += 1
+    return dynamic()(text="paid")
+
+
+class Result(Send):
+    """Returns it from ``exec``; fails after that until the service is up."""
+
+    def exec(self, prepared: Any) -> Any:
+        return asked()
+
+    def post(self, store: Store[Any], prepared: Any, result: Any) -> str:
+        super().exec(None)
+        store["text"] = result.text
+        return "default"
+
+
+class Items(Result, BatchNode[int, Any, str]):
+    """The same for the result of an item."""
+
+    def prep(self, store: Store[Any]) -> list[int]:  # type: ignore[override]
+        return [1]
+
+    def post(self, store: Store[Any], prepared: Any, result: Any) -> str:
+        return super().post(store, prepared, result[0])
+
+
+class Calls(Send):
+    """The same for what a journaled call returned."""
+
+    def exec(self, prepared: None) -> Any:
+        answer = context().call(asked)
+        context().call(int)
+        super().exec(prepared)
+        return answer.text
+
+    def post(self, store: Store[Any], prepared: Any, result: Any) -> str:
+        store["text"] = result
+        return "default"
+
+
+@pytest.mark.parametrize("kind", [Result, Items, Calls])
+def test_a_result_that_will_not_be_found_is_said_and_is_not_paid_for_again(
+    kind: type[Send], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is said as it is written; a resume that cannot read it pays nothing, and says how to."""
+    monkeypatch.setattr(Send, "up", False)
+    monkeypatch.setattr(Send, "paid", 0)
+    flow = Flow(kind(), flow_name="f", db_path="runs.db")
+    with pytest.raises(ConnectionError):
+        flow.run({}, run_id="r")
+    (said,) = (one for one in warned(caplog) if "cannot be found by that name" in one)
+    assert said.startswith("run 'r': the result of ")
+    Send.up = True
+    with pytest.raises(UnknownClassError, match=r"cannot be read.*types=") as caught:
+        flow.resume("r")
+    assert ("a fork calls it again" in str(caught.value)) is (kind is not Calls)
+    assert flow.resume("r", types=[dynamic()])["text"] == "paid"
+    assert Send.paid == 1
+    assert flow.resume(flow.fork("r", -1))["text"] == "paid"
+
+
+def test_annotations_vouch_for_results(caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing is said of a class with which the node, or the called function, is annotated."""
+
+    class Local(BaseModel):
+        x: int = 1
+
+    def call() -> Local:
+        return Local()
+
+    call.__annotations__["return"] = Local
+
+    class Gives(Node[None, Local, str]):
+        def exec(self, prepared: None) -> Local:
+            return context().call(call)
+
+    class Several(BatchNode[int, Local, str]):
+        def prep(self, store: Store[Any]) -> list[int]:
+            return [1]
+
+        def exec(self, item: int) -> Local:
+            return Local(x=item)
+
+    gives = Gives()
+    flow: Flow[Any] = Flow(gives, db_path="runs.db").then(gives, Several())
+    flow.run({})
+    assert not warned(caplog)
+
+
+def test_what_prep_gives_of_a_class_that_is_not_found_it_gives_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A failed attempt does not put on record what no resume could read."""
+    monkeypatch.setattr(Send, "up", False)
+
+    class Given(Send):
+        max_retries = 2
+
+        def prep(self, store: Store[Any]) -> Any:
+            return dynamic()(text="given")
+
+        def post(self, store: Store[Any], prepared: Any, result: Any) -> str:
+            store["text"] = prepared.text
+            return "default"
+
+    flow = Flow(Given(), flow_name="given", db_path="runs.db")
+    with pytest.raises(ConnectionError):
+        flow.run({}, run_id="r")
+    Send.up = True
+    assert flow.resume("r")["text"] == "given"
 
 
 class Top(BaseModel):

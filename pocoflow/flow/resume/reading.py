@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 from pocoflow import values as codec
@@ -14,10 +14,9 @@ from pocoflow.flow.resume.relocation import Places
 from pocoflow.graph.graph import Graph, GraphNode
 from pocoflow.graph.routing import first_of
 from pocoflow.graph.unfinished import Unfinished
-from pocoflow.nodes.annotations import read_hints, type_arguments
 from pocoflow.nodes.answer_types import answer_type
-from pocoflow.nodes.base import AnyNode, Node
-from pocoflow.nodes.function import FunctionNode
+from pocoflow.nodes.base import AnyNode
+from pocoflow.nodes.phase_types import exec_types, prep_types
 from pocoflow.nodes.question import Asked
 from pocoflow.nodes.subflow import Subflow
 from pocoflow.store.schema.vouching import classes_within
@@ -40,7 +39,7 @@ class Reader:
         """What ``prep`` had returned, as the only element, if that is on record."""
         if not found.prepared:
             return ()
-        known = classes.of(_prep_types(place.node))
+        known = classes.of(prep_types(place.node))
         try:
             return tuple(codec.loads(text, known) for text in found.prepared)
         except DecodeError as exc:
@@ -139,14 +138,14 @@ class Reader:
         if not found.results:
             return {}
         _same_items(self._run_id, place.node, next(item < 0 for item in found.results))
-        known = classes.of(_exec_types(place.node))
+        known = classes.of(exec_types(place.node))
         try:
             return {item: codec.loads(text, known) for item, text in found.results.items()}
         except DecodeError as exc:
             name = found.names[-1] if found.names else place.name
             raise exc.about(
                 f"run {self._run_id!r}: the finished result of exec of node {name!r} (step "
-                f"{found.steps}) cannot be read"
+                f"{found.steps}) cannot be read (a fork calls it again)"
             ) from exc
 
 
@@ -181,28 +180,3 @@ def _same_items(run_id: str, node: AnyNode, alone: bool) -> None:
             "what is finished of it cannot be used; fork() makes a new run that begins it anew",
             remedies=[Remedy.of_forking(run_id)],
         )
-
-
-def _prep_types(node: AnyNode) -> list[object]:
-    """What ``prep`` gives and ``exec`` makes a question of, as far as annotations tell."""
-    if isinstance(node, FunctionNode):
-        return [hint for name, hint in node.signature.hints.items() if name != "return"]
-    return _returned(node, ("prep", "exec"), 0)
-
-
-def _exec_types(node: AnyNode) -> list[object]:
-    """What ``exec`` returns, as far as annotations tell."""
-    if isinstance(node, FunctionNode):
-        read = node.signature
-        return [*(hint for name, hint in read.hints.items() if name == "return"), read.choice]
-    return _returned(node, ("exec", "exec_async"), 1)
-
-
-def _returned(node: AnyNode, phases: Iterable[str], argument: int) -> list[object]:
-    """What phases of a class return, and a type argument of the node."""
-    kind: type = type(node)
-    found = [
-        read_hints(getattr(kind, name)).get("return") for name in phases if hasattr(kind, name)
-    ]
-    found.append(type_arguments(kind, Node)[argument])
-    return [hint for hint in found if hint is not None]
