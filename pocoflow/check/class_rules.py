@@ -257,7 +257,7 @@ _OF_ALL = (
 def _declared(kind: type, phases: _Phases, is_batch: bool) -> Iterator[_Mistake]:
     """``Node[Prep, Exec, Post]``, or that of a batch, against the annotations of the methods."""
     base, labels = (BatchNode, "Item Result Post") if is_batch else (Node, "Prep Exec Post")
-    arguments = type_arguments(kind, base)
+    arguments = [answered(one)[0] for one in type_arguments(kind, base)]
     for name, which, number in _OF_ALL:
         phase, argument = phases.get(name), arguments[which]
         is_whole = is_batch and number == 1  # all that prep gave, in whatever it was

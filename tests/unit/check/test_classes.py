@@ -8,7 +8,7 @@ from typing import Any, Literal
 import pytest
 from pydantic import BaseModel
 
-from pocoflow import BatchNode, Flow, Node, Store
+from pocoflow import BatchNode, Flow, Node, Question, Store
 
 
 class S(BaseModel):
@@ -130,10 +130,23 @@ class Unsaid(Node[None, None, Literal["good", "bad"]]):
         return "new"
 
 
+class Asks(BatchNode[str, Question[bool], str]):
+    """Says that it asks a person, and is right but for the database."""
+
+    def prep(self, store: Store[S]) -> list[str]:
+        """Give the items."""
+        return store.state.text.split()
+
+    def exec(self, item: str) -> Question[bool]:
+        """Ask."""
+        return Question(item)
+
+
 @pytest.mark.parametrize(
     ("kind", "told"),
     [
         (Lengths, []),
+        (Asks, [("PF404", "error")]),
         (OtherItems, [("PF204", "error"), ("PF204", "error"), ("PF205", "error")]),
         (OtherResults, [("PF205", "error"), ("PF205", "error")]),
         (Adds, [("PF203", "error")]),
