@@ -128,7 +128,7 @@ class _FlowType(ABCMeta):
         return [name for name in super().__dir__() if hasattr(cls, name)]
 
 
-class Flow(Composite, _Base[Any], Generic[StateT], metaclass=_FlowType):
+class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
     """A directed graph of nodes: everything that can be reached from ``start``.
 
     A flow holds no state of a run: it may run many times, also at once in threads and tasks.

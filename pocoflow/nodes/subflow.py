@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from pocoflow.errors import DefinitionError
 from pocoflow.messages import short, users_line
@@ -62,6 +62,16 @@ def bind(target: T, /) -> Bound[T]:
     return Bound(reference_of("bind", target))
 
 
+class FlowLike(Protocol):
+    """A flow, as far as it is known here.
+
+    Attributes:
+        start: Where a run of it begins.
+    """
+
+    start: NodeLike
+
+
 class Subflow(Spread[Any]):
     """Runs a flow on a store of its own, under the schema of that flow.
 
@@ -83,7 +93,7 @@ class Subflow(Spread[Any]):
 
     def __init__(
         self,
-        flow: NodeLike,
+        flow: FlowLike,
         *,
         inputs: Iterable[Link] = (),
         outputs: Iterable[Link] = (),
@@ -92,7 +102,7 @@ class Subflow(Spread[Any]):
         given: object = flow
         if not (isinstance(given, Node) and given.is_flow):
             raise DefinitionError(f"Subflow(flow) takes a flow, not {short(given)}")
-        super().__init__((flow,), 1, {"name": flow.name if name is None else name})
+        super().__init__((given,), 1, {"name": given.name if name is None else name})
         self.flow: Any = flow
         self.inputs = self._links("inputs", inputs)
         self.outputs = self._links("outputs", outputs)

@@ -48,3 +48,7 @@ bind(S.text).to(A.documnet)  # type: ignore[attr-defined]  # ty: ignore[missing-
 
 # A pair that is not bound.
 Subflow(inner, inputs=[(S.text, A.document)])  # type: ignore[list-item]  # ty: ignore[invalid-argument-type]
+
+# A node that is no flow, and an action that is none.
+Subflow(cut)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+inner.when(3)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]

@@ -327,7 +327,7 @@ def judge_nothing() -> None:
 def test_arguments_without_sense_are_refused() -> None:
     """Each is named, with what it takes."""
     with pytest.raises(DefinitionError, match="takes a flow"):
-        Subflow(cut)
+        Subflow(cut)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
     with pytest.raises(DefinitionError, match=r"takes bind\(target\)"):
         Subflow(shortening(), inputs=[S.text])  # type: ignore[list-item]  # ty: ignore[invalid-argument-type]
     with pytest.raises(DefinitionError, match="more than once"):
