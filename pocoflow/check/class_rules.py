@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from types import FunctionType
-from typing import Any, NamedTuple, Union, get_args
+from typing import Any, NamedTuple, Union
 
 from pocoflow.check.assignable import fits
 from pocoflow.check.findings import Finding, Severity
@@ -23,7 +23,6 @@ from pocoflow.nodes.annotations import (
     awaited,
     is_unknown,
     is_variable,
-    plain,
     read_hints,
     type_arguments,
 )
@@ -185,7 +184,7 @@ def _passed_on(phases: _Phases, is_batch: bool) -> Iterator[_Mistake]:
     """What one phase returns against what the next takes."""
     prep, work, fallback, post = map(phases.get, ("prep", "exec", "exec_fallback", "post"))
     if prep is not None:
-        given, how = (_item(prep.returns), "an item of ") if is_batch else (prep.returns, "")
+        given, how = (_item(prep), "an item of ") if is_batch else (prep.returns, "")
         yield from _against(prep, given, [(work, 0), (fallback, 0)], how)
         yield from _against(prep, prep.returns, [(post, 1)])
     for one in (work, fallback):
@@ -225,9 +224,9 @@ def _returning_nothing(phases: _Phases) -> Iterator[_Mistake]:
             )
 
 
-def _item(items: object) -> object:
-    arguments = get_args(plain(items))
-    return arguments[0] if len(arguments) == 1 else Any
+def _item(prep: _Phase) -> object:
+    """The type of the items that a ``prep`` gives; anything, if it gives none."""
+    return item_of(prep.returns) or Any
 
 
 def _against(
@@ -266,7 +265,7 @@ def _declared(kind: type, phases: _Phases, is_batch: bool) -> Iterator[_Mistake]
         severity: Severity | None = None
         if number is None:
             verb, hint = "returns", phase.returns
-            agrees = fits(_item(hint) if is_batch and name == "prep" else hint, argument)
+            agrees = fits(_item(phase) if is_batch and name == "prep" else hint, argument)
             if agrees and name == "post" and not _names_all(argument, hint):
                 agrees, severity = False, "warning"
         else:

@@ -3,12 +3,14 @@
 import ast
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 import pytest
 from pydantic import BaseModel
 
 from pocoflow import BatchNode, Flow, Node, Question, Store
+
+T = TypeVar("T")
 
 
 class S(BaseModel):
@@ -88,6 +90,26 @@ class Lengths(BatchNode[str, int, Literal["default"]]):
         return "default"
 
 
+class Paged(Generic[T]):
+    """Gives its items in pages."""
+
+    def __iter__(self) -> Iterator[list[T]]:
+        """Give the only page."""
+        return iter([[]])
+
+
+class Pages(BatchNode[list[str], int, Literal["default"]]):
+    """Is right as well: what the items of a class of yours are is not known."""
+
+    def prep(self, store: Store[S]) -> Paged[str]:
+        """Give the pages."""
+        return Paged()
+
+    def exec(self, page: list[str]) -> int:
+        """Work on one."""
+        return len(page)
+
+
 class OtherItems(Lengths):
     """Gives other items than it says."""
 
@@ -146,6 +168,7 @@ class Asks(BatchNode[str, Question[bool], str]):
     ("kind", "told"),
     [
         (Lengths, []),
+        (Pages, []),
         (Asks, [("PF404", "error")]),
         (OtherItems, [("PF204", "error"), ("PF204", "error"), ("PF205", "error")]),
         (OtherResults, [("PF205", "error"), ("PF205", "error")]),
