@@ -25,6 +25,7 @@ from pocoflow.values.json_text import read_json
 from pocoflow.views.forms import form_of
 from pocoflow.views.targets import (
     DATABASE,
+    RELOCATIONS,
     TARGET_HELP,
     add_database,
     add_relocations,
@@ -122,7 +123,8 @@ def answer(args: argparse.Namespace) -> int:
             flow.check_owner(args.run_id)
             return _answer(_Desk(db, flow, by), args, args.db)
         except (AnswerError, OtherFlowError) as exc:
-            lines = (str(exc), *remedies(exc, args.run_id, args.flow, db.path, args.db))
+            told = remedies(exc, args.run_id, args.flow, db.path, args.db, RELOCATIONS)
+            lines = (str(exc), *told)
             raise CommandError("\n".join(lines), code=1) from exc
     path = args.db or DATABASE
     with open_database(path, read_only=False) as db:

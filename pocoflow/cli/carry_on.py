@@ -5,8 +5,17 @@ from __future__ import annotations
 import argparse
 import sys
 
+from pocoflow.cli.output import CommandError
+from pocoflow.errors import ResumeError, UnknownClassError
 from pocoflow.flow.worker import failure
-from pocoflow.views.targets import add_owner, add_resources, load_resources, owner_of_runs
+from pocoflow.views.targets import (
+    RELOCATIONS,
+    add_owner,
+    add_resources,
+    load_resources,
+    owner_of_runs,
+    remedies,
+)
 
 
 def register(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +36,11 @@ def carry_on(args: argparse.Namespace) -> int:
     """Carry on with a run and print its status."""
     flow = owner_of_runs(args)
     resources = None if args.resources is None else load_resources(args.resources)
-    print(flow.carry_on(args.run_id, resources=resources), flush=True)
+    try:
+        print(flow.carry_on(args.run_id, resources=resources), flush=True)
+    except (ResumeError, UnknownClassError) as exc:
+        ways = remedies(exc, args.run_id, args.flow, flow.database.path, args.db, RELOCATIONS)
+        raise CommandError("\n".join((str(exc), *ways)), code=1) from exc
     if told := failure(flow.database, args.run_id):
         print(told, file=sys.stderr)
     return 0

@@ -8,7 +8,14 @@ from pocoflow.cli.database import RUN_HELP, find_run, label
 from pocoflow.cli.output import CommandError, printable
 from pocoflow.cli.resume import add_changes
 from pocoflow.errors import CheckpointNotFoundError, PocoflowError
-from pocoflow.views.targets import add_owner, add_repeated, command, owner_of_runs, remedies
+from pocoflow.views.targets import (
+    RELOCATIONS,
+    add_owner,
+    add_repeated,
+    command,
+    owner_of_runs,
+    remedies,
+)
 
 
 def register(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +42,8 @@ def fork(args: argparse.Namespace) -> int:
     try:
         made = flow.fork(parent, args.step, changes, new_id=args.new_id, labels=labels)
     except PocoflowError as exc:
-        lines = (str(exc), *remedies(exc, parent, args.flow, flow.database.path, args.db))
+        own = {*RELOCATIONS, "--set"}
+        lines = (str(exc), *remedies(exc, parent, args.flow, flow.database.path, args.db, own))
         code = 2 if isinstance(exc, CheckpointNotFoundError) else 1
         raise CommandError("\n".join(lines), code=code) from exc
     run = find_run(flow.database, made)

@@ -7,10 +7,11 @@ import importlib
 import importlib.util
 import inspect
 import os
+import shlex
 import sys
 import sysconfig
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -21,7 +22,7 @@ from pydantic import BaseModel
 from pocoflow.db.postgres import is_server, refuse_other_names, without_password
 from pocoflow.errors import DefinitionError, Gap, PocoflowError
 from pocoflow.flow.flow import Flow
-from pocoflow.messages import closest, command_line
+from pocoflow.messages import closest, command_line, escape
 from pocoflow.nodes.base import Node
 from pocoflow.nodes.importing import importing, importing_alone
 from pocoflow.nodes.resources import Resources
@@ -120,8 +121,17 @@ def command(*words: str, path: str | None) -> str:
     return command_line(*words, *given)
 
 
+RELOCATIONS = frozenset({"--flow-was", "--alias"})
+"""The options of ``pocoflow resume`` that all commands have which are about a stored run."""
+
+
 def remedies(
-    exc: PocoflowError, run_id: str, target: str, db: str, path: str | None
+    exc: PocoflowError,
+    run_id: str,
+    target: str,
+    db: str,
+    path: str | None,
+    own: Container[str] = (),
 ) -> Iterator[str]:
     """A line for each way out of an error, with the command that takes it, if one does.
 
@@ -131,10 +141,15 @@ def remedies(
         target: Where the flow is; empty if that is not known.
         db: The database of the flow.
         path: The database, if one has to be named.
+        own: The options of ``pocoflow resume`` that the command which has failed has as well.
     """
     known = {Gap.RUN: run_id, Gap.DB: db, Gap.FLOW: target or Gap.FLOW}
     for one in exc.remedies:
         words = one.words(known)
+        options = words[3:] if words[:1] == ("resume",) else ()
+        if options and options[0] in own:
+            yield escape(f"{one.what}: the same with {shlex.join(options)}")
+            continue
         gaps = [word for word in one.command if isinstance(word, Gap)]
         if words:
             takes_path = Gap.FLOW in gaps and Gap.DB not in gaps

@@ -127,6 +127,32 @@ def test_a_renamed_flow(monkeypatch: pytest.MonkeyPatch) -> None:
     assert words == ["resume", "r", f"{MODULE}:flow", "--flow-was", "before", "--db", "runs.db"]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["fork", "r", "--step", "-1", "--new-id", "forked"],
+        ["carry-on", "r"],
+        ["answer", "r", "--value", "true", "--flow"],
+    ],
+)
+def test_a_renamed_flow_of_another_command(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is given the option, and does then what it was to do; nothing else is resumed."""
+    with pytest.raises(RunPaused):
+        kept(Asked(), flow_name="before", run_id="r").run({})
+    module = ModuleType(MODULE)
+    module.flow = flow = kept(Asked())  # type: ignore[attr-defined]  # ty: ignore[unresolved-attribute]
+    monkeypatch.setitem(sys.modules, MODULE, module)
+    assert main([*words, f"{MODULE}:flow"]) == 1
+    _, way = capsys.readouterr().err.splitlines()
+    assert way == "if the flow was renamed: the same with --flow-was before"
+    assert main([*words, f"{MODULE}:flow", *way.rpartition(" with ")[2].split()]) == 0
+    done = {"fork": [("forked", "queued"), ("r", "paused")], "answer": [("r", "completed")]}
+    runs = [(one["run_id"], one["status"]) for one in flow.database.list_runs()]
+    assert runs == done.get(words[0], [("r", "paused")])
+
+
 @pytest.mark.parametrize("name", ["Fails", "a=b", "{x}"])
 def test_a_renamed_node(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """The remedy has the old name, whatever is in it, and takes the new one."""
