@@ -16,7 +16,8 @@ from pocoflow.db.due import Occurrence, Scheduled, due_schedules
 from pocoflow.db.port import Transaction
 from pocoflow.db.workflow import WorkflowDB
 from pocoflow.errors import (
-    DatabaseError,
+    DatabaseBusyError,
+    DatabaseLostError,
     DefinitionError,
     NotStorableError,
     PocoflowError,
@@ -245,7 +246,7 @@ def submit_due(
                         occurrence.take(raw)
         except TakenError as exc:
             _log.debug("%s", exc)
-        except DatabaseError:
+        except (DatabaseBusyError, DatabaseLostError):
             raise
         except Exception as exc:
             if refused is None:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from math import inf
 from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
@@ -304,12 +305,15 @@ class Worker:
                 flow.submit_due(partial(self._refuse_schedule, name), besides)
 
     def _refuse_schedule(self, flow_name: str, name: str, exc: Exception) -> None:
-        self._unable[flow_name, name] = time.monotonic() + _LONGEST
-        said = (
-            "schedule %r of flow %r has no run for %d seconds, and is tried again then: %s: %s; "
-            "mend what flow.schedule(%r, ...) gives its runs, or what the flow asks for"
-        )
-        _log.warning(said, name, flow_name, _LONGEST, type(exc).__name__, exc, name)
+        now, level, pause = time.monotonic(), logging.WARNING, _LONGEST
+        way = f"; mend what flow.schedule({name!r}, ...) gives its runs, or what the flow asks for"
+        if isinstance(exc, DatabaseError):
+            if now < self._unable.get((flow_name, name), -inf) + _LONGEST:
+                level = logging.DEBUG
+            pause, way = _FIRST, ""
+        self._unable[flow_name, name] = now + pause
+        said = "schedule %r of flow %r has no run for %d seconds, and is tried again then: %s: %s%s"
+        _log.log(level, said, name, flow_name, pause, type(exc).__name__, exc, way)
 
 
 def failure(database: WorkflowDB, run_id: str) -> str:

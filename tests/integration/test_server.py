@@ -441,6 +441,18 @@ def test_clocks_of_hosts_do_not_matter(server: Server, monkeypatch: pytest.Monke
         assert row_of(db, "queued")["status"] == "completed"
 
 
+def test_a_server_that_takes_no_writes_is_one_that_is_not_there(server: Server) -> None:
+    """As a replica until it is promoted; it is read all the same."""
+    url = server.url()
+    with WorkflowDB(url) as db:
+        db.create_run("r")
+    here = f"{url}%20-cdefault_transaction_read_only%3Don"
+    with pytest.raises(DatabaseLostError, match=r"session is read-only.*until it is promoted"):
+        WorkflowDB(here)
+    with WorkflowDB(here, read_only=True) as db:
+        assert row_of(db, "r")["run_id"] == "r"
+
+
 def test_schedules_go_by_the_clock_of_the_server(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -818,6 +830,21 @@ def test_what_a_lost_transaction_had_written_is_not_taken_for_committed(server: 
         with pytest.raises(DatabaseLostError, match="cannot be reached"):
             write()
         assert row_of(db, "r")["flow_name"] == ""
+
+
+def test_why_the_server_has_ended_a_transaction_is_told(server: Server) -> None:
+    """In its words, such as those for a process that stood still in the middle of one."""
+    with WorkflowDB(server.url()) as db:
+        db.create_run("r")
+
+        def write() -> None:
+            with db.connection.transaction() as raw:
+                raw.execute("UPDATE pf_run SET flow_name = 'lost'").fetchall()
+                end_connections(server)
+                raw.execute("UPDATE pf_run SET flow_name = 'more'").fetchall()
+
+        with pytest.raises(DatabaseLostError, match="administrator command"):
+            write()
 
 
 def test_a_key_whose_commit_was_undone_is_there_after_the_next_one(server: Server) -> None:

@@ -278,6 +278,22 @@ def test_a_schedule_that_cannot_be_followed_stops_nothing_else(
         flow.submit_due()
 
 
+def test_a_disk_that_is_full_holds_up_the_schedules_alone(
+    db: WorkflowDB, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The worker says so, and makes the run once there is room."""
+    flow = counting(db, "tick", "0 * * * *", {"count": 1, "text": "x" * 1_000_000})
+    Worker(flow).run(until_idle=True)
+    clock(NOON + timedelta(hours=1))
+    db.connection.rows("PRAGMA max_page_count = 1")
+    assert Worker(flow).run(until_idle=True)
+    assert "schedule 'tick' of flow 'count' has no run for 1 seconds" in caplog.text
+    assert "the disk is full" in caplog.text
+    db.connection.rows("PRAGMA max_page_count = 1000000")
+    Worker(flow).run(until_idle=True)
+    assert runs(db) == at("130000")
+
+
 class Letter(BaseModel):
     """What a run of a schedule begins with."""
 

@@ -207,8 +207,12 @@ class Pipeline:
             self._send()
             while not is_done():
                 self._read()
-        except BaseException:
+        except BaseException as exc:
+            said = self._failed
             self.close()
+            if said is not None and said.diag.severity_nonlocalized == "FATAL":
+                # Why the server has ended the connection; libpq only knows that it is not there.
+                raise errors.OperationalError(str(said)) from exc
             raise
 
     def _send(self) -> None:

@@ -110,7 +110,8 @@ class ServerConnection(Connection):
         wrong = wrong_part(url)
         if not wrong:
             try:
-                self._info = {**_DEFAULTS, **conninfo.conninfo_to_dict(url)}
+                writes = {} if read_only else {"target_session_attrs": "read-write"}
+                self._info = {**_DEFAULTS, **writes, **conninfo.conninfo_to_dict(url)}
             except psycopg.ProgrammingError:
                 # Its text would show what is wrong, a password perhaps.
                 wrong = _unknown_parameter(label)
@@ -471,9 +472,16 @@ _MORE_ROOM = (
     "a process takes up to three connections: raise max_connections of the server, or have fewer "
     "processes"
 )
-_ADVICE = dict.fromkeys(
-    ("too many clients", "too many connections", "connection slots are reserved"), _MORE_ROOM
-)
+_ADVICE = {
+    "too many clients": _MORE_ROOM,
+    "too many connections": _MORE_ROOM,
+    "connection slots are reserved": _MORE_ROOM,
+    "session is read-only": (
+        "a replica takes no writes until it is promoted: name its primary, too, as in "
+        "postgresql://ann@db1,db2/work, or open it with read_only=True"
+    ),
+    "statement timeout": "ALTER ROLE ... SET statement_timeout allows the user more",
+}
 """What it says for a while, and what to do about it."""
 
 
