@@ -26,7 +26,9 @@ from pocoflow.values.kinds import kind_of
 from pocoflow.values.objects import family_of
 
 _PLAIN: tuple[type, ...] = (str, int, float, bool, types.NoneType, list, dict)
-_CODE: tuple[object, ...] = (Callable, types.FunctionType, types.ModuleType, types.CoroutineType)
+_CODE: tuple[object, ...] = (
+    *(Callable, type, types.FunctionType, types.ModuleType, types.CoroutineType),
+)
 
 
 def check_storage(subject: Subject) -> Iterator[Finding]:
@@ -41,8 +43,8 @@ def check_storage(subject: Subject) -> Iterator[Finding]:
                 "PF401",
                 f"field {name!r} of {subject.fields.label} holds {type_label(bad)}, which cannot "
                 "be stored, and the flow has a database",
-                "let it hold the name under which the program finds the secret"
-                if hasattr(bad, "get_secret_value")
+                "let it hold the name under which the program finds it"
+                if hasattr(bad, "get_secret_value") or (get_origin(bad) or bad) in _CODE
                 else "give the object to the run as a resource, or make its class a dataclass or a "
                 "Pydantic model",
                 where=_place(subject.fields.model),
@@ -160,7 +162,7 @@ def _bad_member(member: object, seen: tuple[object, ...], is_whole: bool) -> obj
     kind = origin or member
     if kind in _CODE:
         return member
-    if not isinstance(kind, type) or kind in (Any, object, type):
+    if not isinstance(kind, type) or kind in (Any, object):
         return None
     if not _may_be_stored(kind):
         return member
