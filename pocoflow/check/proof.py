@@ -15,6 +15,7 @@ from pocoflow.check.class_rules import check_names
 from pocoflow.check.data_rules import Data, Missing, check_data, check_schedules
 from pocoflow.check.executor_rules import EXECUTORS, check_executors
 from pocoflow.check.findings import Finding, in_order
+from pocoflow.check.flat import Spot
 from pocoflow.check.graph_rules import check_graph, check_namesakes, check_strays
 from pocoflow.check.handed_rules import check_handed
 from pocoflow.check.input_rules import check_inputs
@@ -24,7 +25,7 @@ from pocoflow.check.silence import Silencer, Used, needless
 from pocoflow.check.storage_rules import check_storage
 from pocoflow.check.subflow_rules import check_links, subflows_of
 from pocoflow.check.subject import Subject
-from pocoflow.check.type_rules import check_types
+from pocoflow.check.type_rules import check_types, supplying
 from pocoflow.errors import FlowValidationError, MissingInputError, Remedy
 from pocoflow.logging import OwnLogger
 from pocoflow.messages import closest, counted
@@ -210,12 +211,12 @@ class Proof:
         return self._flow.inputs
 
     @cached_property
-    def _readers(self) -> dict[str, str]:
+    def _readers(self) -> dict[str, Spot]:
         """The keys that nothing has written where they have to be there, and the first reader."""
-        readers: dict[str, str] = {}
+        readers: dict[str, Spot] = {}
         for one in self._flow.missing:
             if self._flow.severity(one, self._flow.flow) == "error":
-                readers.setdefault(one.key, one.spot.name)
+                readers.setdefault(one.key, one.spot)
         return readers
 
     def check(self, keys: Collection[str], *, is_observed: bool = False) -> None:
@@ -252,7 +253,9 @@ class Proof:
         told = []
         for key in missing:
             reader = self._readers.get(key)
-            who = "an input of the flow" if reader is None else f"node {reader!r} reads it"
+            who = "an input of the flow"
+            if reader is not None:
+                who = f"node {reader.name!r} reads it{supplying(reader.place, key)}"
             told.append(f"{key!r} ({who}{closest(key, keys)})")
         return (
             f"flow {self._subject.flow_name!r} is run without {', '.join(told)}: put it into the "

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from pocoflow.check.findings import Finding
 from pocoflow.check.subject import Subject
-from pocoflow.nodes.base import Node
+from pocoflow.nodes.base import Node, made_of
 from pocoflow.nodes.definitions import place_of
 from pocoflow.nodes.parallel import Spread
 
@@ -114,7 +114,7 @@ def _definition(node: Node) -> Iterator[tuple[str, int]]:
         yield made
         return
     try:
-        lines, first = inspect.getsourcelines(getattr(node, "__wrapped__", type(node)))
+        lines, first = inspect.getsourcelines(made_of(node))
     except (OSError, TypeError):
         return
     if first <= line < first + len(lines):

@@ -81,7 +81,7 @@ def _unknown_fields(subject: Subject, site: Site) -> Iterator[Finding]:
                 f"it {how}",
                 key,
                 fields,
-                _advice(place, key),
+                supplying(place, key),
                 at=site,
                 node=at.node,
                 where=at.where,
@@ -104,7 +104,8 @@ def _attributes(subject: Subject, site: Site) -> Iterator[Finding]:
         )
 
 
-def _advice(place: GraphNode, key: str) -> str:
+def supplying(place: GraphNode, key: str) -> str:
+    """What to add to an advice where a decorator may supply what is missing; else nothing."""
     wrapped = isinstance(place.node, FunctionNode) and hasattr(
         place.node.signature.function, "__wrapped__"
     )

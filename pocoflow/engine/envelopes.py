@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from pocoflow.graph.fingerprint import code_of
 from pocoflow.graph.references import Reference
-from pocoflow.nodes.base import Node
+from pocoflow.nodes.base import Node, made_of
 from pocoflow.nodes.spending import Amounts, Budget
 from pocoflow.values.exceptions import Thrown
 
@@ -159,7 +159,7 @@ _codes: dict[object, str] = {}
 
 def code_here(node: Node) -> str:
     """What tells the code of a node from other code, in one version of Python."""
-    definition = getattr(node, "__wrapped__", type(node))
+    definition = made_of(node)
     if definition not in _codes:
         _codes[definition] = f"{sys.version_info[:2]} {code_of(node)}"
     return _codes[definition]

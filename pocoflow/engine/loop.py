@@ -30,6 +30,7 @@ from pocoflow.graph.step_records import ALONE, Finished
 from pocoflow.nodes.edges import DEFAULT_ACTION
 from pocoflow.nodes.question import Question
 from pocoflow.store.in_place import InPlace
+from pocoflow.values.callables import check_called
 from pocoflow.values.failures import Failure
 
 
@@ -331,5 +332,6 @@ def _caught(run: Line, place: GraphNode, error: Exception) -> tuple[str, GraphNo
     if edge.field is not None:
         name = label(context.node, context.path)
         left = Failure.of(name, error) if edge.value is None else edge.value(error)
+        check_called(left)
         run.store.give(edge.field.name, left)
     return edge.label, run.go_on(stand)

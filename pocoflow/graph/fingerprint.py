@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from pocoflow.address import Address
 from pocoflow.graph.graph import Graph
-from pocoflow.nodes.base import AnyNode
+from pocoflow.nodes.base import AnyNode, made_of
 from pocoflow.store.schema import make_schema
 from pocoflow.values.callables import python_code
 
@@ -61,7 +61,7 @@ def describe(graph: Graph, schema: object) -> str:
 
 def class_label(node: AnyNode) -> str:
     """What defines a node: its class, or the function it was made from."""
-    definition: Callable[..., object] = getattr(node, "__wrapped__", type(node))
+    definition = made_of(node)
     return f"{definition.__module__}:{definition.__qualname__}"
 
 
@@ -186,9 +186,10 @@ def code_of(node: AnyNode) -> str:
     import hashlib
 
     digest = hashlib.sha256()
-    wrapped = getattr(node, "__wrapped__", None)
+    definition, kind = made_of(node), type(node)
     phases = ("prep", "exec", "exec_async", "exec_fallback", "post")
-    functions = [wrapped] if wrapped else [getattr(type(node), name, None) for name in phases]
+    is_class = definition is kind
+    functions = [getattr(kind, name, None) for name in phases] if is_class else [definition]
     for function in functions:
         code = python_code(function)
         if code is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,7 +15,7 @@ from pocoflow import values as codec
 from pocoflow.errors import DefinitionError, ExecutorError, NotStorableError
 from pocoflow.graph.graph import Graph
 from pocoflow.messages import main_name
-from pocoflow.nodes.base import AnyNode, Node, NodeLike
+from pocoflow.nodes.base import AnyNode, Node, NodeLike, made_of
 from pocoflow.nodes.importing import importing_alone
 
 _MAIN = "__main__"
@@ -122,7 +122,7 @@ def refer(node: AnyNode, files: Iterable[str]) -> tuple[Reference, State] | str:
         node: The node.
         files: The files of the modules in which it may be found, beside its own: that of its flow.
     """
-    definition: Callable[..., object] = getattr(node, "__wrapped__", type(node))
+    definition = made_of(node)
     home = sys.modules.get(definition.__module__)
     found = _attribute(home, definition.__qualname__)
     said = f"{definition.__qualname__} of module {definition.__module__}"

@@ -370,3 +370,8 @@ class Node(NodeLike[PostT], Generic[PrepT, ExecT, PostT]):
 
     if not TYPE_CHECKING:  # a type checker refuses what is PocketFlow's, as it should
         vars().update(OF_POCKETFLOW)
+
+
+def made_of(node: AnyNode) -> Any:
+    """What a node is made of: the function that ``@node`` stands above, else its class."""
+    return vars(node).get("__wrapped__", type(node))  # no attribute hook of a class is run

@@ -101,7 +101,8 @@ def check_executor(what: str, given: object, others: str = "") -> None:
     """
     if isinstance(given, Executor):
         return
-    problem = isinstance(given, str) or not callable(given)
+    kind = unrun(given) if callable(given) else None
+    problem = isinstance(given, str) or not callable(given) or kind is not None
     if not problem:
         try:
             signature(unbound(given, 0)).bind()
@@ -111,8 +112,8 @@ def check_executor(what: str, given: object, others: str = "") -> None:
             pass  # builtins do not tell their parameters
     if problem:
         raise DefinitionError(
-            f"{what} is {short(given)}: it must be an executor of concurrent.futures, or a "
-            f"function without parameters that gives one{others}"
+            f"{what} is {short(given)}{f', {kind}' if kind else ''}: it must be an executor of "
+            f"concurrent.futures, or a function without parameters that gives one{others}"
         )
 
 

@@ -29,6 +29,7 @@ from pocoflow.errors import (
     DatabaseFileError,
     DefinitionError,
     FlowValidationError,
+    HookError,
     InvalidValueError,
     NodeTimeoutError,
     RunCancelled,
@@ -325,6 +326,19 @@ def test_an_error_in_value_ends_the_run() -> None:
     with pytest.raises(LookupError, match="in value") as caught:
         flow.run({})
     assert isinstance(caught.value.__context__, RateLimitError)
+
+
+def test_a_value_that_has_to_be_awaited_is_not_written() -> None:
+    """Where nobody could see it before, as behind a lambda, it ends the run."""
+    broken = Break(RateLimitError(1.0))
+
+    async def wait(exc: RateLimitError) -> float:
+        return exc.wait
+
+    given: Any = lambda exc: wait(exc)  # noqa: E731, PLW0108 - hides what it calls
+    flow = guarded(broken, broken.catch(RateLimitError, writes=S.wait, value=given))
+    with pytest.raises(HookError, match=r"wait\(\), which nobody awaits"):
+        flow.run({})
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from pydantic import BaseModel, BeforeValidator, Field, StringConstraints
 from typing_extensions import Doc
 
 from pocoflow import AsyncNode, BatchNode, Flow, Node, Store, fields, key, node
-from pocoflow.errors import DefinitionError, HookError
+from pocoflow.errors import DefinitionError, HookError, MissingInputError
 from pocoflow.reducers import extend
 
 # -- reducers ---------------------------------------------------------------------------------
@@ -486,6 +486,40 @@ def test_a_decorator_below_may_supply_arguments() -> None:
         @with_client
         def whisper(client: Any, doc: str) -> str:
             return doc
+
+
+def test_an_argument_that_a_decorator_may_supply_is_told_so() -> None:
+    """Without a schema, too, where it is an input of the run."""
+
+    @node(writes=key("out"))
+    @with_client
+    def shout(client: Any, doc: str) -> str:
+        return str(client(doc))
+
+    said = r"node 'shout' reads it; if a decorator supplies it, @node\(supplied=\('client',\)\)"
+    with pytest.raises(MissingInputError, match=said):
+        Flow(shout).run({"doc": "low tide"})
+
+
+def test_no_attribute_hook_of_a_node_is_run(tmp_path: Path) -> None:
+    """A node may hand all that it has not to a client which takes any name."""
+
+    class Client:
+        def __getattr__(self, name: str) -> Any:
+            raise LookupError(name)
+
+    class Ask(Node):
+        def __init__(self) -> None:
+            self.client = Client()
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.client, name)
+
+    ask = Ask()
+    flow = Flow(ask, db_path=tmp_path / "a.db", flow_name="f").then(ask, Node(name="other"))
+    assert not flow.validate()
+    flow.run({}, run_id="r")
+    flow.resume(flow.fork("r", -1))
 
 
 def test_a_decorator_above_has_hidden_the_node() -> None:

@@ -396,6 +396,8 @@ def test_what_a_call_alone_does_not_run_is_refused(callback: Any) -> None:
         node(retry_on=callback)(quiet)
     with pytest.raises(DefinitionError, match=said):
         work.catch(OSError, writes=key("o"), value=callback)
+    with pytest.raises(DefinitionError, match=said):
+        Flow(work, executor=callback)
     with pytest.raises(HookError, match=said):
         flow.on("flow_end", callback)
     with pytest.raises(HookError, match=said):
