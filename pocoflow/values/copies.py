@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import copyreg
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from copy import copy, deepcopy
-from dataclasses import fields, is_dataclass
+from copy import deepcopy
 from functools import lru_cache
 from inspect import iscoroutinefunction
 from types import MethodType, NoneType
@@ -49,10 +48,16 @@ def copied(value: Any) -> object:
         shared = len({id(one) for one in value}) < len(value)
         return deepcopy(value) if shared else [one.copy() for one in value]
     live = _live_in(value)
-    for copy_of in (deepcopy, _in_parts):
-        # The first fails on what cannot be copied; the second if it does not even give its parts.
+    with suppress(Exception):
+        return deepcopy(value, dict(live))
+
+    def part(one: object) -> object:
         with suppress(Exception):
-            return copy_of(value, dict(live))
+            return deepcopy(one, dict(live))
+        return one  # it cannot be copied
+
+    with suppress(Exception):  # of a value that does not even give its parts, or contains itself
+        return _stored_copy(value, dict(live), [], part)
     return value
 
 
@@ -115,52 +120,6 @@ def _is_flat(value: list[object] | dict[object, object]) -> bool:
     return IMMUTABLE.issuperset(map(type, parts))
 
 
-def _in_parts(value: Any, made: dict[int, Any] | None = None) -> object:
-    """A copy whose parts are copied one by one; ``made`` has those that are, by identity."""
-    made = {} if made is None else made
-    kind, new = type(value), value
-    if kind in IMMUTABLE:
-        return value
-    if id(value) in made:
-        return made[id(value)]
-    if kind is list:
-        new = made[id(value)] = []
-        new.extend(_in_parts(one, made) for one in value)
-        return new
-    if kind is dict:
-        new = made[id(value)] = {}
-        new.update((key, _in_parts(one, made)) for key, one in value.items())
-        return new
-    if isinstance(value, tuple):
-        parts = [_in_parts(one, made) for one in value]
-        return kind._make(parts) if hasattr(kind, "_make") else kind(parts)
-    if isinstance(value, BaseModel) or is_dataclass(value):
-        return _object(value, made)
-    return _leaf(value, made)
-
-
-def _object(value: Any, made: dict[int, object]) -> object:
-    new = made[id(value)] = copy(value)
-    if isinstance(value, BaseModel):
-        for held in (new.__dict__, new.__pydantic_extra__, new.__pydantic_private__):
-            for name in held or ():
-                held[name] = _in_parts(held[name], made)
-    else:
-        for field in fields(value):
-            # Past a __setattr__ of its own: that of a frozen one refuses.
-            object.__setattr__(new, field.name, _in_parts(getattr(value, field.name), made))
-    return new
-
-
-def _leaf(value: object, made: dict[int, object]) -> object:
-    known = dict(made)
-    with suppress(Exception):
-        new = deepcopy(value, known)
-        made.update(known)
-        return new
-    return value  # the live thing itself
-
-
 def stored_copy(value: Any) -> Any:
     """A copy as good as stored and read back; what cannot be stored, such as a client, is shared.
 
@@ -172,12 +131,14 @@ def stored_copy(value: Any) -> Any:
     if kind in _FLAT and _is_flat(value):
         return value.copy()
     try:
-        return _stored_copy(value, {}, [])
+        return _stored_copy(value, {}, [], lambda live: live)
     except RecursionError:
         return value
 
 
-def _stored_copy(value: Any, known: dict[int, object], alive: list[object]) -> object:
+def _stored_copy(
+    value: Any, known: dict[int, object], alive: list[object], leaf: Callable[[object], object]
+) -> object:
     kind = type(value)
     if kind in IMMUTABLE:
         return value
@@ -189,31 +150,37 @@ def _stored_copy(value: Any, known: dict[int, object], alive: list[object]) -> o
     alive.append(value)  # so that no other part gets the identity of one that is gone
     made: object
     if kind is list:
-        made = [_stored_copy(part, known, alive) for part in value]
+        made = [_stored_copy(part, known, alive, leaf) for part in value]
     elif kind is dict:
-        made = {key: _stored_copy(part, known, alive) for key, part in value.items()}
+        made = {key: _stored_copy(part, known, alive, leaf) for key, part in value.items()}
     else:
-        made = _rebuilt(value, kind, known, alive)
+        made = _rebuilt(value, kind, known, alive, leaf)
     known[id(value)] = made
     return made
 
 
-def _rebuilt(value: object, kind: type, known: dict[int, object], alive: list[object]) -> object:
+def _rebuilt(
+    value: object,
+    kind: type,
+    known: dict[int, object],
+    alive: list[object],
+    leaf: Callable[[object], object],
+) -> object:
     """A standard value, or an object of a class of the program, of copies of its parts."""
     try:
         standard = kind_of(kind)
+        family = family_of(kind) if standard is None else None
         if standard is not None and not standard.is_container:
             return value
         if standard is not None:
             split, join = standard.split, standard.join
-        else:
-            family = family_of(kind)
-            if family is None:
-                return value
+        elif family is not None:
             split, join = family.prepare(kind), family.join
-        parts = split(value)
-        return join(kind, **{name: _stored_copy(one, known, alive) for name, one in parts.items()})
+        else:
+            return leaf(value)
+        parts = split(value).items()
+        return join(kind, **{name: _stored_copy(one, known, alive, leaf) for name, one in parts})
     except RecursionError:
         raise
     except Exception:  # noqa: BLE001 - it cannot be stored, so it is a live thing, which is shared
-        return value
+        return leaf(value)
