@@ -138,15 +138,22 @@ def sendable(node: str, what: str, value: object) -> str:
     Raises:
         NotStorableError: It cannot be stored; says of which node it is, and what.
     """
+    said = f"exec of node {node!r} cannot be sent to an executor, as {what} cannot be stored"
+    hint = "give values; what is no value is a resource that the worker opens, resource(..., "
+    return text_of(value, said, hint + "open=...)")
+
+
+def text_of(value: object, said: str, hint: str) -> str:
+    """A value as text.
+
+    Raises:
+        NotStorableError: It cannot be stored; says what that is, and what to do.
+    """
     try:
         return codec.dumps(value)
     except NotStorableError as exc:
-        said = f"exec of node {node!r} cannot be sent to an executor, as {what} cannot be stored"
-        hint = (
-            "give values; what is no value is a resource that the worker opens, resource(..., "
-            "open=...); or call it in the process of the run: executor='here'"
-        )
-        exc.args = (f"{said}: {exc}; {hint}",)
+        here = "or call it in the process of the run: executor='here'"
+        exc.args = (f"{said}: {exc}; {hint}; {here}",)
         raise
 
 

@@ -23,6 +23,7 @@ from pocoflow.engine.calls import ExecCalls
 from pocoflow.engine.drivers import drive
 from pocoflow.engine.effects import Effects, Steps
 from pocoflow.engine.envelopes import Letter, MadeCall, Reply, code_here, here
+from pocoflow.engine.executors import text_of
 from pocoflow.engine.memory import NULL, NullLedger
 from pocoflow.engine.scopes import with_resources
 from pocoflow.engine.telling import tell
@@ -167,7 +168,8 @@ class _Work:
                 drive(self.context, with_resources(self, steps()) if self.opens else steps())
             if self.calls is not None and self.calls.refused is not None:
                 raise self.calls.refused
-            text = self._text(results[0])
+            said = f"exec of node {letter.node!r} returned what cannot be sent back from a worker"
+            text = text_of(results[0], said, "return values")
         except BaseException as exc:  # noqa: BLE001 - raised by the process of the run
             error = exc
         calls = self.calls
@@ -201,17 +203,6 @@ class _Work:
             except NotStorableError as exc:
                 name = self.letter.variables[number][0].text
                 self.ledger.remark(f"context variable {name} cannot be sent back: {exc}")
-
-    def _text(self, result: object) -> str:
-        try:
-            return codec.dumps(result)
-        except NotStorableError as exc:
-            said = (
-                f"exec of node {self.place.name!r} returned what cannot be sent back from a worker"
-            )
-            hint = "return values, or call it in the process of the run: executor='here'"
-            exc.args = (f"{said}: {exc}; {hint}",)
-            raise
 
     def _context(self) -> RunContext:
         letter = self.letter

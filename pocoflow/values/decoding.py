@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Any, NoReturn
+from typing import Any
 
 from pocoflow.errors import DecodeError, UnknownClassError
 from pocoflow.values.classes import Classes
 from pocoflow.values.encoding import TAG
+from pocoflow.values.json_text import no_number
 from pocoflow.values.kinds import KINDS, Parts
 from pocoflow.values.marks import MARK, NotSaved
 from pocoflow.values.objects import FAMILIES, Family
@@ -35,14 +36,14 @@ def loads(text: str, classes: Classes | None = None) -> Any:
     reader = _Reader(classes)
     try:
         if len(text) < _LONG:
-            return json.loads(text, object_hook=reader.restore, parse_constant=_no_constant)
+            return json.loads(text, object_hook=reader.restore, parse_constant=no_number)
         # Functions of Python, so that other threads get a turn while a long text is read.
         return json.loads(
             text,
             object_hook=reader.restore,
             parse_float=lambda digits: float(digits),  # noqa: PLW0108
             parse_int=lambda digits: int(digits),  # noqa: PLW0108
-            parse_constant=_no_constant,
+            parse_constant=no_number,
         )
     except DecodeError:
         raise
@@ -63,10 +64,6 @@ def decode(tree: object, classes: Classes | None = None) -> object:
         return _Reader(classes).walk(tree)
     except RecursionError:
         raise DecodeError("the stored tree is nested too deeply") from None
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise DecodeError(f"the stored text is not JSON: {name} is not a number")
 
 
 class _Reader:

@@ -21,8 +21,8 @@ def read_json(text: str) -> object:
         ValueError: The text is none.
     """
     try:
-        return json.loads(text, parse_constant=_not_json)
-    except json.JSONDecodeError as exc:
+        return json.loads(text, parse_constant=no_number)
+    except ValueError as exc:
         raise ValueError(f"not JSON: {exc}") from exc
     except RecursionError:
         raise ValueError("not JSON that can be taken: it is nested too deeply") from None
@@ -95,5 +95,6 @@ def _is_key(key: object) -> bool:
     return True
 
 
-def _not_json(constant: str) -> NoReturn:
-    raise ValueError(f"not JSON: {constant}")
+def no_number(name: str) -> NoReturn:
+    """Refuse a constant that Python reads and JSON has not: ``NaN``, ``Infinity``."""
+    raise ValueError(f"{name} is not a number")

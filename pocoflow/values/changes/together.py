@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
-from typing import Any, NoReturn
+from typing import Any
 
 from pocoflow.errors import DecodeError
 from pocoflow.values.encoding import to_json
+from pocoflow.values.json_text import no_number
 from pocoflow.values.kinds import required
 
 _AT_ONCE = 200
@@ -31,7 +32,7 @@ def tree_of(whole: str, changes: Sequence[str]) -> object:
         DecodeError: They do not fit.
     """
     try:
-        tree = json.loads(whole, parse_constant=_no_constant)
+        tree = json.loads(whole, parse_constant=no_number)
         return apply(tree, chain.from_iterable(_lists(changes)))
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as exc:
         raise DecodeError(f"its changes do not fit what is stored: {exc}") from exc
@@ -41,15 +42,11 @@ def _lists(changes: Sequence[str]) -> Iterator[list[Any]]:
     """The lists in texts, many of which are read at once, and not so many that others wait."""
     for start in range(0, len(changes), _AT_ONCE):
         some = changes[start : start + _AT_ONCE]
-        lists = json.loads(f"[{','.join(some)}]", parse_constant=_no_constant)
+        lists = json.loads(f"[{','.join(some)}]", parse_constant=no_number)
         if len(lists) != len(some):
             raise ValueError("a list of them is damaged")
         for one in lists:
             yield required(list, one)
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a number")
 
 
 def apply(tree: object, changes: Iterable[Sequence[Any]]) -> object:
