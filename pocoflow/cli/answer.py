@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import argparse
 import getpass
+import importlib
+import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
-from pocoflow.cli import prompts
 from pocoflow.cli.asked import PAUSED, show_paused, show_question, table_of
 from pocoflow.cli.database import RUN_HELP, find_run, open_database
-from pocoflow.cli.output import CommandError, printable
+from pocoflow.cli.output import CommandError, one_line, printable
 from pocoflow.cli.resume import go_on
 from pocoflow.db import RunRow, WorkflowDB
 from pocoflow.db.clock import utc_now
+from pocoflow.db.jsonschemas import misfits
 from pocoflow.db.question_rows import choose, refuse_closed, refuse_late
 from pocoflow.errors import AnswerError, OtherFlowError
 from pocoflow.flow.answering import questions_now
@@ -22,7 +25,7 @@ from pocoflow.flow.flow import Flow
 from pocoflow.nodes.question import Asked
 from pocoflow.values.callables import UNSET
 from pocoflow.values.json_text import read_json
-from pocoflow.views.forms import form_of
+from pocoflow.views.forms import Field, form_of
 from pocoflow.views.targets import (
     DATABASE,
     RELOCATIONS,
@@ -199,7 +202,8 @@ def _asks_nothing(desk: _Desk, run: RunRow) -> str:
 
 
 def _ask_all(desk: _Desk, chosen: Sequence[Asked]) -> None:
-    prompts.prepare()
+    with suppress(ImportError):  # lines can be edited, but not on every system
+        importlib.import_module("readline")
     for number, one in enumerate(chosen):
         if number:
             print()
@@ -228,7 +232,7 @@ def _ask(desk: _Desk, one: Asked) -> None:
     print(*show_question(one, desk.database.path), "", sep="\n")
     form = form_of(one.schema)
     while True:
-        value = prompts.ask(form)
+        value = _entered(form)
         try:
             desk.keep(one, value)
         except AnswerError as exc:
@@ -241,3 +245,76 @@ def _ask(desk: _Desk, one: Asked) -> None:
 
 def _kept(one: Asked) -> str:
     return f"question {one.question} of run {printable(one.run_id)} is answered"
+
+
+# -- at a terminal -------------------------------------------------------------------------------
+
+_DEFAULT = 40
+
+_WORDS = {
+    "bool": "y/n",
+    "integer": "whole number",
+    "number": "number",
+    "text": "text",
+    "json": "JSON",
+}
+
+
+def _entered(field: Field) -> object:
+    """Ask for a value until there is one that the schema allows.
+
+    Raises:
+        EOFError: The input is at its end.
+    """
+    if field.kind != "object":
+        return _ask_one(field)
+    return {inner.name: value for inner in field.fields if (value := _ask_one(inner)) is not UNSET}
+
+
+def _ask_one(field: Field) -> object:
+    for line in _about(field):
+        print(line)
+    while True:
+        line = input(_prompt(field))
+        try:
+            value = field.read(line)
+        except ValueError as exc:
+            print(f"  {printable(str(exc))}")
+            continue
+        wrong = [] if value is UNSET else misfits(field.schema, value)
+        if not wrong:
+            return value
+        print(*(f"  {printable(one)}" for one in wrong), sep="\n")
+
+
+def _about(field: Field) -> Iterator[str]:
+    """What is shown once, before the line to be filled in."""
+    if field.name and field.description:
+        yield f"{printable(field.name)}: {printable(field.description)}"
+    for number, label in enumerate(field.labels, start=1):
+        yield f"  {number if field.is_numbered else '-':>2}  {one_line(label, 100)}"
+
+
+def _prompt(field: Field) -> str:
+    if field.kind == "choice":
+        many = len(field.choices)
+        parts = [f"1-{many}" if field.is_numbered and many > 1 else "one of these"]
+    else:
+        parts = [_WORDS[field.kind]]
+    if field.limits:
+        parts.append(printable(field.limits))
+    if field.default is not UNSET:
+        parts.append(f"empty: {_short(field)}")
+    elif field.takes_null:
+        parts.append("empty: null")
+    elif not field.is_required:
+        parts.append("empty: leave it out")
+    return f"{one_line(field.name, 40) if field.name else 'answer'} ({', '.join(parts)}): "
+
+
+def _short(field: Field) -> str:
+    if field.kind == "choice" and field.default in field.choices:
+        return one_line(field.labels[field.choices.index(field.default)], _DEFAULT)
+    if field.kind == "bool":
+        return "y" if field.default else "n"
+    return one_line(json.dumps(field.default, ensure_ascii=False), _DEFAULT)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import streamlit as st
 
 from pocoflow.errors import PocoflowError
 from pocoflow.flow.flow import Flow
-from pocoflow.ui.blocks import component
 from pocoflow.ui.tables import Block
 from pocoflow.ui.text import visible
 from pocoflow.views.targets import remedies
@@ -151,3 +151,12 @@ class Place:
     def now() -> datetime:
         """The time, in UTC as the database has it."""
         return datetime.now(UTC)
+
+
+_HERE = Path(__file__).parent
+
+component = st.components.v2.component(
+    "pocoflow_block",
+    js=(_HERE / "blocks.js").read_text(encoding="utf-8"),
+    css=(_HERE / "blocks.css").read_text(encoding="utf-8"),
+)
