@@ -8,22 +8,24 @@ from functools import cached_property
 from itertools import chain
 from pathlib import Path
 
-from pocoflow.check.branch_rules import check_branches
+from pocoflow.check.branch_rules import check_branches, check_links, subflows_of
 from pocoflow.check.budget_rules import check_budgets
-from pocoflow.check.call_rules import check_calls, check_resources_asked
+from pocoflow.check.call_rules import (
+    EXECUTORS,
+    check_calls,
+    check_executors,
+    check_resources_asked,
+)
 from pocoflow.check.class_rules import check_names
 from pocoflow.check.data_rules import Data, Missing, check_data, check_schedules
-from pocoflow.check.executor_rules import EXECUTORS, check_executors
 from pocoflow.check.findings import Finding, in_order
 from pocoflow.check.flat import Spot
 from pocoflow.check.graph_rules import check_graph, check_namesakes, check_strays
-from pocoflow.check.handed_rules import check_handed
-from pocoflow.check.input_rules import check_inputs
+from pocoflow.check.input_rules import check_handed, check_inputs
 from pocoflow.check.item_rules import check_items
 from pocoflow.check.order_rules import check_order
 from pocoflow.check.silence import Silencer, Used, needless
 from pocoflow.check.storage_rules import check_storage
-from pocoflow.check.subflow_rules import check_links, subflows_of
 from pocoflow.check.subject import Subject
 from pocoflow.check.type_rules import check_types, supplying
 from pocoflow.errors import FlowValidationError, MissingInputError, Remedy

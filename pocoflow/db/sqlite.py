@@ -17,12 +17,17 @@ from pocoflow.db import forks
 from pocoflow.db.clock import micros
 from pocoflow.db.connection import Connection
 from pocoflow.db.migrate import Layout, copy_of_old, create, layout_of, migrate, protect
-from pocoflow.db.names import refuse_companion, refuse_second_name
 from pocoflow.db.oslocks import Identity, identify
 from pocoflow.db.port import Parameters, Record, Transaction
 from pocoflow.db.postgres import refuse_other_names
 from pocoflow.db.rows import checked
-from pocoflow.db.shield import Shield, close_inherited, inherit
+from pocoflow.db.shield import (
+    Shield,
+    close_inherited,
+    inherit,
+    refuse_companion,
+    refuse_second_name,
+)
 from pocoflow.errors import DatabaseBusyError, DatabaseError, DatabaseFileError
 from pocoflow.logging import OwnLogger
 

@@ -13,9 +13,9 @@ from streamlit.testing.v1 import AppTest
 
 from pocoflow import Flow, Question, RunPaused, WorkflowDB, fields, node
 from pocoflow.ui.drawing import draw_graph
-from pocoflow.ui.questions import EMPTY, NO, YES, answer_of, label_of, prefilled, value_of
 from pocoflow.ui.pages_data import read_run
 from pocoflow.ui.place import Place
+from pocoflow.ui.questions import EMPTY, NO, YES, answer_of, label_of, prefilled, value_of
 from pocoflow.values.callables import UNSET
 from pocoflow.views.forms import Field, form_of
 
