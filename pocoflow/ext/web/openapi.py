@@ -50,16 +50,68 @@ def describe(runs: OwnedRuns, limits: WebLimits, prefix: str) -> JsonSchemaValue
             "additionalProperties": False,
         },
     )
-    operations = _Operations(name, schemas, f"at most {limits.body} bytes")
+    run, problem = schemas.reference("WholeRun"), _content(_JSON, schemas.reference("Problem"))
+    good = {200: _given(run)}
+
+    def operation(
+        verb: str, about: str, good: Mapping[int, JsonSchemaValue], *bad: int, **more: object
+    ) -> JsonSchemaValue:
+        refused = {code: {"description": _REFUSALS[code], **problem} for code in (401, *bad)}
+        responses = {str(code): one for code, one in {**good, **refused}.items()}
+        made = {"operationId": f"{name}_{verb}", "summary": about, "tags": [name]}
+        return {**made, "responses": responses, **more}
+
+    def body(schema: JsonSchemaValue) -> JsonSchemaValue:
+        size = f"at most {limits.body} bytes"
+        return {"description": size, "required": True, **_content(_JSON, schema)}
+
+    page = operation(
+        "list",
+        "List your runs, the newest first",
+        {200: _given(schemas.reference("Runs"))},
+        *(404, 422, 503),
+        parameters=[{"name": key, "in": "query", "schema": one} for key, one in listing.items()],
+    )
+    started = {202: _given(run, "it is queued")}
+    started[200] = _given(run, "it was started before, as it is now")
+    start = operation(
+        "start",
+        "Start a run",
+        started,
+        *(409, 413, 415, 422, 429, 503),
+        requestBody=body(schemas.reference("Start")),
+    )
+    events = {
+        "description": "server-sent events: the number as id, a JSON object as data",
+        **_content("text/event-stream", {"type": "string"}),
+    }
+    follow = operation(
+        "follow",
+        "Follow the events of a run",
+        {200: events, 204: {"description": "the run has ended, and you know all of it"}},
+        *(404, 422, 429, 503),
+        parameters=[
+            _ID,
+            {"name": "after", "in": "query", "schema": _AFTER},
+            {"name": "Last-Event-ID", "in": "header", "schema": _AFTER},
+        ],
+    )
+    taken = {"parameters": [_ID, _NUMBER], "requestBody": body(answer)}
+    refused = (404, 413, 415, 422, 503)
+    reply = operation("answer", "Answer a question of a run", good, 404, 409, *refused[1:], **taken)
+    taken = {"parameters": [_ID], "requestBody": body({"type": "object"})}
+    cancel = operation("cancel", "Ask a run to stop", good, *refused, **taken)
+    look = operation("look", "How a run stands", good, 404, 503, parameters=[_ID])
+    one = f"{prefix}/runs/{{run_id}}"
     return {
         "openapi": "3.1.0",
         "info": {"title": name, "version": "1"},
         "paths": {
-            f"{prefix}/runs": {"get": operations.page(listing), "post": operations.start()},
-            f"{prefix}/runs/{{run_id}}": {"get": operations.look()},
-            f"{prefix}/runs/{{run_id}}/events": {"get": operations.follow()},
-            f"{prefix}/runs/{{run_id}}/questions/{{question}}": {"post": operations.reply(answer)},
-            f"{prefix}/runs/{{run_id}}/cancel": {"post": operations.cancel()},
+            f"{prefix}/runs": {"get": page, "post": start},
+            one: {"get": look},
+            f"{one}/events": {"get": follow},
+            f"{one}/questions/{{question}}": {"post": reply},
+            f"{one}/cancel": {"post": cancel},
         },
         "components": {"schemas": schemas.all},
     }
@@ -84,95 +136,6 @@ def _put_ours(schemas: _Schemas, runs: OwnedRuns) -> JsonSchemaValue:
     schemas.known("Start")["properties"]["inputs"] = inputs
     schemas.known("WholeRun")["properties"]["result"] = {"anyOf": [result, {"type": "null"}]}
     return listing
-
-
-class _Operations:
-    """What can be asked for, an operation of the description each."""
-
-    def __init__(self, name: str, schemas: _Schemas, size: str) -> None:
-        self._name, self._schemas, self._size = name, schemas, size
-        self._problem = _content(_JSON, schemas.reference("Problem"))
-        self._run = schemas.reference("WholeRun")
-
-    def start(self) -> JsonSchemaValue:
-        """The start of a run."""
-        queued = _given(self._run, "it is queued")
-        return self._operation(
-            "start",
-            "Start a run",
-            {202: queued, 200: _given(self._run, "it was started before, as it is now")},
-            *(409, 413, 415, 422, 429, 503),
-            requestBody=self._body(self._schemas.reference("Start")),
-        )
-
-    def page(self, listing: Mapping[str, object]) -> JsonSchemaValue:
-        """A list of runs."""
-        words = [{"name": key, "in": "query", "schema": one} for key, one in listing.items()]
-        return self._operation(
-            "list",
-            "List your runs, the newest first",
-            {200: _given(self._schemas.reference("Runs"))},
-            *(404, 422, 503),
-            parameters=words,
-        )
-
-    def look(self) -> JsonSchemaValue:
-        """A look at a run."""
-        good = {200: _given(self._run)}
-        return self._operation("look", "How a run stands", good, 404, 503, parameters=[_ID])
-
-    def follow(self) -> JsonSchemaValue:
-        """The events of a run."""
-        events = {
-            "description": "server-sent events: the number as id, a JSON object as data",
-            **_content("text/event-stream", {"type": "string"}),
-        }
-        return self._operation(
-            "follow",
-            "Follow the events of a run",
-            {200: events, 204: {"description": "the run has ended, and you know all of it"}},
-            *(404, 422, 429, 503),
-            parameters=[
-                _ID,
-                {"name": "after", "in": "query", "schema": _AFTER},
-                {"name": "Last-Event-ID", "in": "header", "schema": _AFTER},
-            ],
-        )
-
-    def reply(self, answer: JsonSchemaValue) -> JsonSchemaValue:
-        """An answer to a question."""
-        return self._operation(
-            "answer",
-            "Answer a question of a run",
-            {200: _given(self._run)},
-            *(404, 409, 413, 415, 422, 503),
-            parameters=[_ID, _NUMBER],
-            requestBody=self._body(answer),
-        )
-
-    def cancel(self) -> JsonSchemaValue:
-        """The end of a run."""
-        return self._operation(
-            "cancel",
-            "Ask a run to stop",
-            {200: _given(self._run)},
-            *(404, 413, 415, 422, 503),
-            parameters=[_ID],
-            requestBody=self._body({"type": "object"}),
-        )
-
-    def _operation(
-        self, verb: str, about: str, good: Mapping[int, JsonSchemaValue], *bad: int, **more: object
-    ) -> JsonSchemaValue:
-        refused = {
-            str(code): {"description": _REFUSALS[code], **self._problem} for code in (401, *bad)
-        }
-        taken = {str(code): one for code, one in good.items()}
-        made = {"operationId": f"{self._name}_{verb}", "summary": about, "tags": [self._name]}
-        return {**made, "responses": {**taken, **refused}, **more}
-
-    def _body(self, schema: JsonSchemaValue) -> JsonSchemaValue:
-        return {"description": self._size, "required": True, **_content(_JSON, schema)}
 
 
 def _given(schema: JsonSchemaValue, about: str = "done") -> JsonSchemaValue:
