@@ -361,6 +361,16 @@ def _of_runs(flow: Any) -> Iterator[_Mistake]:
             f"set {'them' if len(names) > 1 else 'it'} on the flow around it",
             flow.made_at,
         )
+    kind: type = type(flow)
+    for own in ("run", "run_async"):
+        if package_of(getattr(kind, own)) != "pocoflow":
+            yield _Mistake(
+                "PF208",
+                f"{kind.__name__}.{own} is called where flow {flow.name!r} is run by itself, and "
+                "not here",
+                "wrap the visits of its nodes by a middleware, flow.use(visit=...)",
+                flow.made_at,
+            )
 
 
 # -- names ----------------------------------------------------------------------------------------

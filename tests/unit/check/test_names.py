@@ -227,6 +227,22 @@ def test_a_limit_or_setting_that_is_not_in_force_inside_of_another_flow_is_told(
     assert told.message.startswith(f"{setting} of flow 'inner' count only")
 
 
+class Traced(Flow[Any]):
+    """Does something around each run of its own."""
+
+    def run(self, store: Any = None, **how: Any) -> Any:
+        """Run it."""
+        return super().run(store, **how)
+
+
+def test_a_run_of_a_class_that_is_not_called_is_told() -> None:
+    """Where the flow is a part of another one, it is walked through, and not run."""
+    inner = Traced(Node(), flow_name="inner")
+    assert codes(inner) == []
+    (told,) = [one for one in Flow(inner).validate() if one.code == "PF208"]
+    assert told.message.startswith("Traced.run is called where flow 'inner' is run by itself")
+
+
 def test_a_name_that_another_base_has_is_left_alone() -> None:
     """Who overrides something knows its name; who reads it elsewhere in the file uses it."""
     mixin = "class Mixin:\n    def exc(self, given): return 1\n"
