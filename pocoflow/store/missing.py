@@ -11,6 +11,7 @@ from pocoflow.errors import (
     MissingKeyError,
     NotSavedError,
     NotStorableError,
+    Remedy,
     UnknownClassError,
     UnreadableKeyError,
 )
@@ -56,9 +57,11 @@ def missing_key(
             class_name=unsaved[key].type_name,
         )
     if key in unsaved:
+        again = f"changes={{{key!r}: <value>}}"
         return NotSavedError(
-            f"{owner}: key {key!r} was not saved: {unsaved[key].reason}; set it again before "
-            "this node runs, or pass it as a resource"
+            f"{owner}: key {key!r} was not saved: {unsaved[key].reason}; set it again before it is "
+            f"read, as resume(run_id, {again}) does, or pass it as a resource",
+            remedies=[Remedy("set it again", f"flow.resume(<run>, {again})")],
         )
     fields = () if schema is None else tuple(schema.names())
     if key in fields:

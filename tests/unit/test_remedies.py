@@ -6,6 +6,7 @@ import pickle
 import re
 import sys
 from pathlib import Path
+from threading import Lock
 from types import ModuleType
 from typing import Any
 
@@ -19,6 +20,7 @@ from pocoflow.errors import (
     Gap,
     MaxStepsError,
     MissingInputError,
+    NotSavedError,
     OtherFlowError,
     PocoflowError,
     Remedy,
@@ -165,6 +167,21 @@ def test_a_renamed_node(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setitem(sys.modules, MODULE, module)
     words = [f"{MODULE}:flow" if one is Gap.FLOW else one for one in exc.remedies[0].command]
     assert main([one.replace("NEW", "Renamed") for one in words]) == 0
+
+
+def test_a_value_that_was_not_saved() -> None:
+    """The remedy gives it again to the run."""
+
+    class Reads(Fails):
+        def prep(self, store: Any) -> Any:
+            return store["lock"]
+
+    flow = kept(Reads(), run_id="r")
+    with pytest.raises(OSError, match="down"):
+        flow.run({"lock": Lock()})
+    Path("mended").touch()
+    exc = refused(NotSavedError, flow)
+    assert python(flow, exc.remedies[0], run="r", value=Lock())["done"]
 
 
 def test_a_renamed_node_in_python() -> None:
