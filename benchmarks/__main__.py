@@ -20,7 +20,8 @@ from typing import Any
 from benchmarks import durability, environments, machine, report
 from benchmarks.contest import Settings, hold
 from benchmarks.environments import ROOT, Environment
-from benchmarks.works import PEERS, Work, all_works
+from benchmarks.work import PEERS, Work
+from benchmarks.works import all_works
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -18,7 +18,7 @@ from typing import Any
 
 from benchmarks.environments import ROOT, Environment
 from benchmarks.task import Measures
-from benchmarks.works import PEERS, Entry, Work
+from benchmarks.work import PEERS, Entry, Work
 
 
 class Failed(Exception):

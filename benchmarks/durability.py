@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Set as AbstractSet
 
-from benchmarks.works import LABELS
+from benchmarks.work import LABELS
 
 PACKAGES: dict[str, tuple[str, ...]] = {
     "pocoflow": ("pydantic",),

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from benchmarks.contest import Result
-from benchmarks.works import Goal, Work
+from benchmarks.work import Goal, Work
 
 
 def median(result: Result, metric: str) -> float | None:

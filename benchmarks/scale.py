@@ -32,7 +32,7 @@ from typing import NamedTuple
 from benchmarks import environments, machine
 from benchmarks.contest import Process, Settings
 from benchmarks.task import numbers
-from benchmarks.works import Entry, Work
+from benchmarks.work import Entry, Work
 from tests.servers import Server, found, running
 
 WORK = Work("durable", "", "", {}, (), (), patience=10)

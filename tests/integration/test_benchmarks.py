@@ -24,7 +24,8 @@ from benchmarks.contenders import by_hand, by_pocoflow
 from benchmarks.contest import Result
 from benchmarks.report import goals, table
 from benchmarks.task import KILOBYTE, Measures, Task
-from benchmarks.works import PEERS, all_works
+from benchmarks.work import PEERS
+from benchmarks.works import all_works
 from pocoflow import Flow, WorkflowDB
 
 ROOT = Path(__file__).parents[2]
