@@ -93,15 +93,9 @@ def expect(found: object, wanted: object, what: str) -> None:
         raise RuntimeError(f"{what}: {found!r:.100}, not {wanted!r:.100}")
 
 
-class _Said:
-    """How long messages are. A worker has a process of its own."""
-
-    characters = 950
-
-
 def message(number: int) -> dict[str, str]:
-    """A message of about 1 kB, or of what a work has said."""
-    return {"role": "assistant", "content": f"{number:06} " + "word " * (_Said.characters // 5)}
+    """A message of about 1 kB."""
+    return {"role": "assistant", "content": f"{number:06} " + "word " * 190}
 
 
 @cache
@@ -117,7 +111,6 @@ def text_of(number: int, size: int) -> str:
 def growth(chat: Callable[[Path, int], object], task: Task) -> Measures:
     """Time a chat, and fit how its bytes grow: the exponent of a power of its steps."""
     steps = task.sizes["steps"]
-    _Said.characters = task.sizes.get("characters", _Said.characters)
     counts = [max(steps >> shift, 8) for shift in (3, 2, 1)]
     sizes = []
     for number, count in enumerate(counts):

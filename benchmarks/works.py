@@ -1,4 +1,4 @@
-"""The works.
+"""The works; those of values that grow are in ``growing_works``.
 
 Everything here is data; ``contest`` lets the contenders take turns at it, ``report`` shows it.
 """
@@ -6,8 +6,8 @@ Everything here is data; ``contest`` lets the contenders take turns at it, ``rep
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
+from benchmarks.growing_works import growing_works
 from benchmarks.task import Measures, Synchronous
 from benchmarks.work import CPU, HAND, MB, POCOFLOW, US, Entry, Goal, Metric, Work, peers
 
@@ -188,17 +188,6 @@ def chat(synchronous: Synchronous) -> Work:
         rounds=3,
         function="chat",
         synchronous=synchronous,
-    )
-
-
-def grow(characters: int) -> Work:
-    """The chat with elements of another size, in fewer steps."""
-    return replace(
-        chat("FULL"),
-        name=f"grow-{characters}",
-        title=f"300 steps of a chat that grows by {characters} bytes a step (FULL)",
-        sizes={"steps": 300, "characters": characters},
-        fixed=frozenset({"characters"}),
     )
 
 
@@ -507,8 +496,7 @@ def all_works() -> dict[str, Work]:
         large("FULL"),
         chat("NORMAL"),
         chat("FULL"),
-        grow(100),
-        grow(10_000),
+        *growing_works(),
         awaits(),
         journaled(),
         blocking(),

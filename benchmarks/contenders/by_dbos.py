@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
+from time import process_time
 from typing import Any
 
 import sqlalchemy
 from dbos import DBOS, SetWorkflowID
 
+from benchmarks import growing
 from benchmarks.contenders.common import attempts, copies, importing, in_processes
+from benchmarks.growing import WAYS
 from benchmarks.task import (
     KILOBYTE,
     MEGABYTE,
@@ -30,7 +34,9 @@ from benchmarks.task import (
 ABSENT = {
     **dict.fromkeys(("memory", "chain"), "has no run without a database"),
     "awaits": "has no run without a database; see the journaled one",
-    "many": "has no run without a database",
+    **dict.fromkeys(
+        ("many", "untouched-memory", "branches-memory"), "has no run without a database"
+    ),
     "blocking": "runs blocking items as workflows of a queue that is polled",
 }
 
@@ -83,7 +89,7 @@ async def wait(item: int, seconds: float) -> int:
 
 
 @DBOS.workflow()
-async def waiting(items: int, seconds: float, concurrency: int) -> list[int]:
+async def waiting(items: int, seconds: float, concurrency: int, beside: Any = None) -> list[int]:
     room = asyncio.Semaphore(concurrency)
 
     async def one(item: int) -> int:
@@ -244,6 +250,127 @@ def lists(task: Task) -> Measures:
         }
 
 
+# -- what grows -----------------------------------------------------------------------------------
+
+# What a workflow returns is on record, so what it comes to is checked from here.
+ended: list[Any] = []
+begun: list[float] = []
+
+
+@DBOS.step()
+def write(name: str, number: int, characters: int) -> Any:
+    return WAYS[name].added(number, text_of(number, characters))
+
+
+@DBOS.workflow()
+def writing(name: str, steps: int, characters: int) -> None:
+    value = WAYS[name].initial()
+    for number in range(steps):
+        value = WAYS[name].apply(value, write(name, number, characters))
+    ended.append(value)
+
+
+def ways(name: str, task: Task) -> Measures:
+    def grow(path: Path, steps: int, characters: int) -> tuple[Clock, Any]:
+        with launched(path, task.synchronous), Clock() as clock:
+            writing(name, steps, characters)
+        return clock, ended.pop()
+
+    return growing.ways(WAYS[name], task, grow)
+
+
+@DBOS.step()
+def turn(n: int, kind: str, append: bool) -> list[Any]:
+    begun.append(process_time())
+    return [n + 1, *growing.elements(kind, 1 if append else 0)]
+
+
+@DBOS.workflow()
+def turning(steps: int, kind: str, elements: list[Any], append: bool) -> list[int]:
+    """The elements are an argument of the workflow."""
+    n = 0
+    while n < steps:
+        n, *added = turn(n, kind, append)
+        elements += added
+    return [n, len(elements)]
+
+
+def untouched(task: Task) -> Measures:
+    steps = task.sizes["steps"]
+
+    def run(path: Path, kind: str, count: int, append: bool) -> list[float]:
+        begun.clear()
+        found = turning(steps, kind, growing.elements(kind, count), append)
+        expect(found, [steps, count + steps * append], "steps, elements")
+        return [*begun]
+
+    with launched(task.path, task.synchronous):
+        return growing.untouched(task, run)
+
+
+@DBOS.workflow()
+def each(items: int, beside: Any) -> list[int]:
+    return [increment(item) for item in range(items)]
+
+
+def branches(task: Task) -> Measures:
+    items = task.sizes["items"]
+
+    def spread(path: Path, many: int, at_once: int, measured: AbstractContextManager[Any]) -> Any:
+        dicts = growing.elements("dicts", many)
+
+        async def run() -> list[int]:
+            with measured:
+                results: list[int] = await waiting(items, growing.WAITS, at_once, dicts)
+            return results
+
+        with launched(path, task.synchronous):
+            if at_once > 1:
+                return asyncio.run(run())
+            with measured:
+                return each(items, dicts)
+
+    return growing.branches(task, spread)
+
+
+@DBOS.workflow()
+def texts(items: int, characters: int) -> list[str]:
+    return [write("text", item, characters) for item in range(items)]
+
+
+def batch(task: Task) -> Measures:
+    def run(items: Sequence[int]) -> list[str]:
+        with launched(task.path, task.synchronous):
+            results: list[str] = texts(len(items), task.sizes["characters"])
+        return results
+
+    return growing.batch(task, run)
+
+
+@DBOS.step()
+def reply(number: int, turns: dict[str, int]) -> growing.Said | str:
+    begun.append(process_time())
+    return growing.said(number, turns)
+
+
+@DBOS.workflow()
+def conversing(turns: dict[str, int]) -> None:
+    messages: list[growing.Said] = []
+    for number in range(sum(turns.values())):
+        growing.tell(messages, reply(number, turns))
+    ended.append(messages)
+
+
+def conversation(task: Task) -> Measures:
+    def talk(turns: int) -> tuple[list[float], list[Any]]:
+        begun.clear()
+        with launched(task.path, task.synchronous):
+            conversing(dict(task.sizes))
+        return [*begun], ended.pop()
+
+    return growing.conversation(task, talk)
+
+
 WORKERS = {
     "stored": stored,
     "large": large,
@@ -254,4 +381,9 @@ WORKERS = {
     "lists": lists,
     "peak": peak,
     "durable": durable,
+    **{f"grow-{name}": partial(ways, name) for name in WAYS},
+    "untouched": untouched,
+    "branches": branches,
+    "batch": batch,
+    "conversation": conversation,
 }

@@ -6,12 +6,15 @@ import asyncio
 import json
 import sqlite3
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
+from functools import partial
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
+from benchmarks import growing
 from benchmarks.contenders.common import attempts, importing, in_processes
 from benchmarks.contenders.recorded import (
     EVENT,
@@ -21,6 +24,7 @@ from benchmarks.contenders.recorded import (
     of_changes,
     of_everything,
 )
+from benchmarks.growing import WAYS, Way, as_json
 from benchmarks.task import (
     KILOBYTE,
     MEGABYTE,
@@ -32,6 +36,7 @@ from benchmarks.task import (
     growth,
     message,
     stalls,
+    text_of,
     timed,
 )
 
@@ -198,25 +203,20 @@ def processes(task: Task) -> Measures:
 # -- many items -----------------------------------------------------------------------------------
 
 
-def awaits(task: Task, *, journaled: bool = False) -> Measures:
-    """Workers that take one item after another; journaled, what has finished is committed."""
-    items, seconds = iter(range(task.sizes["items"])), task.sizes["milliseconds"] / 1e3
-    results: dict[int, int] = {}
+async def in_tasks(
+    items: int, seconds: float, concurrency: int, raw: sqlite3.Connection | None = None
+) -> list[int]:
+    """Workers that take one item after another; with a file, what has finished is committed."""
+    left, results = iter(range(items)), [0] * items
     waiting: list[tuple[int, str]] = []
+    done = asyncio.Event()
 
     async def take() -> None:
-        for item in items:
+        for item in left:
             await asyncio.sleep(seconds)
             results[item] = item + 1
-            waiting.append((item, json.dumps(item + 1)))
-
-    async def everything(raw: sqlite3.Connection | None) -> None:
-        workers = [asyncio.create_task(take()) for _ in range(task.sizes["concurrency"])]
-        writing = None if raw is None else asyncio.create_task(write(raw))
-        await asyncio.gather(*workers)
-        done.set()
-        if writing is not None:
-            await writing
+            if raw is not None:
+                waiting.append((item, json.dumps(item + 1)))
 
     async def write(raw: sqlite3.Connection) -> None:
         while waiting or not done.is_set():
@@ -226,16 +226,27 @@ def awaits(task: Task, *, journaled: bool = False) -> Measures:
             else:
                 await asyncio.sleep(0.0005)
 
-    done = asyncio.Event()
+    workers = [asyncio.create_task(take()) for _ in range(concurrency)]
+    writing = None if raw is None else asyncio.create_task(write(raw))
+    await asyncio.gather(*workers)
+    done.set()
+    if writing is not None:
+        await writing
+    return results
+
+
+def awaits(task: Task, *, journaled: bool = False) -> Measures:
+    items, seconds = task.sizes["items"], task.sizes["milliseconds"] / 1e3
+    concurrency = task.sizes["concurrency"]
     with Clock() as clock:
         if journaled:
             with closing(create(task.path, task.synchronous)) as raw:
-                asyncio.run(everything(raw))
+                results = asyncio.run(in_tasks(items, seconds, concurrency, raw))
                 rows = raw.execute("SELECT count(*) FROM journal").fetchone()[0]
-            expect(rows, task.sizes["items"], "rows")
+            expect(rows, items, "rows")
         else:
-            asyncio.run(everything(None))
-    expect(len(results), task.sizes["items"], "results")
+            results = asyncio.run(in_tasks(items, seconds, concurrency))
+    expect(results, list(range(1, items + 1)), "results")
     return {"ms": clock.wall * 1e3, "cpu_ms": clock.cpu * 1e3}
 
 
@@ -283,6 +294,113 @@ def many(task: Task) -> Measures:
     kb = memory.peak() * 1000 / count
     mixed = sum(store["n"] != number + 2 for number, store in enumerate(stores))
     return {"us": clock.wall / count * 1e6, "kb": kb, "mixed": float(mixed)}
+
+
+# -- what grows -----------------------------------------------------------------------------------
+
+
+def ways(way: Way, task: Task) -> Measures:
+    """Each step writes what it adds, twice, and applies it to the value in memory."""
+
+    def grow(path: Path, steps: int, characters: int) -> tuple[Clock, Any]:
+        value = way.initial()
+
+        def add(number: int) -> Any:
+            nonlocal value
+            added = way.added(number, text_of(number, characters))
+            value = way.apply(value, added)
+            return added
+
+        with Clock() as clock:
+            of_changes(path, steps, as_json(value), add, task.synchronous)
+        return clock, value
+
+    return growing.ways(way, task, grow)
+
+
+def untouched(task: Task, *, on_disk: bool = True) -> Measures:
+    steps = task.sizes["steps"]
+
+    def run_beside(path: Path, kind: str, count: int, append: bool) -> list[float]:
+        store: dict[str, Any] = {"n": 0, "steps": steps, kind: growing.elements(kind, count)}
+        begun = []
+
+        def turn(n: int) -> list[Any]:
+            begun.append(process_time())
+            added = growing.elements(kind, 1) if append else []
+            store["n"] += 1
+            store[kind] += added
+            return [store["n"], *added]
+
+        def post_turn(store: dict[str, Any], n: int, result: Any) -> str:
+            return "again" if store["n"] < steps else "done"
+
+        if on_disk:
+            of_changes(path, steps, as_json(store), turn, task.synchronous, journal=False)
+        else:
+            run({"turn": (prep, turn, post_turn)}, {"turn": {"again": "turn"}}, "turn", store)
+        expect((store["n"], len(store[kind])), (steps, count + steps * append), "steps, elements")
+        return begun
+
+    return growing.untouched(task, run_beside)
+
+
+def branches(task: Task, *, on_disk: bool = True) -> Measures:
+    """A loop, or tasks; on disk each result is committed, and in the end all of them."""
+    items = task.sizes["items"]
+
+    def spread(path: Path, many: int, at_once: int, measured: AbstractContextManager[Any]) -> Any:
+        store = {"dicts": growing.elements("dicts", many)}
+        with closing(create(path, task.synchronous)) as file, measured:
+            began = perf_counter()
+            record = Recorded(file, as_json(store)) if on_disk else None
+            if at_once > 1:
+                raw = file if on_disk else None
+                results = asyncio.run(in_tasks(items, growing.WAITS, at_once, raw))
+            else:
+                results = []
+                for number in range(items):
+                    results.append(work(number))
+                    if record is not None:
+                        record.journal(number, results[-1])
+            if record is not None:
+                record.step(items - 1, json.dumps(results), "done", began, journaled=True)
+        return results
+
+    return growing.branches(task, spread)
+
+
+def batch(task: Task) -> Measures:
+    """Each result is committed, and in the end all of them."""
+
+    def run_batch(items: Sequence[int]) -> list[str]:
+        results = []
+        with closing(create(task.path, task.synchronous)) as raw:
+            began, record = perf_counter(), Recorded(raw, "{}")
+            for item in items:
+                results.append(text_of(item, task.sizes["characters"]))
+                record.journal(item, results[-1])
+            record.step(len(items) - 1, json.dumps(results), "done", began, journaled=True)
+        return results
+
+    return growing.batch(task, run_batch)
+
+
+def conversation(task: Task) -> Measures:
+    def talk(turns: int) -> tuple[list[float], list[Any]]:
+        begun: list[float] = []
+        messages: list[growing.Said] = []
+
+        def turn(number: int) -> growing.Said | str:
+            begun.append(process_time())
+            change = growing.said(number, task.sizes)
+            growing.tell(messages, change)
+            return change
+
+        of_changes(task.path, turns, "[]", turn, task.synchronous, journal=False)
+        return begun, messages
+
+    return growing.conversation(task, talk)
 
 
 # -- lists ----------------------------------------------------------------------------------------
@@ -348,4 +466,11 @@ WORKERS = {
     "peak": peak,
     "slowest": slowest,
     "many": many,
+    **{f"grow-{name}": partial(ways, way) for name, way in WAYS.items()},
+    "untouched": untouched,
+    "untouched-memory": partial(untouched, on_disk=False),
+    "branches": branches,
+    "branches-memory": partial(branches, on_disk=False),
+    "batch": batch,
+    "conversation": conversation,
 }

@@ -6,10 +6,13 @@ import asyncio
 import operator
 import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections import ChainMap
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, AsyncExitStack, closing, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, TypedDict
+from time import process_time
+from typing import Annotated, Any, TypedDict, cast
 
 from langgraph.channels.delta import DeltaChannel
 from langgraph.checkpoint.sqlite import SqliteSaver
@@ -17,7 +20,9 @@ from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Send
 
+from benchmarks import growing
 from benchmarks.contenders.common import attempts, copies, importing, in_processes
+from benchmarks.growing import LAST, WAYS, Talk
 from benchmarks.task import (
     KILOBYTE,
     MEGABYTE,
@@ -29,6 +34,7 @@ from benchmarks.task import (
     expect,
     growth,
     message,
+    text_of,
     timed,
 )
 
@@ -43,16 +49,20 @@ def add(state: Count) -> Count:
     return {"n": state["n"] + 1}
 
 
-def again(state: Count) -> str:
-    return "add" if state["n"] < state["steps"] else END
+def again(state: Any) -> str:
+    return "act" if state["n"] < state["steps"] else END
+
+
+def looping(schema: Any, act: Any, saver: Any = None) -> Any:
+    builder = StateGraph(schema)
+    builder.add_node("act", act)
+    builder.add_edge(START, "act")
+    builder.add_conditional_edges("act", again, ["act", END])
+    return builder.compile(checkpointer=saver)
 
 
 def counting(saver: Any = None) -> Any:
-    builder = StateGraph(Count)
-    builder.add_node("add", add)
-    builder.add_edge(START, "add")
-    builder.add_conditional_edges("add", again, ["add", END])
-    return builder.compile(checkpointer=saver)
+    return looping(Count, add, saver)
 
 
 def config(steps: int, thread: str = "r", **more: Any) -> dict[str, Any]:
@@ -205,8 +215,8 @@ def spread(state: Items) -> list[Send]:
     return [Send("work", {"item": item}) for item in range(state["items"])]
 
 
-def mapping(work: Any, saver: Any = None) -> Any:
-    builder = StateGraph(Items)
+def mapping(work: Any, saver: Any = None, schema: Any = Items) -> Any:
+    builder = StateGraph(schema)
     builder.add_node("work", work)
     builder.add_conditional_edges(START, spread, ["work"])
     return builder.compile(checkpointer=saver)
@@ -285,6 +295,154 @@ def many(task: Task) -> Measures:
     return {"us": clock.wall / count * 1e6, "kb": kb, "mixed": float(mixed)}
 
 
+# -- what grows -----------------------------------------------------------------------------------
+
+# The value with the writes of some steps. A state is not changed in place.
+REDUCERS: dict[str, Callable[[Any, Sequence[Any]], Any]] = {
+    "list": lambda it, new: [*it, *new],
+    "longer": lambda it, new: [*it, *new],
+    "dict": lambda it, new: dict(ChainMap(*reversed(new), it)),
+    "inner": lambda it, new: {"list": [*it.get("list", ()), *new]},
+    "model": lambda it, new: Talk([*it.messages, *new]),
+    "text": lambda it, new: it + "".join(new),
+    "last": lambda it, new: [*it[:-1], "".join([*it[-1:], *new])],
+    "window": lambda it, new: [*it, *new][-LAST:],
+}
+
+
+def ways(name: str, task: Task) -> Measures:
+    way, make, annotated = WAYS[name], cast(Any, TypedDict), cast(Any, Annotated)
+    it = annotated[type(way.initial()), DeltaChannel(REDUCERS[name])]
+    schema = make("Grown", {"it": it, "n": int, "steps": int}, total=False)
+
+    def grow(path: Path, steps: int, characters: int) -> tuple[Clock, Any]:
+        def write(state: Any) -> dict[str, Any]:
+            n = state["n"]
+            return {"n": n + 1, "it": way.added(n, text_of(n, characters))}
+
+        with Clock() as clock, saver(path, task.synchronous) as checkpointer:
+            app = looping(schema, write, checkpointer)
+            state = invoke(app, {"n": 0, "steps": steps}, steps)
+        return clock, state["it"]
+
+    return growing.ways(way, task, grow)
+
+
+class Beside(Count, total=False):
+    dicts: Annotated[list[Any], DeltaChannel(append)]
+    models: Annotated[list[Any], DeltaChannel(append)]
+
+
+def untouched(task: Task, *, on_disk: bool = True) -> Measures:
+    steps = task.sizes["steps"]
+
+    def run(path: Path, kind: str, count: int, append: bool) -> list[float]:
+        begun = []
+
+        def turn(state: Any) -> dict[str, Any]:
+            begun.append(process_time())
+            changed = {kind: growing.elements(kind, 1)} if append else {}
+            return {"n": state["n"] + 1, **changed}
+
+        given = {"n": 0, "steps": steps, kind: growing.elements(kind, count)}
+        if on_disk:
+            with saver(path, task.synchronous) as checkpointer:
+                state = invoke(looping(Beside, turn, checkpointer), given, steps)
+        else:
+            state = looping(Beside, turn).invoke(given, config(steps))
+        expect((state["n"], len(state[kind])), (steps, count + steps * append), "steps, elements")
+        return begun
+
+    return growing.untouched(task, run)
+
+
+class ItemsBeside(Items, total=False):
+    dicts: Annotated[list[Any], DeltaChannel(append)]
+
+
+def branches(task: Task, *, on_disk: bool = True) -> Measures:
+    items = task.sizes["items"]
+
+    def work(state: Items) -> Items:
+        return {"results": [state["item"] + 1]}
+
+    async def wait(state: Items) -> Items:
+        await asyncio.sleep(growing.WAITS)
+        return work(state)
+
+    def spread(path: Path, many: int, at_once: int, measured: AbstractContextManager[Any]) -> Any:
+        given = {"items": items, "dicts": growing.elements("dicts", many)}
+        asked = config(2, max_concurrency=at_once)
+        more: dict[str, Any] = {"durability": "sync"} if on_disk else {}
+
+        async def run() -> Any:
+            async with AsyncExitStack() as stack:
+                checkpointer = None
+                if on_disk:
+                    made = AsyncSqliteSaver.from_conn_string(str(path))
+                    checkpointer = await stack.enter_async_context(made)
+                    await checkpointer.conn.execute(f"PRAGMA synchronous = {task.synchronous}")
+                with measured:
+                    app = mapping(wait, checkpointer, ItemsBeside)
+                    return await app.ainvoke(given, asked, **more)
+
+        if at_once > 1:
+            state = asyncio.run(run())
+        else:
+            with saver(path, task.synchronous) as checkpointer, measured:
+                app = mapping(work, checkpointer if on_disk else None, ItemsBeside)
+                state = app.invoke(given, asked, **more)
+        return sorted(state["results"])
+
+    return growing.branches(task, spread)
+
+
+def batch(task: Task) -> Measures:
+    def work(state: Any) -> dict[str, list[str]]:
+        return {"results": [text_of(state["item"], task.sizes["characters"])]}
+
+    def run(items: Sequence[int]) -> list[str]:
+        asked = config(2, max_concurrency=1)
+        with saver(task.path, task.synchronous) as checkpointer:
+            app = mapping(work, checkpointer)
+            state = app.invoke({"items": len(items)}, asked, durability="sync")
+        return sorted(state["results"])
+
+    return growing.batch(task, run)
+
+
+def told(messages: list[growing.Said], changes: Sequence[growing.Said | str]) -> list[growing.Said]:
+    made = [*messages]
+    for change in changes:
+        if isinstance(change, str):
+            made[-1] = {**made[-1]}
+        growing.tell(made, change)
+    return made
+
+
+class Told(TypedDict, total=False):
+    messages: Annotated[list[Any], DeltaChannel(told)]
+    n: int
+    steps: int
+
+
+def conversation(task: Task) -> Measures:
+    def talk(turns: int) -> tuple[list[float], list[Any]]:
+        begun = []
+
+        def turn(state: Told) -> dict[str, Any]:
+            begun.append(process_time())
+            n = state["n"]
+            return {"n": n + 1, "messages": growing.said(n, task.sizes)}
+
+        with saver(task.path, task.synchronous) as checkpointer:
+            app = looping(Told, turn, checkpointer)
+            state = invoke(app, {"n": 0, "steps": turns}, turns)
+        return begun, state["messages"]
+
+    return growing.conversation(task, talk)
+
+
 WORKERS = {
     "memory": memory,
     "chain": chain,
@@ -299,4 +457,11 @@ WORKERS = {
     "lists": lists,
     "peak": peak,
     "many": many,
+    **{f"grow-{name}": partial(ways, name) for name in WAYS},
+    "untouched": untouched,
+    "untouched-memory": partial(untouched, on_disk=False),
+    "branches": branches,
+    "branches-memory": partial(branches, on_disk=False),
+    "batch": batch,
+    "conversation": conversation,
 }

@@ -1,4 +1,7 @@
-"""pocoflow: what it does next to its peers. What it alone is measured for is in ``alone``."""
+"""pocoflow: what it does next to its peers.
+
+Values that grow are in ``growing``, and what it alone is measured for in ``alone``.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from benchmarks.contenders import alone
+from benchmarks.contenders import alone, growing
 from benchmarks.contenders.common import attempts, in_processes
 from benchmarks.task import (
     KILOBYTE,
@@ -514,4 +517,5 @@ WORKERS = {
     "waits": alone.waits,
     "many": many,
     "durable": durable,
+    **growing.WORKERS,
 }

@@ -11,6 +11,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from benchmarks.growing import as_json
 from benchmarks.task import Synchronous
 
 TABLES = """
@@ -60,7 +61,7 @@ class Recorded:
 
     def journal(self, step: int, result: Any) -> None:
         self.raw.execute("BEGIN IMMEDIATE")
-        row = (self.first + step + 1, json.dumps(result))
+        row = (self.first + step + 1, as_json(result))
         self.raw.execute("INSERT INTO journal VALUES (?, ?)", row)
         self.raw.execute("COMMIT")
 
@@ -82,7 +83,13 @@ class Recorded:
 
 
 def of_changes(
-    path: Path, steps: int, initial: str, act: Callable[[int], Any], synchronous: Synchronous
+    path: Path,
+    steps: int,
+    initial: str,
+    act: Callable[[int], Any],
+    synchronous: Synchronous,
+    *,
+    journal: bool = True,
 ) -> list[float]:
     """Two commits a step, of what is known to have changed; how long each step took."""
     times = []
@@ -91,9 +98,10 @@ def of_changes(
         for step in range(steps):
             began = perf_counter()
             result = act(step)
-            record.journal(step, result)
+            if journal:
+                record.journal(step, result)
             action = "again" if step + 1 < steps else "done"
-            record.step(step, json.dumps(result), action, began, journaled=True)
+            record.step(step, as_json(result), action, began, journaled=journal)
             times.append(perf_counter() - began)
     return times
 

@@ -19,9 +19,11 @@ from typing import Any
 import pytest
 
 import pocoflow
-from benchmarks import executors, growth, listing, scale
-from benchmarks.contenders import by_hand, by_pocoflow
+from benchmarks import executors, listing, scale
+from benchmarks.contenders import by_hand, by_pocoflow, growing
 from benchmarks.contest import Result
+from benchmarks.growing import WAYS
+from benchmarks.growing_works import SOME_PEERS
 from benchmarks.report import goals, table
 from benchmarks.task import KILOBYTE, Measures, Task
 from benchmarks.work import PEERS
@@ -57,9 +59,12 @@ def run_suite(out: Path, *options: str) -> tuple[str, dict[str, Any]]:
     "works",
     [
         "memory,chain,short-10,typed,awaited,async-node,beside,limited",
-        "stored-full,large-normal,chat-normal,grow-100,awaits,journaled",
+        "stored-full,large-normal,chat-normal,awaits,journaled",
         "blocking,import,processes-full,lists,check,validation",
         "peak,slowest,many,long,big,waits",
+        ",".join(f"grow-{way}" for way in WAYS),
+        "untouched-memory,untouched-normal,branches-memory,branches-normal",
+        "batch,conversation,restoring",
     ],
 )
 def test_every_work_is_done_and_shown(tmp_path: Path, works: str) -> None:
@@ -80,8 +85,8 @@ def test_the_tests_know_every_work() -> None:
     """The test above leaves out the monitor, and the works that another setting is tested of."""
     known = all_works()
     assert {name for name, work in known.items() if work.by_name} == {"monitor"}
-    twice = ["short", "stored", "large", "chat", "grow", "processes"]
-    assert len(known) == 26 + len(twice) + len(["monitor"])
+    twice = ["short", "stored", "large", "chat", "processes", "untouched"]
+    assert len(known) == 40 + len(twice) + len(["monitor"])
 
 
 def test_a_peer_that_cannot_take_part_is_reported(tmp_path: Path) -> None:
@@ -97,11 +102,12 @@ def test_a_peer_that_cannot_take_part_is_reported(tmp_path: Path) -> None:
 
 
 def test_every_comparison_has_every_peer() -> None:
-    """Every work that is compared names every peer, so that none is dropped in silence."""
+    """A work that is compared names every peer, or says why not, so none is dropped in silence."""
     compared = [work for work in all_works().values() if len(work.entries) > 3]
-    assert len(compared) == 17
+    assert len(compared) == 15 + len(WAYS) + len(["untouched"]) * 3 + len(["branches"]) * 2 + 2
     for work in compared:
-        assert set(PEERS) <= {entry.contender for entry in work.entries}, work.name
+        there = {entry.contender for entry in work.entries}
+        assert set(PEERS) <= there or work.what.endswith(SOME_PEERS), work.name
 
 
 def test_a_missed_goal_is_called_missed() -> None:
@@ -250,10 +256,9 @@ def test_calls_by_executors_are_measured(capsys: pytest.CaptureFixture[str]) -> 
     assert len(lines[-1].split()) == 6
 
 
-def test_what_grows_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
-    """Ways to grow, at each size; what nobody touches, branches, restoring, a talk, a batch."""
-    options = ["--steps", "10,40", "--characters", "600", "--scale", "0.004"]
-    assert growth.main(options) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 1 + len(growth.WAYS) + 12 + 4 + 5 + 1 + 1
-    assert sum(line.endswith("ok") for line in lines) == len(growth.WAYS)
+@pytest.mark.parametrize("way", WAYS)
+def test_a_value_that_grows_is_written_by_what_it_grows(tmp_path: Path, way: str) -> None:
+    """At most twice what is added and 400 bytes a step, in proportion to the steps."""
+    found = growing.ways(way, a_task(tmp_path, steps=120))
+    assert found["to_allowed"] <= 1
+    assert found["exponent"] <= 1.05
