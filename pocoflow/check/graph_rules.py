@@ -59,11 +59,14 @@ def _unreachable(subject: Subject, level: Level) -> Iterator[Finding]:
             start = level.graph.start.name
             reached = [one for one in level.graph.nodes.values() if one.reachable]
             source = next((one for one in reached if not one.targets), level.graph.start)
+            actions, way = subject.actions(source), _variable(subject, source)
+            if actions and DEFAULT_ACTION not in actions:
+                left = [one for one in actions if one not in source.targets]
+                way += f".when({(*left, *actions)[0]!r})"
             yield subject.finding(
                 "PF101",
                 f"no edge leads from the start {start!r} to {place.name!r}",
-                f"write an edge to it, such as flow.then({_variable(subject, source)}, "
-                f"{_variable(subject, place)}), "
+                f"write an edge to it, such as flow.then({way}, {_variable(subject, place)}), "
                 "or take its own edges out",
                 at=level.site(place),
             )
@@ -80,6 +83,11 @@ def _impossible(subject: Subject, level: Level) -> Iterator[Finding]:
             edge = level.edges[place.name, action]
             returns = f"(it returns: {listed(actions)}{closest(action, actions)})"
             fix = f"write the edge for one of those, or add {action!r} to what it returns"
+            if not actions:
+                returns, fix = (
+                    "as it comes to no end",
+                    "let it come to an end, or take the edge out",
+                )
             if _says_nothing(place.node):
                 returns = "as it has no return annotation"
                 wanted = [one for one in place.targets if one != DEFAULT_ACTION]

@@ -258,3 +258,15 @@ def told(flow: Flow[S]) -> Counter[tuple[str, str, str | None, int | None]]:
     return Counter(
         (it.code, it.severity, it.file, it.line) for it in flow.validate() if it.code != "PF304"
     )
+
+
+def test_the_advice_to_an_edge_names_an_action_that_there_is() -> None:
+    """To lead to a node that nobody reaches, and of a flow that comes to no end."""
+    flow: Flow[S] = Flow(a, schema=S, flow_name="inner").then(a.when("x"), a)
+    flow.then(b.when("z"), END)
+    fixes = {one.code: one.fix for one in flow.validate()}
+    assert "such as flow.then(a.when('x'), b)" in fixes["PF101"]
+    outer: Flow[S] = Flow(flow, schema=S, flow_name="outer").then(flow, END)
+    (found,) = [one for one in outer.validate() if one.code == "PF102"]
+    assert "which 'inner' never returns as it comes to no end" in found.message
+    assert found.fix == "let it come to an end, or take the edge out"
