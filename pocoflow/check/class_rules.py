@@ -8,8 +8,8 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
-from types import FunctionType
-from typing import Any, NamedTuple, Union
+from types import FunctionType, GenericAlias
+from typing import Any, NamedTuple, Union, get_args, get_origin
 
 from pocoflow.check.assignable import fits
 from pocoflow.check.findings import Finding, Severity
@@ -111,54 +111,38 @@ def _told(subject: Subject, at: Site, mistakes: Iterable[_Mistake]) -> Iterator[
 @lru_cache(maxsize=1024)
 def _mistakes(kind: type) -> tuple[_Mistake, ...]:
     phases = _phases(kind)
-    if "exec_async" in phases:
-        phases["exec"] = phases["exec_async"]
-    is_batch = issubclass(kind, BatchNode)
-    found = [*_passed_on(phases, is_batch), *_returning_nothing(phases), *_asked(kind, phases)]
-    found += _declared(kind, phases, is_batch)
-    return (*found, *(_without_items(phases) if is_batch else ()))
+    found = [*_disagreeing(kind, phases), *_returning_nothing(phases), *_asked(kind, phases)]
+    return (*found, *(_without_items(phases) if issubclass(kind, BatchNode) else ()))
 
 
 @lru_cache(maxsize=1024)
 def given_to_post(kind: type) -> dict[str, object]:
     """What the parameters of ``post`` get, by what the phases before it say that they return."""
     phases = _phases(kind)
-    post = phases.get("post")
-    if post is None:
-        return {}
-    is_batch = issubclass(kind, BatchNode)
-    declared = (Any, type_arguments(kind, BatchNode)[1]) if is_batch else type_arguments(kind, Node)
-    results = [phases.get("exec_async") or phases.get("exec")]
-    results += [phases["exec_fallback"]] if "exec_fallback" in phases else []
-    made = [_returned(one, declared[1]) for one in results]
-    if is_batch and Any not in made:
-        made += [Exception] if getattr(kind, "on_error", "stop") == "collect" else []
-        made = [list[Union[tuple(made)]]]  # type: ignore[misc]  # noqa: UP007 - of several
-    found = {
-        post.parameter(1)[0]: [_returned(phases.get("prep"), declared[0])],
-        post.parameter(2)[0]: made,
-    }
-    known = {name: kinds for name, kinds in found.items() if name and Any not in kinds}
-    return {name: Union[tuple(kinds)] for name, kinds in known.items()}  # noqa: UP007 - of several
-
-
-def _returned(phase: _Phase | None, declared: object) -> object:
-    if phase is None:
-        return Any
-    given = declared if _is_open(phase.returns) else phase.returns
-    return Any if _is_open(given) or is_variable(given) else given
+    found: dict[str, object] = {}
+    for row in _handed(kind, phases):
+        kinds = [row.declared if _is_open(one) else one for _, one in row.given]
+        kinds += [list[Exception]] if getattr(kind, "on_error", "stop") == "collect" else []
+        for taker, number in row.takers:
+            if taker.name == "post" and row.given and not any(map(_is_open, kinds)):
+                found[taker.parameter(number)[0]] = Union[tuple(kinds)]  # noqa: UP007 - of several
+    return {name: given for name, given in found.items() if name}
 
 
 def _is_open(hint: object) -> bool:
-    return hint is Any or is_unknown(hint)
+    inner = get_args(hint) if get_origin(hint) is list else (hint,)
+    return any(one is Any or is_unknown(one) or is_variable(one) for one in inner)
 
 
 # -- phases ---------------------------------------------------------------------------------------
 
 
 def _phases(kind: object) -> _Phases:
-    """The phases that a class overrides, by their names."""
-    return {name: phase for name in PHASES if (phase := _phase(kind, name)) is not None}
+    """The phases that a class overrides, by their names; ``exec_async`` is its ``exec``."""
+    found = {name: phase for name in PHASES if (phase := _phase(kind, name)) is not None}
+    if "exec_async" in found:
+        found["exec"] = found.pop("exec_async")
+    return found
 
 
 def _phase(kind: object, name: str) -> _Phase | None:
@@ -180,19 +164,48 @@ def _phase(kind: object, name: str) -> _Phase | None:
     return _Phase(name, function, returns, [(one, hints.get(one, Any)) for one in given])
 
 
-def _passed_on(phases: _Phases, is_batch: bool) -> Iterator[_Mistake]:
-    """What one phase returns against what the next takes."""
-    prep, work, fallback, post = map(phases.get, ("prep", "exec", "exec_fallback", "post"))
-    if prep is not None:
-        given, how = (_item(prep), "an item of ") if is_batch else (prep.returns, "")
-        yield from _against(prep, given, [(work, 0), (fallback, 0)], how)
-        yield from _against(prep, prep.returns, [(post, 1)])
-    for one in (work, fallback):
-        if one is not None and not is_batch:
-            yield from _against(one, one.returns, [(post, 2)])
-    if work is not None and is_batch:
-        result = Any if is_unknown(work.returns) else work.returns
-        yield from _against(work, list[result], [(post, 2)], "a list of results: ")  # type: ignore[valid-type]
+class _Handed(NamedTuple):
+    """What some phases hand to others.
+
+    Attributes:
+        label: What it is called where the class declares it.
+        declared: What it is declared as there.
+        given: What each phase gives that makes it.
+        takers: The phases that get it, each with the number of its parameter.
+        how: How it is made of what a phase returns, for messages.
+    """
+
+    label: str
+    declared: object
+    given: list[tuple[_Phase, object]]
+    takers: list[tuple[_Phase, int]]
+    how: str = ""
+
+
+def _handed(kind: type, phases: _Phases) -> list[_Handed]:
+    """What the phases of a class hand to each other; of a batch, item by item."""
+
+    def takers(*those: tuple[str, int]) -> list[tuple[_Phase, int]]:
+        return [(phases[name], number) for name, number in those if name in phases]
+
+    preps, works = takers(("prep", 0)), takers(("exec", 0), ("exec_fallback", 0))
+    given = [(one, one.returns) for one, _ in preps]
+    if not issubclass(kind, BatchNode):
+        first, second = [answered(one)[0] for one in type_arguments(kind, Node)[:2]]
+        made = [(one, one.returns) for one, _ in works]
+        return [
+            _Handed("Prep", first, given, [*works, *takers(("post", 1))]),
+            _Handed("Exec", second, made, takers(("post", 2))),
+        ]
+    first, second = [answered(one)[0] for one in type_arguments(kind, BatchNode)[:2]]
+    items = [(one, item_of(one.returns) or Any) for one, _ in preps]
+    made = [(one, GenericAlias(list, (one.returns,))) for one, _ in works]
+    results = GenericAlias(list, (second,))
+    return [
+        _Handed("", Any, given, takers(("post", 1))),
+        _Handed("Item", first, items, works, "an item of "),
+        _Handed("Result", results, made, takers(("post", 2)), "a list of results: "),
+    ]
 
 
 def _without_items(phases: _Phases) -> Iterator[_Mistake]:
@@ -224,75 +237,56 @@ def _returning_nothing(phases: _Phases) -> Iterator[_Mistake]:
             )
 
 
-def _item(prep: _Phase) -> object:
-    """The type of the items that a ``prep`` gives; anything, if it gives none."""
-    return item_of(prep.returns) or Any
+def _disagreeing(kind: type, phases: _Phases) -> Iterator[_Mistake]:
+    """What phases hand on against what the others take, and both against what is declared."""
+    for row in _handed(kind, phases):
+        is_said = not _is_open(row.declared)
+        for giver, gives in row.given:
+            if is_said and not fits(gives, row.declared):
+                yield _undeclared(kind, row, giver, f"returns {type_label(giver.returns)}")
+            for taker, number in row.takers:
+                parameter, wanted = taker.parameter(number)
+                if not fits(gives, wanted):
+                    yield _Mistake(
+                        "PF204",
+                        f"{giver.name} gives {row.how}{type_label(gives)}, but parameter "
+                        f"{parameter!r} of {taker.name} is annotated as {type_label(wanted)}",
+                        f"make the two agree: {giver.name} is at {':'.join(map(str, giver.where))}",
+                        taker.where,
+                    )
+        for taker, number in row.takers:
+            parameter, wanted = taker.parameter(number)
+            if is_said and not fits(row.declared, wanted):
+                yield _undeclared(kind, row, taker, f"takes {parameter!r} as {type_label(wanted)}")
+    post, actions = phases.get("post"), type_arguments(kind, Node)[2]
+    if post is not None and not is_variable(actions) and not _names_all(actions, post.returns):
+        severity: Severity = "warning" if fits(post.returns, actions) else "error"
+        row = _Handed("Post", actions, [], [])
+        yield _undeclared(kind, row, post, f"returns {type_label(post.returns)}", severity)
 
 
-def _against(
-    giver: _Phase, given: object, takers: Iterable[tuple[_Phase | None, int]], how: str = ""
-) -> Iterator[_Mistake]:
-    for taker, number in takers:
-        if taker is None:
-            continue
-        parameter, wanted = taker.parameter(number)
-        if not fits(given, wanted):
-            yield _Mistake(
-                "PF204",
-                f"{giver.name} gives {how}{type_label(given)}, but parameter {parameter!r} of "
-                f"{taker.name} is annotated as {type_label(wanted)}",
-                f"make the two agree: {giver.name} is at {':'.join(map(str, giver.where))}",
-                taker.where,
-            )
+def _undeclared(
+    kind: type, row: _Handed, phase: _Phase, does: str, severity: Severity | None = None
+) -> _Mistake:
+    base = "BatchNode" if issubclass(kind, BatchNode) else "Node"
+    declared = get_args(row.declared)[0] if row.label == "Result" else row.declared
+    return _Mistake(
+        "PF205",
+        f"{kind.__name__} is declared with {row.label} = {type_label(declared)}, but its "
+        f"{phase.name} {does}",
+        f"change {base}[...] of {kind.__name__}, or the annotation of {phase.name}",
+        phase.where,
+        severity,
+    )
 
 
-_OF_ALL = (
-    *(("prep", 0, None), ("exec", 1, None), ("exec_fallback", 1, None), ("post", 2, None)),
-    *(("exec", 0, 0), ("exec_fallback", 0, 0), ("post", 0, 1), ("post", 1, 2)),
-)
-"""The phases, which argument is about each, and about which of its parameters, if about any."""
-
-
-def _declared(kind: type, phases: _Phases, is_batch: bool) -> Iterator[_Mistake]:
-    """``Node[Prep, Exec, Post]``, or that of a batch, against the annotations of the methods."""
-    base, labels = (BatchNode, "Item Result Post") if is_batch else (Node, "Prep Exec Post")
-    arguments = [answered(one)[0] for one in type_arguments(kind, base)]
-    for name, which, number in _OF_ALL:
-        phase, argument = phases.get(name), arguments[which]
-        is_whole = is_batch and number == 1  # all that prep gave, in whatever it was
-        if phase is None or is_variable(argument) or is_whole:
-            continue
-        severity: Severity | None = None
-        if number is None:
-            verb, hint = "returns", phase.returns
-            agrees = fits(_item(phase) if is_batch and name == "prep" else hint, argument)
-            if agrees and name == "post" and not _names_all(argument, hint):
-                agrees, severity = False, "warning"
-        else:
-            parameter, hint = phase.parameter(number)
-            verb, given = f"takes {parameter!r} as", argument
-            if is_batch and name == "post":  # which gets what exec gave for each item
-                given = list[Any] if is_unknown(given) else list[given]  # type: ignore[valid-type]
-            agrees = fits(given, hint)
-        if not agrees:
-            yield _Mistake(
-                "PF205",
-                f"{kind.__name__} is declared with {labels.split()[which]} = "
-                f"{type_label(argument)}, but its {phase.name} {verb} {type_label(hint)}",
-                f"change {base.__name__}[...] of {kind.__name__}, or the annotation of "
-                f"{phase.name}",
-                phase.where,
-                severity,
-            )
-
-
-def _names_all(argument: object, hint: object) -> bool:
+def _names_all(declared: object, returned: object) -> bool:
     """Whether the actions that ``post`` may return are all among those that are declared."""
     try:
-        named, returned = actions_of(argument), actions_of(hint)
-    except TypeError:
-        return True  # any action
-    return named is None or returned is None or {*returned} <= {*named}
+        every, some = actions_of(declared), actions_of(returned)
+    except TypeError:  # any action, or no action at all
+        return fits(returned, declared)
+    return every is None or some is None or {*some} <= {*every}
 
 
 def _asked(kind: Any, phases: _Phases) -> Iterator[_Mistake]:
