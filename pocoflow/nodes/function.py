@@ -34,7 +34,7 @@ Arguments: TypeAlias = dict[str, Any]
 
 AnyFunctionNode: TypeAlias = "FunctionNode[..., Any, Any, Any]"
 
-_UNREAD: Any = object()
+_UNREAD: Any = ...
 
 
 class FunctionNode(Node[Arguments, ExecT, PostT], Generic[P, CallT, ExecT, PostT]):

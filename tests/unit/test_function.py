@@ -779,6 +779,13 @@ def test_a_copy_is_a_node_of_its_own(copied: Callable[[Any], Any]) -> None:
     assert again("text") == "tex"
     assert Flow(start=again).run({"document": "text"})["summary"] == "tex"
 
+    @node
+    def choose(document: str) -> Literal["good", "bad"]:
+        return "good"
+
+    # Nobody has asked for its actions by now.
+    assert copied(choose).actions == ("good", "bad")
+
 
 # -- kinds of functions -------------------------------------------------------------------------
 
