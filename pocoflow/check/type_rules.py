@@ -92,10 +92,16 @@ def _unknown_fields(subject: Subject, site: Site) -> Iterator[Finding]:
 def _attributes(subject: Subject, site: Site) -> Iterator[Finding]:
     """What a store has no attribute for; a warning, as a run may be given one of another class."""
     for attribute, at in subject.effects(site.place).strays.items():
-        near = "" if attribute in subject.fields else closest(attribute, _ATTRIBUTES)
+        if attribute == "name":
+            if attribute not in subject.fields:
+                continue
+            what = f"which is the name of the store, and not the field of {subject.fields.label}"
+        else:
+            near = "" if attribute in subject.fields else closest(attribute, _ATTRIBUTES)
+            what = f"an attribute that a store does not have{near}"
         yield subject.finding(
             "PF201",
-            f"it uses store.{attribute}, an attribute that a store does not have{near}",
+            f"it uses store.{attribute}, {what}",
             f"write store[{attribute!r}] for a value in the store",
             at=site,
             node=at.node,

@@ -221,7 +221,7 @@ class Uses:
             case _ if self.item("read", node):
                 return
             case ast.Attribute(value=owner, attr=name) if scope.is_store(owner):
-                if scope.sort(owner) is Sort.STORE and name not in _HARMLESS:
+                if scope.sort(owner) is Sort.STORE and (name not in _HARMLESS or name == "name"):
                     self.stray(name, node)
                 elif scope.sort(owner) is Sort.STORES or name not in _HARMLESS:
                     self.unknown()
@@ -560,6 +560,9 @@ class Uses:
 
     def stray(self, name: str, node: ast.AST) -> None:
         """Take note of an attribute of the store that, as far as is known, it does not have."""
+        if name == "name":  # is it that of the store, or a field of the schema?
+            self.step("stray", name, node)
+            return
         if not (hasattr(Store, name) or name in _HARMLESS or name[:1] == "_"):
             self.step("stray", name, node)
         self.unknown()

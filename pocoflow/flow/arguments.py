@@ -99,6 +99,10 @@ def names_before(given: object) -> tuple[str, ...]:
     return names
 
 
+_WRITES = ("create_run", "update_run", "save_event", "save_checkpoint", "insert_run")
+"""The methods of a database by which programs record what is no run of a flow."""
+
+
 def _database(given: object) -> object:
     """What names a database, without the password of a server."""
     if isinstance(given, str | os.PathLike):
@@ -112,6 +116,13 @@ def _database(given: object) -> object:
         from pocoflow.db.workflow import WorkflowDB
 
         is_one = isinstance(given, WorkflowDB)
+        for name in _WRITES if is_one else ():
+            if getattr(type(given), name) is not getattr(WorkflowDB, name):
+                raise DefinitionError(
+                    f"Flow(db_path={short(given)}): {type(given).__name__}.{name} is never called "
+                    "by a flow, which writes what belongs together in one commit: "
+                    "flow.subscribe(listener) tells of every event after it"
+                )
     if not is_one:
         raise DefinitionError(
             f"Flow(db_path={short(given)}): the path of an SQLite file, the URL of a PostgreSQL "

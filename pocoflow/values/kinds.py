@@ -69,10 +69,11 @@ def kind_of(kind: type) -> Kind | None:
 
 def _is_scalar(kind: type) -> bool:
     """Whether it is one of the scalar types of NumPy, if that is loaded at all."""
-    generic = getattr(sys.modules.get("numpy"), "generic", None)
+    numpy: Any = sys.modules.get("numpy")
+    generic = getattr(numpy, "generic", None)
     if generic is None or kind.__module__ != "numpy" or not issubclass(kind, generic):
         return False
-    return kind.__name__ not in ("generic", "void", "object_")
+    return kind is not generic and not issubclass(kind, (numpy.void, numpy.object_))
 
 
 def required(kind: type[T], value: object) -> T:

@@ -204,6 +204,7 @@ PARTS: dict[str, tuple[Any, Callable[[Any], Any], Callable[[Any], Any], str]] = 
     "tuple": ((1, LOCK), lambda v: v[0], lambda v: v[1], "x[1]"),
     "subclass": (Row([1, LOCK]), lambda v: v[0], lambda v: v[1], "x[1]"),
     "array": ([1, {"a": np.arange(2)}], lambda v: v[0], lambda v: v[1]["a"], "x[1]['a']"),
+    "record": ([1, np.rec.array([(1, "a")])[0]], lambda v: v[0], lambda v: v[1], "x[1]"),
     "factory": (
         [1, collections.defaultdict(lambda: 3)],
         lambda v: v[0],

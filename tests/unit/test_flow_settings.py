@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from pocoflow import Flow, WorkflowDB, fields, node
+from pocoflow import Flow, Store, WorkflowDB, fields, node
 from pocoflow.errors import DefinitionError, FlowValidationError, RunExistsError
 
 
@@ -80,6 +80,21 @@ def test_checkpoints_go_to_a_folder(value: str) -> None:
     """Neither to a place without a name, nor to a file."""
     with pytest.raises(DefinitionError, match=r"Flow\(checkpoint_dir=.*the path of a folder"):
         Flow(summarise, checkpoint_dir=value)
+
+
+def test_a_database_whose_writing_is_overridden_is_refused() -> None:
+    """A flow does not call what programs of 0.2.1 wrapped, such as to take out what is secret."""
+
+    class Redacting(WorkflowDB):
+        def save_checkpoint(self, run_id: str, step: int, node_name: str, store: Any) -> None:
+            super().save_checkpoint(run_id, step, node_name, {})
+
+    with Redacting(":memory:") as db:
+        with pytest.raises(DefinitionError, match=r"Redacting.save_checkpoint is never called"):
+            Flow(summarise, db_path=db)
+        db.create_run("r")
+        db.save_checkpoint("r", 0, "first", Store({"secret": 1}))
+        assert dict(db.load_checkpoint("r", 0)) == {}
 
 
 def test_an_empty_name_is_refused_by_the_name_of_the_argument() -> None:

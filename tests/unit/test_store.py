@@ -128,6 +128,21 @@ def test_a_name_that_is_no_text_is_refused_where_it_is_given() -> None:
     assert store.name == "kept"
 
 
+def test_a_field_that_is_called_name_is_not_the_name_of_the_store() -> None:
+    """What was meant for the field is refused, and not taken for the name of the store."""
+
+    class Person(BaseModel):
+        name: str = ""
+
+    for schema in (Person, {"name": str}):
+        store = Store({"name": "Ann"}, schema=schema, name="people")
+        with pytest.raises(UnknownFieldError, match=r"did you mean store\['name'\] = 'Bob'\?"):
+            store.name = "Bob"
+        with pytest.raises(UnknownFieldError):
+            del store.name
+        assert (store.name, store["name"]) == ("people", "Ann")
+
+
 def test_a_missing_key_is_a_key_error_that_names_store_key_and_near_miss() -> None:
     """Reading a key that is not there says which store, which key, and what was meant."""
     store = Store({"summary": "", "score": 1}, name="orders")

@@ -292,6 +292,21 @@ def test_what_fails_is_found(case: str) -> None:
     assert found_in(prep, post, base=Reads if is_method else Node) == [expected]
 
 
+class Named(Node):
+    """Takes the name of the store for that of the schema."""
+
+    def prep(self, store: Store[Any]) -> str:
+        return store.name
+
+
+@pytest.mark.parametrize(("schema", "told"), [({"name": str}, ["PF201"]), ({"n": int}, [])])
+def test_the_name_of_a_store_is_no_field(schema: dict[str, Any], told: list[str]) -> None:
+    """Where the schema has a field that is called so, it is told that this is not that field."""
+    found = Flow(Named(), schema=schema).validate()
+    assert [one.code for one in found] == told
+    assert all("the name of the store, and not the field" in one.message for one in found)
+
+
 def test_a_wrapper_that_can_be_read_is_read() -> None:
     """A decorated phase is what its wrapper does."""
     (found,) = Flow(Wrapped(), schema=S, inputs=(fields(S).q,), outputs=()).validate()
