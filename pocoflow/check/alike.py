@@ -15,6 +15,7 @@ from pocoflow.graph.graph import GraphNode
 from pocoflow.nodes.answer_types import asks
 from pocoflow.nodes.function import FunctionNode
 from pocoflow.nodes.signature import Signature
+from pocoflow.values.remembering import FEW, passes
 
 if TYPE_CHECKING:
     from pocoflow.check.proof import Proof
@@ -41,11 +42,12 @@ class Clean(NamedTuple):
 
 
 _known: dict[Likeness, Clean] = {}
+_passing: dict[Likeness, Clean] = {}
 
 
 def clean_like(likeness: Likeness | None) -> Clean | None:
     """What was proved of a flow like this, if that would be proved now as well."""
-    found = None if likeness is None else _known.get(likeness)
+    found = None if likeness is None else _known.get(likeness) or _passing.get(likeness)
     if found is None or not all(one.is_current for one in found.effects):
         return None
     return found
@@ -61,9 +63,11 @@ def keep(likeness: Likeness | None, subject: Subject, proof: Proof) -> None:
     effects = {id(one): one for one in map(subject.effects, places)}
     nodes = (place.node for place in places)
     signatures = tuple(one.signature for one in nodes if isinstance(one, FunctionNode))
-    if len(_known) >= _MOST:
-        _known.clear()
-    _known[likeness] = Clean(proof.needs, tuple(effects.values()), signatures)
+    is_passing = passes((subject.fields.model, *(one.function for one in signatures)))
+    known, most = (_passing, FEW) if is_passing else (_known, _MOST)
+    if len(known) >= most:
+        known.clear()
+    known[likeness] = Clean(proof.needs, tuple(effects.values()), signatures)
 
 
 def likeness_of(subject: Subject) -> Likeness | None:

@@ -12,7 +12,6 @@ import collections.abc
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import is_dataclass
-from functools import lru_cache
 from types import NoneType, UnionType
 from typing import (
     Any,
@@ -35,6 +34,7 @@ from pocoflow.check.findings import Severity
 from pocoflow.nodes.annotations import Unknown, is_variable, plain
 from pocoflow.store.reducing import metadata_of
 from pocoflow.store.schema.cores import is_machine_number
+from pocoflow.values.remembering import remembered
 
 _Relation: TypeAlias = Callable[[object, object], bool]
 _NUMBERS: dict[object, tuple[type, ...]] = {float: (int,), complex: (float, int)}
@@ -155,13 +155,10 @@ def members(annotation: object) -> list[object]:
 
     ``Any`` stands for what is not known. No member is no value at all: ``Never``.
     """
-    try:
-        return list(_members(annotation))
-    except TypeError:  # not hashable
-        return list(_members.__wrapped__(annotation))
+    return list(_members(annotation))
 
 
-@lru_cache(maxsize=4096)
+@remembered
 def _members(annotation: object) -> tuple[object, ...]:
     annotation = Any if converts(metadata_of(annotation)) else plain(annotation)
     origin = get_origin(annotation)

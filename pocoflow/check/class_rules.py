@@ -35,6 +35,7 @@ from pocoflow.nodes.settings import ITEM_SETTINGS, STEP_SETTINGS
 from pocoflow.nodes.signature import definition_place
 from pocoflow.nodes.subflow import Subflow
 from pocoflow.values.callables import forgets_to_return
+from pocoflow.values.remembering import remembered
 
 _NUMBERS = tuple(
     one
@@ -74,7 +75,7 @@ class _Phase(NamedTuple):
 _Phases = dict[str, _Phase]
 
 
-@lru_cache(maxsize=4096)
+@remembered
 def hints_of(function: Callable[..., object]) -> dict[str, object]:
     """The annotations of a function."""
     return read_hints(function)
@@ -108,14 +109,14 @@ def _told(subject: Subject, at: Site, mistakes: Iterable[_Mistake]) -> Iterator[
         yield subject.finding(code, message, fix, node=at.name, where=where, severity=severity)
 
 
-@lru_cache(maxsize=1024)
+@remembered
 def _mistakes(kind: type) -> tuple[_Mistake, ...]:
     phases = _phases(kind)
     found = [*_disagreeing(kind, phases), *_returning_nothing(phases), *_asked(kind, phases)]
     return (*found, *(_without_items(phases) if issubclass(kind, BatchNode) else ()))
 
 
-@lru_cache(maxsize=1024)
+@remembered
 def given_to_post(kind: type) -> dict[str, object]:
     """What the parameters of ``post`` get, by what the phases before it say that they return."""
     phases = _phases(kind)
@@ -370,7 +371,7 @@ def _of_runs(flow: Any) -> Iterator[_Mistake]:
 # -- names ----------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=1024)
+@remembered
 def _near(kind: type) -> tuple[_Mistake, ...]:
     """Names that are nearly those of a setting or a phase, and that nothing uses."""
     return tuple(one for base in _users_classes(kind) for one in _names(kind, base))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
-from functools import cached_property, lru_cache
+from functools import cached_property
 from types import GenericAlias
 from typing import Any, cast, get_args, get_origin
 
@@ -19,6 +19,7 @@ from pocoflow.store.reducing import append, extend, latest, merge, metadata_of
 from pocoflow.store.schema import Schema, make_schema
 from pocoflow.store.schema.cores import fields_only, has_validators
 from pocoflow.store.schema.model_facts import facts_of
+from pocoflow.values.remembering import remembered
 
 
 def fields_of(schema: object) -> Fields:
@@ -28,7 +29,7 @@ def fields_of(schema: object) -> Fields:
     return Fields(schema)
 
 
-@lru_cache(maxsize=256)
+@remembered
 def _looked_at(schema: object, _: object) -> Fields:
     """The same as long as a model is not built anew, which gives it another validator."""
     return Fields(schema)

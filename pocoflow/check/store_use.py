@@ -9,7 +9,6 @@ from __future__ import annotations
 import dis
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 from types import FunctionType
 from typing import Any, NamedTuple
 
@@ -18,6 +17,7 @@ from pocoflow.check.node_effects import Effects, Exit, Lacking, Place, Places, V
 from pocoflow.check.scope import Given, Owner, Scope, Sort
 from pocoflow.check.source import with_room
 from pocoflow.check.statements import Statements
+from pocoflow.values.remembering import remembered
 
 _ANYTHING = Value(kind=Any)
 _Sites = list[tuple[Step, State, bool]]
@@ -73,7 +73,7 @@ class _Reading(NamedTuple):
     around: Around
 
 
-@lru_cache(maxsize=4096)
+@remembered
 def _shared(reading: _Reading, kind: type | None) -> Effects:
     return _read(reading, Owner(kind, {}))
 

@@ -6,7 +6,7 @@ import inspect
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from itertools import chain
 from types import NoneType
 from typing import Any, NamedTuple, TypedDict, Unpack
@@ -41,6 +41,7 @@ from pocoflow.nodes.function import AnyFunctionNode, FunctionNode
 from pocoflow.nodes.parallel import Spread
 from pocoflow.nodes.settings import Where
 from pocoflow.nodes.subflow import Subflow
+from pocoflow.values.remembering import remembered
 
 _REFUSALS = (UnknownFieldError, InvalidValueError)
 
@@ -561,7 +562,7 @@ def _severity(code: str) -> Severity:
     return RULES[code].severity
 
 
-@lru_cache(maxsize=1024)
+@remembered
 def _is_typed(kind: type) -> bool:
     if issubclass(kind, FunctionNode):
         return True
@@ -603,7 +604,7 @@ def _plain(needs: Places, looks: Places, writes: Places) -> Effects:
     )
 
 
-@lru_cache(maxsize=4096)
+@remembered
 def _of_class(
     kind: type, own: tuple[tuple[str, type, object], ...], attributes: frozenset[str], *_: object
 ) -> Effects:

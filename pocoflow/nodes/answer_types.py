@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from functools import lru_cache
 from typing import Any
 
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
@@ -22,6 +21,7 @@ from pocoflow.nodes.base import AnyNode
 from pocoflow.nodes.function import FunctionNode
 from pocoflow.nodes.node_kinds import AskNode, BatchNode
 from pocoflow.values.json_text import write_json
+from pocoflow.values.remembering import remembered
 
 
 class UnkeptAnswerError(AnswerError):
@@ -160,7 +160,7 @@ def _hint(node: AnyNode) -> object:
     return Any if is_variable(argument) else argument
 
 
-@lru_cache(maxsize=1024)
+@remembered
 def _returned(kind: type) -> tuple[object, bool]:
     """What ``exec`` of a class returns when its questions are answered, and whether it asks."""
     for phase in (getattr(kind, one, None) for one in ("exec_async", "exec")):

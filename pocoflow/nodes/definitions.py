@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from inspect import iscoroutinefunction, unwrap
 from types import CodeType, FunctionType, NoneType
 from typing import Any, TypeAlias
@@ -19,6 +18,7 @@ from pocoflow.nodes.parallel import Spread
 from pocoflow.nodes.porting import check_class, check_phases, class_phases
 from pocoflow.nodes.signature import definition_place
 from pocoflow.values.callables import names_in, python_code
+from pocoflow.values.remembering import remembered
 
 _NO_FALLBACK = (Node.exec_fallback, BatchNode.exec_fallback)
 
@@ -107,7 +107,7 @@ def _read_phases(
     )
 
 
-@lru_cache(maxsize=4096)
+@remembered
 def _phases_of_class(kind: Any, facts: OfFunction, *functions: FunctionType) -> Phases | None:
     return _read_phases(kind, facts, *functions) if check_class(kind, *functions) else None
 
@@ -170,7 +170,7 @@ def _is_patched(node: AnyNode) -> bool:
     return "post" in getattr(node, "__dict__", {})
 
 
-@lru_cache(maxsize=1024)
+@remembered
 def _class_actions(kind: Any) -> tuple[tuple[str, ...] | None, bool]:
     """The actions of a class, and whether it names them."""
     if not has_own_post(kind):
@@ -201,7 +201,7 @@ def place_of(node: AnyNode) -> tuple[str, int] | None:
     return class_place(kind)
 
 
-@lru_cache(maxsize=1024)
+@remembered
 def class_place(kind: type) -> tuple[str, int] | None:
     """File and line of the definition of a class; ``None`` if its source is not at hand."""
     try:

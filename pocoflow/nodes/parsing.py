@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from functools import lru_cache
 from json import JSONDecodeError, JSONDecoder
 from typing import Any, TypeVar
 
@@ -12,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from pocoflow.errors import Retry
 from pocoflow.messages import problems
+from pocoflow.values.remembering import remembered
 
 T = TypeVar("T")
 
@@ -53,7 +53,7 @@ def parse(kind: type[T], text: str) -> T:
     return result
 
 
-@lru_cache(maxsize=256)
+@remembered
 def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 

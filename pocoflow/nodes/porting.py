@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
-from functools import lru_cache, wraps
+from functools import wraps
 from inspect import Parameter
 from math import inf
 from operator import attrgetter
@@ -16,6 +16,7 @@ from pocoflow.messages import closest, package_of, short, type_label
 from pocoflow.nodes.annotations import read_hints
 from pocoflow.nodes.settings import ITEM_SETTINGS, STEP_SETTINGS
 from pocoflow.values.callables import is_async, is_generator
+from pocoflow.values.remembering import remembered
 
 MethodT = TypeVar("MethodT", bound=Callable[..., Any])
 
@@ -323,7 +324,7 @@ def class_phases(node: Any) -> tuple[FunctionType, ...] | None:
     return functions
 
 
-@lru_cache(maxsize=4096)
+@remembered
 def check_class(kind: Any, *functions: FunctionType) -> bool:
     """Refuse a class as :func:`check_phases` refuses a node, by the functions that are its phases.
 
@@ -404,7 +405,7 @@ def check_arguments(kind: Any, given: Collection[str], positional: int) -> None:
             )
 
 
-@lru_cache(maxsize=256)
+@remembered
 def _arguments_of(init: Callable[..., object]) -> tuple[Mapping[str, Parameter], float, bool]:
     """The parameters of an ``__init__``, how many it takes by position, and whether any keyword."""
     parameters = _parameters(init)
@@ -414,7 +415,7 @@ def _arguments_of(init: Callable[..., object]) -> tuple[Mapping[str, Parameter],
     return parameters, inf if more else most, Parameter.VAR_KEYWORD in kinds
 
 
-@lru_cache(maxsize=256)
+@remembered
 def _parameters(function: Callable[..., object]) -> Mapping[str, Parameter]:
     return inspect.signature(function).parameters
 
@@ -426,7 +427,7 @@ _GIVEN = {
 }
 
 
-@lru_cache(maxsize=1024)
+@remembered
 def _check_arguments(owner: str, phase: str, function: FunctionType, is_bound: bool) -> None:
     given = _GIVEN.get(phase, ("prep_result",))
     signature = inspect.signature(function)
@@ -442,7 +443,7 @@ def _check_arguments(owner: str, phase: str, function: FunctionType, is_bound: b
         ) from None
 
 
-@lru_cache(maxsize=1024)
+@remembered
 def _check_awaitable(owner: str, function: FunctionType) -> None:
     """Refuse an ``exec_async`` that is annotated with a builtin type, which cannot be awaited."""
     hints = {} if is_async(function) else read_hints(function)
@@ -460,7 +461,7 @@ def _check_awaitable(owner: str, function: FunctionType) -> None:
         )
 
 
-@lru_cache(maxsize=1024)
+@remembered
 def check_called(kind: Any) -> None:
     """Refuse a class with a phase that is never called, such as PocketFlow's ``prep_async``.
 
@@ -504,7 +505,7 @@ class NotOfFlows:
         self.__get__(flow, type(flow))
 
 
-@lru_cache(maxsize=1024)
+@remembered
 def refuse_phases(kind: Any) -> None:
     """Refuse a class of flows that defines what single steps have: nothing would come of it.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
 from typing import NamedTuple
 
 from pocoflow.errors import (
@@ -17,6 +16,7 @@ from pocoflow.errors import (
 )
 from pocoflow.messages import closest, package_of
 from pocoflow.store.schema import Schema
+from pocoflow.values.remembering import remembered
 
 
 class Unsaved(NamedTuple):
@@ -91,7 +91,7 @@ def check_complete(
         )
 
 
-@lru_cache(maxsize=256)
+@remembered
 def attributes_of(kind: type) -> frozenset[str]:
     """The attributes that a store of a class may be given: those that the class declares."""
     declared = {name for base in kind.__mro__ for name in vars(base).get("__annotations__", ())}

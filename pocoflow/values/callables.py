@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 
 from pocoflow.errors import HookError
 from pocoflow.messages import short
+from pocoflow.values.remembering import remembered
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., object])
 
@@ -141,7 +142,7 @@ def _gives_one(function: object, asynchronous: bool | None) -> bool:
 
 
 # Asked for every phase of every node, of which there may be thousands of a class.
-_of_function = lru_cache(maxsize=4096)(_gives_one)
+_of_function = remembered(_gives_one)
 
 
 def forgets_to_return(function: object) -> bool:

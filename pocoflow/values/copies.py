@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from copy import deepcopy
-from functools import lru_cache
 from inspect import iscoroutinefunction
 from types import MethodType, NoneType
 from typing import Any, TypeVar, cast
@@ -16,6 +15,7 @@ from pydantic import BaseModel
 
 from pocoflow.values.kinds import kind_of
 from pocoflow.values.objects import family_of
+from pocoflow.values.remembering import remembered
 
 IMMUTABLE = frozenset({str, int, float, bool, bytes, complex, NoneType})
 """Types of values that do not change in place: whoever is given one leaves it as it is."""
@@ -102,7 +102,7 @@ def _parts(value: Any, kind: type) -> Iterator[object]:
             yield from (held or {}).values()
 
 
-@lru_cache(maxsize=4096)
+@remembered
 def _is_live(kind: type) -> bool:
     if issubclass(kind, MethodType):
         return True

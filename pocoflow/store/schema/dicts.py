@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import is_dataclass
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, NamedTuple, Union
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
@@ -28,6 +28,7 @@ from pocoflow.store.schema.cores import UNKNOWN, cause_of, exact, has_validators
 from pocoflow.store.schema.part_checks import PartChecks
 from pocoflow.values import has_marks
 from pocoflow.values.changes.difference import Change
+from pocoflow.values.remembering import remembered
 
 
 class DictSchema:
@@ -293,7 +294,7 @@ def _is_record(kind: type) -> bool:
     return issubclass(kind, BaseModel) or is_dataclass(kind)
 
 
-@lru_cache(maxsize=256)
+@remembered
 def _inside(records: tuple[type, ...]) -> _Check | None:
     """What looks at the fields of instances; ``None`` if Pydantic cannot read what they hold."""
     try:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
-from weakref import WeakKeyDictionary
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import CoreConfig, CoreSchema, SchemaValidator
@@ -26,6 +25,7 @@ from pocoflow.store.schema.cores import (
 )
 from pocoflow.store.schema.part_checks import PartChecks
 from pocoflow.values.copies import IMMUTABLE
+from pocoflow.values.remembering import remembered
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -35,7 +35,6 @@ class ModelFacts(NamedTuple):
     """What all stores with a model as their schema have in common.
 
     Attributes:
-        core: The core schema that the validators were made of.
         config: What the model says about all of its values.
         is_open: Whether it takes values beyond its fields.
         types_extras: Whether it says what these are.
@@ -56,7 +55,6 @@ class ModelFacts(NamedTuple):
         after: Its ``after`` validators, for an instance; ``None`` if it has none.
     """
 
-    core: CoreSchema
     config: CoreConfig | None
     is_open: bool
     types_extras: bool
@@ -85,22 +83,18 @@ class ModelFacts(NamedTuple):
         return found
 
 
-_known: WeakKeyDictionary[type[BaseModel], ModelFacts] = WeakKeyDictionary()
-
-
 def facts_of(model: type[BaseModel]) -> ModelFacts:
     """The facts of a model.
 
     Raises:
         DefinitionError: A field declares a reducer that is none.
     """
-    known = _known.get(model)
-    if known is None or known.core is not model.__pydantic_core_schema__:
-        known = _known[model] = _found(model)
-    return known
+    return _found(model, model.__pydantic_validator__)
 
 
-def _found(model: type[BaseModel]) -> ModelFacts:
+@remembered
+def _found(model: type[BaseModel], _: object) -> ModelFacts:
+    """The same as long as the model is not built anew, which gives it another validator."""
     core = model.__pydantic_core_schema__
     own = model.model_fields
     fields, config = fields_only(core), config_of(core)
@@ -117,7 +111,6 @@ def _found(model: type[BaseModel]) -> ModelFacts:
     by_types = SchemaValidator(types, config)
     is_by_field = after is None and whole is None
     return ModelFacts(
-        core,
         config,
         is_open=model.model_config.get("extra") == "allow",
         types_extras="extras_schema" in inner,

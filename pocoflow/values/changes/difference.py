@@ -7,7 +7,6 @@ class is needed to apply changes, and whatever the codec takes apart can be chan
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from pocoflow.values.changes.columns import lay_out
@@ -24,6 +23,7 @@ from pocoflow.values.changes.parts import (
 from pocoflow.values.encoding import TAG, is_utf8
 from pocoflow.values.kinds import Parts, Splitter
 from pocoflow.values.objects import family_of
+from pocoflow.values.remembering import remembered
 
 Operation: TypeAlias = Literal["set", "append", "splice", "delete"]
 
@@ -316,7 +316,7 @@ def _without(keys: Chunks, values: Chunks, old: list[str], gone: set[str]) -> tu
     return made
 
 
-@lru_cache(maxsize=1024)
+@remembered
 def _splitter(kind: type) -> tuple[str, Splitter] | None:
     """The family of a class, and what refuses an instance that could not be stored."""
     family = family_of(kind)

@@ -7,7 +7,7 @@ import gc
 from array import array
 from collections.abc import Callable, Iterable, Sequence, Set as AbstractSet
 from dataclasses import is_dataclass
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, partial
 from itertools import accumulate, chain
 from operator import attrgetter, countOf, is_
 from types import EllipsisType, MemberDescriptorType, NoneType
@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Self, TypeAlias
 from pocoflow.values.changes.repeated import MANY, Repeated, joined, shortened
 from pocoflow.values.kinds import kind_of
 from pocoflow.values.objects import content_of, has_plain_dict, is_subclass, state_of
+from pocoflow.values.remembering import remembered
 
 SIMPLE: frozenset[type] = frozenset({str, int, bool, NoneType, EllipsisType, bytes})
 """Immutable types whose equality says it all, once the types are the same.
@@ -450,7 +451,7 @@ def group_of(kind: type) -> _GetGroup:
     return _GROUPS.get(kind) or _group_of_class(kind)
 
 
-@lru_cache(maxsize=1024)
+@remembered
 def _group_of_class(kind: type) -> _GetGroup:
     standard = kind_of(kind)
     if standard is not None:

@@ -1,0 +1,100 @@
+"""What is remembered of classes and functions does not keep those of each request for good."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, create_model
+
+from pocoflow import Flow, Node, Store, fields, node
+
+MADE = 150
+
+
+class Counter(BaseModel):
+    n: int = 0
+
+
+class Document:
+    """What a request is about."""
+
+
+def of_class(document: Document, **settings: Any) -> None:
+    """A run of a class that encloses the document."""
+
+    class Keep(Node):
+        def exec(self, prep_result: object) -> str:
+            return type(document).__name__
+
+        def post(self, store: Store, prep_result: object, exec_result: str) -> str:
+            store["read"] = exec_result
+            return "done"
+
+    assert Flow(Keep(), flow_name="request", **settings).run({})["read"] == "Document"
+
+
+def of_function(document: Document, **settings: Any) -> None:
+    """The same of a function, under a schema."""
+
+    @node(writes=fields(Counter).n)
+    def count(n: int) -> int:
+        return n + len(type(document).__name__)
+
+    assert Flow(count, schema=Counter, **settings).run({})["n"] == 8
+
+
+def of_schema(document: Document, **settings: Any) -> None:
+    """The same of a schema that is made for the request."""
+
+    class Keep(Node):
+        def post(self, store: Store, prep_result: object, exec_result: object) -> str:
+            store["values"] = [*store["values"], 1]
+            return "done"
+
+    schema = create_model("Request", values=(list[int], []), own=(Any, document))
+    Flow(Keep(), schema=schema, flow_name="request", **settings).run({})
+
+
+def of_value(document: Document, **settings: Any) -> None:
+    """The same of a class of values."""
+
+    class Found(BaseModel):
+        n: int = 0
+
+        def read(self) -> Document:
+            return document
+
+    class Keep(Node):
+        def post(self, store: Store, prep_result: object, exec_result: object) -> str:
+            store["found"] = [Found(n=one) for one in range(60)]
+            return "done"
+
+    Flow(Keep(), flow_name="request", **settings).run({})
+
+
+@pytest.fixture(params=["in memory", "on disk"])
+def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str, Any]]:
+    """Those of a flow that keeps nothing, and of one that keeps its runs."""
+    yield {} if request.param == "in memory" else {"db_path": tmp_path / "runs.db"}
+
+
+@pytest.mark.parametrize("request_of", [of_class, of_function, of_schema, of_value])
+def test_what_a_request_makes_goes(
+    request_of: Callable[..., None], settings: dict[str, Any]
+) -> None:
+    """Of the classes and functions that each request makes anew only the last few are kept."""
+    documents = []
+    for _ in range(MADE):
+        document = Document()
+        documents.append(weakref.ref(document))
+        request_of(document, **settings)
+    del document
+    gc.collect()
+    kept = [place for place, one in enumerate(documents) if one() is not None]
+    assert len(kept) <= 70
+    assert not kept or kept[0] >= MADE - 70
