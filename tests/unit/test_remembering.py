@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -78,9 +78,9 @@ def of_value(document: Document, **settings: Any) -> None:
 
 
 @pytest.fixture(params=["in memory", "on disk"])
-def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str, Any]]:
+def settings(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
     """Those of a flow that keeps nothing, and of one that keeps its runs."""
-    yield {} if request.param == "in memory" else {"db_path": tmp_path / "runs.db"}
+    return {} if request.param == "in memory" else {"db_path": tmp_path / "runs.db"}
 
 
 @pytest.mark.parametrize("request_of", [of_class, of_function, of_schema, of_value])
