@@ -83,17 +83,18 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
     return {} if request.param == "in memory" else {"db_path": tmp_path / "runs.db"}
 
 
+def _told_of(request_of: Callable[..., None], settings: dict[str, Any]) -> weakref.ref[Document]:
+    document = Document()
+    request_of(document, **settings)
+    return weakref.ref(document)
+
+
 @pytest.mark.parametrize("request_of", [of_class, of_function, of_schema, of_value])
 def test_what_a_request_makes_goes(
     request_of: Callable[..., None], settings: dict[str, Any]
 ) -> None:
     """Of the classes and functions that each request makes anew only the last few are kept."""
-    documents = []
-    for _ in range(MADE):
-        document = Document()
-        documents.append(weakref.ref(document))
-        request_of(document, **settings)
-    del document
+    documents = [_told_of(request_of, settings) for _ in range(MADE)]
     gc.collect()
     kept = [place for place, one in enumerate(documents) if one() is not None]
     assert len(kept) <= 70
