@@ -21,11 +21,7 @@ _OBJECT = re.compile(r"<[^>]*")
 _UNSAFE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 
-def _by_python(char: str) -> str:
-    return char.encode("unicode_escape").decode()
-
-
-def escape(text: str, by: Callable[[str], str] = _by_python) -> str:
+def escape(text: str, by: Callable[[str], str] = lambda one: repr(one)[1:-1]) -> str:
     r"""Escape what would not be seen but obeyed: ``\x1b``, ``\n``, marks that turn text around.
 
     What a run stored comes from anywhere; a terminal must show it, never carry it out.
@@ -68,14 +64,10 @@ def type_label(expected: object) -> str:
 def definition_label(hint: object, metadata: Iterable[object], validators: Iterable[str]) -> str:
     """All that defines a field, the same in every process: ``Annotated[int, Ge(ge=0)]``."""
     # A class may be found in another module in another process; text of metadata stays as it is.
-    parts = (_OBJECT.sub(_without_modules, short(one, 400)) for one in metadata)
+    parts = (_OBJECT.sub(lambda one: _MODULES.sub("", one[0]), short(it, 400)) for it in metadata)
     more = [*parts, *validators]
     label = _MODULES.sub("", type_label(hint))
     return f"Annotated[{', '.join((label, *more))}]" if more else label
-
-
-def _without_modules(found: re.Match[str]) -> str:
-    return _MODULES.sub("", found[0])
 
 
 def is_same_field(definition: str | None, other: str | None) -> bool:

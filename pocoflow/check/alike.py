@@ -20,7 +20,7 @@ from pocoflow.values.remembering import FEW, passes
 if TYPE_CHECKING:
     from pocoflow.check.proof import Proof
 
-_MOST, _LARGE = 512, 100
+_MOST = 512
 
 Likeness: TypeAlias = tuple[object, ...]
 
@@ -79,8 +79,6 @@ def likeness_of(subject: Subject) -> Likeness | None:
         *(graph.rules, graph.conflicts, graph.wraps, graph.has_executors),
     )
     if any(special) or (model is None and subject.schema is not None):
-        return None
-    if len(graph.nodes) > _LARGE:  # it is hardly made anew for each run
         return None
     nodes = [_node(place, subject.fields.attributes) for place in graph.nodes.values()]
     if None in nodes:

@@ -271,17 +271,9 @@ class Statements(Uses):
                 self.may_raise()
 
     def _delete(self, target: ast.expr) -> None:
-        match target:
-            case _ if self.item("take", target):
-                return
-            case ast.Tuple(elts=parts) | ast.List(elts=parts):
-                for one in parts:
-                    self._delete(one)
-            case ast.Name():
-                pass
-            case _:
-                self.expressions(ast.iter_child_nodes(target))
-                self.may_raise()
+        if not isinstance(target, ast.Name) and not self.item("take", target):
+            self.expressions(ast.iter_child_nodes(target))
+            self.may_raise()
 
     # -- choices and loops ----------------------------------------------------------------------
 

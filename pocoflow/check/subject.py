@@ -343,11 +343,6 @@ class Subject:
         return Exception in self.around or not all(map(lets_through, visits))
 
     @cached_property
-    def has_attempt_middleware(self) -> bool:
-        """Whether something stands around attempts, which may give another result."""
-        return any(level.graph.middleware.attempts for level in self.levels)
-
-    @cached_property
     def _caught(self) -> dict[int, frozenset[type[Exception]]]:
         """What is caught of each node, by an edge of it, of a flow or of a branch around it."""
         known: dict[int, frozenset[type[Exception]]] = {}

@@ -236,7 +236,8 @@ def _result(subject: Subject, at: Site, node: AnyFunctionNode) -> Iterator[Findi
 def _part(subject: Subject, at: Site, field: StoreField, given: object) -> Iterator[Finding]:
     """What is wrong with what a function returns for one field."""
     takes, severity = _taken(subject, field), subject.unless_caught(at.place)
-    if _is_replaced(subject, field):
+    # With a schema it is known what the reducer of a field takes.
+    if not subject.fields and fields_of(field.model).reduces(field.name):
         yield subject.finding(
             "PF203",
             f"it writes an increment to field {field}, and the flow has no schema, so that no "
@@ -264,11 +265,6 @@ def _part(subject: Subject, at: Site, field: StoreField, given: object) -> Itera
         types=(given, takes),
         severity="warning" if severity == "warning" else how_bad,
     )
-
-
-def _is_replaced(subject: Subject, field: StoreField) -> bool:
-    """Whether a field has a reducer in its model, of which the flow knows nothing."""
-    return not subject.fields and fields_of(field.model).reduces(field.name)
 
 
 def _holder(subject: Subject, field: StoreField, by: str = "") -> str:
@@ -333,7 +329,9 @@ def _hints_of(subject: Subject, place: GraphNode) -> Mapping[str, object]:
     if isinstance(place.node, FunctionNode):
         return place.node.signature.hints
     kind: Any = type(place.node)
-    given = {} if subject.has_attempt_middleware else given_to_post(kind)
+    given = (
+        {} if any(one.graph.middleware.attempts for one in subject.levels) else given_to_post(kind)
+    )
     hints = hints_of(kind.post)
     return {**hints, **{one: kind for one, kind in given.items() if hints.get(one, Any) is Any}}
 

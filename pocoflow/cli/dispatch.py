@@ -9,7 +9,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from pocoflow.cli.output import CommandError, printable
-from pocoflow.cli.worker import add_arguments, bounds_of, flows_of, run_until_told
+from pocoflow.cli.worker import add_arguments, flows_of, limits_of, run_until_told
 from pocoflow.errors import DefinitionError, PocoflowError, RunError
 from pocoflow.flow.flow import Flow
 from pocoflow.flow.worker import Limits, Worker, ways_out
@@ -42,7 +42,7 @@ def dispatch(args: argparse.Namespace) -> int:
     import distributed
 
     connect: Callable[[str], Client] = distributed.Client
-    flows, bounds = flows_of(args), bounds_of(args)
+    flows, limits = flows_of(args), limits_of(args)
     targets = {flow.flow_name: target for flow, target in zip(flows, args.flow, strict=True)}
     try:
         client = connect(args.dask)
@@ -50,9 +50,11 @@ def dispatch(args: argparse.Namespace) -> int:
         raise CommandError(f"no scheduler of Dask at {printable(args.dask)}: {exc}") from exc
     with client:
         database = () if args.db is None else tuple(database_words(args.db))
-        dask = _Dask(client, targets, (database, args.resources, bounds["limits"]))
+        dask = _Dask(client, targets, (database, args.resources, limits))
         try:
-            worker = dask.worker = Worker(*flows, **bounds, deliver=dask.deliver)
+            worker = dask.worker = Worker(
+                *flows, concurrency=args.concurrency, limits=limits, deliver=dask.deliver
+            )
         except DefinitionError as exc:
             raise CommandError(str(exc)) from exc
         code = run_until_told(worker, "dispatcher", args)

@@ -7,7 +7,6 @@ import os
 import signal
 from collections.abc import Callable
 from types import FrameType
-from typing import TypedDict
 
 from pocoflow.cli.database import failed_left, run_count
 from pocoflow.cli.output import CommandError, printable
@@ -85,7 +84,12 @@ def work(args: argparse.Namespace) -> int:
     """Work until told to end; 1 if runs were at work then, or could not go on."""
     resources = None if args.resources is None else load_resources(args.resources)
     try:
-        worker = Worker(*flows_of(args), **bounds_of(args), resources=resources)
+        worker = Worker(
+            *flows_of(args),
+            concurrency=args.concurrency,
+            limits=limits_of(args),
+            resources=resources,
+        )
     except DefinitionError as exc:
         raise CommandError(str(exc)) from exc
     return run_until_told(worker, "worker", args)
@@ -108,17 +112,9 @@ def flows_of(args: argparse.Namespace) -> list[Flow]:
     return flows
 
 
-class Bounds(TypedDict):
-    """What bounds the runs of a worker."""
-
-    concurrency: int
-    limits: Limits
-
-
-def bounds_of(args: argparse.Namespace) -> Bounds:
-    """How many runs there may be at once, and what else limits them."""
-    limits = Limits(args.in_all, args.per_flow, dict(args.per_label), dict(args.rate))
-    return {"concurrency": args.concurrency, "limits": limits}
+def limits_of(args: argparse.Namespace) -> Limits:
+    """What limits the runs of all workers."""
+    return Limits(args.in_all, args.per_flow, dict(args.per_label), dict(args.rate))
 
 
 def run_until_told(worker: Worker, what: str, args: argparse.Namespace) -> int:

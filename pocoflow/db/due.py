@@ -129,15 +129,6 @@ class Limits:
             if not seconds > 0:
                 raise DefinitionError(f"Limits(rates[{key!r}]): in {seconds!r} seconds; above 0")
 
-    @property
-    def are_none(self) -> bool:
-        """Whether nothing has to be counted."""
-        return not (self.in_all or self.per_flow or self.per_label or self.rates)
-
-    def is_suspect(self, run: DueRun) -> bool:
-        """Whether a run may be what ends the processes that run it."""
-        return 2 * run.interruptions >= self.interruptions
-
     def reached(self, read: Read, database: WorkflowDB, besides: int = 0) -> Reached:
         """What has as many runs as it may have now.
 
@@ -187,7 +178,7 @@ class Limits:
         Raises:
             TakenError: It would be one too many.
         """
-        if self.are_none:
+        if not (self.in_all or self.per_flow or self.per_label or self.rates):
             return
 
         def read(sql: str, parameters: Sequence[object]) -> list[Record]:

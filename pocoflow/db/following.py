@@ -253,7 +253,7 @@ class _Follower:
     def _emitted(self, row: Record, last: int) -> Iterator[tuple[int, Event]]:
         """Values that a node has emitted; the numbers before its own are theirs, too."""
         node, path = _place(row)
-        trees = read_json(row["data"], _is_list, "emitted values")
+        trees = read_json(row["data"], lambda given: isinstance(given, list), "emitted values")
         first = last - 2 * (len(trees) - 1)
         for index, tree in enumerate(trees):
             facts = (self._run_id, node, row["step"], decode(tree), row["item"], path)
@@ -271,10 +271,6 @@ class _Follower:
 def _place(row: Record) -> tuple[str, tuple[str, ...]]:
     names = names_at(row["node"], row["path"]) or ("",)
     return names[-1], names[:-1]
-
-
-def _is_list(value: object) -> bool:
-    return isinstance(value, list)
 
 
 def _is_ranges(value: object) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import cache
-from types import NoneType
 from typing import Annotated, Any, Literal, NotRequired, TypeAlias, get_args
 
 from pydantic import Field, StrictInt, StrictStr, TypeAdapter, ValidationError
@@ -80,10 +79,6 @@ def _texts(values: _Column) -> bool:
     return {str}.issuperset(map(type, values))
 
 
-def _texts_or_null(values: _Column) -> bool:
-    return {str, NoneType}.issuperset(map(type, values))
-
-
 def _numbers(least: int, most: int) -> _Holds:
     def hold(values: _Column) -> bool:
         if not {int}.issuperset(map(type, values)):
@@ -125,7 +120,7 @@ _COLUMNS: dict[str, tuple[_Holds, str]] = {
             *("default_answer", "answer", "answered_by", "answered_at", "store_json"),
             *("path", "node", "next_node", "next_path", "note", "mark", "data", "event"),
         ),
-        (_texts_or_null, "a text or NULL"),
+        (_or_null(_texts), "a text or NULL"),
     ),
     **dict.fromkeys(
         (

@@ -79,7 +79,7 @@ class SQLiteConnection(Connection):
         self._folder = "" if self.file is None else str(self.file.parent)
         self._quiet_since = 0
         self._changed_at, self._look_from = 0, 0.0
-        self.when_disturbed: Callable[[], object] = _nothing
+        self.when_disturbed: Callable[[], object] = lambda: None
         self.read_only = read_only
         self._synchronous = synchronous
         self._busy_timeout = busy_timeout
@@ -495,10 +495,6 @@ class SQLiteConnection(Connection):
             if name.startswith(code):
                 return DatabaseFileError(f"database {self.label} {meaning} ({text})")
         return DatabaseError(f"database {self.label}: {text}")
-
-
-def _nothing() -> None:
-    """Nobody wants to know."""
 
 
 def _at_rest(look: _Look) -> bool:

@@ -222,7 +222,7 @@ class Worker:
         for flow, run in found:
             if len(self.active) >= self.concurrency:
                 break
-            if self.limits.is_suspect(run):
+            if 2 * run.interruptions >= self.limits.interruptions:  # it may be what ends processes
                 # One at a time, so that what ends this process ends no other of its kind with it.
                 if self._suspect in self._active:
                     continue

@@ -28,12 +28,9 @@ def _leads(reducer: Reducer, old: object, updates: Iterable[object], value: obje
     return is_same(freeze(made), value)
 
 
-def _begins(value: list[object], old: list[object]) -> bool:
-    return is_same(freeze([*old]), value[: len(old)])
-
-
 def _differences(old: object, value: object) -> Iterator[list[object]]:
-    if isinstance(old, list) and isinstance(value, list) and _begins(value, old):
+    is_list = isinstance(old, list) and isinstance(value, list)
+    if is_list and is_same(freeze([*old]), value[: len(old)]):
         tail = value[len(old) :]
         yield [tail]
         yield tail

@@ -87,11 +87,6 @@ def state_of(value: object) -> dict[str, Any]:
     return {**(own or {}), **(slots or {})}
 
 
-def _getter_of_state(kind: type) -> Callable[[object], dict[str, object]]:
-    """What gives the attributes of an instance of a class, without delay if none is in a slot."""
-    return attrgetter("__dict__") if has_plain_dict(kind) else state_of
-
-
 def has_plain_dict(kind: type) -> bool:
     """Whether ``__dict__`` of an instance is where all of its attributes are."""
     found = [(name, type(one)) for cls in kind.__mro__ for name, one in vars(cls).items()]
@@ -130,7 +125,7 @@ def _join_namedtuple(cls: type[NamedTuple], value: object) -> object:
 
 def _prepare_dataclass(kind: type[DataclassInstance]) -> Splitter:
     base = _builtin_base(kind)
-    state_of = _getter_of_state(kind)
+    get_state = attrgetter("__dict__") if has_plain_dict(kind) else state_of
     fields = dataclasses.fields(kind)
     names = [field.name for field in fields]
     known = set(names)
@@ -139,7 +134,7 @@ def _prepare_dataclass(kind: type[DataclassInstance]) -> Splitter:
     def split(value: object) -> Parts:
         if base is not None:
             _refuse_base(value, base)
-        state = state_of(value)
+        state = get_state(value)
         if state.keys() != known:
             _refuse_others(value, state, known)
             _refuse_unset(value, state, known - optional)

@@ -272,13 +272,16 @@ def _instance_of(key: str, expected: object) -> _Check:
         raise DefinitionError(
             f"schema key {key!r}: {type_label(expected)} cannot check a value ({exc})"
         ) from exc
+    takes_bool = bool in kinds or object in kinds
 
     def check(value: object) -> object:
-        if isinstance(value, kinds) and not (isinstance(value, bool) and not _takes_bool(kinds)):
+        # A bool is an int to Python alone.
+        if isinstance(value, kinds) and (takes_bool or not isinstance(value, bool)):
             return value
         raise _WrongType
 
-    records = tuple(one for one in kinds if _is_record(one))
+    # Of these the fields say what they hold, so an instance may be spoilt in place.
+    records = tuple(one for one in kinds if issubclass(one, BaseModel) or is_dataclass(one))
     inside = _inside(records) if records else None
     if inside is None:
         return _Check(check, check, shapes=False)
@@ -289,11 +292,6 @@ def _instance_of(key: str, expected: object) -> _Check:
     return _Check(check, holds, shapes=True, parts=inside.parts)
 
 
-def _is_record(kind: type) -> bool:
-    """Whether what is an instance may be spoilt in place: fields of its own say what they hold."""
-    return issubclass(kind, BaseModel) or is_dataclass(kind)
-
-
 @remembered
 def _inside(records: tuple[type, ...]) -> _Check | None:
     """What looks at the fields of instances; ``None`` if Pydantic cannot read what they hold."""
@@ -301,10 +299,6 @@ def _inside(records: tuple[type, ...]) -> _Check | None:
         return _checker("", Union[(*records, None)])
     except Exception:  # noqa: BLE001 - annotations of a dataclass may be anything, and need not resolve
         return None
-
-
-def _takes_bool(kinds: tuple[type, ...]) -> bool:
-    return any(kind in (bool, object) for kind in kinds)
 
 
 def _hint(expected: object) -> Any:

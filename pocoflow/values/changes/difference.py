@@ -124,21 +124,21 @@ class Difference:
                 chunks.cut(0, first)
                 .joined(
                     chunks.cut(first + moved, first + gone),
-                    _laid_out(new_ones),
+                    Chunks.of(lay_out(new_ones)),
                     chunks.cut(old - last, old),
                 )
                 .packed(items)
             )
         if come < gone:
             self._splice(path, first, gone, items[first : first + come], old)
-            middle = _laid_out(items[first : first + come])
+            middle = Chunks.of(lay_out(items[first : first + come]))
         else:
             made = self._elements(chunks, items, first, first + gone, lambda at: (*path, at))
             if made is None:
                 return None
             new_ones = items[first + gone : first + come]
             self._splice(path, first + gone, 0, new_ones, first + gone + last)
-            middle = made.joined(_laid_out(new_ones))
+            middle = made.joined(Chunks.of(lay_out(new_ones)))
         ends = chunks.cut(0, first), chunks.cut(old - last, old)
         return ends[0].joined(middle, ends[1]).packed(items)
 
@@ -290,10 +290,6 @@ class Difference:
             if not part_matches(made[place], state[place]):
                 made[place] = self.part(made[place], state[place], (*path, name))
         return Opened(before.kind, before.group, tuple(map(Chunks.of, made)))
-
-
-def _laid_out(items: Items) -> Chunks:
-    return Chunks.of(lay_out(items)) if items else Chunks.of()
 
 
 def _are_texts(keys: Items) -> bool:

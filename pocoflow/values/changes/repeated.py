@@ -25,8 +25,6 @@ class Repeated(Sequence[T]):
         return len(self.few) * self.times
 
     def __eq__(self, other: object) -> bool:
-        if type(other) is Repeated:
-            return len(other) == len(self) and list(other) == list(self)
         if type(other) is not list or len(other) != len(self):
             return False
         few, times = self.few, self.times
