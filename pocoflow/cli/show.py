@@ -66,24 +66,18 @@ def _whole(db: WorkflowDB, run: RunRow) -> dict[str, object]:
 def as_json(run: RunRow) -> dict[str, object]:
     """What there is to know of a run, for a program; ``error`` is its message."""
     cells: Mapping[str, object] = run
-    return {name: cells[column] for name, column in _COLUMNS.items()}
+    return {name: cells[_COLUMNS.get(name, name)] for name in _SHOWN}
 
 
+_SHOWN = (
+    *("run_id", "flow", "status", "started_at", "completed_at", "steps", "node", "error_type"),
+    *("error", "parent_run_id", "parent_step", "due_at", "thread", "labels"),
+)
 _COLUMNS = {
-    "run_id": "run_id",
     "flow": "flow_name",
-    "status": "status",
-    "started_at": "started_at",
-    "completed_at": "completed_at",
     "steps": "total_steps",
     "node": "current_node",
-    "error_type": "error_type",
     "error": "error_msg",
-    "parent_run_id": "parent_run_id",
-    "parent_step": "parent_step",
-    "due_at": "due_at",
-    "thread": "thread",
-    "labels": "labels",
 }
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-from collections.abc import Callable
-from types import FrameType
 
 from pocoflow.cli.database import failed_left, run_count
 from pocoflow.cli.output import CommandError, printable
@@ -124,8 +122,14 @@ def run_until_told(worker: Worker, what: str, args: argparse.Namespace) -> int:
     print(f"{what} of {names} on {path}", flush=True)
     if failed := failed_left(worker.database, worker.flow_names):
         print(failed, flush=True)
+
+    def stop(*_: object) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+        worker.stop()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _handler(worker))
+        signal.signal(number, stop)
     if worker.run(until_idle=args.until_idle, grace=args.grace):
         refused = worker.refused if args.until_idle else ()
         if refused:
@@ -137,15 +141,6 @@ def run_until_told(worker: Worker, what: str, args: argparse.Namespace) -> int:
     told = "1 run has not ended, and is" if left == 1 else f"{left} runs have not ended, and are"
     print(f"{told} left to other workers", flush=True)
     return 1
-
-
-def _handler(worker: Worker) -> Callable[[int, FrameType | None], None]:
-    def handle(number: int, frame: FrameType | None) -> None:
-        for one in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(one, signal.SIG_DFL)
-        worker.stop()
-
-    return handle
 
 
 def _seconds(text: str) -> float:

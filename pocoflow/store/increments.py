@@ -29,11 +29,11 @@ def _leads(reducer: Reducer, old: object, updates: Iterable[object], value: obje
 
 
 def _differences(old: object, value: object) -> Iterator[list[object]]:
-    is_list = isinstance(old, list) and isinstance(value, list)
-    if is_list and is_same(freeze([*old]), value[: len(old)]):
-        tail = value[len(old) :]
-        yield [tail]
-        yield tail
+    if isinstance(old, list) and isinstance(value, list):
+        if is_same(freeze([*old]), value[: len(old)]):
+            tail = value[len(old) :]
+            yield [tail]
+            yield tail
     elif isinstance(old, dict) and isinstance(value, dict):
         yield [
             {
