@@ -210,13 +210,9 @@ def _ends(found: Lacking) -> str:
 
 def _variable(subject: Subject, place: GraphNode) -> str:
     """What a node is probably called in the program: as in its module, or as its class is."""
-    node = place.node
-    if (name := subject.variables.get(id(node))) is not None:
-        return name
-    if not place.name.isidentifier():
-        return "node"
-    if isinstance(node, FunctionNode):
-        return place.name
+    name = subject.variables.get(id(place.node))
+    if name is not None or not place.name.isidentifier():
+        return name or "node"
     return _WORD.sub("_", place.name).lower()
 
 

@@ -159,8 +159,6 @@ class Scope:
                 return value if isinstance(value, Sort) else self.ask_of(name, self.sort)
             case ast.Attribute(value=owner, attr="state"):
                 return Sort.STATE if self.sort(owner) is Sort.STORE else None
-            case ast.Attribute(value=owner, attr="__class__"):
-                return Sort.SELF if self.sort(owner) is Sort.SELF else None
             case ast.NamedExpr(target=target):
                 return self.sort(target)
             case ast.Call(func=ast.Name(id="type"), args=[owner], keywords=[]):

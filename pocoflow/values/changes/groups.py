@@ -270,12 +270,6 @@ class Sequences(Group):
     def parts(self, items: Items) -> Sequence[Items]:  # noqa: D102
         return (list(items[0] if len(items) == 1 else chain.from_iterable(items)),)
 
-    def is_known(self, items: Items, parts: Items, before: Sequence[object]) -> bool:
-        """Whether parts, none of which is in one item twice, and the lengths are those before."""
-        # The same parts again and again, as often as there are items, have these lengths.
-        is_regular = type(before) is Repeated and before.times == len(items)
-        return parts == before and (is_regular or self.same(items))
-
     def of_lengths(self, lengths: Sequence[int]) -> Self:
         """The same but for the lengths."""
         made = object.__new__(type(self))
@@ -329,7 +323,9 @@ class Dicts(Sequences):
         texts = keys.all_of(str)
         if texts is None:
             return super().compared(items, below)
-        if not self.is_known(items, list(chain.from_iterable(items)), texts):
+        # The same keys again and again, as often as there are items, have these lengths.
+        is_regular = type(texts) is Repeated and texts.times == len(items)
+        if list(chain.from_iterable(items)) != texts or not (is_regular or self.same(items)):
             return None
         # The collector is told of the values, and of the keys only if one of them is no text. It
         # may not be told of the values of a dict that belongs to an instance.
@@ -359,13 +355,6 @@ class _Sets(Sequences):
         parts = list(chain.from_iterable(items))
         self.members = shortened(parts)
         return (parts,)
-
-    def compared(self, items: Items, below: list[Column]) -> Pairs | None:
-        if len(items) > MANY:
-            held = gc.get_referents(*items)
-            if self.is_known(items, held, self.members):
-                return ((below[0], held),)
-        return super().compared(items, below)
 
     def parts(self, items: Items) -> Sequence[Items]:
         parts = list(chain.from_iterable(items))

@@ -143,6 +143,15 @@ CORRECT = {
         "s, state = store, store.state\nstate.late = 'x'\nreturn s['late']",
         "",
     ),
+    "a read behind an own write of several values": (
+        "name, store['late'] = str(self).split('a')\nreturn store['late']",
+        "",
+    ),
+    "a read behind a default": ("store.setdefault('late', 'x')\nreturn store['late']", ""),
+    "a read behind a match that takes all": (
+        "match store['q']:\n    case 'x' | _:\n        store['late'] = ''\nreturn store['late']",
+        "",
+    ),
     "a read behind what may write": ("self.fill(store)\nreturn store['late']", ""),
     "a read in a lambda": ("return lambda: store['late']", ""),
     "a read behind an error that is raised": (
@@ -232,6 +241,11 @@ MISSED_BEFORE = {
     "in a finally": ("try:\n    return 1\nfinally:\n    store['late']", "", ("PF301", "error")),
     "in a loop that has a round": (
         "for _ in range(2):\n    store['late']\nreturn 1",
+        "",
+        ("PF301", "error"),
+    ),
+    "in a loop over a display": (
+        "for _ in ('x', 'y'):\n    store['late']\nreturn 1",
         "",
         ("PF301", "error"),
     ),
