@@ -291,6 +291,32 @@ def test_what_cannot_be_stored_is_told_by_its_place(tmp_path: Path) -> None:
     assert seen == [0, 1, 2]
 
 
+def test_an_item_whose_result_cannot_be_stored_is_worked_on_again(tmp_path: Path) -> None:
+    """After a failure the others keep theirs, and a resume calls ``exec`` for that one alone."""
+    seen: list[int] = []
+    broken = [True]
+
+    class Open(BatchNode):
+        def prep(self, store: Store[Any]) -> list[int]:
+            return [0, 1, 2]
+
+        def exec(self, item: int) -> Any:
+            seen.append(item)
+            return object() if item == 1 else item
+
+        def post(self, store: Store[Any], items: Any, results: Any) -> None:
+            if broken.pop():
+                raise OSError("closed")
+            store["kept"] = [one for one in results if isinstance(one, int)]
+
+    flow = Flow(Open(), db_path=tmp_path / "runs.db", run_id="r")
+    with pytest.raises(OSError, match="closed"):
+        flow.run({})
+    broken.append(False)
+    assert flow.resume("r")["kept"] == [0, 2]
+    assert seen == [0, 1, 2, 1]
+
+
 def test_an_answer_stays_with_its_item(tmp_path: Path) -> None:
     """Branches that ask are found again by their items, whatever the order is now."""
 
