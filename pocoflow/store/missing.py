@@ -7,14 +7,16 @@ from typing import NamedTuple
 
 from pocoflow.errors import (
     IncompleteStoreError,
+    InvalidValueError,
     MissingKeyError,
     NotSavedError,
     NotStorableError,
     Remedy,
     UnknownClassError,
+    UnknownFieldError,
     UnreadableKeyError,
 )
-from pocoflow.messages import closest, package_of
+from pocoflow.messages import closest, package_of, short
 from pocoflow.store.schema import Schema
 from pocoflow.values.remembering import remembered
 
@@ -117,3 +119,20 @@ def no_attribute(owner: str, store: object, schema: object, name: str, given: st
         f"{owner}: store.{name}{given} is an attribute of the store, not a value in it"
         f"{declared}: did you mean store[{name!r}]{given}{typed}?"
     )
+
+
+def check_name(schema: Schema | None, name: object) -> None:
+    """Check what ``store.name`` is set to.
+
+    Raises:
+        UnknownFieldError: The schema has a field of that name, which was meant.
+        InvalidValueError: It is no text.
+    """
+    if schema is not None and "name" in schema.names():
+        raise UnknownFieldError(
+            "store.name is the name of the store, and its schema has a field 'name': did you mean "
+            f"store['name'] = {short(name)}? A store is given its name as it is made, "
+            "Store(name=...)"
+        )
+    if not isinstance(name, str):
+        raise InvalidValueError(f"the name of a store is a text, not {short(name)}")

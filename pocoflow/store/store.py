@@ -32,6 +32,7 @@ from pocoflow.store.missing import (
     Unsaved,
     attributes_of,
     check_complete,
+    check_name,
     missing_key,
     no_attribute,
 )
@@ -511,7 +512,7 @@ class Store(MutableMapping[str, Any], Generic[SchemaT_co]):
                 set_to = f" = {short(value)}"
                 raise UnknownFieldError(no_attribute(self._label, self, self.schema, name, set_to))
             if name == "name":
-                self._check_name(value)
+                check_name(self._schema, value)
             object.__setattr__(self, name, value)
 
         def __getattr__(self, name):
@@ -523,16 +524,6 @@ class Store(MutableMapping[str, Any], Generic[SchemaT_co]):
             if name == "name" or (name[:1] != "_" and name not in attributes_of(type(self))):
                 raise UnknownFieldError(no_attribute(self._label, self, self.schema, name))
             object.__delattr__(self, name)
-
-    def _check_name(self, name: object) -> None:
-        if self._schema is not None and "name" in self._schema.names():
-            raise UnknownFieldError(
-                f"{self._label}: store.name is the name of the store, and its schema has a field "
-                f"'name': did you mean store['name'] = {short(name)}? A store is given its name as "
-                "it is made, Store(name=...)"
-            )
-        if not isinstance(name, str):
-            raise InvalidValueError(f"the name of a store is a text, not {short(name)}")
 
     # -- observing and validating -------------------------------------------------------------
 
