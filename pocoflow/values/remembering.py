@@ -50,4 +50,4 @@ def passes(one: object) -> bool:
     if not isinstance(name, str) or not isinstance(home, str):
         return False
     outermost, _, _ = name.partition(".")
-    return "<locals>" in name or outermost not in vars(sys.modules.get(home, object))
+    return "<locals>" in name or outermost not in getattr(sys.modules.get(home), "__dict__", ())
