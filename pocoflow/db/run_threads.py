@@ -196,7 +196,7 @@ def _refuse_open(named: Named, row: Record | None) -> None:
         ways.append(Remedy("answer it", answer, ("answer", run_id)))
     if stands != "running":
         ways.append(Remedy.of_resuming("go on with it", run_id))
-    cancel = f"db.request_cancel({run_id!r})"
+    cancel = f"flow.database.request_cancel({run_id!r})"
     ways.append(Remedy("cancel it", cancel, ("runs", "cancel", run_id)))
     raise ThreadBusyError(
         f"run thread {named.thread!r} has an open run, {run_id!r}, which is {stands}; one run of a "

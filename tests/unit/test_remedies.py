@@ -26,6 +26,7 @@ from pocoflow.errors import (
     Remedy,
     ResourceError,
     ResumeError,
+    ThreadBusyError,
     UnknownClassError,
 )
 from pocoflow.views.targets import remedies
@@ -167,6 +168,37 @@ def test_a_renamed_node(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setitem(sys.modules, MODULE, module)
     words = [f"{MODULE}:flow" if one is Gap.FLOW else one for one in exc.remedies[0].command]
     assert main([one.replace("NEW", "Renamed") for one in words]) == 0
+
+
+def test_fields_of_other_types() -> None:
+    """The remedy names all that do not fit, in Python and for the command."""
+    flow = kept(Fails(), schema={"a": int, "b": int}, run_id="s")
+    with pytest.raises(OSError, match="down"):
+        flow.run({"a": 1, "b": 2, "c": 3})
+    Path("mended").touch()
+    flow = kept(Fails(), schema={"a": str, "b": list[int], "c": int})
+    with pytest.raises(ResumeError) as caught:
+        flow.resume("s")
+    assert "changes={'a': <value>, 'b': <value>}" in str(caught.value)
+    with pytest.raises(ResumeError) as caught:
+        flow.resume("s", changes={"a": "x"})
+    (remedy,) = caught.value.remedies
+    assert remedy.command[3:] == ("--set", "a=JSON", "--set", "b=JSON")
+    code = remedy.python.replace("<value>", "'x'", 1).replace("<value>", "[2]")
+    assert eval(code, {"flow": flow})["b"] == [2]  # noqa: S307
+
+
+def test_the_ways_to_end_the_open_run_of_a_thread() -> None:
+    """Each of them is a call of the flow."""
+    flow = kept(Asked())
+    with pytest.raises(RunPaused):
+        flow.run({}, thread="t", run_id="r")
+    with pytest.raises(ThreadBusyError) as caught:
+        flow.run({}, thread="t")
+    *_, cancel = caught.value.remedies
+    assert python(flow, cancel)
+    with pytest.raises(RunPaused):
+        flow.run({}, thread="t", run_id="s")
 
 
 def test_a_value_that_was_not_saved() -> None:

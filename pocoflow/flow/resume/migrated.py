@@ -90,14 +90,27 @@ def under_schema(
         # A field that is gone takes no value.
         is_gone = isinstance(exc, UnknownFieldError)
         ways = "takes or drops it" if is_gone else "reads the old values"
-        other = "" if is_gone else ", or the field a new value with changes={...}"
+        keys = [] if is_gone else [*changes, *_misfits(stored, values, schema)]
+        given = ", ".join(f"{key!r}: <value>" for key in keys) or "..."
+        other = "" if is_gone else f", or set what does not fit, changes={{{given}}}"
         raise ResumeError(
             f"the store of run {run_id!r} does not fit the schema as it is now: {exc}; give the "
             f"model a validator that {ways} (mode='before'){other}{changed}",
-            remedies=[] if is_gone else [giving(run_id, ["KEY"])],
+            remedies=[] if is_gone else [giving(run_id, keys or ["KEY"])],
         ) from exc
     store.update(changes)
     return store
+
+
+def _misfits(stored: Store, values: Mapping[str, object], schema: object) -> list[str]:
+    """The keys whose values do not fit the schema by themselves."""
+    found = []
+    for key, value in values.items():
+        try:
+            Store.rebuild({key: value}, {}, stored.name, schema, stored.definitions)
+        except StoreError:
+            found.append(key)
+    return found
 
 
 def _rebuilt(
