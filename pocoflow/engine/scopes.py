@@ -264,8 +264,7 @@ class _Process:
         self._guard = threading.Lock()
         self._open: dict[Resource, _Open] = {}
         self._left: list[tuple[Resource, _Leave]] = []
-        self._on_loops: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Resource, _Keeper]]
-        self._on_loops = WeakKeyDictionary()
+        self._on_loops: WeakKeyDictionary[Any, dict[Resource, _Keeper]] = WeakKeyDictionary()
         self._is_told = False
 
     def enter(self, key: Resource) -> object:

@@ -61,14 +61,14 @@ def _switch(name: str, given: object) -> bool:
     return given
 
 
-def _schema(given: object) -> object:
-    make_schema(given)
-    return given
+def _checked_by(check: Callable[..., object], *told: str) -> Callable[[object], object]:
+    """Takes what a check lets through, as it is."""
 
+    def checked(given: object) -> object:
+        check(*told, given)
+        return given
 
-def _run_id(given: object) -> object:
-    check_name("Flow(run_id=...)", given)
-    return given
+    return checked
 
 
 def aliases_of(given: Mapping[str, type] | None) -> dict[str, type]:
@@ -132,11 +132,6 @@ def _database(given: object) -> object:
         from pocoflow.db.postgres import is_server, without_password
 
         return without_password(given) if is_server(given) else given
-    return given
-
-
-def _executor(given: object) -> object:
-    check_executor("Flow(executor=...)", given)
     return given
 
 
@@ -243,7 +238,7 @@ SETTINGS: Mapping[str, Callable[[Any], object]] = {
     "db_path": _database,
     "checkpoint_dir": _folder,
     "max_steps": _most,
-    "schema": _schema,
+    "schema": _checked_by(make_schema),
     "inputs": partial(_as_names, "inputs"),
     "outputs": partial(_as_names, "outputs"),
     "ignore": _codes,
@@ -253,10 +248,10 @@ SETTINGS: Mapping[str, Callable[[Any], object]] = {
     "node_budgets": _node_budgets,
     "thread_budget": partial(limits_of, where="Flow(thread_budget)"),
     "label_budgets": _label_budgets,
-    "run_id": _run_id,
+    "run_id": _checked_by(check_name, "Flow(run_id=...)"),
     "formerly": names_before,
     "aliases": aliases_of,
-    "executor": _executor,
+    "executor": _checked_by(check_executor, "Flow(executor=...)"),
     "carry": _carried,
     "record_emitted": partial(_switch, "record_emitted"),
 }

@@ -83,7 +83,6 @@ if TYPE_CHECKING:
     from pocoflow.db.rows import Status
     from pocoflow.db.run_threads import Named
     from pocoflow.db.workflow import WorkflowDB
-    from pocoflow.engine.effects import Storage
     from pocoflow.engine.line import Line, Listener, Plan
     from pocoflow.flow.execution import Begun, Execution, Started
     from pocoflow.flow.handle import RunHandle
@@ -1055,7 +1054,7 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
         if self.run_id is not None and name.run_id is None:
             name = name._replace(run_id=self.run_id)
         begin = partial(self._begin, Given(given, self.schema, self.flow_name), name, how)
-        new: Execution[StateT] = _execution()(begin, self._home)
+        new: Execution[StateT] = _execution()(begin, self._database.storage)
         new.waits = name.if_busy == "wait"
         return new
 
@@ -1069,7 +1068,7 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
     ) -> Execution[StateT]:
         refuse_while_importing(self)
         begin = partial(self._reopen, run_id, resuming, resources)
-        return _execution()(begin, self._home, shared=False)
+        return _execution()(begin, self._database.storage, shared=False)
 
     def _begin(self, given: Given, name: RunName, how: RunKeywords) -> Started:
         plan, resume_from = self._plan, how.get("resume_from")
@@ -1219,10 +1218,6 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
 
             known = self._described = (graph, schema, describe(graph, schema))
         return known[2]
-
-    def _home(self) -> Storage | None:
-        """Where runs are kept, also before it is open."""
-        return self._database.storage()
 
     def _database_of(self, run_id: str) -> WorkflowDB:
         """The database of a stored run, which is not made to look into it.
