@@ -148,7 +148,7 @@ def _phases(kind: object) -> _Phases:
 
 def _phase(kind: object, name: str) -> _Phase | None:
     function = getattr(kind, name, None)
-    if not inspect.isfunction(function) or function.__module__ == "pocoflow.nodes.base":
+    if not inspect.isfunction(function) or package_of(function) == "pocoflow":
         return None
     hints = hints_of(function)
     returns = hints.get("return", Any)
@@ -352,7 +352,8 @@ def _of_runs(flow: Any) -> Iterator[_Mistake]:
     if names:
         yield _Mistake(
             "PF208",
-            f"{' and '.join(names)} of flow {flow.name!r} count only where it is run by itself",
+            f"what flow {flow.name!r} says of {' and '.join(names)} counts only where it is run by "
+            "itself",
             f"set {'them' if len(names) > 1 else 'it'} on the flow around it",
             flow.made_at,
         )

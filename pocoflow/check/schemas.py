@@ -99,14 +99,14 @@ class Fields:
             return frozenset()
         return frozenset((*dir(self.model), *self.model.__private_attributes__)).difference(self)
 
-    def refuses(self, name: str, value: object) -> Severity | None:
-        """How sure it is that the store refuses a value; ``None`` if it takes it."""
+    def refuses(self, name: str, value: object) -> tuple[Severity, str] | None:
+        """How sure it is that the store refuses a value, and its words; ``None`` if it takes it."""
         if self._checked is None or name not in self:
             return None
         try:
-            self._checked.check("", {}, {name: deepcopy(value)})
-        except InvalidValueError:
-            return "warning" if name in self._judged else "error"
+            self._checked.check(self.label, {}, {name: deepcopy(value)})
+        except InvalidValueError as exc:
+            return "warning" if name in self._judged else "error", str(exc)
         except Exception:  # noqa: BLE001 - a validator of the user's that wants to know more
             return None
         return None

@@ -217,16 +217,13 @@ def _result(subject: Subject, at: Site, node: AnyFunctionNode) -> Iterator[Findi
     if signature.unpacks:
         parts = get_args(plain(given[0]))
         if get_origin(plain(given[0])) is not tuple or ... in parts:
-            if fits(given[0], tuple):
-                return
-            parts = ()
-        if len(parts) != len(signature.writes):
-            yield subject.finding(
-                "PF203",
-                f"it writes {len(signature.writes)} fields and returns {type_label(given[0])}",
-                f"return a tuple of {len(signature.writes)} values",
-                at=at,
-            )
+            if not fits(given[0], tuple):
+                yield subject.finding(
+                    "PF203",
+                    f"it writes {len(signature.writes)} fields and returns {type_label(given[0])}",
+                    f"return a tuple of {len(signature.writes)} values",
+                    at=at,
+                )
             return
         given = list(parts)
     for field, one in zip(signature.writes, given, strict=True):
@@ -287,31 +284,39 @@ def _written_values(subject: Subject, at: Site) -> Iterator[Finding]:
     hints: Mapping[str, object] | None = None
     is_fatal = subject.unless_caught(place) == "error"
     for write in effects.values:
-        value, takes = write.value, fields.takes(write.key)
+        value, takes, why = write.value, fields.takes(write.key), ""
         severity: Severity | None = None
         if value.parameter is not None:
             hints = _hints_of(subject, place) if hints is None else hints
             given = hints.get(value.parameter, Any)
-            shown = f"{value.parameter!r}, a {type_label(given)},"
+            shown = f"{value.parameter!r}, {_one(given)},"
             severity = _against(given, takes)
         elif value.kind is not None:
             given = value.kind
-            shown = f"a {type_label(given)}"
+            shown = _one(given)
             severity = _against(given, takes)
         else:
             given = type(value.constant)
             shown = short(value.constant)
-            severity = fields.refuses(write.key, value.constant)
+            severity, why = fields.refuses(write.key, value.constant) or (None, "")
         if write.key in fields and severity is not None:
+            fits_type = fits_field(given, takes)  # so it is something else that is wrong
             yield subject.finding(
                 "PF203",
-                f"it writes {shown} to field {write.key!r}, which holds {type_label(takes)}",
-                f"write {type_label(takes)}, or change the field",
+                f"it writes {shown} to field {write.key!r}, which holds {type_label(takes)}"
+                + (f": {why}" if fits_type else ""),
+                f"write {'what it takes' if fits_type else type_label(takes)}, or change the field",
                 at=at,
                 types=(given, takes),
                 where=write.place.where,
                 severity=severity if write.is_certain and is_fatal else "warning",
             )
+
+
+def _one(kind: object) -> str:
+    """A value of a type, for messages."""
+    label = type_label(kind)
+    return f"an {label}" if label[0] in "aeiou" else f"a {label}"
 
 
 def _against(given: object, takes: object) -> Severity | None:

@@ -182,3 +182,5 @@ def test_what_a_class_says_of_itself_holds_for_batches_and_for_each_action(
     """Items, results and actions are compared with the annotations of the methods."""
     found = Flow(kind(), schema=S).validate()
     assert sorted((one.code, one.severity) for one in found) == told
+    if kind is Adds:
+        assert found[0].message.startswith("it writes 'results', a list[int], to field 'count'")

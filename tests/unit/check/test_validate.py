@@ -598,6 +598,24 @@ def test_what_is_written_from_a_parameter_is_compared() -> None:
     ]
 
 
+def test_a_constant_of_the_right_type_is_refused_in_the_words_of_the_store() -> None:
+    """What is wrong with it is a constraint, which no type tells."""
+
+    class Rated(BaseModel):
+        score: float = Field(0.0, le=1)
+
+    class Rate(Node):
+        def post(self, store: Store[Rated], prep_result: object, result: object) -> None:
+            store.state.score = 10.0
+
+    (found,) = Flow(start=Rate(), schema=Rated).validate()
+    assert found.message == (
+        "it writes 10.0 to field 'score', which holds float: Rated: field 'score' expects float, "
+        "got float: 10.0 (Input should be less than or equal to 1)"
+    )
+    assert found.fix == "write what it takes, or change the field"
+
+
 def test_the_check_is_not_imported_before_it_is_needed() -> None:
     """``import pocoflow`` loads nothing of the validation, and a plain one no library for types.
 
