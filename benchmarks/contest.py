@@ -181,7 +181,7 @@ def take_turn(
         if process is None:
             process = Process(entry, work, places[entry.contender].python, settings)
             processes[entry] = process
-            if work.warms and not work.fresh:
+            if work.warms:
                 process.play(request(work, entry, work.scaled(0.02).sizes))
         result.versions = process.versions
         began = perf_counter()

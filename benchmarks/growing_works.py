@@ -127,6 +127,7 @@ def batch() -> Work:
         rounds=1,
         synchronous="NORMAL",
         fresh=True,
+        warms=False,
         fixed=frozenset({"characters"}),
     )
 
@@ -151,6 +152,7 @@ def conversation() -> Work:
         rounds=1,
         synchronous="NORMAL",
         fresh=True,
+        warms=False,
     )
 
 

@@ -97,7 +97,7 @@ class Work:
         fresh: Whether each round has a process of its own, for the memory.
         fixed: Sizes that ``--scale`` leaves alone.
         patience: What the limit of a round is multiplied by.
-        warms: Whether a small unmeasured round goes before the first one.
+        warms: Whether a small unmeasured round goes before the first one of a process.
         by_name: Whether it is done only if it is asked for by its name.
     """
 

@@ -313,6 +313,7 @@ def peak() -> Work:
         rounds=1,
         synchronous="NORMAL",
         fresh=True,
+        warms=False,
     )
 
 
@@ -412,6 +413,7 @@ def long() -> Work:
         rounds=1,
         synchronous="NORMAL",
         fresh=True,
+        warms=False,
     )
 
 
@@ -436,6 +438,7 @@ def big() -> Work:
         rounds=1,
         synchronous="NORMAL",
         fresh=True,
+        warms=False,
     )
 
 
@@ -456,6 +459,7 @@ def waits() -> Work:
         rounds=3,
         synchronous="NORMAL",
         fresh=True,
+        warms=False,
     )
 
 
