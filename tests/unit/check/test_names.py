@@ -201,7 +201,7 @@ def test_what_is_of_runs_is_told_of_a_flow_inside_of_another(make: Any) -> None:
     inner.on("flow_end", lambda steps, store: None)
     (told,) = [one for one in Flow(make(inner)).validate() if one.code == "PF208"]
     assert told.message.startswith(
-        "node_budgets and max_steps and hooks of flow 'inner' count only"
+        "what flow 'inner' says of node_budgets and max_steps and hooks counts only"
     )
     assert "PF208" not in codes(inner)
 
@@ -224,7 +224,7 @@ def test_a_limit_or_setting_that_is_not_in_force_inside_of_another_flow_is_told(
     """Who has set it on a flow that is a part of another one relies on what does not hold there."""
     inner: Flow[Any] = Flow(Node(), flow_name="inner", **{setting: value})
     (told,) = [one for one in Flow(inner).validate() if one.code == "PF208"]
-    assert told.message.startswith(f"{setting} of flow 'inner' count only")
+    assert told.message.startswith(f"what flow 'inner' says of {setting} counts only")
 
 
 class Traced(Flow[Any]):
