@@ -235,6 +235,7 @@ def _as_names(argument: str, given: Any) -> tuple[str, ...] | None:
 
 SETTINGS: Mapping[str, Callable[[Any], object]] = {
     "start": _start,
+    "flow_name": _checked_by(check_name, "Flow(flow_name=...)"),
     "db_path": _database,
     "checkpoint_dir": _folder,
     "max_steps": _most,

@@ -288,6 +288,10 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
         """Label in the database, the log and the monitor; the flow's name as a node, too."""
         return self.name
 
+    @flow_name.setter
+    def flow_name(self, value: str) -> None:
+        self.name = value
+
     # -- wiring -------------------------------------------------------------------------------
 
     @two_arguments

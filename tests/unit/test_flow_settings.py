@@ -28,6 +28,7 @@ def summarise(document: str) -> str:
 
 WRONG: dict[str, tuple[object, str]] = {
     "start": (summarise.name, r"Flow\(start=...\) takes a node"),
+    "flow_name": ("", r"Flow\(flow_name=...\) must be a non-empty string"),
     "deadline": ("0.1", "a number of seconds above 0"),
     "budget": (5, 'as in budget={"usd": 2.0}'),
     "thread_budget": ({"usd": "5"}, r"Flow\(thread_budget\), usd='5'"),
