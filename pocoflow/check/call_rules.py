@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from inspect import getattr_static
+from collections.abc import Collection, Iterable, Iterator
+from functools import lru_cache
 from types import FunctionType, ModuleType
 from typing import NamedTuple
 
@@ -26,15 +26,15 @@ from pocoflow.nodes.resources import Resource, declared, is_opened
 from pocoflow.nodes.settings import where_to
 from pocoflow.values.callables import names_in
 
-_MOST = 300  # functions that are looked at for one node
+_MOST = 100  # functions that are looked at for one node
 
 
 def check_calls(subject: Subject) -> Iterator[Finding]:
     """Journaled calls that are refused whenever they are made."""
     for at in subject.classes:
-        node = at.place.node
-        for phase, own in _phases(node):
-            for function in reached(node, [own]) if phase == "exec" else [own]:
+        kind: type = type(at.place.node)
+        for phase, own in _phases(at.place.node):
+            for function in _reached(kind, own) if phase == "exec" else [own]:
                 if makes_calls(function.__code__):
                     refused = _refused(function) if phase == "exec" else _misplaced(function, phase)
                     for line, what, fix in refused:
@@ -55,8 +55,8 @@ def _phases(node: AnyNode) -> Iterator[tuple[str, FunctionType]]:
 def check_resources_asked(subject: Subject) -> Iterator[Finding]:
     """PF209: what a class takes from the context, that a run would open, and that none declares."""
     for at in subject.classes:
-        node = at.place.node
-        for key, where in asked_for(reached(node, functions_of(node))):
+        kind: type = type(at.place.node)
+        for key, where in asked_for(_reached(kind, *functions_of(at.place.node))):
             if is_opened(key) and key not in subject.graph.resources:
                 yield subject.finding(
                     "PF209",
@@ -69,21 +69,19 @@ def check_resources_asked(subject: Subject) -> Iterator[Finding]:
                 )
 
 
-def reached(node: AnyNode, functions: Sequence[FunctionType]) -> list[FunctionType]:
-    """Functions of a node, and those of its class and of modules that they name, and so on."""
+@lru_cache(maxsize=4096)
+def _reached(kind: type, *functions: FunctionType) -> tuple[FunctionType, ...]:
+    """Functions that ask the context: of a class, and those of it and of modules that they name."""
+    users = [base for base in reversed(kind.__mro__) if not is_foreign(base.__module__)]
+    own = {name: one for base in users for name, one in vars(base).items()}
     found = dict.fromkeys(functions)
     for one in (queue := [*found]):  # grows while it is walked through
-        names = [] if len(found) > _MOST else names_in(one.__code__)
-        for name in names:
-            for named in (one.__globals__.get(name), getattr_static(type(node), name, None)):
-                if (
-                    is_a(named, FunctionType)
-                    and named not in found
-                    and not is_foreign(named.__module__)
-                ):
-                    found[named] = None
-                    queue.append(named)
-    return queue
+        for name in names_in(one.__code__) if len(found) < _MOST else ():
+            named = [one.__globals__.get(name), own.get(name)]
+            new = [it for it in named if is_a(it, FunctionType) and it not in found]
+            queue += (it for it in new if not is_foreign(it.__module__))
+            found.update(dict.fromkeys(new))
+    return tuple(one for one in queue if "context" in names_in(one.__code__))
 
 
 def asked_for(functions: Iterable[FunctionType]) -> Iterator[tuple[Resource, tuple[str, int]]]:
