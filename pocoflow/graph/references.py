@@ -178,10 +178,18 @@ def _named(
         spec = find_spec(main) if file is not None else None
     except (ImportError, ValueError):
         spec = None
-    if file is None or spec is None or spec.origin is None or not Path(spec.origin).samefile(file):
+    if file is None or spec is None or not _is_at(file, spec.origin):
         what = "has no file" if file is None else f"({file}) is not found as module {main!r}"
         return f"its module is __main__, which {what}, so that no other process can import it"
     return Reference(kind, main, name, is_main=True, **inside), state
+
+
+def _is_at(file: str, origin: str | None) -> bool:
+    """Whether the origin of a module, which may be ``built-in``, is a file."""
+    try:
+        return origin is not None and Path(origin).samefile(file)
+    except OSError:  # it is none, or in an archive
+        return origin == file
 
 
 _OWN = {

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
+import zipapp
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from decimal import Decimal
@@ -582,3 +583,31 @@ def test_the_program_that_was_started_is_found_in_its_workers(tmp_path: Path) ->
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     ended = subprocess.run(words, env=env, capture_output=True, text=True, timeout=300, check=False)
     assert (ended.stdout, ended.stderr) == ("True\n", "")
+
+
+@pytest.mark.parametrize("archived", [True, False])
+def test_a_program_whose_module_is_no_file(archived: bool, tmp_path: Path) -> None:
+    """An archive is found by the name of its file; the name of a module of Python's own is told."""
+    folder = tmp_path / "app"
+    folder.mkdir()
+    program = folder / ("__main__.py" if archived else "gc.py")
+    program.write_text(
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "from pocoflow import Flow, key, node\n"
+        "from pocoflow.errors import FlowValidationError\n"
+        "@node(writes=key('answer'))\n"
+        "def work() -> int:\n"
+        "    return 1\n"
+        "if __name__ == '__main__':\n"
+        "    with ThreadPoolExecutor(1) as pool:\n"
+        "        try:\n"
+        "            print(Flow(work, executor=pool).run({})['answer'])\n"
+        "        except FlowValidationError as exc:\n"
+        "            print(exc.findings[0].code)\n"
+    )
+    if archived:
+        zipapp.create_archive(folder, program := tmp_path / "app.pyz")
+    words = [sys.executable, str(program)]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(words, env=env, capture_output=True, text=True, timeout=300, check=False)
+    assert (ended.stdout, ended.stderr) == ("1\n" if archived else "PF407\n", "")
