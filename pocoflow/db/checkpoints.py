@@ -226,12 +226,13 @@ class Checkpoints(RunsFile):
             InvalidValueError: A value does not fit the schema.
         """
         run_no = self.number(run_id)
-        if self.row_of_step(run_no, step) is None:
-            raise self.no_checkpoint(run_id, step)
         row = self.connection.row(QUERIES["run_by_id"], (run_id,))
         name = str(key_of(row["store_name"])) if row else ""
         under = (self.get_graph(run_id) or {}).get("schema")
         rows = self._values_at(run_no, step)
+        # At last: what was read of a run that was removed meanwhile is not all of it.
+        if self.row_of_step(run_no, step) is None:
+            raise self.no_checkpoint(run_id, step)
         return read_store([*rows, *pending], self._about(step), name, schema, classes, under)
 
     def _values_at(self, run_no: int, step: int) -> list[Record]:

@@ -13,7 +13,7 @@ from pocoflow.db.run_threads import UNNAMED, Named, ThreadMovedError, is_started
 from pocoflow.db.stored_handle import StoredRunHandle
 from pocoflow.db.workflow import WorkflowDB
 from pocoflow.engine.line import Line
-from pocoflow.errors import RunExistsError, ThreadBusyError
+from pocoflow.errors import RunExistsError, RunNotFoundError, ThreadBusyError
 from pocoflow.flow.naming import RunName, inputs_of
 from pocoflow.flow.resume.migrated import next_store, under_schema
 from pocoflow.flow.scheduling import Due, copied, refuse_unsaved
@@ -70,7 +70,11 @@ class Records:
                 database = self.database
                 last = last_run(database.connection, named, database.get_run)
                 named = replace(named, last=last)
-            store = given.store if named.thread is None else self._next_store(given.value, named)
+            try:
+                is_next = named.thread is not None
+                store = self._next_store(given.value, named) if is_next else given.store
+            except RunNotFoundError:  # it was removed in this instant
+                continue
             # Somebody else may be there first, with this run or another one of its thread.
             try:
                 return start(store, named)

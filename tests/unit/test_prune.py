@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import pytest
 
 from pocoflow import Flow, Node, Store, WorkflowDB
 from pocoflow.errors import DatabaseFileError, RunNotFoundError
+from tests.rows import raw_of
 from tests.unit.gates import Gate
 
 DAY = timedelta(days=1)
@@ -250,3 +251,51 @@ def test_a_read_only_database_is_not_pruned(db: WorkflowDB) -> None:
             with pytest.raises(DatabaseFileError, match="read-only"):
                 remove()
     assert left(db) == ["r"]
+
+
+def removed_while_read(db: WorkflowDB, of: str) -> Callable[[], int]:
+    """Have another process remove all runs once, right before something is read of a table."""
+    other, found = WorkflowDB(db.path), list[int]()
+
+    def look(sql: str) -> None:
+        if of in sql and not found:
+            found.append(0)
+            found[0] = other.prune(keep=0, whole_threads=True)
+            other.close()
+
+    raw_of(db).set_trace_callback(look)
+    return lambda: found[0]
+
+
+@pytest.mark.parametrize("of", ["FROM pf_value", "FROM pf_graphs", "FROM pf_log"])
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda flow, db: db.load_checkpoint("r", 0),
+        lambda flow, db: flow.fork("r", step=0),
+        lambda flow, db: db.handle("r").wait(),
+    ],
+    ids=["load", "fork", "wait"],
+)
+def test_a_run_that_is_removed_while_it_is_read_is_not_there(
+    db: WorkflowDB, read: Callable[[Flow[Any], WorkflowDB], object], of: str
+) -> None:
+    """No part of it is taken for the whole: not as a store, and not by a fork."""
+    flow: Flow[Any] = Flow(Work(), db_path=db, flow_name="work")
+    second = Other()
+    flow.then(flow.start.when("done"), second)
+    flow.run({"given": 1}, run_id="r")
+    removed = removed_while_read(db, of)
+    with pytest.raises(RunNotFoundError):
+        read(flow, db)
+    assert removed() == 1
+    assert left(db) == []
+
+
+def test_a_turn_whose_last_run_is_removed_begins_with_its_inputs(db: WorkflowDB) -> None:
+    """As if it had been removed before; nothing is half there."""
+    flow: Flow[Any] = Flow(Work(), db_path=db, flow_name="work")
+    flow.run({"said": "a", "kept": 1}, thread="t")
+    removed = removed_while_read(db, "FROM pf_value")
+    assert flow.run({"said": "b"}, thread="t").as_dict() == {"said": "b", "result": "result"}
+    assert removed() == 1

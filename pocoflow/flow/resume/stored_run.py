@@ -242,8 +242,8 @@ def fork_run(
     if new_id is not None:
         check_name("new_id=", new_id)
     parent = RunRecorder(database, run_id).unfinished(step)
-    last = parent.steps - 1
-    if not parent.names and database.get_graph(run_id) is None:
+    last, graph = parent.steps - 1, database.get_graph(run_id)
+    if not parent.names and graph is None:
         raise ResumeError(
             f"run {run_id!r}: its record, as that of version 0.2.1, does not say which node comes "
             f"after step {last}; run the flow on a copy of the store, from a node that you name: "
@@ -257,7 +257,6 @@ def fork_run(
     classes = classes_of(schema, resuming.types, resuming.aliases)
     stored = database.load_store(run_id, last, classes)
     store = under_schema(run_id, stored, schema, resuming.changes)
-    graph = database.get_graph(run_id)
     if graph is not None:
         # What the store is accepted under from now on.
         graph = {**graph, "schema": fields_of(schema)}
