@@ -127,8 +127,9 @@ class Data:
         return _each(self.given.unwritten)
 
     def _of(self, spot: Spot) -> Effects:
-        effects = self._subject.effects(spot.place)
-        if self._knows_store or isinstance(spot.place.node, FunctionNode):
+        subject, place = self._subject, spot.place
+        effects = subject.effects(place)
+        if subject.fields or subject.inputs is not None or isinstance(place.node, FunctionNode):
             return effects
         # Without a schema the store of a classic flow is whatever the caller makes it.
         found = self._unneeding.get(id(effects))
@@ -136,10 +137,6 @@ class Data:
             found = replace(effects, needs={}, makes=effects.first)
             self._unneeding[id(effects)] = found
         return found
-
-    @cached_property
-    def _knows_store(self) -> bool:
-        return bool(self._subject.fields) or self._subject.inputs is not None
 
     @cached_property
     def _caught(self) -> set[str]:

@@ -188,10 +188,6 @@ class Schedule:
         begin = self.after(datetime.fromisoformat(now)).isoformat()
         return Scheduled(flow_name, self.name, self.expression, self.tz, begin)
 
-    def is_it(self, stored: Scheduled) -> bool:
-        """Whether a stored one is this one, and not of older or newer code."""
-        return (stored.expression, stored.tz) == (self.expression, self.tz)
-
     def due(self, stored: Scheduled, at: str) -> Iterator[tuple[datetime, Occurrence]]:
         """The occurrences that are to become runs now, each with what moves the schedule on."""
         now = datetime.fromisoformat(at)
@@ -231,8 +227,8 @@ def submit_due(
     """Submit what is due of some schedules of a flow; see :meth:`Flow.submit_due`."""
     made: list[str] = []
     for stored in due_schedules(database, flow_name):
-        schedule = schedules.get(stored.name)
-        if schedule is None or not schedule.is_it(stored):
+        schedule, said = schedules.get(stored.name), (stored.expression, stored.tz)
+        if schedule is None or (schedule.expression, schedule.tz) != said:
             continue  # of other code, whose workers see to it, or left alone
         try:
             for moment, occurrence in schedule.due(stored, database.connection.now()):

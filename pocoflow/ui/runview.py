@@ -136,7 +136,7 @@ def _errors(place: Place, view: RunView) -> None:
             if error.traceback:
                 with st.expander("Traceback", expanded=error.is_final):
                     trace = visible(users_frames(error.traceback[-LONG:]))
-                    st.code(trace, language=None, height=_height(trace))
+                    st.code(trace, language=None, height=min(360, 60 + 21 * trace.count("\n")))
     if len(view.errors) > _MOST_ERRORS:
         st.caption(
             f"The last {_MOST_ERRORS} of {len(view.errors)} errors; the export has them all."
@@ -148,10 +148,6 @@ def _headline(error: Error) -> str:
     if error.title == THE_RUN:
         return "The run ended"
     return f"{error.title}, {'ended the run' if error.is_final else 'was tried again'}"
-
-
-def _height(text: str) -> int:
-    return min(360, 60 + 21 * text.count("\n"))
 
 
 # -- its store -----------------------------------------------------------------------------------

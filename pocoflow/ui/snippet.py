@@ -175,7 +175,7 @@ class _Wiring:
         qualified = self._defined(definition)
         if qualified == "Node":
             lines = [f"{variable} = Node()"]
-        elif _is_function(definition):
+        elif qualified.rpartition(".")[2][:1].islower():  # a function, by the conventions of names
             lines = [] if variable == qualified else [f"{variable} = {qualified}"]
         else:
             lines = [f"{variable} = {qualified}()"]
@@ -211,11 +211,6 @@ class _Wiring:
         if action != "default":
             tail = f"{tail}.when({action!r})"
         return f"{flow}.then({tail}, {head})"
-
-
-def _is_function(definition: str) -> bool:
-    """By the conventions of names: nothing else is recorded."""
-    return definition.rpartition(":")[2].rpartition(".")[2][:1].islower()
 
 
 def _variables(nodes: Iterable[Names]) -> dict[Names, str]:

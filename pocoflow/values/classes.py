@@ -188,18 +188,12 @@ def _loaded(name: str) -> type | None:
     module, _, qualname = plain.partition(":")
     found: object = sys.modules.get(module)
     for part in qualname.split("."):
-        if found is None:
-            return None
-        found = _namespace(found).get(part)
+        found = found.__dict__.get(part) if isinstance(found, type | types.ModuleType) else None
     if not isinstance(found, type):
         return None
     if not bracket:
         return found
     return next((cls for cls in _subclasses(found) if name_of(cls) == name), None)
-
-
-def _namespace(owner: object) -> Mapping[str, object]:
-    return owner.__dict__ if isinstance(owner, type | types.ModuleType) else {}
 
 
 def _subclasses(kind: type) -> Iterator[type]:

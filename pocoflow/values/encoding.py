@@ -232,7 +232,7 @@ def _json(tree: Any) -> str:
     if type(tree) not in _NESTED or _weight(tree) < _PIECE:
         return _quoted(tree) if type(tree) is str else to_json(tree)
     if type(tree) is list:
-        return f"[{','.join(_pieces(tree, tree, _list_of))}]"
+        return f"[{','.join(_pieces(tree, tree, list))}]"
     return f"{{{','.join(_pieces(tree.items(), tree.values(), dict))}}}"
 
 
@@ -278,10 +278,6 @@ def _pieces(
             yield _json(part)
     if waiting:
         yield to_json(make(waiting))[1:-1]
-
-
-def _list_of(entries: list[object]) -> list[object]:
-    return entries
 
 
 def _tree(value: object, writer: _Writer, depth: int = 0) -> object:

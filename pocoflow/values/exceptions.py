@@ -139,13 +139,10 @@ def _arguments(error: BaseException) -> tuple[object, ...]:
     if isinstance(error, ValidationError):
         wanted = ("type", "loc", "input", "ctx")
         return error.title, [
-            {name: one[name] for name in wanted if name in one} for one in _lines_of(error)
+            {name: part for name, part in one.items() if name in wanted}
+            for one in error.errors(include_url=False)
         ]
     if isinstance(error, OSError) and error.filename is not None and len(error.args) == 2:
         ends = () if error.filename2 is None else (None, error.filename2)
         return (*error.args, error.filename, *ends)
     return error.args
-
-
-def _lines_of(error: ValidationError) -> list[dict[str, object]]:
-    return cast("list[dict[str, object]]", error.errors(include_url=False))

@@ -71,10 +71,6 @@ def _shown(value: object) -> object:
         return None
 
 
-def _message(one: Followed) -> bytes:
-    return f"id: {one.number}\ndata: {json.dumps(told(one))}\n\n".encode()
-
-
 class EventStream(Response):
     """A response that sends events until the run has ended, the client leaves, or it is time.
 
@@ -137,7 +133,8 @@ class EventStream(Response):
                 coming = None
                 if one is None:
                     break
-                await send(_part(_message(one)))
+                text = f"id: {one.number}\ndata: {json.dumps(told(one))}\n\n"
+                await send(_part(text.encode()))
         finally:
             if coming is not None:
                 coming.cancel()
