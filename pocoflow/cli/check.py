@@ -6,19 +6,19 @@ import argparse
 import os
 import sys
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pocoflow.check import stored
 from pocoflow.check.findings import Finding
 from pocoflow.check.proof import Proof
 from pocoflow.check.report_formats import FORMATS
 from pocoflow.check.rules import RULES
 from pocoflow.cli.database import MOST_RUNS, open_database
 from pocoflow.cli.output import CommandError
-from pocoflow.errors import PocoflowError
+from pocoflow.errors import FlowValidationError, PocoflowError
 from pocoflow.flow.flow import Flow
 from pocoflow.messages import closest
 from pocoflow.views.targets import TARGET_HELP, add_database, load_flow
@@ -116,9 +116,9 @@ def _runs(flow: Flow, path: str) -> Iterator[Finding]:
             found = there.can_resume(run["run_id"])
             # With a node it is refused for now, as one that is at work is, and not for its code.
             if found.refusal is not None and not found.node:
-                yield stored.cannot_go_on(flow.flow_name, run, found.refusal)
+                yield _cannot_go_on(flow.flow_name, run, found.refusal)
             elif found.unsaved:
-                yield stored.lacks(flow.flow_name, run, found.unsaved)
+                yield _lacks(flow.flow_name, run, found.unsaved)
 
 
 def _configuration() -> dict[str, Any]:
@@ -155,3 +155,33 @@ def _check_settings(file: Path, given: dict[str, Any]) -> None:
                 given[name] = [code for one in value for code in _codes(one)]
             except argparse.ArgumentTypeError as exc:
                 raise CommandError(f"{file}: [tool.pocoflow] {name}: {exc}") from exc
+
+
+# -- stored runs (PF403) -------------------------------------------------------------------------
+
+
+def _cannot_go_on(flow_name: str, run: Mapping[str, Any], exc: Exception) -> Finding:
+    """The finding on a run whose rehearsal raised ``exc``."""
+    first = exc.findings[0] if isinstance(exc, FlowValidationError) else None
+    lines = str(exc).splitlines() if first is None else [f"{first.code}: {first.message}"]
+    parts = [line for line in lines if not line.startswith("  - ")]
+    changes = "; ".join(line.removeprefix("  - ") for line in lines if line.startswith("  - "))
+    parts[:-1] = [line if line[-1:] in ".:?" else f"{line}." for line in parts[:-1]]
+    why = " ".join([*parts, changes]).strip() or type(exc).__name__
+    text = f"run {run['run_id']!r} ({run['status']}) could not go on: {why}"
+    fix = "finish it under the code that it was started with, keep the name of its node, or resume "
+    fix += "it with rename="
+    found = Finding("PF403", "error", flow_name, run["current_node"], message=text, fix=fix)
+    return found if first is None else replace(found, file=first.file, line=first.line)
+
+
+def _lacks(flow_name: str, run: Mapping[str, Any], keys: Sequence[str]) -> Finding:
+    """The finding on a run that goes on without the values of some keys."""
+    were = "was" if len(keys) == 1 else "were"
+    text = f"run {run['run_id']!r} ({run['status']}) would go on without "
+    text += f"{', '.join(map(repr, keys))}, which {were} not saved, or cannot be read: a node that "
+    text += "reads such a key fails"
+    fix = (
+        f"resume it with changes={{{keys[0]!r}: ...}}, or pass what cannot be stored as a resource"
+    )
+    return Finding("PF403", "warning", flow_name, run["current_node"], message=text, fix=fix)
