@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from pocoflow.check.class_rules import hints_of
 from pocoflow.check.findings import Finding, Severity
-from pocoflow.check.source import definition_of, functions_of, inner_parts, is_a, is_foreign
+from pocoflow.check.source import definition_of, functions_of, inner_parts, is_a, reached
 from pocoflow.check.storage_rules import exec_types, how_bad, not_storable
 from pocoflow.check.subject import Subject
 from pocoflow.graph.graph import GraphNode
@@ -26,15 +26,13 @@ from pocoflow.nodes.resources import Resource, declared, is_opened
 from pocoflow.nodes.settings import where_to
 from pocoflow.values.callables import names_in
 
-_MOST = 100  # functions that are looked at for one node
-
 
 def check_calls(subject: Subject) -> Iterator[Finding]:
     """Journaled calls that are refused whenever they are made."""
     for at in subject.classes:
         kind: type = type(at.place.node)
         for phase, own in _phases(at.place.node):
-            for function in _reached(kind, own) if phase == "exec" else [own]:
+            for function in _asking(kind, own) if phase == "exec" else [own]:
                 if makes_calls(function.__code__):
                     refused = _refused(function) if phase == "exec" else _misplaced(function, phase)
                     for line, what, fix in refused:
@@ -56,7 +54,7 @@ def check_resources_asked(subject: Subject) -> Iterator[Finding]:
     """PF209: what a class takes from the context, that a run would open, and that none declares."""
     for at in subject.classes:
         kind: type = type(at.place.node)
-        for key, where in asked_for(_reached(kind, *functions_of(at.place.node))):
+        for key, where in asked_for(_asking(kind, *functions_of(at.place.node))):
             if is_opened(key) and key not in subject.graph.resources:
                 yield subject.finding(
                     "PF209",
@@ -70,18 +68,9 @@ def check_resources_asked(subject: Subject) -> Iterator[Finding]:
 
 
 @lru_cache(maxsize=4096)
-def _reached(kind: type, *functions: FunctionType) -> tuple[FunctionType, ...]:
-    """Functions that ask the context: of a class, and those of it and of modules that they name."""
-    users = [base for base in reversed(kind.__mro__) if not is_foreign(base.__module__)]
-    own = {name: one for base in users for name, one in vars(base).items()}
-    found = dict.fromkeys(functions)
-    for one in (queue := [*found]):  # grows while it is walked through
-        for name in names_in(one.__code__) if len(found) < _MOST else ():
-            named = [one.__globals__.get(name), own.get(name)]
-            new = [it for it in named if is_a(it, FunctionType) and it not in found]
-            queue += (it for it in new if not is_foreign(it.__module__))
-            found.update(dict.fromkeys(new))
-    return tuple(one for one in queue if "context" in names_in(one.__code__))
+def _asking(kind: type, *functions: FunctionType) -> list[FunctionType]:
+    """Functions of a class, and those that they reach, which ask the context."""
+    return [one for one in reached(kind, *functions) if "context" in names_in(one.__code__)]
 
 
 def asked_for(functions: Iterable[FunctionType]) -> Iterator[tuple[Resource, tuple[str, int]]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator, Sequence
 from dis import opmap
+from functools import lru_cache
 from types import CodeType, FunctionType
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from pocoflow.check.source import (
     definition_of,
     functions_of,
     inner_parts,
+    reached,
 )
 from pocoflow.check.subject import Site, Subject
 from pocoflow.nodes.base import Node
@@ -220,16 +222,28 @@ def _of_items(subject: Subject) -> Iterator[Site]:
 
 
 def _handed(node: Node) -> Iterator[_Handed]:
-    own = [phase for phase in PHASES if overrides(type(node), phase) or phase == "post"]
+    kind: type = type(node)
+    names = [phase for phase in PHASES if overrides(kind, phase) or phase == "post"]
+    phases = {one: _methods(kind, *functions_of(node, (one,))) for one in names}
     told: set[str] = set()
-    for number, setter in enumerate(own):
-        for function in functions_of(node, (setter,)):
-            for name, line in _set_in(function):
-                readers = (one for one in own[number + 1 :] if name in _read_in(node, one))
-                reader = next(readers, None)
-                if reader is not None and name not in told:
+    for number, setter in enumerate(phases):
+        for function in phases[setter]:
+            others = [one for one in phases[setter] if one is not function]
+            later = [one for one in names[number + 1 :] if function not in phases[one]]
+            for name, line in _set_in(function) if later else ():
+                reader = next((one for one in later if _is_read(name, phases[one])), None)
+                if reader is not None and name not in told and not _is_read(name, others):
                     told.add(name)
                     yield _Handed(name, setter, reader, (function.__code__.co_filename, line))
+
+
+@lru_cache(maxsize=4096)
+def _methods(kind: type, *functions: FunctionType) -> list[FunctionType]:
+    """Functions of a class, and the methods of it that they name, and so on."""
+    bases = [vars(base) for base in kind.__mro__]
+    found = reached(kind, *functions)
+    own = {one for one in found if any(it.get(one.__name__) is one for it in bases)}
+    return [one for one in found if one in own.union(functions)]
 
 
 def _set_in(function: FunctionType) -> Iterator[tuple[str, int]]:
@@ -262,15 +276,22 @@ def _set_in(function: FunctionType) -> Iterator[tuple[str, int]]:
                 pass
 
 
-def _read_in(node: Node, phase: str) -> set[str]:
+def _is_read(name: str, functions: Iterable[FunctionType]) -> bool:
+    return any(name in _read_in(one) for one in functions)
+
+
+@lru_cache(maxsize=4096)
+def _read_in(function: FunctionType) -> set[str]:
+    """The attributes of its node that a method reads."""
+    found = definition_of(function)
+    if found is None or not found[0].args.args:
+        return set()
+    owner = found[0].args.args[0].arg
     read: set[str] = set()
-    for function in functions_of(node, (phase,)):
-        found = definition_of(function)
-        if found is None or not found[0].args.args:
-            continue
-        owner = found[0].args.args[0].arg
-        for part in ast.walk(found[0]):
-            match part:
-                case ast.Attribute(value=ast.Name(id=name), ctx=ast.Load()) if name == owner:
-                    read.add(part.attr)
+    for part in ast.walk(found[0]):
+        match part:
+            case ast.Attribute(value=ast.Name(id=name), ctx=ast.Load()) if name == owner:
+                read.add(part.attr)
+            case _:
+                pass
     return read

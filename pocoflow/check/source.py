@@ -15,6 +15,7 @@ from typing import Any, ParamSpec, TypeAlias, TypeGuard, TypeVar
 from pocoflow.nodes.annotations import tree_of
 from pocoflow.nodes.base import Node
 from pocoflow.nodes.function import FunctionNode
+from pocoflow.values.callables import names_in
 
 Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -24,6 +25,8 @@ ArgsP = ParamSpec("ArgsP")
 
 PLAIN = (str, int, float, bool, bytes, complex, type(None), Enum)
 """What a constant is."""
+
+_MOST = 100  # functions that are looked at for one
 
 _OURS = ("pocoflow", "pydantic", "pydantic_core", "typing_extensions")
 
@@ -209,6 +212,20 @@ def functions_of(node: Node, phases: Iterable[str] = PHASES) -> list[FunctionTyp
     if isinstance(node, FunctionNode):
         found = [node.signature.function]
     return [one for one in found if isinstance(one, FunctionType)]
+
+
+def reached(kind: type, *functions: FunctionType) -> list[FunctionType]:
+    """Functions, and those of a class and of modules that they name, and so on."""
+    users = [base for base in reversed(kind.__mro__) if not is_foreign(base.__module__)]
+    own = {name: one for base in users for name, one in vars(base).items()}
+    found = dict.fromkeys(functions)
+    for one in (queue := [*found]):  # grows while it is walked through
+        for name in names_in(one.__code__) if len(found) < _MOST else ():
+            named = [one.__globals__.get(name), own.get(name)]
+            new = [it for it in named if is_a(it, FunctionType) and it not in found]
+            queue += (it for it in new if not is_foreign(it.__module__))
+            found.update(dict.fromkeys(new))
+    return queue
 
 
 def module_named(name: str) -> Module | None:

@@ -53,6 +53,52 @@ class ToItems(BatchNode):
         self.kept.append(item)
 
 
+class ByMethods(Node):
+    """Has methods of its own keep it, and read it."""
+
+    def prep(self, store: Any) -> Any:
+        """Have it kept."""
+        self.keep(store["item"])
+
+    def keep(self, given: Any) -> None:
+        """Keep it."""
+        self.kept = given
+
+    def post(self, store: Any, given: Any, result: Any) -> None:
+        """Have it read."""
+        self.show(store)
+
+    def show(self, store: Any) -> None:
+        """Read it."""
+        store["kept"] = self.kept
+
+
+class ByMethodsOnFirstUse(Node):
+    """Has methods of its own make what is first needed, or what each phase makes anew."""
+
+    client: Any = None
+    noted: Any
+
+    def prep(self, store: Any) -> Any:
+        """Make it."""
+        self.note("prep")
+        if self.client is None:
+            self.connect()
+
+    def connect(self) -> None:
+        """Make it indeed."""
+        self.client = object()
+
+    def note(self, what: str) -> None:
+        """Keep what is kept anew in each phase."""
+        self.noted = what
+
+    def exec(self, given: Any) -> Any:
+        """Use them."""
+        self.note("exec")
+        return self.client, self.noted
+
+
 class OnFirstUse(Node):
     """Makes a client when it is first needed."""
 
@@ -122,12 +168,13 @@ class Reads(Node):
         return self.kept
 
 
-@pytest.mark.parametrize("kind", [Hands, ToPost, ToItems])
+@pytest.mark.parametrize("kind", [Hands, ToPost, ToItems, ByMethods])
 def test_what_a_phase_hands_on_as_an_attribute_is_found(kind: type[Node]) -> None:
     """With both phases, and the line where it is set."""
     (found,) = Flow(start=kind(), db_path="runs.db").validate()
     assert (found.code, found.severity) == ("PF409", "warning")
-    setter, reader = ("exec", "post") if kind is ToPost else ("prep", "exec")
+    setter = "exec" if kind is ToPost else "prep"
+    reader = "post" if kind in (ToPost, ByMethods) else "exec"
     assert found.message.startswith(f"{setter} sets self.kept, which {reader} reads")
     assert found.file == __file__
 
@@ -137,7 +184,9 @@ def test_without_a_database_one_visit_after_the_other_is_left_alone() -> None:
     assert Flow(start=Hands()).validate() == []
 
 
-@pytest.mark.parametrize("kind", [OnFirstUse, OnFirstUseInOtherWords, Counts, Reads])
+@pytest.mark.parametrize(
+    "kind", [OnFirstUse, OnFirstUseInOtherWords, ByMethodsOnFirstUse, Counts, Reads]
+)
 def test_what_is_the_node_s_own_is_left_alone(kind: type[Node]) -> None:
     """Clients that are kept, counters of one phase, and what the node was made with."""
     assert Flow(start=kind(), db_path="runs.db").validate() == []
