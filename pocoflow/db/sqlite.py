@@ -256,7 +256,7 @@ class SQLiteConnection(Connection):
             raise DatabaseFileError(f"{self.label} is a folder, not a database file")
         if look is not None:
             if look[0] is None:
-                raise DatabaseFileError(f"there is no database {self.label}")
+                raise DatabaseFileError(self._why_unseen())
             refuse_second_name(self.file, self.label, read_only=True)
             # Without a log beside it nobody writes. SQLite then need not make the log's files,
             # which it would leave behind, and which a read-only folder has no place for.
@@ -284,6 +284,14 @@ class SQLiteConnection(Connection):
             )
             raise DatabaseFileError(f"cannot open database {self.label}: {why}") from exc
         return os.fspath(self.file)
+
+    def _why_unseen(self) -> str:
+        try:
+            os.stat(str(self.file))
+        except OSError as exc:
+            if not isinstance(exc, FileNotFoundError | NotADirectoryError):
+                return f"database {self.label} cannot be opened ({exc.strerror})"
+        return f"there is no database {self.label}"
 
     def _look(self) -> _Look:
         """How the file and its logs look from outside: what a write would change."""

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pocoflow.db.workflow import WorkflowDB
     from pocoflow.engine.effects import Storage
+
+
+def is_missing(path: str | os.PathLike[str]) -> bool:
+    """Whether no file has that name; where one may not look, whoever opens it says so."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 class FlowDatabase:
@@ -54,7 +64,7 @@ class FlowDatabase:
         if self._opened or not isinstance(given, str | os.PathLike):
             return False
         path = os.fspath(given)
-        return not (path == ":memory:" or "://" in path or Path(path).exists())
+        return path != ":memory:" and "://" not in path and is_missing(path)
 
     def _connect(self) -> Storage:
         opened = self.open()

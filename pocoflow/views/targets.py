@@ -21,6 +21,7 @@ from pydantic import BaseModel
 
 from pocoflow.db.postgres import is_server, refuse_other_names, without_password
 from pocoflow.errors import DefinitionError, Gap, PocoflowError
+from pocoflow.flow.database import is_missing
 from pocoflow.flow.flow import Flow
 from pocoflow.messages import closest, command_line, escape
 from pocoflow.nodes.base import Node
@@ -56,7 +57,7 @@ def check_there(path: str | os.PathLike[str], advice: str = "name it with --db P
     Raises:
         TargetError: There is no such file.
     """
-    if not is_server(path) and not Path(path).exists():
+    if not is_server(path) and is_missing(path):
         raise TargetError(f"there is no database {os.fspath(path)}; {advice}")
 
 

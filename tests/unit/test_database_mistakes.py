@@ -240,6 +240,17 @@ def test_an_empty_path_is_named_by_the_command_line(capsys: pytest.CaptureFixtur
     assert "argument --db: '' names no database" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", [["runs", "list"], ["prune", "--keep", "1"], ["questions"]])
+def test_a_path_that_cannot_be_looked_at_is_told_as_that(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    """As a name that is too long, or a folder that is closed; not as a file that is gone."""
+    path = tmp_path / ("x" * 300)
+    assert main([*command, "--db", str(path)]) == 2
+    assert "File name too long" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_prune_says_that_a_flow_has_no_runs(
     db: WorkflowDB, capsys: pytest.CaptureFixture[str]
 ) -> None:
