@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Collection, Iterable, Iterator
-from functools import lru_cache
 from types import FunctionType, ModuleType
 from typing import NamedTuple
 
@@ -25,6 +24,7 @@ from pocoflow.nodes.node_kinds import BatchNode
 from pocoflow.nodes.resources import Resource, declared, is_opened
 from pocoflow.nodes.settings import where_to
 from pocoflow.values.callables import names_in
+from pocoflow.values.remembering import remembered
 
 
 def check_calls(subject: Subject) -> Iterator[Finding]:
@@ -67,7 +67,7 @@ def check_resources_asked(subject: Subject) -> Iterator[Finding]:
                 )
 
 
-@lru_cache(maxsize=4096)
+@remembered
 def _asking(kind: type, *functions: FunctionType) -> list[FunctionType]:
     """Functions of a class, and those that they reach, which ask the context."""
     return [one for one in reached(kind, *functions) if "context" in names_in(one.__code__)]

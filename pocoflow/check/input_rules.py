@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator, Sequence
 from dis import opmap
-from functools import lru_cache
 from types import CodeType, FunctionType
 from typing import NamedTuple
 
@@ -26,6 +25,7 @@ from pocoflow.nodes.definitions import overrides
 from pocoflow.nodes.function import FunctionNode
 from pocoflow.nodes.parallel import FanOut
 from pocoflow.values.callables import names_in
+from pocoflow.values.remembering import remembered
 
 _CHANGES = frozenset(
     (
@@ -237,7 +237,7 @@ def _handed(node: Node) -> Iterator[_Handed]:
                     yield _Handed(name, setter, reader, (function.__code__.co_filename, line))
 
 
-@lru_cache(maxsize=4096)
+@remembered
 def _methods(kind: type, *functions: FunctionType) -> list[FunctionType]:
     """Functions of a class, and the methods of it that they name, and so on."""
     bases = [vars(base) for base in kind.__mro__]
@@ -280,7 +280,7 @@ def _is_read(name: str, functions: Iterable[FunctionType]) -> bool:
     return any(name in _read_in(one) for one in functions)
 
 
-@lru_cache(maxsize=4096)
+@remembered
 def _read_in(function: FunctionType) -> set[str]:
     """The attributes of its node that a method reads."""
     found = definition_of(function)
