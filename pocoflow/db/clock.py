@@ -29,6 +29,15 @@ def micros() -> int:
     return time.time_ns() // 1000
 
 
+def ticks() -> int:
+    """Microseconds since some time, which go on evenly, whatever the clock is set to."""
+    return (time.monotonic_ns() if _BOOT is None else time.clock_gettime_ns(_BOOT)) // 1000
+
+
+_BOOT: int | None = getattr(time, "CLOCK_BOOTTIME", None)
+"""A clock that goes on while the host sleeps, where there is one."""
+
+
 def new_fence() -> int:
     """A number that is higher than those that were given before, as far as the clock is right."""
     return micros()

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
-from pocoflow.db.clock import later, micros, utc_now
+from pocoflow.db.clock import micros, utc_now
 from pocoflow.db.port import Parameters, PutsOne, Record, Transaction, put_one
 from pocoflow.errors import DatabaseError, DatabaseLostError
 
@@ -86,7 +86,6 @@ class Connection(ABC):
     Attributes:
         label: The database, as people are told; without a password.
         read_only: Whether nothing is written.
-        ahead: How many microseconds the clock of the database is ahead of that here.
         alone: Keeps other threads away from the connection, as a context manager.
         waiting: The calls of threads that wait for it.
         when_disturbed: Called when something has been done to the files of the database.
@@ -94,7 +93,6 @@ class Connection(ABC):
 
     label: str
     read_only: bool
-    ahead = 0
     alone: threading.RLock
     waiting: deque[_Waiting[Any]]
     when_disturbed: Callable[[], object]
@@ -107,11 +105,11 @@ class Connection(ABC):
 
     def micros(self) -> int:
         """The time of the database in microseconds since 1970."""
-        return micros() + self.ahead
+        return micros()
 
     def now(self) -> str:
         """The time of the database as ISO-8601 text in UTC."""
-        return later(utc_now(), self.ahead / 1e6) if self.ahead else utc_now()
+        return utc_now()
 
     # -- what each kind of database does in its own way -------------------------------------------
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import datetime
 from importlib import import_module
 
@@ -18,9 +17,7 @@ __all__ = ["set_clock"]
 def set_clock(monkeypatch: pytest.MonkeyPatch, now: str) -> None:
     """Let it be this time, wherever the clock is read; as often as time moves on."""
     # What is imported later would keep this time when the test has ended.
-    for late in ("pocoflow.db.postgres.server", "pocoflow.flow.scheduling"):
-        with suppress(ImportError):
-            import_module(late)
+    import_module("pocoflow.flow.scheduling")
     at = int(datetime.fromisoformat(now).timestamp() * 1_000_000)
     shown: dict[str, Callable[[], object]] = {"utc_now": lambda: now, "micros": lambda: at}
     for name, show in shown.items():

@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Hashable
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -15,7 +16,7 @@ import psycopg
 from psycopg import conninfo, errors, sql as composed
 
 from pocoflow.db import forks
-from pocoflow.db.clock import micros
+from pocoflow.db.clock import ticks
 from pocoflow.db.connection import Connection
 from pocoflow.db.port import Parameters, PutsOne, Record, Transaction, UnwrittenError
 from pocoflow.db.postgres import wrong_part
@@ -128,7 +129,7 @@ class ServerConnection(Connection):
         self._busy_timeout = busy_timeout
         self._synchronous = synchronous
         self._idle = idle
-        self._schema, self._channel = "", ""
+        self._schema, self._channel, self._ahead = "", "", 0
         self._home: tuple[object, ...] = ()
         self._pipeline: Pipeline | None = None
         self._is_closed = False
@@ -172,9 +173,9 @@ class ServerConnection(Connection):
         self._schema, self._channel = schema, channel_of(schema)
         info = connection.info
         self._home = (info.host, info.port, info.dbname, schema)
-        before = micros()
+        before = ticks()
         (there,) = _one(connection.execute(_CLOCK))
-        self.ahead = there - (before + micros()) // 2
+        self._ahead = there - (before + ticks()) // 2
         settings = {
             **_SERVER_NOTICES,
             "search_path": composed.Identifier(schema).as_string(connection),
@@ -188,6 +189,12 @@ class ServerConnection(Connection):
         calls = ", ".join(["set_config(%s, %s, false)"] * len(settings))
         facts = [part for one in settings.items() for part in one]
         connection.execute(f"SELECT {calls}".encode(), facts)
+
+    def micros(self) -> int:  # noqa: D102 - see the base class
+        return ticks() + self._ahead
+
+    def now(self) -> str:  # noqa: D102 - see the base class
+        return (_EPOCH + timedelta(microseconds=self.micros())).isoformat()
 
     def _chosen(self, path: str, user: str, is_there: bool) -> str:
         """The schema that a search path names first; that of the user if it is there, or alone."""
@@ -447,6 +454,8 @@ def _must_put(raw: Transaction, sql: str, parameters: Parameters, expected: int)
 
 
 _OLDEST = 140000
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _LOOKS = 20
 """So many times a second a follower looks that may not write that it wants to be told."""
