@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import unicodedata
@@ -36,6 +37,13 @@ def command_line(*words: str) -> str:
     import shlex
 
     return escape(shlex.join(["pocoflow", *words]))
+
+
+def renaming_option(old: str, new: str) -> str:
+    """How the command line writes that a node has another name."""
+    option = f"{old}={new}"
+    is_plain = not old.startswith("{") and option.count("=") == 1
+    return option if is_plain else json.dumps({old: new})
 
 
 def counted(number: int, what: str) -> str:

@@ -34,6 +34,7 @@ from pocoflow.views.targets import (
     add_relocations,
     command,
     owner_of_runs,
+    relocations_of,
     remedies,
 )
 
@@ -148,7 +149,7 @@ def _answer(desk: _Desk, args: argparse.Namespace, path: str | None) -> int:
         print(*show_paused(args.run_id, left, path, args.flow), sep="\n")
         return PAUSED if desk.flow is not None else 0
     if desk.flow is not None:
-        return go_on(desk.flow, args.run_id, args.flow, path)
+        return go_on(desk.flow, args.run_id, args.flow, path, relocations_of(args))
     print(f"go on with: {command('resume', args.run_id, 'FLOW', path=path)}")
     return 0
 

@@ -9,7 +9,7 @@ from pocoflow.cli.database import failed_left
 from pocoflow.cli.output import one_line, printable, width
 from pocoflow.errors import PocoflowError, RunPaused
 from pocoflow.messages import counted
-from pocoflow.views.targets import add_owner, owner_of_runs, remedies
+from pocoflow.views.targets import add_owner, owner_of_runs, relocations_of, remedies
 
 
 def register(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +32,8 @@ def recover(args: argparse.Namespace) -> int:
         line = printable(f"{run_id}  {_ended(run_id, error)}")
         print(line if room is None else one_line(line, room))
         if isinstance(error, PocoflowError) and not _is_paused(run_id, error):
-            for hint in remedies(error, run_id, args.flow, database, args.db):
+            given = relocations_of(args)
+            for hint in remedies(error, run_id, args.flow, database, args.db, given=given):
                 print(f"  {hint}")
     if not outcomes:
         print(f"no interrupted runs of flow {printable(flow.flow_name)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterable
 
 from typing_extensions import Unpack
 
@@ -13,6 +14,7 @@ from pocoflow.cli.output import CommandError, printable
 from pocoflow.errors import PocoflowError, RunPaused
 from pocoflow.flow.flow import Flow
 from pocoflow.flow.resuming import ResumeKeywords
+from pocoflow.messages import renaming_option
 from pocoflow.nodes.question import Asked
 from pocoflow.views.targets import (
     add_owner,
@@ -21,6 +23,7 @@ from pocoflow.views.targets import (
     command,
     load_resources,
     owner_of_runs,
+    relocations_of,
     remedies,
 )
 
@@ -53,7 +56,11 @@ def resume(args: argparse.Namespace) -> int:
     run_id = find_run(flow.database, args.run_id)["run_id"]
     resources = None if args.resources is None else load_resources(args.resources)
     how = ResumeKeywords(changes=changes, rename=rename, resources=resources)
-    return go_on(flow, run_id, args.flow, args.db, **how)
+    given = relocations_of(args)
+    given += [("--set", f"{key}={json.dumps(value)}") for key, value in changes.items()]
+    given += [("--rename", renaming_option(*pair)) for pair in rename.items()]
+    given += [] if args.resources is None else [("--resources", args.resources)]
+    return go_on(flow, run_id, args.flow, args.db, given, **how)
 
 
 def go_on(
@@ -61,6 +68,7 @@ def go_on(
     run_id: str,
     target: str,
     path: str | None,
+    given: Iterable[tuple[str, str]],
     **how: Unpack[ResumeKeywords],
 ) -> int:
     """Resume a run of a flow, say how it ended, and return the exit code of that.
@@ -70,6 +78,7 @@ def go_on(
         run_id: The run.
         target: Where the flow is, as it was given.
         path: The database, if one was given.
+        given: The options that were given.
         **how: As in ``Flow.resume``.
 
     Raises:
@@ -84,7 +93,7 @@ def go_on(
         print(*show_paused(run_id, _open(flow, run_id), path, target), sep="\n")
         return PAUSED
     except PocoflowError as exc:
-        lines = (str(exc), *remedies(exc, run_id, target, database, path))
+        lines = (str(exc), *remedies(exc, run_id, target, database, path, given=given))
         raise CommandError("\n".join(lines), code=1) from exc
     except Exception as exc:
         raise CommandError(

@@ -93,13 +93,13 @@ def differences(before: Fingerprint, now: Fingerprint) -> list[str]:
 
 
 def moved_modules(before: Fingerprint, now: Fingerprint) -> dict[str, str]:
-    """What a script is called now, by what it was called when the run was started or went on."""
+    """What modules are called now, by what they were called when the run began or went on."""
     moved, new = dict(before.get("modules", {})), nodes_of(now)
     for names, node in nodes_of(before).items():
-        was = node["class"]
-        label = new[names]["class"] if names in new else was
-        if label != was and _is_found_there(was, label):
-            module, here = (one.partition(":")[0] for one in (was, label))
+        is_now = new.get(names, node)
+        module, here = (one["class"].partition(":")[0] for one in (node, is_now))
+        if here != module and is_same_definition(node, is_now):
+            moved = {was: here if to == module else to for was, to in moved.items()}
             moved[module] = here
             moved.pop(here, None)
     return moved

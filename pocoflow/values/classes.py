@@ -31,9 +31,10 @@ class Classes:
     First the aliases; then the classes it was given, their subclasses, and every class in the
     annotations of their fields; then what is defined in the modules that are loaded. A class of the
     program that was started as a script is also found if it was written, or is read, under the name
-    of its module, which the nodes of a run that goes on tell (:meth:`move`). Last, as the module of
-    a class may have been renamed, the one class of the same name in the annotation of what is read,
-    and then among the classes that somebody supplied.
+    of its module, which the nodes of a run that goes on tell (:meth:`move`), and so is a class of a
+    module that was renamed with nodes in it. Last, as the class may be in another module, the one
+    of the same name in the annotation of what is read, and then among the classes that somebody
+    supplied.
 
     Args:
         types: Classes, or other annotations such as ``list[Message] | None``.
@@ -89,7 +90,9 @@ class Classes:
             return self._aliases[name]
         known = self.known()
         moved = _renamed(name, self._moved) if self._moved else None
-        found = known.get(name) or moved or _loaded(name) or _of_script(name, known)
+        is_of_script = moved is not None and _MAIN in (name.partition(":")[0], moved.__module__)
+        found = known.get(name) or (moved if is_of_script else None) or _loaded(name) or moved
+        found = found or _of_script(name, known)
         found = found or _relocated(name, self._relocates) or _relocated(name, self._supplied)
         if found is None:
             module = name.partition(":")[0]

@@ -11,8 +11,9 @@ import shlex
 import sys
 import sysconfig
 import traceback
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -133,6 +134,7 @@ def remedies(
     db: str,
     path: str | None,
     own: Container[str] = (),
+    given: Iterable[tuple[str, str]] = (),
 ) -> Iterator[str]:
     """A line for each way out of an error, with the command that takes it, if one does.
 
@@ -143,6 +145,7 @@ def remedies(
         db: The database of the flow.
         path: The database, if one has to be named.
         own: The options of ``pocoflow resume`` that the command which has failed has as well.
+        given: The options of ``pocoflow resume`` that it was given: the next one needs them, too.
     """
     known = {Gap.RUN: run_id, Gap.DB: db, Gap.FLOW: target or Gap.FLOW}
     for one in exc.remedies:
@@ -151,12 +154,29 @@ def remedies(
         if options and options[0] in own:
             yield escape(f"{one.what}: the same with {shlex.join(options)}")
             continue
+        if options:
+            told = {_about(*pair) for pair in zip(options[::2], options[1::2], strict=False)}
+            still = (pair for pair in given if _about(*pair) not in told)
+            words = (*words[:3], *chain.from_iterable(still), *options)
         gaps = [word for word in one.command if isinstance(word, Gap)]
         if words:
             takes_path = Gap.FLOW in gaps and Gap.DB not in gaps
             yield f"{one.what}: {command(*words, path=path if takes_path else None)}"
         elif one.python:
             yield f"{one.what}, in Python: {one.python}"
+
+
+def _about(option: str, text: str) -> tuple[str, str]:
+    """What an option says something about: of ``--set a=1`` it is the key."""
+    return option, text.partition("=")[0]
+
+
+def relocations_of(args: argparse.Namespace) -> list[tuple[str, str]]:
+    """The options that a command was given which say what has other names now."""
+    return [
+        *(("--flow-was", name) for name in args.flow_was),
+        *(("--alias", f"{old}={new}") for old, new in args.alias),
+    ]
 
 
 def add_page(parser: argparse.ArgumentParser) -> None:

@@ -34,6 +34,7 @@ from pocoflow.errors import (
     UnknownClassError,
     UnreadableKeyError,
 )
+from pocoflow.values import Classes
 
 TYPES = """
 from dataclasses import dataclass
@@ -172,6 +173,25 @@ def test_the_schema_vouches_for_the_classes_of_a_module_that_was_renamed() -> No
     assert store["inner"] == now.Outer.Inner()
     assert store["page"] == now.Page[now.Model](item=now.Model())
     assert Path("paid").read_text() == "paid "
+
+
+def test_the_nodes_of_a_module_that_was_renamed_vouch_for_its_classes() -> None:
+    """Nothing has to be said where the code is the same, with no annotation of a field, too."""
+    now = moved(typed=False)
+    store = now.untyped.resume("r")
+    assert store["many"][-1] == now.Model(x=9)
+    assert store["model"] == now.Model()
+    assert Path("paid").read_text() == "paid "
+
+
+def test_a_module_that_is_still_there_keeps_its_classes() -> None:
+    """Nodes that have moved away from it take no class along that has the same name there."""
+    before, now = (module(name, TYPES) for name in NAMES)
+    classes = Classes()
+    classes.move({NAMES[0]: NAMES[1]})
+    assert classes.find(f"{NAMES[0]}:Model") is before.Model
+    del sys.modules[NAMES[0]]
+    assert classes.find(f"{NAMES[0]}:Model") is now.Model
 
 
 def test_a_checkpoint_under_the_schema_finds_them_too() -> None:

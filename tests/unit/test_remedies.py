@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import shlex
 import sys
 from pathlib import Path
 from threading import Lock
@@ -168,6 +169,23 @@ def test_a_renamed_node(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setitem(sys.modules, MODULE, module)
     words = [f"{MODULE}:flow" if one is Gap.FLOW else one for one in exc.remedies[0].command]
     assert main([one.replace("NEW", "Renamed") for one in words]) == 0
+
+
+def test_a_command_that_was_given_something_keeps_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each remedy goes on from what was said before, so that following them leads to the end."""
+    failed(Fails(), flow_name="before")
+    module = ModuleType(MODULE)
+    module.flow = kept(Renamed())  # type: ignore[attr-defined]  # ty: ignore[unresolved-attribute]
+    monkeypatch.setitem(sys.modules, MODULE, module)
+    words = ["resume", "r", f"{MODULE}:flow", "--set", 'said="so"']
+    for _ in range(2):
+        assert main(words) == 1
+        line = capsys.readouterr().err.splitlines()[-1]
+        words = shlex.split(line.partition(": pocoflow ")[2].replace("NEW", "Renamed"))
+    assert main(words) == 0
+    assert module.flow.database.load_checkpoint("r", 0)["said"] == "so"
 
 
 def test_fields_of_other_types() -> None:

@@ -20,7 +20,7 @@ from pocoflow.graph.fingerprint import (
 from pocoflow.graph.graph import Graph, GraphNode
 from pocoflow.graph.unfinished import Unfinished
 from pocoflow.logging import OwnLogger
-from pocoflow.messages import closest, is_same_field
+from pocoflow.messages import closest, is_same_field, renaming_option
 
 _log = OwnLogger("flow")
 
@@ -39,7 +39,7 @@ class Places:
 
     Attributes:
         changed: What has changed since the run was started, one line each.
-        moved: What a script is called now, by what it was called then.
+        moved: What modules are called now, by what they were called then.
         now: The fingerprint of the flow as it is now, with that.
     """
 
@@ -221,9 +221,7 @@ class Places:
 
 def renaming(run_id: str, old: str, new: str | None = None) -> Remedy:
     """To resume a run whose node has another name now; ``None`` if nobody knows which."""
-    option = f"{old}={new or 'NEW'}"
-    if old.startswith("{") or option.count("=") > 1:
-        option = json.dumps({old: new or "NEW"})
+    option = renaming_option(old, new or "NEW")
     value = "<new name>" if new is None else repr(new)
     what = f"if {old!r} has another name now"
     return Remedy.of_resuming(what, run_id, f"rename={{{old!r}: {value}}}", "--rename", option)
