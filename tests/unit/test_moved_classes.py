@@ -184,6 +184,42 @@ def test_the_nodes_of_a_module_that_was_renamed_vouch_for_its_classes() -> None:
     assert Path("paid").read_text() == "paid "
 
 
+CALLING = """
+from pocoflow import Flow, Node, context
+
+up = []
+
+def ask(question):
+    with open("paid", "a") as file:
+        file.write("paid ")
+    return question.upper()
+
+class Ask(Node):
+    def exec(self, prepared):
+        answers = [context().call(ask, one) for one in ("why?", "how?")]
+        context().call(int)
+        if not up:
+            raise OSError("down")
+        return answers
+
+    def post(self, store, prepared, answers):
+        store["answers"] = answers
+
+flow = Flow(Ask(), flow_name="asks", db_path="moved.db")
+"""
+
+
+def test_the_calls_of_a_module_that_was_renamed_are_not_made_again() -> None:
+    """They are known by its name, which the nodes that have moved tell."""
+    with pytest.raises(OSError, match="down"):
+        module(NAMES[0], CALLING).flow.run({}, run_id="r")
+    del sys.modules[NAMES[0]]
+    now = module(NAMES[1], CALLING)
+    now.up.append(True)
+    assert now.flow.resume("r")["answers"] == ["WHY?", "HOW?"]
+    assert Path("paid").read_text() == "paid paid "
+
+
 def test_a_module_that_is_still_there_keeps_its_classes() -> None:
     """Nodes that have moved away from it take no class along that has the same name there."""
     before, now = (module(name, TYPES) for name in NAMES)

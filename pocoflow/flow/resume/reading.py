@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -14,6 +15,7 @@ from pocoflow.flow.resume.relocation import Places
 from pocoflow.graph.graph import Graph, GraphNode
 from pocoflow.graph.routing import first_of
 from pocoflow.graph.unfinished import Unfinished
+from pocoflow.messages import main_name
 from pocoflow.nodes.answer_types import answer_type
 from pocoflow.nodes.base import AnyNode
 from pocoflow.nodes.phase_types import exec_types, prep_types
@@ -77,6 +79,7 @@ class Reader:
             taken=rename_taken(found.taken, found.names or (), self._places.renamed),
             classes=classes,
             results=results,
+            calls=_calls_now(found.calls, self._places.moved),
             prepared=self.prepared(found, leaf, classes),
             branches=self._branches(found, leaf, depth, classes, is_known),
         )
@@ -147,6 +150,24 @@ class Reader:
                 f"run {self._run_id!r}: the finished result of exec of node {name!r} (step "
                 f"{found.steps}) cannot be read (a fork calls it again)"
             ) from exc
+
+
+def _calls_now(
+    calls: Mapping[int, Mapping[str, str]], moved: Mapping[str, str]
+) -> Mapping[int, Mapping[str, str]]:
+    """Journaled calls by what they are known by now, as that begins with the name of a module."""
+    now = {
+        was.rpartition(".")[2]: (main_name() if to == "__main__" else to).rpartition(".")[2]
+        for was, to in moved.items()
+        if was not in sys.modules  # else its functions are there, as they were
+    }
+    if not now:
+        return calls
+    found: dict[int, Mapping[str, str]] = {}
+    for item, texts in calls.items():
+        parts = ((*key.partition("."), text) for key, text in texts.items())
+        found[item] = {f"{now.get(home, home)}{dot}{rest}": text for home, dot, rest, text in parts}
+    return found
 
 
 def answers(asked: Mapping[int, Asked], place: GraphNode, now: str) -> dict[int, object]:
