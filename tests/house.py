@@ -52,14 +52,26 @@ def code_lines(file: Path) -> int:
     source = file.read_text(encoding="utf-8")
     documented: set[int] = set()
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, _DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
-            text = node.body[0]
+        for text in _docstrings(node):
             documented.update(range(text.lineno, (text.end_lineno or text.lineno) + 1))
     found: set[int] = set()
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type not in _BETWEEN:
             found.update(range(token.start[0], token.end[0] + 1))
     return len(found - documented - {source.count("\n") + 1})
+
+
+def _docstrings(node: ast.AST) -> Iterator[ast.stmt]:
+    """The docstring of a module, a class or a function, and those of attributes (PEP 257)."""
+    if not isinstance(node, _DOCUMENTED):
+        return
+    before: ast.stmt | None = None
+    for text in node.body:
+        value = text.value if isinstance(text, ast.Expr) else None
+        is_text = isinstance(value, ast.Constant) and isinstance(value.value, str)
+        if is_text and (before is None or isinstance(before, ast.Assign | ast.AnnAssign)):
+            yield text
+        before = text
 
 
 def modules() -> Iterator[Path]:
