@@ -252,8 +252,9 @@ class SQLiteConnection(Connection):
     def _target(self, look: _Look | None) -> str:
         if self.file is None:
             return ":memory:"
-        if os.path.isdir(self.file):  # however long the name is
-            raise DatabaseFileError(f"{self.label} is a folder, not a database file")
+        if os.path.exists(self.file) and not os.path.isfile(self.file):  # however long the name is
+            kind = "folder" if os.path.isdir(self.file) else "pipe, socket or device"
+            raise DatabaseFileError(f"{self.label} is a {kind}, not a database file")
         if look is not None:
             if look[0] is None:
                 raise DatabaseFileError(self._why_unseen())

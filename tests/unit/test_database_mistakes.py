@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -232,6 +233,17 @@ def test_a_file_that_belongs_to_a_database_is_not_opened_as_one(
     assert db.get_run("r") is not None
     with WorkflowDB(Path(db.path).with_name(f"jobs{suffix}")) as other:
         assert other.list_runs() == []
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_pipe_is_not_waited_for(tmp_path: Path, read_only: bool) -> None:
+    """What is no file is refused at once, and nobody has to write into it first."""
+    path = tmp_path / "runs.db"
+    os.mkfifo(path)
+    with pytest.raises(DatabaseFileError, match="is a pipe, socket or device, not a database file"):
+        WorkflowDB(path, read_only=read_only)
+    assert [one.name for one in tmp_path.iterdir()] == ["runs.db"]
 
 
 def test_an_empty_path_is_named_by_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
