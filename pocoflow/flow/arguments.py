@@ -99,7 +99,7 @@ def names_before(given: object) -> tuple[str, ...]:
     return names
 
 
-_WRITES = ("create_run", "update_run", "save_event", "save_checkpoint", "insert_run")
+_WRITES = ("create_run", "update_run", "save_event", "save_checkpoint")
 """The methods of a database by which programs record what is no run of a flow."""
 
 
