@@ -153,6 +153,9 @@ class Reply(NamedTuple):
     variables: Sequence[tuple[int, str]] = ()
 
 
+ONLY_HERE = "define its class at the top of a module, or keep the node here, executor='here'"
+"""What to do where something of a class that no other process finds was to travel."""
+
 _codes: dict[object, str] = {}
 """What is known of the definitions of nodes."""
 

@@ -11,13 +11,14 @@ from typing import Any
 
 from pocoflow import values as codec
 from pocoflow.cleanup import in_child
-from pocoflow.engine.envelopes import Letter, Reply
+from pocoflow.engine.envelopes import ONLY_HERE, Letter, Reply
 from pocoflow.errors import (
     DecodeError,
     DefinitionError,
     ExecutorError,
     NotStorableError,
     ResourceError,
+    UnknownClassError,
 )
 from pocoflow.graph.graph import Graph, GraphNode, label
 from pocoflow.graph.references import Reference, refer, refer_to_variable, state_of
@@ -263,7 +264,9 @@ class Trip:
         try:
             return reply, codec.loads(reply.result), None
         except DecodeError as exc:
-            return reply, None, exc.about(f"{self._said}: its result cannot be read here")
+            said = f"{self._said}: its result cannot be read here"
+            way = f" ({ONLY_HERE})" if isinstance(exc, UnknownClassError) else ""
+            return reply, None, exc.about(said + way)
 
     def _lost(self, exc: BaseException) -> ExecutorError:
         why = f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__

@@ -22,12 +22,12 @@ from pocoflow.engine.attempts import tried_here
 from pocoflow.engine.calls import ExecCalls
 from pocoflow.engine.drivers import drive
 from pocoflow.engine.effects import Effects, Steps
-from pocoflow.engine.envelopes import Letter, MadeCall, Reply, code_here, here
+from pocoflow.engine.envelopes import ONLY_HERE, Letter, MadeCall, Reply, code_here, here
 from pocoflow.engine.executors import text_of
 from pocoflow.engine.memory import NULL, NullLedger
 from pocoflow.engine.scopes import with_resources
 from pocoflow.engine.telling import tell
-from pocoflow.errors import BudgetError, ExecutorError, NotStorableError
+from pocoflow.errors import BudgetError, ExecutorError, NotStorableError, UnknownClassError
 from pocoflow.graph.graph import GraphNode
 from pocoflow.graph.references import Reference
 from pocoflow.graph.step_records import ALONE, Called
@@ -56,7 +56,12 @@ def serve(letter: Letter, given: str, objects: Resources = NO_RESOURCES) -> Repl
         node = letter.reference.find({})
         if letter.state:
             node = letter.reference.find(codec.loads(letter.state))
-        return _Work(letter, _place(letter.node, node), objects).do(codec.loads(given))
+        try:
+            value = codec.loads(given)
+        except UnknownClassError as exc:
+            said = f"what prep of node {letter.node!r} gave cannot be read in a worker"
+            raise exc.about(f"{said} ({ONLY_HERE})") from None
+        return _Work(letter, _place(letter.node, node), objects).do(value)
     except BaseException as exc:  # noqa: BLE001 - raised by the process of the run
         return Reply(error=_thrown(exc))
 

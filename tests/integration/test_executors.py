@@ -23,7 +23,7 @@ from typing import Any
 from weakref import ReferenceType, ref
 
 import pytest
-from pydantic import ValidationError
+from pydantic import ValidationError, create_model
 
 from pocoflow import Flow, Node, Parallel, node
 from pocoflow.errors import (
@@ -32,6 +32,7 @@ from pocoflow.errors import (
     NotStorableError,
     RunCancelled,
     RunPaused,
+    UnknownClassError,
 )
 from pocoflow.events import Emitted
 from tests.integration import sent
@@ -611,3 +612,27 @@ def test_a_program_whose_module_is_no_file(archived: bool, tmp_path: Path) -> No
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     ended = subprocess.run(words, env=env, capture_output=True, text=True, timeout=300, check=False)
     assert (ended.stdout, ended.stderr) == ("1\n" if archived else "PF407\n", "")
+
+
+class Dynamic(Node):
+    """Gives an instance of a class that is made as the program runs."""
+
+    def prep(self, store: Any) -> Any:
+        return create_model("Answer")() if store.get("given") else None
+
+    def exec(self, prepared: Any) -> Any:
+        return create_model("Answer")()
+
+
+@pytest.mark.parametrize(
+    ("store", "said"),
+    [({}, "its result cannot be read"), ({"given": 1}, "what prep .*gave cannot")],
+)
+def test_what_no_name_leads_to_does_not_travel(store: dict[str, Any], said: str) -> None:
+    """The error says where that can be worked on, and it can."""
+    flow = Flow(dynamic := Dynamic())
+    with ThreadPoolExecutor(1) as pool:
+        with pytest.raises(UnknownClassError, match=f"{said}.*or keep the node here, executor='h"):
+            flow.using(executor=pool).run(dict(store))
+        dynamic.executor = "here"
+        flow.using(executor=pool).run(dict(store))
