@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import ItemsView, Iterable, Iterator
 from types import NoneType
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -127,5 +127,7 @@ def _item(kind: object) -> object:
     if origin is tuple:
         parts = tuple(one for one in arguments if one is not ...)
         return Union[parts] if parts else Any  # noqa: UP007 - of parts
+    if origin in (enumerate, ItemsView):  # they make pairs
+        return Any
     # Of a mapping the items are the keys, its first argument.
     return arguments[0] if issubclass(origin, Iterable) and arguments else Any

@@ -1,6 +1,6 @@
 """What the check knows of the items that a node works on."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import ItemsView, Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -43,6 +43,8 @@ class Custom(list[int]):
         (Mapping[int, str], int),
         (list[str] | None, str),
         (list[str] | str, str),
+        (ItemsView[str, int], Any),
+        (enumerate[str], Any),
         (list, Any),
         (Custom, Any),
         (Batch, Any),
