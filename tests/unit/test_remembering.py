@@ -12,6 +12,7 @@ import pytest
 from pydantic import BaseModel, create_model
 
 from pocoflow import Flow, Node, Store, fields, node
+from pocoflow.parsing import parse
 
 MADE = 150
 
@@ -77,6 +78,27 @@ def of_value(document: Document, **settings: Any) -> None:
     Flow(Keep(), flow_name="request", **settings).run({})
 
 
+def of_parts(document: Document, **settings: Any) -> None:
+    """The same of a class that is named as what a list holds."""
+
+    class Found(BaseModel):
+        n: int = 0
+
+        def read(self) -> Document:
+            return document
+
+    class Look(Node):  # Python itself keeps 128 of Node[list[Found], ...]
+        def exec(self, prep_result: object) -> list[Found]:
+            parse(dict[str, list[Found]], "{}")
+            return parse(list[Found], '[{"n": 1}]')
+
+        def post(self, store: Store, prep_result: object, exec_result: list[Found]) -> str:
+            store["n"] = exec_result[0].n
+            return "done"
+
+    assert Flow(Look(), flow_name="request", **settings).run({})["n"] == 1
+
+
 @pytest.fixture(params=["in memory", "on disk"])
 def settings(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
     """Those of a flow that keeps nothing, and of one that keeps its runs."""
@@ -89,7 +111,7 @@ def _told_of(request_of: Callable[..., None], settings: dict[str, Any]) -> weakr
     return weakref.ref(document)
 
 
-@pytest.mark.parametrize("request_of", [of_class, of_function, of_schema, of_value])
+@pytest.mark.parametrize("request_of", [of_class, of_function, of_schema, of_value, of_parts])
 def test_what_a_request_makes_goes(
     request_of: Callable[..., None], settings: dict[str, Any]
 ) -> None:
