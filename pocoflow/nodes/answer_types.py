@@ -86,6 +86,8 @@ class AnswerType:
             why = ""
         except ValidationError as exc:
             why = f": {'; '.join(problems(exc))}"
+        except (ValueError, RecursionError) as exc:  # of its own ==
+            why = f": {exc}"
         raise UnkeptAnswerError(
             f"the answer {short(answer)} would not come back from JSON as it is: as a "
             f"{type_label(self.hint)} it is written as {short(text)}{why}"

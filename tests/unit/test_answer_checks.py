@@ -247,6 +247,20 @@ def test_an_answer_that_its_own_type_does_not_read_back(tmp_path: Path) -> None:
     assert flow.resume("r")["opened"] == opened
 
 
+def test_an_answer_that_cannot_be_compared_is_refused() -> None:
+    """As of a class whose ``==`` gives no answer, but an error."""
+
+    class Unsure(BaseModel):
+        def __eq__(self, other: object) -> bool:
+            raise ValueError("it is neither")
+
+        def __hash__(self) -> int:
+            return 0
+
+    with pytest.raises(AnswerError, match=r"would not come back .*: it is neither"):
+        AnswerType(Unsure).from_python(Unsure())
+
+
 def test_half_a_character_is_told_and_a_class_that_was_defined_again() -> None:
     """An answer is refused for what is wrong with it, not as a text that is none."""
     with pytest.raises(AnswerError, match=r"has no JSON: character 1 of .* of a surrogate pair"):
