@@ -220,6 +220,21 @@ def test_the_calls_of_a_module_that_was_renamed_are_not_made_again() -> None:
     assert Path("paid").read_text() == "paid paid "
 
 
+def test_the_calls_of_another_module_whose_name_ends_in_the_same_word_are_not_made_again() -> None:
+    """A node that has moved takes along the calls of functions that are where it is now."""
+    Path("others").mkdir()
+    Path(f"others/{NAMES[0]}.py").write_text(CALLING.replace("ask", "look"))
+    calls = "context().call(other.look, 'who?'); context().call(int)"
+    code = f"from others import {NAMES[0]} as other{CALLING.replace('context().call(int)', calls)}"
+    with pytest.raises(OSError, match="down"):
+        module(NAMES[0], code).flow.run({}, run_id="r")
+    del sys.modules[NAMES[0]]
+    now = module(NAMES[1], code)
+    now.up.append(True)
+    assert now.flow.resume("r")["answers"] == ["WHY?", "HOW?"]
+    assert Path("paid").read_text() == "paid paid paid "
+
+
 def test_a_module_that_is_still_there_keeps_its_classes() -> None:
     """Nodes that have moved away from it take no class along that has the same name there."""
     before, now = (module(name, TYPES) for name in NAMES)

@@ -157,17 +157,20 @@ def _calls_now(
 ) -> Mapping[int, Mapping[str, str]]:
     """Journaled calls by what they are known by now, as that begins with the name of a module."""
     now = {
-        was.rpartition(".")[2]: (main_name() if to == "__main__" else to).rpartition(".")[2]
+        was.rpartition(".")[2]: to
         for was, to in moved.items()
         if was not in sys.modules  # else its functions are there, as they were
     }
-    if not now:
-        return calls
-    found: dict[int, Mapping[str, str]] = {}
-    for item, texts in calls.items():
-        parts = ((*key.partition("."), text) for key, text in texts.items())
-        found[item] = {f"{now.get(home, home)}{dot}{rest}": text for home, dot, rest, text in parts}
-    return found
+
+    def key_of(key: str) -> str:
+        home, _, rest = key.partition(".")
+        to, name = now.get(home), rest.partition(" ")[0].partition(".")[0]
+        # Another module may end in the same word: what is not in this one is of that.
+        if to is None or not hasattr(sys.modules.get(to), name):
+            return key
+        return f"{(main_name() if to == '__main__' else to).rpartition('.')[2]}.{rest}"
+
+    return {item: {key_of(key): text for key, text in calls[item].items()} for item in calls}
 
 
 def answers(asked: Mapping[int, Asked], place: GraphNode, now: str) -> dict[int, object]:
