@@ -34,7 +34,8 @@ def ticks() -> int:
     return (time.monotonic_ns() if _BOOT is None else time.clock_gettime_ns(_BOOT)) // 1000
 
 
-_BOOT: int | None = getattr(time, "CLOCK_BOOTTIME", None)
+# That of macOS goes on while the host sleeps, and time.monotonic() does not, there.
+_BOOT: int | None = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
 """A clock that goes on while the host sleeps, where there is one."""
 
 
