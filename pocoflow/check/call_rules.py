@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Collection, Iterable, Iterator
+from functools import cache
 from types import FunctionType, ModuleType
 from typing import NamedTuple
 
@@ -24,15 +25,15 @@ from pocoflow.nodes.node_kinds import BatchNode
 from pocoflow.nodes.resources import Resource, declared, is_opened
 from pocoflow.nodes.settings import where_to
 from pocoflow.values.callables import names_in
-from pocoflow.values.remembering import remembered
 
 
 def check_calls(subject: Subject) -> Iterator[Finding]:
     """Journaled calls that are refused whenever they are made."""
+    asking = cache(_asking)
     for at in subject.classes:
         kind: type = type(at.place.node)
         for phase, own in _phases(at.place.node):
-            for function in _asking(kind, own) if phase == "exec" else [own]:
+            for function in asking(kind, own) if phase == "exec" else [own]:
                 if makes_calls(function.__code__):
                     refused = _refused(function) if phase == "exec" else _misplaced(function, phase)
                     for line, what, fix in refused:
@@ -52,9 +53,10 @@ def _phases(node: AnyNode) -> Iterator[tuple[str, FunctionType]]:
 
 def check_resources_asked(subject: Subject) -> Iterator[Finding]:
     """PF209: what a class takes from the context, that a run would open, and that none declares."""
+    asking = cache(_asking)
     for at in subject.classes:
         kind: type = type(at.place.node)
-        for key, where in asked_for(_asking(kind, *functions_of(at.place.node))):
+        for key, where in asked_for(asking(kind, *functions_of(at.place.node))):
             if is_opened(key) and key not in subject.graph.resources:
                 yield subject.finding(
                     "PF209",
@@ -67,7 +69,6 @@ def check_resources_asked(subject: Subject) -> Iterator[Finding]:
                 )
 
 
-@remembered
 def _asking(kind: type, *functions: FunctionType) -> list[FunctionType]:
     """Functions of a class, and those that they reach, which ask the context."""
     return [one for one in reached(kind, *functions) if "context" in names_in(one.__code__)]

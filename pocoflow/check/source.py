@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dis
 import linecache
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -31,6 +32,8 @@ _MOST = 100  # functions that are looked at for one
 _OURS = ("pocoflow", "pydantic", "pydantic_core", "typing_extensions")
 
 PHASES = ("prep", "exec", "exec_async", "exec_fallback", "post")
+
+_LOADS = ("LOAD_GLOBAL", "LOAD_NAME")
 
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 
@@ -220,12 +223,21 @@ def reached(kind: type, *functions: FunctionType) -> list[FunctionType]:
     own = {name: one for base in users for name, one in vars(base).items()}
     found = dict.fromkeys(functions)
     for one in (queue := [*found]):  # grows while it is walked through
-        for name in names_in(one.__code__) if len(found) < _MOST else ():
-            named = [one.__globals__.get(name), own.get(name)]
+        if len(found) < _MOST:
+            named = [*map(own.get, names_in(one.__code__))]
+            named += map(one.__globals__.get, _globals_in(one.__code__))
             new = [it for it in named if is_a(it, FunctionType) and it not in found]
-            queue += (it for it in new if not is_foreign(it.__module__))
             found.update(dict.fromkeys(new))
+            queue += (it for it in dict.fromkeys(new) if not is_foreign(it.__module__))
     return queue
+
+
+@lru_cache(maxsize=4096)
+def _globals_in(code: CodeType) -> frozenset[str]:
+    """The global names in code, without attributes, and in the functions inside of it."""
+    inside = (_globals_in(one) for one in code.co_consts if isinstance(one, CodeType))
+    own = (one.argval for one in dis.get_instructions(code) if one.opname in _LOADS)
+    return frozenset(own).union(*inside)
 
 
 def module_named(name: str) -> Module | None:

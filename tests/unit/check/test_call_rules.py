@@ -210,6 +210,19 @@ class AsksByOthers(Node):
         return take()
 
 
+class Shelf:
+    """Has a method that is called as a helper is."""
+
+    def take(self) -> list[str]:
+        """Take what is there."""
+        return []
+
+
+class AsksNobody(Node):
+    def exec(self, prep_result: Any) -> Any:
+        return Shelf().take()
+
+
 class AsksIfThere(Node):
     def exec(self, prep_result: Any) -> Any:
         try:
@@ -229,6 +242,16 @@ def declares(logs: list[str] = opened) -> None:
     """Make the run open it."""
 
 
+def test_a_helper_that_was_defined_again_is_looked_at_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As in a notebook, where the class that names it stays as it is."""
+    flows = [Flow(AsksByOthers(), inputs=()) for _ in range(2)]
+    assert [one.code for one in flows[0].validate()] == ["PF209"]
+    monkeypatch.setitem(globals(), "take", Shelf.take)
+    assert flows[1].validate() == []
+
+
 def test_what_no_node_declares_is_told_before_it_is_missing() -> None:
     """A warning, as whoever starts a run may give it; a declaration anywhere in the flow counts."""
     inner: Any = Flow(Declares(name="inside"), flow_name="inner")
@@ -237,6 +260,7 @@ def test_what_no_node_declares_is_told_before_it_is_missing() -> None:
         "many of a class": (Flow(Asks(name="a"), inputs=()).then(Asks(name="b"), END), ["a"]),
         "a function": (Flow(asks), ["asks"]),
         "by a helper": (Flow(AsksByOthers(), inputs=()), ["AsksByOthers"]),
+        "by the name of a helper": (Flow(AsksNobody(), inputs=()), []),
         "if it is there": (Flow(AsksIfThere(), inputs=()), []),
         "given": (Flow(AsksForGiven(), inputs=()), []),
         "declared": (Flow(Declares(), inputs=()), []),
