@@ -445,16 +445,28 @@ def test_clocks_of_hosts_do_not_matter(
         assert row_of(db, "queued")["status"] == "completed"
 
 
-def test_a_server_that_takes_no_writes_is_one_that_is_not_there(server: Server) -> None:
-    """As a replica until it is promoted; it is read all the same."""
-    url = server.url()
-    with WorkflowDB(url) as db:
+def test_a_replica_is_a_server_that_is_not_there() -> None:
+    """Until it is promoted; it is read all the same."""
+    with running() as one:
+        url = one.url()
+        with WorkflowDB(url) as db:
+            db.create_run("r")
+        one.stop()
+        (one.folder / "data" / "standby.signal").touch()
+        one.start()
+        with pytest.raises(DatabaseLostError, match=r"hot standby mode.*until it is promoted"):
+            WorkflowDB(url)
+        with WorkflowDB(url, read_only=True) as db:
+            assert row_of(db, "r")["run_id"] == "r"
+        one.execute("SELECT pg_promote()")
+        with WorkflowDB(url) as db:
+            db.create_run("s")
+
+
+def test_a_role_that_begins_by_reading_only_may_write(server: Server) -> None:
+    """What the library writes is told so: the default of a role is no replica."""
+    with WorkflowDB(f"{server.url()}%20-cdefault_transaction_read_only%3Don") as db:
         db.create_run("r")
-    here = f"{url}%20-cdefault_transaction_read_only%3Don"
-    with pytest.raises(DatabaseLostError, match=r"session is read-only.*until it is promoted"):
-        WorkflowDB(here)
-    with WorkflowDB(here, read_only=True) as db:
-        assert row_of(db, "r")["run_id"] == "r"
 
 
 def test_schedules_go_by_the_clock_of_the_server(

@@ -111,7 +111,7 @@ class ServerConnection(Connection):
         wrong = wrong_part(url)
         if not wrong:
             try:
-                writes = {} if read_only else {"target_session_attrs": "read-write"}
+                writes = {} if read_only else {"target_session_attrs": "primary"}
                 self._info = {**_DEFAULTS, **writes, **conninfo.conninfo_to_dict(url)}
             except psycopg.ProgrammingError:
                 # Its text would show what is wrong, a password perhaps.
@@ -485,7 +485,7 @@ _ADVICE = {
     "too many clients": _MORE_ROOM,
     "too many connections": _MORE_ROOM,
     "connection slots are reserved": _MORE_ROOM,
-    "session is read-only": (
+    "server is in hot standby mode": (
         "a replica takes no writes until it is promoted: name its primary, too, as in "
         "postgresql://ann@db1,db2/work, or open it with read_only=True"
     ),
