@@ -46,10 +46,10 @@ def passes(one: object) -> bool:
     """Whether it is, or has in it, a class or a function that no module has."""
     if isinstance(one, tuple):
         return any(map(passes, one))
-    if isinstance(inside := getattr(one, "__args__", None), tuple):  # of list[One], or One | None
-        return any(map(passes, (getattr(one, "__origin__", None), *inside)))
     name, home = getattr(one, "__qualname__", None), getattr(one, "__module__", None)
-    if not isinstance(name, str) or not isinstance(home, str):
-        return False
-    outermost, _, _ = name.partition(".")
-    return "<locals>" in name or outermost not in getattr(sys.modules.get(home), "__dict__", ())
+    if isinstance(name, str) and isinstance(home, str):
+        outermost, _, _ = name.partition(".")
+        if "<locals>" in name or outermost not in getattr(sys.modules.get(home), "__dict__", ()):
+            return True
+    inside = getattr(one, "__args__", None)  # of list[One], which is called as list is
+    return isinstance(inside, tuple) and passes((getattr(one, "__origin__", None), *inside))
