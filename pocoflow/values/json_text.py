@@ -48,7 +48,7 @@ def write_json(value: object) -> str:
             _check_text(part)
         elif not isinstance(part, int | float | None):
             raise ValueError(f"{type(part).__name__} is not a kind of JSON value")
-    return json.dumps(value, allow_nan=False)
+    return json.dumps(value, allow_nan=False, ensure_ascii=False)
 
 
 def as_json(value: object) -> Any:

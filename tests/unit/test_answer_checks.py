@@ -247,6 +247,22 @@ def test_an_answer_that_its_own_type_does_not_read_back(tmp_path: Path) -> None:
     assert flow.resume("r")["opened"] == opened
 
 
+def test_an_answer_is_kept_as_it_is_read(tmp_path: Path) -> None:
+    """Who comes too late is told it in its own letters."""
+
+    class Ask(AskNode[str]):
+        def exec(self, prep_result: object) -> Question[str]:
+            return Question("Where?")
+
+    where = Ask()
+    flow = Flow(where, flow_name="asks", db_path=tmp_path / "runs.db")
+    with pytest.raises(RunPaused):
+        flow.run({}, run_id="r")
+    flow.answer("r", where.reply("Málaga"))
+    with pytest.raises(AnswerError, match="Málaga"):
+        flow.answer("r", where.reply("Köln"))
+
+
 def test_an_answer_that_cannot_be_compared_is_refused() -> None:
     """As of a class whose ``==`` gives no answer, but an error."""
 
