@@ -9,9 +9,10 @@ import sys
 from pathlib import Path
 from threading import Lock
 from types import ModuleType
-from typing import Any
+from typing import Any, Self
 
 import pytest
+from pydantic import BaseModel, model_validator
 
 from pocoflow import AskNode, Flow, Node, Question, RunPaused, WorkflowDB, context, key, resource
 from pocoflow.cli import main
@@ -19,6 +20,7 @@ from pocoflow.errors import (
     AnswerError,
     FlowValidationError,
     Gap,
+    InvalidValueError,
     MaxStepsError,
     MissingInputError,
     NotSavedError,
@@ -346,3 +348,22 @@ def test_remedies_survive_pickling() -> None:
     """An error that crosses processes keeps them."""
     exc = OtherFlowError("no", run_id="r", flow_name="f")
     assert pickle.loads(pickle.dumps(exc)).remedies == exc.remedies  # noqa: S301 - made here
+
+
+def test_values_that_do_not_fit_together() -> None:
+    """Under rules that are new, a resume says so of the store, and not of what it writes."""
+
+    class Before(BaseModel):
+        said: str = "no"
+        done: bool = False
+
+    class Now(Before):
+        @model_validator(mode="after")
+        def says_so(self) -> Self:
+            if self.said == "no":
+                raise ValueError("nothing is said")
+            return self
+
+    failed(Fails(), schema=Before)
+    exc = refused(InvalidValueError, kept(Fails(), schema=Now))
+    assert str(exc).endswith("': Now refuses the values together: Value error, nothing is said")

@@ -37,7 +37,8 @@ def validated(
         return call()
     except ValidationError as exc:
         values = given if isinstance(given, Mapping) else {}
-        about = owner if field or values else f"{owner}: writing {', '.join(map(repr, given))}"
+        written = "" if field or values else ", ".join(map(repr, given))
+        about = f"{owner}: writing {written}" if written else owner
         raise explained(model, about, values, exc) from cause_of(exc)
     except Exception as exc:
         where = model.__name__ if field is None else f"field {field!r}"
