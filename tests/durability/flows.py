@@ -101,6 +101,9 @@ class Ledger:
         self._cost = cost
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         self._file = None if path is None else os.open(path, flags, 0o600)
+        if self._file is not None and path is not None:
+            torn = path.read_bytes()[-1:] not in (b"", b"\n")
+            os.write(self._file, b"\n" if torn else b"")
 
     def write(self, what: str, place: str | None = None, detail: str = "") -> None:
         """Write a line, of where the calling code is, and perhaps die of it."""
@@ -124,7 +127,9 @@ class Ledger:
     def read(path: Path) -> Iterator[Line]:
         """The lines of a ledger, without what was acknowledged after a cut."""
         cut = False
-        for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        for text in path.read_text(encoding="utf-8").split("\n") if path.exists() else ():
+            if text.count(" ") < 2:  # a kill may end a write where a page of the file ends
+                continue
             what, place, detail = text.split(" ", 2)
             cut = what == "cut" or (cut and what != "process")
             if not cut or what not in ("post", "posted", "done", "end"):
