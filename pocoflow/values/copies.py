@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copyreg
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from copy import deepcopy
 from inspect import iscoroutinefunction
@@ -50,14 +50,8 @@ def copied(value: Any) -> object:
     live = _live_in(value)
     with suppress(Exception):
         return deepcopy(value, dict(live))
-
-    def part(one: object) -> object:
-        with suppress(Exception):
-            return deepcopy(one, dict(live))
-        return one  # it cannot be copied
-
-    with suppress(Exception):  # of a value that does not even give its parts, or contains itself
-        return _stored_copy(value, dict(live), [], part)
+    with suppress(Exception):  # it failed on what cannot be copied, which is looked for now
+        return deepcopy(value, _live_in(value, live))
     return value
 
 
@@ -69,8 +63,8 @@ def copied_model(model: ModelT) -> ModelT:
         return cast("ModelT", copied(model))
 
 
-def _live_in(value: object) -> dict[int, object]:
-    """The live things in a value, by identity."""
+def _live_in(value: object, known: dict[int, object] | None = None) -> dict[int, object]:
+    """The live things in a value, by identity; with those that are known, what has no copy, too."""
     found: dict[int, object] = {}
     met: set[int] = set()
     queue: list[Any] = [value]
@@ -81,14 +75,28 @@ def _live_in(value: object) -> dict[int, object]:
         met.add(id(one))
         if kind is dict:
             queue += one.values()
+            queue += () if known is None else one
         elif kind in _SEQUENCES:
             queue += one
-        elif _is_live(kind):
+        elif _is_live(kind) or (known is not None and _has_no_copy(one, kind, known)):
             found[id(one)] = one
         else:
-            with suppress(Exception):  # of a container of the user's
+            try:
                 queue += _parts(one, kind)
+            except Exception:  # noqa: BLE001 - of a container of the user's
+                if known is not None:
+                    found[id(one)] = one
     return found
+
+
+def _has_no_copy(one: object, kind: type, live: dict[int, object]) -> bool:
+    if _is_by_parts(kind):
+        return False
+    try:
+        deepcopy(one, dict(live))
+    except Exception:  # noqa: BLE001 - whatever it raises
+        return True
+    return False
 
 
 def _parts(value: Any, kind: type) -> Iterator[object]:
@@ -106,13 +114,24 @@ def _parts(value: Any, kind: type) -> Iterator[object]:
 def _is_live(kind: type) -> bool:
     if issubclass(kind, MethodType):
         return True
-    is_plain = all(one.__flags__ & _IN_PYTHON for one in kind.__mro__[:-1])
-    says = any(getattr(kind, one, None) is not getattr(object, one, None) for one in _COPIED_BY)
-    is_value = kind_of(kind) is not None or family_of(kind) is not None
-    if not is_plain or says or is_value or kind in copyreg.dispatch_table:
+    if _is_value(kind) or not _is_by_parts(kind):
         return False
     methods = [one for cls in kind.__mro__ for one in vars(cls).values()]
     return any(hasattr(kind, one) for one in _ENDED_BY) or any(map(iscoroutinefunction, methods))
+
+
+@remembered
+def _is_by_parts(kind: type) -> bool:
+    """Whether an object can be copied if its parts can."""
+    if _is_value(kind):
+        return getattr(kind, "__deepcopy__", None) in (None, BaseModel.__deepcopy__)
+    is_plain = all(one.__flags__ & _IN_PYTHON for one in kind.__mro__[:-1])
+    says = any(getattr(kind, one, None) is not getattr(object, one, None) for one in _COPIED_BY)
+    return is_plain and not says and kind not in copyreg.dispatch_table
+
+
+def _is_value(kind: type) -> bool:
+    return kind_of(kind) is not None or family_of(kind) is not None
 
 
 def _is_flat(value: list[object] | dict[object, object]) -> bool:
@@ -131,14 +150,12 @@ def stored_copy(value: Any) -> Any:
     if kind in _FLAT and _is_flat(value):
         return value.copy()
     try:
-        return _stored_copy(value, {}, [], lambda live: live)
+        return _stored_copy(value, {}, [])
     except RecursionError:
         return value
 
 
-def _stored_copy(
-    value: Any, known: dict[int, object], alive: list[object], leaf: Callable[[object], object]
-) -> object:
+def _stored_copy(value: Any, known: dict[int, object], alive: list[object]) -> object:
     kind = type(value)
     if kind in IMMUTABLE:
         return value
@@ -150,22 +167,16 @@ def _stored_copy(
     alive.append(value)  # so that no other part gets the identity of one that is gone
     made: object
     if kind is list:
-        made = [_stored_copy(part, known, alive, leaf) for part in value]
+        made = [_stored_copy(part, known, alive) for part in value]
     elif kind is dict:
-        made = {key: _stored_copy(part, known, alive, leaf) for key, part in value.items()}
+        made = {key: _stored_copy(part, known, alive) for key, part in value.items()}
     else:
-        made = _rebuilt(value, kind, known, alive, leaf)
+        made = _rebuilt(value, kind, known, alive)
     known[id(value)] = made
     return made
 
 
-def _rebuilt(
-    value: object,
-    kind: type,
-    known: dict[int, object],
-    alive: list[object],
-    leaf: Callable[[object], object],
-) -> object:
+def _rebuilt(value: object, kind: type, known: dict[int, object], alive: list[object]) -> object:
     """A standard value, or an object of a class of the program, of copies of its parts."""
     try:
         standard = kind_of(kind)
@@ -177,10 +188,10 @@ def _rebuilt(
         elif family is not None:
             split, join = family.prepare(kind), family.join
         else:
-            return leaf(value)
+            return value
         parts = split(value).items()
-        return join(kind, **{name: _stored_copy(one, known, alive, leaf) for name, one in parts})
+        return join(kind, **{name: _stored_copy(one, known, alive) for name, one in parts})
     except RecursionError:
         raise
     except Exception:  # noqa: BLE001 - it cannot be stored, so it is a live thing, which is shared
-        return leaf(value)
+        return value

@@ -83,6 +83,32 @@ class Live(BaseModel, arbitrary_types_allowed=True):
     lock: Any = None
 
 
+@dataclass
+class Stream:
+    """A chat that keeps what it reads from beside its fields, and perhaps itself in a field."""
+
+    texts: list[str] = field(default_factory=list)
+    first: Stream | None = None
+
+    def __post_init__(self) -> None:
+        self.source = (text for text in self.texts)
+
+    @classmethod
+    def alone(cls) -> Stream:
+        """One that is the first of its own."""
+        made = cls()
+        made.first = made
+        return made
+
+
+class Reader:
+    """An object that holds what it reads from."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.source = (text for text in self.texts)
+
+
 def grow(texts: Any) -> int:
     """Change a list in place, as chat code does; how long it is now."""
     texts.append("be brief")
@@ -104,6 +130,9 @@ INPUTS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     "frozen dataclass with a lock": (FrozenChat, lambda value: value.texts),
     "named tuple with a lock": (lambda: Pair([], threading.Lock()), lambda value: value.texts),
     "model with a lock": (lambda: Live(lock=threading.Lock()), lambda value: value.texts),
+    "dataclass with a generator beside its fields": (Stream, lambda value: value.texts),
+    "dataclass that contains itself": (Stream.alone, lambda value: value.first.texts),
+    "object with a generator": (Reader, lambda value: value.texts),
 }
 
 
