@@ -239,14 +239,13 @@ class SQLiteConnection(Connection):
             )
         # Who opens it now has another index of its log, and writes where this process does.
         lost = (
-            f"write-ahead log {self._log}"
+            f"its write-ahead log {self._log}"
             if found[1] != self._identity[1]
-            else f"index of its write-ahead log, {self._index},"
+            else f"the index of its write-ahead log, {self._index},"
         )
         raise DatabaseFileError(
-            f"database {self.label}: its {lost} was deleted, moved or "
-            "replaced while it was open, so nothing more is written; open the database again to "
-            "see what is on record"
+            f"database {self.label}: {lost} was deleted, moved or replaced while it was open, so "
+            "nothing more is written; open the database again to see what is on record"
         )
 
     def _target(self, look: _Look | None) -> str:
