@@ -139,7 +139,12 @@ def is_a(value: object, kinds: type[KindT] | tuple[type[KindT], ...]) -> TypeGua
 
 def is_foreign(module: object) -> bool:
     """Whether the code of a module is part of Python, or of what comes with this library."""
-    top = str(module).partition(".")[0]
+    return _is_foreign(str(module))
+
+
+@lru_cache(maxsize=1024)
+def _is_foreign(module: str) -> bool:
+    top = module.partition(".")[0]
     return top in sys.stdlib_module_names or top in _OURS
 
 
@@ -224,8 +229,11 @@ def reached(kind: type, *functions: FunctionType) -> list[FunctionType]:
     found = dict.fromkeys(functions)
     for one in (queue := [*found]):  # grows while it is walked through
         if len(found) < _MOST:
-            named = [*map(own.get, names_in(one.__code__))]
-            named += map(one.__globals__.get, _globals_in(one.__code__))
+            names, known = names_in(one.__code__), one.__globals__
+            named = [*map(own.get, names)]
+            # Few name one, and it takes long to tell it from an attribute.
+            if any(is_a(known.get(name), FunctionType) for name in names):
+                named += map(known.get, _globals_in(one.__code__))
             new = [it for it in named if is_a(it, FunctionType) and it not in found]
             found.update(dict.fromkeys(new))
             queue += (it for it in dict.fromkeys(new) if not is_foreign(it.__module__))
