@@ -11,11 +11,22 @@ import tracemalloc
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self, TypeAlias
 
-from benchmarks.task import Clock, Measures, Memory, Task, expect, size_on_disk, slope, text_of
+from benchmarks.task import (
+    Clock,
+    Measures,
+    Memory,
+    Task,
+    Worker,
+    expect,
+    size_on_disk,
+    slope,
+    text_of,
+)
 
 CHARACTERS = (100, 1000, 10_000)
 """Of what a step adds."""
@@ -316,3 +327,13 @@ def conversation(
         "to_allowed": size / (2 * payload + turns * ALLOWED),
         "peak_mb": peak,
     }
+
+
+def workers(
+    ways: Callable[[str, Task], Measures], *, in_memory: bool = True, **others: Callable[..., Any]
+) -> dict[str, Worker]:
+    """The workers of a contender by their names; two of them work in memory, too, if it can."""
+    found: dict[str, Worker] = {f"grow-{name}": partial(ways, name) for name in WAYS}
+    for name in ("untouched", "branches") if in_memory else ():
+        found[f"{name}-memory"] = partial(others[name], on_disk=False)
+    return found | others

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from functools import partial
 from pathlib import Path
 from time import process_time
 from typing import Any
@@ -381,9 +380,12 @@ WORKERS = {
     "lists": lists,
     "peak": peak,
     "durable": durable,
-    **{f"grow-{name}": partial(ways, name) for name in WAYS},
-    "untouched": untouched,
-    "branches": branches,
-    "batch": batch,
-    "conversation": conversation,
+    **growing.workers(
+        ways,
+        in_memory=False,
+        untouched=untouched,
+        branches=branches,
+        batch=batch,
+        conversation=conversation,
+    ),
 }

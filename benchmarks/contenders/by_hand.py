@@ -9,7 +9,6 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing
-from functools import partial
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any
@@ -24,7 +23,7 @@ from benchmarks.contenders.recorded import (
     of_changes,
     of_everything,
 )
-from benchmarks.growing import WAYS, Way, as_json
+from benchmarks.growing import WAYS, as_json
 from benchmarks.task import (
     KILOBYTE,
     MEGABYTE,
@@ -299,8 +298,9 @@ def many(task: Task) -> Measures:
 # -- what grows -----------------------------------------------------------------------------------
 
 
-def ways(way: Way, task: Task) -> Measures:
+def ways(name: str, task: Task) -> Measures:
     """Each step writes what it adds, twice, and applies it to the value in memory."""
+    way = WAYS[name]
 
     def grow(path: Path, steps: int, characters: int) -> tuple[Clock, Any]:
         value = way.initial()
@@ -466,11 +466,11 @@ WORKERS = {
     "peak": peak,
     "slowest": slowest,
     "many": many,
-    **{f"grow-{name}": partial(ways, way) for name, way in WAYS.items()},
-    "untouched": untouched,
-    "untouched-memory": partial(untouched, on_disk=False),
-    "branches": branches,
-    "branches-memory": partial(branches, on_disk=False),
-    "batch": batch,
-    "conversation": conversation,
+    **growing.workers(
+        ways,
+        untouched=untouched,
+        branches=branches,
+        batch=batch,
+        conversation=conversation,
+    ),
 }

@@ -9,7 +9,6 @@ import time
 from collections import ChainMap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, closing, contextmanager
-from functools import partial
 from pathlib import Path
 from time import process_time
 from typing import Annotated, Any, TypedDict, cast
@@ -457,11 +456,11 @@ WORKERS = {
     "lists": lists,
     "peak": peak,
     "many": many,
-    **{f"grow-{name}": partial(ways, name) for name in WAYS},
-    "untouched": untouched,
-    "untouched-memory": partial(untouched, on_disk=False),
-    "branches": branches,
-    "branches-memory": partial(branches, on_disk=False),
-    "batch": batch,
-    "conversation": conversation,
+    **growing.workers(
+        ways,
+        untouched=untouched,
+        branches=branches,
+        batch=batch,
+        conversation=conversation,
+    ),
 }

@@ -339,12 +339,12 @@ def least(call: Callable[[], object]) -> float:
 
 
 WORKERS = {
-    **{f"grow-{name}": partial(ways, name) for name in WAYS},
-    "untouched": untouched,
-    "untouched-memory": partial(untouched, on_disk=False),
-    "branches": branches,
-    "branches-memory": partial(branches, on_disk=False),
-    "batch": batch,
-    "conversation": conversation,
+    **growing.workers(
+        ways,
+        untouched=untouched,
+        branches=branches,
+        batch=batch,
+        conversation=conversation,
+    ),
     "restoring": restoring,
 }
