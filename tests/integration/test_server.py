@@ -828,36 +828,35 @@ def test_a_connection_that_the_server_has_ended_fails_no_call(server: Server) ->
         assert [row["status"] for row in db.list_runs()] == ["queued", "completed", "completed"]
 
 
+def lost_in_the_middle(db: WorkflowDB, server: Server, go_on: Callable[[Any], object]) -> None:
+    """A transaction that has written when its connection ends, and then does something else."""
+    with db.connection.transaction() as raw:
+        raw.execute("UPDATE pf_run SET flow_name = 'lost'").fetchall()
+        end_connections(server)
+        go_on(raw)
+
+
 def test_what_a_lost_transaction_had_written_is_not_taken_for_committed(server: Server) -> None:
     """A connection that ends in the middle undoes it: no part of it goes on by another one."""
     with WorkflowDB(server.url()) as db:
         db.create_run("r")
 
-        def write() -> None:
-            with db.connection.transaction() as raw:
-                raw.execute("UPDATE pf_run SET flow_name = 'lost'").fetchall()
-                end_connections(server)
-                with pytest.raises(DatabaseLostError):
-                    row_of(db, "r")
+        def read(raw: Any) -> None:
+            with pytest.raises(DatabaseLostError):
+                row_of(db, "r")
 
         with pytest.raises(DatabaseLostError, match="cannot be reached"):
-            write()
+            lost_in_the_middle(db, server, read)
         assert row_of(db, "r")["flow_name"] == ""
 
 
 def test_why_the_server_has_ended_a_transaction_is_told(server: Server) -> None:
     """In its words, such as those for a process that stood still in the middle of one."""
+    more = "UPDATE pf_run SET flow_name = 'more'"
     with WorkflowDB(server.url()) as db:
         db.create_run("r")
-
-        def write() -> None:
-            with db.connection.transaction() as raw:
-                raw.execute("UPDATE pf_run SET flow_name = 'lost'").fetchall()
-                end_connections(server)
-                raw.execute("UPDATE pf_run SET flow_name = 'more'").fetchall()
-
         with pytest.raises(DatabaseLostError, match="administrator command"):
-            write()
+            lost_in_the_middle(db, server, lambda raw: raw.execute(more).fetchall())
 
 
 def test_a_key_whose_commit_was_undone_is_there_after_the_next_one(server: Server) -> None:
