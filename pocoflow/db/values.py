@@ -17,7 +17,7 @@ from pocoflow.logging import OwnLogger
 from pocoflow.store.branch_view import BranchValues
 from pocoflow.store.missing import Unsaved
 from pocoflow.store.store import Store
-from pocoflow.store.watch import Watch, is_long
+from pocoflow.store.watch import Watch
 from pocoflow.values.changes.difference import Change as Place
 from pocoflow.values.changes.frozen import Frozen, difference, freeze
 from pocoflow.values.changes.together import put_together, tree_of
@@ -155,10 +155,11 @@ class ValueWriter:
             items, gone = store.own_items(), self.watch.gone(store)
         else:
             items, gone = touched.touched()
-        for key, value, known in self.watch.changed_among(items):
+        for key, value, known, is_long, found in self.watch.changed_among(items):
             before = None if key in self._unsaved else known
-            found = None if before is None else difference(before, value)
-            store.recheck(key, found[0] if found and is_long(before) else None)
+            store.recheck(key, found[0] if found and before is not None else None)
+            if before is not None and not is_long:
+                found = difference(before, value)
             change = self._change(key, value, before, found)
             if change is not None:
                 changes.append(change)

@@ -307,7 +307,7 @@ class BranchStore(Store):
         """What is to be merged: the values that differ from those at the fork, and increments."""
         kept = self._reducers | self._private
         return Writes(
-            {key: value for key, value, _ in self._fork.changed(self) if key not in kept},
+            {one.key: one.value for one in self._fork.changed(self) if one.key not in kept},
             [one for one in self.increments if one[0] not in self._private],
             [key for key in self._fork.gone(self) if key not in kept and key not in self._unsaved],
             {key: mark for key, mark in self._unsaved.items() if key not in kept},

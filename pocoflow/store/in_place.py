@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from pocoflow.store.store import Store
-from pocoflow.store.watch import Watch, is_long
-from pocoflow.values.changes.frozen import Frozen, difference
+from pocoflow.store.watch import Changed, Watch
 from pocoflow.values.changes.groups import SIMPLE
 from pocoflow.values.copies import IMMUTABLE
 
@@ -64,13 +63,13 @@ class InPlace:
         # What is compared by itself was checked as it was written, and cannot be changed in place.
         # But the parts of what it came in the place of are let go.
         if touched := store.take_touched(SIMPLE, watch.in_parts):
-            for key, value, before in watch.changed_among(touched):
-                if key not in store:
-                    watch.forget(key)
-                elif type(value) in SIMPLE:
-                    watch.remember(key, value)
+            for one in watch.changed_among(touched):
+                if one.key not in store:
+                    watch.forget(one.key)
+                elif type(one.value) in SIMPLE:
+                    watch.remember(one.key, one.value)
                 else:
-                    _recheck(store, watch, key, value, before)
+                    _recheck(store, watch, one)
 
     def end(self) -> None:
         """Check all that was changed since the last step, which nobody remembers any more.
@@ -78,9 +77,8 @@ class InPlace:
         Raises:
             InvalidValueError: A list, dict or model was changed into something that does not fit.
         """
-        for key, value, before in list(self.watch.changed(self._store)):
-            found = difference(before, value) if is_long(before) else None
-            self._store.recheck(key, found and found[0])
+        for one in list(self.watch.changed(self._store)):
+            self._store.recheck(one.key, one.found and one.found[0])
 
 
 def check_in_place(store: Store, watch: Watch) -> None:
@@ -89,17 +87,14 @@ def check_in_place(store: Store, watch: Watch) -> None:
     Raises:
         InvalidValueError: A list, dict or model was changed into something that does not fit.
     """
-    for key, value, before in list(watch.changed(store)):
-        _recheck(store, watch, key, value, before)
+    for one in list(watch.changed(store)):
+        _recheck(store, watch, one)
     for key in watch.gone(store):
         watch.forget(key)
     store.forget_touched()
 
 
-def _recheck(
-    store: Store, watch: Watch, key: str, value: object, before: Frozen | str | None
-) -> None:
-    found = difference(before, value) if is_long(before) else None
-    changes, frozen = found or (None, None)
-    store.recheck(key, changes)
-    watch.remember(key, value, frozen)
+def _recheck(store: Store, watch: Watch, one: Changed) -> None:
+    places, frozen = one.found or (None, None)
+    store.recheck(one.key, places)
+    watch.remember(one.key, one.value, frozen)

@@ -3,14 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 from pocoflow.store.store import Store
-from pocoflow.values.changes.frozen import Frozen, freeze, is_same
+from pocoflow.values.changes.difference import Change
+from pocoflow.values.changes.frozen import Frozen, difference, freeze, is_same
 from pocoflow.values.changes.groups import SIMPLE
 
 _LONG = 400
 """A value of more parts than these is checked and remembered by what changed in it, not anew."""
+
+Difference: TypeAlias = tuple[list[Change], Frozen]
+"""What changed in a value, and how it is remembered from now on."""
+
+
+class Changed(NamedTuple):
+    """A key whose value is not the remembered one.
+
+    Attributes:
+        key: The key.
+        value: Its value now.
+        before: The remembered parts or text, if either is remembered.
+        is_long: Whether it has so many parts that only what changed in it is checked.
+        found: What changed in a long value, unless it is another one altogether.
+    """
+
+    key: str
+    value: object
+    before: Frozen | str | None
+    is_long: bool = False
+    found: Difference | None = None
 
 
 class Watch:
@@ -45,29 +67,33 @@ class Watch:
         other = self.copy()
         for key in self.gone(store):
             other.forget(key)
-        for key, value, _ in self.changed(store):
-            other.remember(key, value)
+        for one in self.changed(store):
+            other.remember(one.key, one.value, one.found and one.found[1])
         return other
 
-    def changed(self, store: Store) -> Iterator[tuple[str, object, Frozen | str | None]]:
-        """Every key whose value differs: ``(key, value, the remembered text or parts)``."""
+    def changed(self, store: Store) -> Iterator[Changed]:
+        """Every key whose value differs."""
         return self.changed_among(store.own_items())
 
-    def changed_among(
-        self, items: Iterable[tuple[str, object]]
-    ) -> Iterator[tuple[str, object, Frozen | str | None]]:
+    def changed_among(self, items: Iterable[tuple[str, object]]) -> Iterator[Changed]:
         """As :meth:`changed`, of some keys and their values."""
         known = self._known
         for key, value in items:
             before = known.get(key, _NOTHING)
-            if before is value and type(value) in SIMPLE:
-                continue
-            if _differs(before, value):
-                yield key, value, before if type(before) in (Frozen, str) else None
+            if type(before) is not Frozen:
+                if type(before) is not type(value) or before != value:
+                    yield Changed(key, value, before if type(before) is str else None)
+            elif before.weight <= _LONG:
+                if not is_same(before, value):
+                    yield Changed(key, value, before)
+            else:
+                found = difference(before, value)
+                if found[0] if found else not is_same(before, value):
+                    yield Changed(key, value, before, True, found)
 
     def differs(self, key: str, value: object) -> bool:
         """Whether a value is not the remembered one."""
-        return _differs(self._known.get(key, _NOTHING), value)
+        return any(self.changed_among([(key, value)]))
 
     def gone(self, store: Iterable[str]) -> list[str]:
         """The remembered keys that the store no longer has."""
@@ -101,14 +127,3 @@ class Watch:
 
 
 _NOTHING = object()
-
-
-def _differs(before: object, value: object) -> bool:
-    if type(before) is Frozen:
-        return not is_same(before, value)
-    return not (type(before) is type(value) and type(value) in SIMPLE and before == value)
-
-
-def is_long(before: Frozen | str | None) -> bool:
-    """Whether a remembered value has so many parts that only what changed in it is checked."""
-    return type(before) is Frozen and before.weight > _LONG

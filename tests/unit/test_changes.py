@@ -11,6 +11,7 @@ import decimal
 import enum
 import fractions
 import functools
+import itertools
 import json
 import operator
 import pathlib
@@ -18,6 +19,7 @@ import re
 import struct
 import sys
 import threading
+import types
 import uuid
 import weakref
 import zoneinfo
@@ -619,6 +621,56 @@ def test_one_place_in_depth(change: Callable[[Any], object], expected: list[Any]
     assert is_same(found[1], value)
 
 
+def calls(function: Callable[[], object]) -> int:
+    """How many functions it calls, in Python and in C."""
+    count = 0
+
+    def called(frame: types.FrameType, event: str, what: object) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(called)
+    try:
+        function()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+AROUND: list[Callable[[Any], Any]] = [
+    lambda it: Model(content=it),
+    lambda it: {"a": it, "b": 1},
+    lambda it: Point(it, 1),
+    lambda it: [it],
+    lambda it: MyDict(a=it),
+    lambda it: (1, it),
+]
+
+
+def test_what_stands_around_a_change_adds_no_comparison() -> None:
+    """A long list is compared once to find what changed in it, whatever it is in.
+
+    Its elements have slots, so that each is taken apart by a function of Python, which is counted.
+    """
+    value: Any = [Slotted(number) for number in range(1000)]
+    elements, numbers, found = value, itertools.count(), []
+    for around in (lambda it: it, *AROUND):
+        value = around(value)
+        for change in (
+            lambda to: elements.append(Slotted(to)),
+            lambda to: setattr(elements[-1], "x", [to]),
+        ):
+            frozen = freeze(value)
+            for _ in range(2):  # what changed before is remembered apart
+                change(next(numbers))
+                one = difference(frozen, value)
+                assert one is not None
+                frozen = one[1]
+            change(next(numbers))
+            found.append(calls(functools.partial(difference, frozen, value)))
+    assert max(found) < 1.5 * min(found)
+
+
 @pytest.mark.parametrize("dropped", [1, 3])
 @pytest.mark.parametrize("kept", [0, 1])
 def test_a_window_that_moves_on(dropped: int, kept: int) -> None:
@@ -766,9 +818,13 @@ def changes_give_it(frozen: Frozen, before: Any, value: Any) -> None:
     except NotStorableError:
         return
     found = difference(frozen, value)
+    if is_same(frozen, value):
+        assert found is not None
+        assert not found[0]
     if found is not None:
         again = codec.decode(apply(tree, stored(found[0])))
         assert exactly_equal(again, value)
+        assert bool(found[0]) is not is_same(frozen, value)
         assert is_same(found[1], value)
         assert is_same(frozen, before)
 

@@ -6,7 +6,7 @@ class is needed to apply changes, and whatever the codec takes apart can be chan
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from pocoflow.values.changes.columns import lay_out
@@ -35,6 +35,9 @@ _LONG = 100
 
 _FEW = 8
 """More parts than these are set one by one only if they are not the most of a container."""
+
+_AT_ONCE = 16
+"""So many parts are gone into one by one; of more it is first found out which differ."""
 
 _TRIES = 1000
 """How many elements may have been dropped where a list is taken for a window that moved on."""
@@ -65,7 +68,10 @@ class Difference:
         self.found: list[Change] = []
 
     def part(self, part: Part, value: object, path: _Path = ()) -> Part:
-        """Find what changed in a part; how it is remembered from now on.
+        """Find what changed in a part; how it is remembered from now on: as before if nothing did.
+
+        Containers are gone into at once: to compare each of them first would take as many
+        comparisons of what stands at the bottom as there are containers around it.
 
         Raises:
             Exception: The value cannot be taken apart, as its own code fails.
@@ -73,8 +79,10 @@ class Difference:
         known = len(self.found)
         made = self._inside(part, value, path) if len(path) < _MAX_DEPTH else None
         if made is not None:
-            return made
+            return made if len(self.found) > known else part
         del self.found[known:]
+        if part_matches(part, value):
+            return part
         self.found.append(Change(path, "set", value))
         return lay_out([value])
 
@@ -87,7 +95,8 @@ class Difference:
             return None
         if kind is list or kind is tuple:
             inside = path if kind is list else (*path, "value")
-            chunks = self._sequence(before.below[0], [*value], inside)
+            of_places = self._places if kind is tuple or len(value) == 1 else self._sequence
+            chunks = of_places(before.below[0], [*value], inside)
             return None if chunks is None else reopened(kind, value, chunks)
         if isinstance(before.group, Dicts):
             return self._mapping(before, value, path)
@@ -100,12 +109,20 @@ class Difference:
         if not isinstance(group, Equal) or type(group.items[0]) is not str:
             return None
         old = group.items[0]
+        if value == old:
+            return part
         if len(old) < _LONG or not value.startswith(old) or not is_utf8(value):
             return None
         self.found.append(Change(path, "append", value[len(old) :], True))
         return lay_out([value])
 
     # -- lists ----------------------------------------------------------------------------------
+
+    def _places(self, chunks: Chunks, items: Items, path: _Path) -> Chunks | None:
+        """Find what changed in as many elements as before, each of which has its own place."""
+        if chunks.size != len(items):
+            return self._sequence(chunks, items, path)
+        return self._values(chunks, items, lambda at: (*path, at))
 
     def _sequence(self, chunks: Chunks, items: Items, path: _Path) -> Chunks | None:
         old, new = chunks.size, len(items)
@@ -183,14 +200,18 @@ class Difference:
         path_of: Callable[[int], _Path],
     ) -> Chunks | None:
         """Find what changed in elements of which there are as many as before."""
-        made, done = Chunks.of(), start
-        places = chunks.differing(items, start, stop) if start < stop else []
-        if len(places) > _FEW and len(places) > chunks.size // 2:
-            return None
+        made, done, changed = Chunks.of(), start, 0
+        places: Sequence[int] = range(start, stop)
+        if len(places) > _AT_ONCE:
+            places = chunks.differing(items, start, stop)
         for place in places:
-            part = self.part(chunks.cut(place, place + 1).parts[0], items[place], path_of(place))
-            made = made.joined(chunks.cut(done, place), Chunks.of(part))
-            done = place + 1
+            (before,) = chunks.cut(place, place + 1).parts
+            part = self.part(before, items[place], path_of(place))
+            if part is not before:
+                made = made.joined(chunks.cut(done, place), Chunks.of(part))
+                done, changed = place + 1, changed + 1
+                if changed > _FEW and changed > chunks.size // 2:
+                    return None
         return made.joined(chunks.cut(done, stop))
 
     # -- dicts ----------------------------------------------------------------------------------
@@ -268,8 +289,6 @@ class Difference:
 
     def _whole_of(self, part: Part, state: object, path: _Path) -> Part | None:
         """Find what changed in a dict that must not be set as a whole."""
-        if part_matches(part, state):
-            return part
         before = opened(part)
         if type(state) is not dict or before is None or not isinstance(before.group, Dicts):
             return None

@@ -44,7 +44,8 @@ def difference(before: object, value: object) -> tuple[list[Change], Frozen] | N
     """What changed in a value since it was remembered, and the value remembered as it is now.
 
     Applied one after the other to the tree of the remembered value, the changes give that of the
-    value. ``None`` if it has to be stored as a whole, or what was before is not remembered.
+    value; there are none if it is the same. ``None`` if it has to be stored as a whole, or what was
+    before is not remembered.
     """
     if type(before) is not Frozen:
         return None
