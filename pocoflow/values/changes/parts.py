@@ -18,6 +18,9 @@ from pocoflow.values.changes.groups import Column, Equal, Group, Items, Sequence
 _MANY = 40
 """Of so many chunks some are put together again."""
 
+_SHORT = 1000
+"""So many items of a column are put together with those behind them at once."""
+
 _BLOCKS = 16
 """Into so many parts a row is cut to find what differs in it, and each of these that does again."""
 
@@ -134,12 +137,20 @@ class Chunks(NamedTuple):
         return Chunks.of(*parts)
 
     def grown(self, items: Items, start: int) -> Chunks:
-        """These with all items from ``start`` on behind them, which are laid out."""
+        """These with all items from ``start`` on behind them, which are laid out.
+
+        They are joined with a short column alone, as that copies it.
+        """
         if start == len(items):
             return self
         new, parts = lay_out(items[start:]), self.parts
-        if parts and not isinstance(parts[-1], Opened):
-            new, parts = together(parts[-1], new), parts[:-1]
+        last = parts[-1] if parts else None
+        if isinstance(last, Column):
+            before = parts[-2] if len(parts) > 1 else None
+            if _size(last) < _SHORT:
+                new, parts = together(last, new), parts[:-1]
+            elif isinstance(before, Column):
+                parts = *parts[:-2], together(before, last)
         return Chunks((*parts, new)).packed(items)
 
     def packed(self, items: Items) -> Chunks:
