@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import unittest
 from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,11 @@ settings.load_profile("short")
 
 _ORDER = {"durability": -4, "browser": -3, "integration": -2, "acceptance": -1, "unit": 1}
 """Folders that come before and after the others."""
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """More processes than processors, as many tests wait for a child, a server or a browser."""
+    return (os.cpu_count() or 1) * 3 // 2
 
 
 @pytest.fixture(scope="session")

@@ -253,9 +253,7 @@ def test_with_the_flow_a_run_goes_on_or_is_cancelled(
     expect(card(page, 2)).to_have_count(0)
 
 
-@pytest.mark.parametrize(
-    ("scheme", "width"), [("light", 1280), ("dark", 1280), ("light", 420), ("dark", 420)]
-)
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 420)])
 def test_a_question_is_readable_on_every_page(
     tmp_path: Path,
     serve: Callable[..., str],

@@ -26,6 +26,9 @@ from pocoflow.graph.fingerprint import describe
 
 DEEP = 1000
 
+DEEP_ENOUGH = 300
+"""Levels that are deeper than the stack, where each of them takes several calls."""
+
 
 class Text(BaseModel):
     """The store of every flow here."""
@@ -74,25 +77,28 @@ def nested(make: Callable[[Flow[Any], int], Flow[Any]], depth: int) -> Flow[Any]
     return flow
 
 
-@pytest.mark.parametrize("make", [alone, between, on_its_own, in_parallel])
-def test_a_thousand_levels_are_proved_and_drawn(
-    make: Callable[[Flow[Any], int], Flow[Any]],
+WAYS = [(alone, DEEP), (between, DEEP_ENOUGH), (on_its_own, DEEP), (in_parallel, DEEP_ENOUGH)]
+
+
+@pytest.mark.parametrize(("make", "depth"), WAYS)
+def test_many_levels_are_proved_and_drawn(
+    make: Callable[[Flow[Any], int], Flow[Any]], depth: int
 ) -> None:
     """The graph, the proof, the drawings and the fingerprint do not count levels by calls."""
-    flow = nested(make, DEEP)
+    flow = nested(make, depth)
     assert flow.validate() == []
     assert flow.graph.to_mermaid().count("louder") == 1
     assert flow.graph.to_dot().count("louder") == 1
     assert "louder" in describe(flow.graph, Text)
 
 
-@pytest.mark.parametrize("make", [alone, between, on_its_own, in_parallel])
+@pytest.mark.parametrize(("make", "depth"), WAYS)
 @pytest.mark.parametrize("is_kept", [False, True])
-def test_a_thousand_nested_flows_run(
-    make: Callable[[Flow[Any], int], Flow[Any]], is_kept: bool, tmp_path: Path
+def test_many_nested_flows_run(
+    make: Callable[[Flow[Any], int], Flow[Any]], depth: int, is_kept: bool, tmp_path: Path
 ) -> None:
     """A run goes into all of them and comes out again, in memory and in a database."""
-    inner = nested(make, DEEP - 1)
+    inner = nested(make, depth - 1)
     flow = Flow(inner, schema=Text, db_path=tmp_path / "runs.db" if is_kept else None)
     assert flow.run({"text": "a"})["text"] == "a!"
 
@@ -112,7 +118,7 @@ def test_branches_deeper_than_the_stack_fail_and_are_resumed(
         return text + "!"
 
     inner: Flow[Any] = Flow(fails_once, schema=Text)
-    for number in range(DEEP // 2):
+    for number in range(DEEP_ENOUGH):
         inner = make(inner, number)
     flow = Flow(inner, schema=Text, db_path=tmp_path / "runs.db", run_id="r")
     with pytest.raises(OSError, match="down"):

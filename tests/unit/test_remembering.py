@@ -14,7 +14,7 @@ from pydantic import BaseModel, create_model
 from pocoflow import Flow, Node, Store, fields, node
 from pocoflow.parsing import parse
 
-MADE = 150
+MADE = 110
 
 
 class Counter(BaseModel):
