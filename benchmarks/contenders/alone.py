@@ -232,7 +232,7 @@ class Long(Node[int, int, str]):
 def long(task: Task) -> Measures:
     steps = task.sizes["steps"]
     looking = Long(steps)
-    looking.then("again", looking)
+    looking.then("again", looking).then("done", END)
     memory, store = Memory(), {"n": 0, "steps": steps}
     with WorkflowDB(task.path, synchronous=task.synchronous) as db:
         Flow(looking, db_path=db, run_id="r", max_steps=10**9).run(store)
@@ -269,7 +269,7 @@ def big(task: Task) -> Measures:
     found: Measures = {}
     for name, one in (("kept", Keep()), ("replaced", Replace())):
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        one.then("again", one)
+        one.then("again", one).then("done", END)
         path = task.folder / f"{name}.db"
         store = {"n": 0, "big": "0" * (task.sizes["megabytes"] * len(MEGABYTE))}
         with Clock() as clock, WorkflowDB(path, synchronous=task.synchronous) as db:
@@ -337,7 +337,7 @@ def waits(task: Task) -> Measures:
         big: Any = [{"text": text, "n": n} for n in range(max(size, 30))]
         store = {"n": 0, "steps": 20, "big": text * size if name == "text" else big}
         one = Changes(CHANGES[name])
-        one.then("again", one)
+        one.then("again", one).then("done", END)
         with WorkflowDB(task.folder / f"{name}{number}.db", synchronous=task.synchronous) as db:
             flow: Flow[Any] = Flow(one, db_path=db, flow_name="waits")
             found = asyncio.run(longest(run_async(flow, store)))

@@ -93,7 +93,7 @@ class Say(Node[int, dict[str, str], str]):
 
 
 def loop(node: Node[Any, Any, Any], store: dict[str, Any], db: WorkflowDB | None = None) -> None:
-    node.then("again", node)
+    node.then("again", node).then("done", END)
     Flow(node, db_path=db, max_steps=10**9, flow_name="benchmark").run(store)
 
 
@@ -110,7 +110,7 @@ def loop_in(
 def memory(task: Task) -> Measures:
     steps = task.sizes["steps"]
     node, store = Add(), {"n": 0, "steps": steps}
-    node.then("again", node)
+    node.then("again", node).then("done", END)
     flow: Flow[Any] = Flow(node, max_steps=steps, flow_name="benchmark")
     if task.variant == "one hook":
         flow.on("node_end", lambda name, action, elapsed, store: None)
@@ -326,7 +326,7 @@ def processes(task: Task) -> Measures:
     def runs(task: Task, number: int) -> int:
         with WorkflowDB(task.path, synchronous=task.synchronous) as db:
             node = Add()
-            node.then("again", node)
+            node.then("again", node).then("done", END)
             flow: Flow[Any] = Flow(node, db_path=db, flow_name="benchmark")
 
             def one(count: int) -> None:
