@@ -10,6 +10,7 @@ from typing import Any
 from pocoflow.errors import NotStorableError
 from pocoflow.messages import describe
 from pocoflow.values.classes import is_found, name_of, without_modules
+from pocoflow.values.failures import escaped
 from pocoflow.values.kinds import KINDS, Kind, Parts, Splitter, kind_of
 from pocoflow.values.marks import MARK, NotSaved, mark_of
 from pocoflow.values.objects import Family, family_of
@@ -185,7 +186,7 @@ def _named_marks(tree: object, name: str, first: int = 0) -> Iterator[tuple[str,
     """Complete the marks in a tree with where they are; their types and reasons."""
     if type(tree) is _Mark:
         kind, reason = tree["value"]
-        tree["value"] = (kind, f"{name}: {kind} cannot be stored: {reason}")
+        tree["value"] = (kind, escaped(f"{name}: {kind} cannot be stored: {reason}"))
         yield tree["value"]
     elif type(tree) is list:
         for place, part in enumerate(tree, first):

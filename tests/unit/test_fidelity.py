@@ -269,6 +269,18 @@ def test_the_mark_of_an_appended_element_has_its_place_in_the_whole_list(tmp_pat
         assert "x[2]['lock']: _thread.lock" in repr(db.load_checkpoint("r", 0)["x"])
 
 
+def test_an_element_under_a_key_that_is_no_utf_8_costs_itself_only(tmp_path: Path) -> None:
+    """The mark shows the key escaped, in a snapshot and in a database."""
+    key = "a\ud800"
+    Flow(Keeps(), db_path=tmp_path / "r.db", run_id="r").run({key: [1, LOCK]})
+    with WorkflowDB(tmp_path / "r.db") as db:
+        stores = [db.load_checkpoint("r", 0)]
+    stores.append(Store.restore(Store({key: [1, LOCK]}).snapshot(tmp_path / "s.json")))
+    for store in stores:
+        assert store[key][0] == 1
+        assert "a\\ud800[1]: _thread.lock cannot be stored" in repr(store[key][1])
+
+
 def test_the_mark_of_an_element_outlives_every_further_copy(tmp_path: Path) -> None:
     """A store that was read back is saved again with the same mark, and under a schema, too."""
     first = Store({"x": {"lock": LOCK, "n": 1}}).snapshot(tmp_path / "1.json")
