@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, NamedTuple, Self, TypeAlias
@@ -59,11 +60,13 @@ class Due(NamedTuple):
             raise DefinitionError("submit: at= is a time and delay= one from now; give one of them")
         if at is not None:
             given: object = at
-            if not isinstance(given, datetime) or given.utcoffset() is None:
-                raise DefinitionError(
-                    f"submit(at={short(at)}): a datetime with a time zone, as datetime.now(UTC) is"
-                )
-            return cls(at.astimezone(UTC).isoformat())
+            with suppress(OverflowError):  # there is no such time in UTC
+                if isinstance(given, datetime) and given.utcoffset() is not None:
+                    return cls(given.astimezone(UTC).isoformat())
+            raise DefinitionError(
+                f"submit(at={short(at)}): a datetime with a time zone, as datetime.now(UTC) is, in "
+                "the years 1 to 9999 of UTC"
+            )
         seconds = delay.total_seconds() if isinstance(delay, timedelta) else delay
         if seconds is not None and seconds != 0 and not is_time(seconds):
             raise DefinitionError(

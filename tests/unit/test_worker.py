@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -241,6 +241,7 @@ def test_a_run_waits_for_its_time(db: WorkflowDB, flow: Flow[Text], clock: Clock
     [
         {"at": datetime(2030, 1, 1)},  # noqa: DTZ001 - that is what is wrong with it
         {"at": "2030-01-01"},
+        {"at": datetime.max.replace(tzinfo=timezone(timedelta(hours=-1)))},
         {"delay": -1},
         {"delay": "1 h"},
         {"delay": timedelta(seconds=-1)},
