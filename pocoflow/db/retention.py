@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
@@ -18,6 +17,7 @@ from pocoflow.db.sql import QUERIES
 from pocoflow.errors import DefinitionError
 from pocoflow.messages import refuse_keywords, short
 from pocoflow.values.callables import lists_keywords
+from pocoflow.values.encoding import to_json
 
 ENDED = ("completed", "failed", "cancelled")
 """The statuses of runs that nobody waits for."""
@@ -163,7 +163,7 @@ class Retention(RunsFile):
         wanted = {
             "flow": only.get("flow_name"),
             "thread": only.get("thread"),
-            "labels": json.dumps(dict(only.get("labels") or {})),
+            "labels": to_json(dict(only.get("labels") or {})),
             "whole": whole_threads,
         }
         # The newest first.

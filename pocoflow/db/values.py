@@ -405,7 +405,8 @@ def _continues(before: str, value: object) -> bool:
 def _unsaved(key: str, mark: Unsaved, frozen: Frozen | None = None) -> Change:
     if mark.text is not None:
         return Change(key, WHOLE, mark.text, mark)
-    return Change(key, UNSAVED, json.dumps([mark.type_name, mark.reason]), mark, frozen)
+    text = json.dumps([mark.type_name, mark.reason], separators=(",", ":"))
+    return Change(key, UNSAVED, text, mark, frozen)
 
 
 # A key is stored as it is. One that SQLite cannot hold as text, such as a number in the dict of an

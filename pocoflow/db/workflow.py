@@ -37,6 +37,7 @@ from pocoflow.messages import closest, short
 from pocoflow.nodes.setting_checks import is_time
 from pocoflow.nodes.spending import sum_of
 from pocoflow.values.callables import lists_keywords
+from pocoflow.values.encoding import to_json
 from pocoflow.values.failures import escaped
 
 _log = OwnLogger("db")
@@ -263,7 +264,7 @@ class WorkflowDB(Questions, Checkpoints, Following, Retention):
             # So it is the beginning of any text of the same time, or day.
             moment = in_utc(since).replace(tzinfo=None)
             wanted["since"] = moment.isoformat().removesuffix("T00:00:00")
-        wanted |= {"flow": only.get("flow_name"), "labels": json.dumps(dict(labels or {}))}
+        wanted |= {"flow": only.get("flow_name"), "labels": to_json(dict(labels or {}))}
         query = "runs_matching" if status is None else "runs_of_status"
         if wanted["thread"] is not None:
             query = "runs_of_thread"

@@ -28,6 +28,7 @@ from pocoflow.db import forks
 from pocoflow.db.due import Limits, due_runs
 from pocoflow.db.port import Transaction
 from pocoflow.errors import (
+    CheckpointNotFoundError,
     DatabaseBusyError,
     DatabaseError,
     DatabaseFileError,
@@ -179,6 +180,32 @@ def test_what_cannot_be_stored_is_named(server: Server) -> None:
         assert db.load_checkpoint("r", 0)["log"] == store["log"]
 
 
+@pytest.mark.parametrize(
+    "labels", [{"user": "\ud800"}, {"user": "ann", "of": "a\0b"}, {"user": "ann", "\ud800": ""}]
+)
+def test_what_no_database_holds_is_found_in_none(server: Server, labels: dict[str, str]) -> None:
+    """Labels and steps that cannot be there match nothing, on a server as in a file."""
+    for path in (server.url(), ":memory:"):
+        with WorkflowDB(path) as db:
+            counting(db).run({"n": 0, "until": 1, "log": []}, run_id="r", labels={"user": "ann"})
+            assert db.list_runs(labels=labels) == db.list_runs(labels=labels, thread="t") == []
+            assert db.prune(keep=0, labels=labels) == 0
+            with pytest.raises(CheckpointNotFoundError, match="it has steps 0 to 0"):
+                db.load_checkpoint("r", 2**70)
+
+
+def test_what_is_read_of_a_run_is_the_same_text_as_in_a_file(server: Server) -> None:
+    """Labels have the order of their names, and what could not be stored has one form."""
+    found = []
+    for path in (server.url(), ":memory:"):
+        with WorkflowDB(path) as db:
+            labels = {"user": "ann", "kind": "letter", "z": "1", "a": "x"}
+            flow = Flow(Node(), db_path=db)
+            flow.run({"lock": threading.Lock()}, run_id="r", labels=labels)
+            found.append((json.dumps(row_of(db, "r")["labels"]), db.store_json("r", 0)))
+    assert found[0] == found[1]
+
+
 def test_an_error_text_with_a_nul_character_is_on_record(server: Server) -> None:
     """It is written as its escape, as no text on the server can hold it."""
 
@@ -207,21 +234,21 @@ def test_a_database_that_is_only_read_is_left_as_it_is(server: Server) -> None:
 
 def test_a_user_that_may_only_read_is_enough_to_look(server: Server) -> None:
     """With the rights that the documentation names."""
-    url = server.url("shown")
+    url = server.url("%22Shown%22")
     with WorkflowDB(url) as db:
         counting(db, run_id="r").run({"n": 0, "until": 2, "log": []})
     server.execute(
         "CREATE ROLE reader LOGIN",
-        "GRANT USAGE ON SCHEMA shown TO reader",
-        "GRANT SELECT ON ALL TABLES IN SCHEMA shown TO reader",
+        'GRANT USAGE ON SCHEMA "Shown" TO reader',
+        'GRANT SELECT ON ALL TABLES IN SCHEMA "Shown" TO reader',
     )
-    with WorkflowDB(server.url("shown", user="reader"), read_only=True) as db:
+    with WorkflowDB(server.url("%22Shown%22", user="reader"), read_only=True) as db:
         assert db.load_checkpoint("r", 1)["n"] == 2
     with (
-        WorkflowDB(server.url("shown", user="reader")) as db,
+        WorkflowDB(server.url("%22Shown%22", user="reader")) as db,
         pytest.raises(
             DatabaseFileError,
-            match=r"does not allow.*GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA",
+            match=r'allow.*GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA "Shown"',
         ),
     ):
         db.create_run("s")
@@ -467,6 +494,28 @@ def test_a_role_that_begins_by_reading_only_may_write(server: Server) -> None:
     """What the library writes is told so: the default of a role is no replica."""
     with WorkflowDB(f"{server.url()}%20-cdefault_transaction_read_only%3Don") as db:
         db.create_run("r")
+
+
+def test_a_role_that_begins_with_another_isolation_writes_as_any_other(server: Server) -> None:
+    """Many at once make a schema, and give one run to one of them, whatever a role's default is."""
+    url = f"{server.url()}%20-cdefault_transaction_isolation%3Dserializable"
+    told: list[str] = []
+    begun = threading.Barrier(8)
+
+    def begin() -> None:
+        begun.wait(DEADLINE)
+        try:
+            with WorkflowDB(url) as db:
+                counting(db).run({"n": 0, "until": 3, "log": []}, run_id="r", if_exists="join")
+        except Exception as exc:  # noqa: BLE001 - what was not to be
+            told.append(repr(exc))
+
+    threads = [threading.Thread(target=begin) for _ in range(8)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join(DEADLINE)
+    assert told == []
 
 
 def test_schedules_go_by_the_clock_of_the_server(

@@ -2,8 +2,10 @@
 -- all others are those of ../queries.sql.
 
 -- part: labels
-(SELECT coalesce(json_object_agg(key, value)::text, '{}') FROM pf_labels AS l WHERE l.run_no = r.run_no)
-    AS labels
+(
+    SELECT coalesce(json_object_agg(key, value ORDER BY key)::text, '{}') FROM pf_labels AS l
+    WHERE l.run_no = r.run_no
+) AS labels
 
 -- part: has_labels
 NOT EXISTS (

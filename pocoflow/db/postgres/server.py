@@ -183,6 +183,8 @@ class ServerConnection(Connection):
             "idle_in_transaction_session_timeout": f"{round(self._idle * 1000)}",
             "synchronous_commit": "on" if self._synchronous == "FULL" else "off",
             "default_transaction_read_only": "on" if self.read_only else "off",
+            # Each statement sees what was committed before, also after it has waited for a lock.
+            "default_transaction_isolation": "read committed",
             "client_encoding": "UTF8",
             "DateStyle": "ISO",
         }
@@ -317,11 +319,11 @@ class ServerConnection(Connection):
     def _read(self, pipeline: Pipeline, sql: str, parameters: Parameters) -> list[Record]:
         try:
             outcome = pipeline.execute(sql, parameters)
-        except (UnicodeEncodeError, DefinitionError):
+            if not self._is_in:
+                pipeline.sync()
+            return outcome.fetchall()
+        except _IN_NO_DATABASE:
             return []
-        if not self._is_in:
-            pipeline.sync()
-        return outcome.fetchall()
 
     def version(self, run_no: int) -> Hashable:
         """What is another one after every commit of a run; asks nobody."""
@@ -439,12 +441,15 @@ class ServerConnection(Connection):
 
     def _grant(self, text: str) -> str:
         """The statement that allows what was refused; ``ROLE`` stands for the user."""
+        schema = composed.Identifier(self._schema).as_string()
         if "for database" in text:
             return "GRANT CREATE ON DATABASE ... TO ROLE, or makes the schema for it"
         if "for schema" in text:
-            return f"GRANT USAGE, CREATE ON SCHEMA {self._schema} TO ROLE"
+            return f"GRANT USAGE, CREATE ON SCHEMA {schema} TO ROLE"
+        if "for function" in text:
+            return f"GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA {schema} TO ROLE"
         rights = "SELECT" if self.read_only else "SELECT, INSERT, UPDATE, DELETE"
-        return f"GRANT {rights} ON ALL TABLES IN SCHEMA {self._schema} TO ROLE"
+        return f"GRANT {rights} ON ALL TABLES IN SCHEMA {schema} TO ROLE"
 
 
 def _must_put(raw: Transaction, sql: str, parameters: Parameters, expected: int) -> int:
@@ -452,6 +457,14 @@ def _must_put(raw: Transaction, sql: str, parameters: Parameters, expected: int)
     raw.execute(f"{MUST_WRITE}{sql}", (*parameters, expected))
     return expected
 
+
+_IN_NO_DATABASE = (
+    UnicodeEncodeError,
+    DefinitionError,
+    errors.NumericValueOutOfRange,
+    errors.UntranslatableCharacter,
+)
+"""What a parameter leads to that no text or number in a database can be equal to."""
 
 _OLDEST = 140000
 
