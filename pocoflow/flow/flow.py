@@ -15,7 +15,7 @@ from collections.abc import (
     Mapping,
 )
 from contextvars import ContextVar
-from copy import copy
+from copy import copy, deepcopy
 from functools import cache, partial
 from pathlib import Path
 from types import MappingProxyType
@@ -54,7 +54,7 @@ from pocoflow.flow.starting import Given, new_run_id, snapshots
 from pocoflow.graph.order import Forbid, OrderRule, Require, visited
 from pocoflow.graph.wiring import FlowEdges, Source
 from pocoflow.messages import short, users_line
-from pocoflow.nodes.base import AnyNode, Composite, Node, NodeLike, note_part
+from pocoflow.nodes.base import FOUND_OUT, AnyNode, Composite, Node, NodeLike, note_part
 from pocoflow.nodes.edges import Branch, End, wiring_changed, wiring_version
 from pocoflow.nodes.importing import refuse_while_importing
 from pocoflow.nodes.middleware import AttemptMiddleware, VisitMiddleware
@@ -105,8 +105,9 @@ StoreLike: TypeAlias = "Store[StateT] | StateT | dict[str, Any] | None"
 Opened: TypeAlias = tuple[Resources, tuple[Resource, ...]]
 """The resources of a run in this process, and those of them that it has to open."""
 
-_NO_SETTINGS = frozenset({"drawn", "_is_drawn", "_described", "_known_plan"})
-"""What a flow finds out for itself."""
+_COMMON = {*arguments.SETTINGS, "schedules", "_database", "_hooks", "_proofs", "_settings"}
+_COMMON -= {"start", "node_budgets"}
+"""What a flow and its deep copies have in common, or is made anew for each copy."""
 
 
 @cache
@@ -252,6 +253,20 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
     _known_plan: Plan | None = None
     _described: tuple[Graph, object, str] | None = None
 
+    def __getstate__(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What a copy has: the same nodes, and a wiring and hooks of its own."""
+        own, slots = Composite.__getstate__(self)
+        hooks_ = hooks.Hooks(self._hooks)
+        return {**own, "wiring": self.wiring.copy(), "_hooks": hooks_, "_proofs": Proofs()}, slots
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
+        """The same with copies of the nodes; both keep their runs in the same place."""
+        other = memo[id(self)] = copy(self)
+        own = other.__dict__
+        for name in own.keys() - _COMMON:
+            own[name] = deepcopy(own[name], memo)
+        return other
+
     @property
     def strict(self) -> bool:
         """Whether an action of a node in it that has no edge is an error; nested flows included."""
@@ -271,7 +286,7 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
         def __setattr__(self, name, value):
             own = self.__dict__
             # While it is being made, of what is looked at there.
-            if "_settings" not in own or name in _NO_SETTINGS:
+            if "_settings" not in own or name in FOUND_OUT:
                 object.__setattr__(self, name, value)
                 return
             if type(self) is Flow and not hasattr(self, name):
@@ -578,10 +593,6 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
             DefinitionError: An argument makes no sense.
         """
         other = copy(self)
-        other.wiring = self.wiring.copy()
-        other._hooks = hooks.Hooks(self._hooks)
-        other._proofs = Proofs()
-        other.drawn = None
         if executor is not None:
             other.executor = executor
         other.formerly = (*self.formerly, *arguments.names_before(formerly))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 from pocoflow.errors import DefinitionError
 from pocoflow.graph.order import OrderRule
@@ -74,6 +74,15 @@ class FlowEdges:
         other.is_strict = self.is_strict
         return other
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy has; edges in the order of their nodes, which may be copied, too."""
+        edges = [self.of(node) for node in self.sources]
+        return {**vars(self.copy()), "_by_node": edges}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._by_node = dict(zip(map(id, self.sources), state["_by_node"], strict=True))
+
     def use(self, visit: VisitMiddleware | None, attempt: AttemptMiddleware | None) -> None:
         """Put a middleware inside of those that there are.
 
@@ -133,7 +142,7 @@ class FlowEdges:
             self.sources.append(node)
         elif before is not None and not before.leads_like(edge):
             self.replaced.append((node, before, edge))
-        self._by_node[id(node)] = MappingProxyType({**known, action: edge})
+        self._by_node[id(node)] = {**known, action: edge}
         wiring_changed(self.is_drawn)
 
     def of(self, node: NodeLike) -> Mapping[str, Edge]:

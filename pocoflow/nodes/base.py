@@ -52,6 +52,10 @@ ErrorT = TypeVar("ErrorT", bound=Exception)
 FieldT = TypeVar("FieldT")
 
 
+FOUND_OUT = frozenset({"drawn", "_is_drawn", "_described", "_known_plan"})
+"""What a node with others inside finds out for itself."""
+
+
 def note_drawn(made: NodeLike) -> None:
     """Note that a node is in a graph; whoever draws it does so before he looks at the node."""
     made._is_drawn = True
@@ -112,6 +116,12 @@ class Composite:
     is_part: bool = False
     has_hooks: bool = False
     drawn: tuple[int, tuple[Any, ...]] | None = None
+
+    def __getstate__(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What a copy has, in a dict and in slots: not what was found out of this one."""
+        state: Any = object.__getstate__(self)
+        own, slots = state if type(state) is tuple else (state, {})
+        return {name: value for name, value in own.items() if name not in FOUND_OUT}, slots
 
 
 class NodeLike(Generic[ActionT]):
