@@ -6,6 +6,7 @@ import threading
 from collections.abc import Container, Iterable, Mapping
 from contextvars import ContextVar
 from decimal import Context, Decimal
+from numbers import Integral, Real
 from types import MappingProxyType
 from typing import NamedTuple, Protocol, TypeAlias
 
@@ -68,8 +69,10 @@ def amounts_of(given: Mapping[str, Amount], where: str) -> Amounts:
 
 
 def _number(amount: object, said: str) -> Decimal:
-    if isinstance(amount, int | float | Decimal) and not isinstance(amount, bool):
-        found = Decimal(float.__repr__(amount) if isinstance(amount, float) else amount)
+    if isinstance(amount, Real | Decimal) and not isinstance(amount, bool):
+        if isinstance(amount, Real):  # those of numpy, too
+            amount = int(amount) if isinstance(amount, Integral) else repr(float(amount))
+        found = Decimal(amount)
         if found.is_finite() and found >= 0:
             return found.copy_abs()  # -0 is 0
     raise DefinitionError(

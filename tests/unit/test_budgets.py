@@ -96,6 +96,21 @@ def test_amounts_are_summed_as_the_numbers_that_one_sees() -> None:
     Flow(pay).run({})
 
 
+def test_numbers_of_numpy_are_amounts() -> None:
+    """What a tokenizer has counted with numpy is spent as the number that it is."""
+    numpy = pytest.importorskip("numpy")
+
+    @node
+    def pay() -> None:
+        context().spend(
+            tokens=numpy.int64(2**60 + 1), usd=numpy.float64(0.1), euro=numpy.float32(0.5)
+        )
+        wanted = {"tokens": Decimal(2**60 + 1), "usd": Decimal("0.1"), "euro": Decimal("0.5")}
+        assert context().account == wanted
+
+    Flow(pay).run({})
+
+
 @pytest.mark.parametrize("amount", [-1, float("nan"), float("inf"), True, "1", None])
 def test_an_amount_that_is_none_is_refused(amount: Any) -> None:
     """A number of at least 0 is an amount."""
