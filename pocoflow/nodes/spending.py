@@ -69,7 +69,7 @@ def amounts_of(given: Mapping[str, Amount], where: str) -> Amounts:
 
 
 def _number(amount: object, said: str) -> Decimal:
-    if isinstance(amount, Real | Decimal) and not isinstance(amount, bool):
+    if type(amount) is not bool and isinstance(amount, Real | Decimal):
         if isinstance(amount, Real):  # those of numpy, too
             amount = int(amount) if isinstance(amount, Integral) else repr(float(amount))
         found = Decimal(amount)
