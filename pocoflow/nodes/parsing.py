@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 from json import JSONDecodeError, JSONDecoder
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from pydantic import TypeAdapter, ValidationError
+from typing_extensions import TypeForm
 
 from pocoflow.errors import Retry
 from pocoflow.messages import problems
@@ -25,7 +26,11 @@ _PROBLEMS, _BEGINNINGS, _SHOWN = 5, 100, 40
 _AGAIN = "Answer with the whole corrected JSON"
 
 
-def parse(kind: type[T], text: str) -> T:
+@overload
+def parse(kind: type[T], text: str) -> T: ...
+@overload
+def parse(kind: TypeForm[T], text: str) -> T: ...
+def parse(kind: Any, text: str) -> Any:
     """Read the JSON in an answer of a language model, and validate it.
 
     Fences around it, and words before and after it, are left out.
@@ -43,14 +48,12 @@ def parse(kind: type[T], text: str) -> T:
     except RecursionError as exc:
         raise Retry(f"the JSON in the answer is nested too deeply. {_AGAIN}") from exc
     try:
-        given: object = kind
-        result: T = _adapter(given).validate_json(found)
+        return _adapter(kind).validate_json(found)
     except ValidationError as exc:
         wrong = problems(exc)
         said, more = wrong[:_PROBLEMS], len(wrong) - _PROBLEMS
         said += [f"and {more} more"] if more > 0 else []
         raise Retry(f"the answer does not fit: {'; '.join(said)}. {_AGAIN}") from exc
-    return result
 
 
 @remembered

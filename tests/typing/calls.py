@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import assert_type
+from typing import Annotated, Literal, assert_type
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from pocoflow import END, Flow, Node, Retry, context
 from pocoflow.failure import Failure
@@ -17,6 +17,17 @@ from pocoflow.parsing import parse
 
 class Recipe(BaseModel):
     title: str
+
+
+class Search(BaseModel):
+    action: Literal["search"]
+
+
+class Answer(BaseModel):
+    action: Literal["answer"]
+
+
+Step = Annotated[Search | Answer, Field(discriminator="action")]
 
 
 class Model:
@@ -63,9 +74,12 @@ number: str = context().call(count, "text")  # type: ignore[assignment]  # ty: i
 assert_type(context().errors, tuple[Failure, ...])
 assert_type(parse(Recipe, "{}"), Recipe)
 assert_type(parse(list[Recipe], "[]"), list[Recipe])
+assert_type(parse(Search | Answer, "{}"), Search | Answer)
+assert_type(parse(Step, "{}"), Search | Answer)
+assert_type(parse(Literal["yes", "no"], "{}"), Literal["yes", "no"])
 error = Retry("no title", keep=True)
 Retry("no title", kep=True)  # type: ignore[call-arg]  # ty: ignore[unknown-argument]
-parse(Recipe, b"{}")  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+parse(Recipe, b"{}")  # type: ignore[call-overload]  # ty: ignore[no-matching-overload]
 
 # Budgets.
 cook = Cook()
