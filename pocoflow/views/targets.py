@@ -440,7 +440,7 @@ def _error(exc: BaseException) -> str:
     frames = [
         frame
         for frame in traceback.extract_tb(exc.__traceback__)
-        if not frame.filename.startswith("<frozen") and frame.filename not in _OWN
+        if not frame.filename.startswith("<") and frame.filename not in _OWN
     ]
     # The last line of the user's own, where it is not all in a library.
     shown = [frame for frame in frames if not frame.filename.startswith(_libraries())] or frames

@@ -155,6 +155,7 @@ def test_rules_can_be_chosen(folder: Path, options: list[str], code: int) -> Non
         (["model:flow"], "model.py, line 2)"),
         (["settings:flow"], "cannot import settings: DefinitionError: "),
         (["settings:flow"], "settings.py, line 2)"),
+        (["scheduled:flow"], "scheduled.py, line 2)"),
         (["edges:flow"], "edges.py:2: the target must be a node or END, not 'END'"),
         (["nope:flow"], "cannot import nope: ModuleNotFoundError: No module named 'nope'"),
         (["broken:flow"], "cannot import broken: ZeroDivisionError: division by zero"),
@@ -175,6 +176,7 @@ def test_rules_can_be_chosen(folder: Path, options: list[str], code: int) -> Non
             "line of the user's",
             "refused",
             "line of what is refused",
+            "line behind code that was made",
             "place that is told already",
         ),
         *("module", "broken", "no colon", "a file", "no flow", "nothing", "rule"),
@@ -186,6 +188,8 @@ def test_what_cannot_be_checked_ends_with_2(folder: Path, arguments: list[str], 
     (folder / "model.py").write_text("import app\napp.Article.summary\n", encoding="utf-8")
     refused = "from pocoflow import Node\nNode(name='')\n"
     (folder / "settings.py").write_text(refused, encoding="utf-8")
+    refused = "import app\napp.good.schedule('nightly', 'daily')\n"
+    (folder / "scheduled.py").write_text(refused, encoding="utf-8")
     wrong = "import app\napp.good.then(app.publish, 'END')\n"
     (folder / "edges.py").write_text(wrong, encoding="utf-8")
     code, printed, errors = run(folder, "check", *arguments)
