@@ -1,4 +1,4 @@
-"""PF3 where branches run: what several of them write needs a reducer; what subflows are handed."""
+"""PF3 where branches run: what they write, together and for nothing; what subflows are handed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, get_origin
 
 from pocoflow.check.findings import Finding
+from pocoflow.check.flat import DataFlow, Spot
 from pocoflow.check.node_effects import Place
 from pocoflow.check.schemas import Fields, fields_of
 from pocoflow.check.subject import Site, Subject
@@ -14,6 +15,7 @@ from pocoflow.graph.graph import Graph
 from pocoflow.messages import type_label
 from pocoflow.nodes.annotations import plain
 from pocoflow.nodes.definitions import place_of
+from pocoflow.nodes.function import FunctionNode
 from pocoflow.nodes.parallel import FanOut, Spread
 from pocoflow.nodes.subflow import Link, Subflow
 
@@ -35,11 +37,12 @@ class _Written(NamedTuple):
 
 
 def check_branches(subject: Subject) -> Iterator[Finding]:
-    """Each key that several parallel branches write and that has no reducer."""
+    """What parallel branches write that cannot be put together, or that nobody reads."""
     for at, node in subject.spreads:
         if not isinstance(node, Subflow):
             yield from _clashes(subject, at, node)
             yield from _assigned(subject, at, node)
+            yield from _dropped(subject, at, node)
 
 
 def _clashes(subject: Subject, at: Site, node: Spread) -> Iterator[Finding]:
@@ -98,6 +101,41 @@ def _assigned(subject: Subject, at: Site, node: Spread) -> Iterator[Finding]:
                     # What a resumed run has of branches that ended becomes increments.
                     severity=severity if is_sure and subject.is_new else "warning",
                 )
+
+
+def _dropped(subject: Subject, at: Site, node: Spread) -> Iterator[Finding]:
+    """What a branch writes for itself alone, and nothing in it reads."""
+    item = node.item if isinstance(node, FanOut) else ""
+    own = node.private.union([item] if item else [])
+    for graph in () if subject.is_watched else at.place.branches:
+        flow = subject.inside(graph)
+        for spot, effects in flow.effects.items():
+            for key in own & effects.writes.keys():
+                place = effects.writes[key]
+                if _is_read_after(flow, spot, key):
+                    continue
+                whose = "where each branch finds its item"
+                fix = "write it to another field"
+                if key != item:
+                    whose, fix = "private to each branch", f"take {key!r} out of private="
+                yield subject.finding(
+                    "PF302",
+                    f"what it writes to {key!r} is dropped at the end of the branch before "
+                    f"anything reads it: that field is {whose}",
+                    f"{fix}, with a reducer that puts the writes of several branches together, as "
+                    "in Annotated[list[str], append]; or take the write out",
+                    node=f"{at.name}/{spot.inside(place.node)}",
+                    where=place.where,
+                )
+
+
+def _is_read_after(flow: DataFlow, spot: Spot, key: str) -> bool:
+    """Whether a branch may read what one of its nodes writes."""
+    # A function reads what it is given before it writes; a class may read what it has written.
+    if key in flow.effects[spot].reads and not isinstance(spot.place.node, FunctionNode):
+        return True
+    readers = [one for one, does in flow.effects.items() if key in does.reads or does.reads_more]
+    return any(flow.walk.leads(one, readers) for one in flow.walk.alike(spot))
 
 
 def _writes(subject: Subject, branch: str, graph: Graph) -> dict[str, _Written]:
@@ -179,11 +217,16 @@ def _linked(
     source: Fields,
 ) -> Iterator[Finding]:
     shown, (into, takes) = f"bind({link.target}).to({link.source})", target
+    turned = ""
+    if not (into.lacks(link.source.name) or source.lacks(link.target.name)):
+        turned = (
+            f"; or turn it round, bind({link.source}).to({link.target}): what is set comes first"
+        )
     for field, fields in ((link.target, into), (link.source, source)):
         # What the flow around it lacks is said where every node's fields are.
         if fields is not subject.fields and fields.lacks(field.name):
             yield from subject.lacking(
-                f"{shown} names", field.name, fields, at=at, where=link.written
+                f"{shown} names", field.name, fields, turned, at=at, where=link.written
             )
             return
     holds = source.held(link.source)

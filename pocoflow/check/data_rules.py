@@ -312,17 +312,17 @@ def _read_before(subject: Subject, flow: Data, one: Missing, data: DataFlow) -> 
         why = f"no node writes it, and it is not among the inputs ({declared})"
         why += closest(one.key, inputs)
     message = f"it reads {one.key!r} before anything wrote it, on the path {path}: {why}"
-    fix = f"write {one.key!r} on that path, give it a default in the schema, or, "
+    fix = f"write {one.key!r} on that path, give it a default in the schema, or "
     if one.key not in subject.effects(one.spot.place).reads:
         message = f"it gives an increment to {one.key!r}, which has no value yet"
         message += f" on the path {path}"
-        fix = f"give {one.key!r} a default in the schema, such as an empty list, or, "
+        fix = f"give {one.key!r} a default in the schema, such as an empty list, or "
     if subject.is_inner:
         known = subject.fields.model is not None
         field = f"fields({subject.fields.label}).{one.key}" if known else f"key({one.key!r})"
-        fix += f"hand it in, Subflow(..., inputs=[bind({field}).to(...)])"
+        fix += f"hand it in: Subflow(..., inputs=[bind({field}).to(...)])"
     else:
-        fix += "if runs are given it, name it among Flow(..., inputs=...)"
+        fix += "name it among Flow(..., inputs=...), if runs are given it"
     return subject.finding(
         "PF301",
         message,

@@ -77,8 +77,9 @@ def test_a_way_that_leaves_out_a_declared_output_is_an_error() -> None:
 def test_what_branches_keep_for_themselves_is_no_output(branch: Any) -> None:
     """An output that only a branch has, as a private field, is never set in the end."""
     together = Parallel(branch, private=(D.out,), name="together")
-    (found,) = Flow(together, schema=Doc, outputs=(D.out,)).validate()
+    (found, lost) = Flow(together, schema=Doc, outputs=(D.out,)).validate()
     assert (found.code, found.severity, found.node) == ("PF304", "error", "together")
+    assert (lost.code, lost.severity) == ("PF302", "warning")
     merged = Parallel(branch, name="merged")
     assert Flow(merged, schema=Doc, outputs=(D.out,)).validate() == []
 
@@ -181,6 +182,12 @@ def test_findings_on_flows_and_branches_are_in_the_users_file() -> None:
     part = Subflow(Flow(cut, schema=Doc), inputs=wrong)
     (found,) = Flow(part, schema=Doc).validate()
     assert (found.code, found.file, found.line) == ("PF201", __file__, line_of("the wrong link"))
+    turned: Any = [bind(key("document")).to(D.text)]
+    inner = Flow(cut, schema=Doc)
+    (found, *_) = Flow(Subflow(inner, inputs=turned), schema={"document": str}).validate()
+    assert found.fix.endswith(
+        "; or turn it round, bind(Doc.text).to('document'): what is set comes first"
+    )
 
 
 class Mine(Flow[Doc]):
