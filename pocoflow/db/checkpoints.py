@@ -80,6 +80,8 @@ class Checkpoints(RunsFile):
     ) -> None:
         """Keep the store as the checkpoint of a step; a checkpoint of that step is replaced.
 
+        A step that the run itself has finished keeps its node and its time.
+
         Raises:
             RunNotFoundError: There is no such run.
             DefinitionError: ``step`` is no number, or ``node_name`` no text.
@@ -95,9 +97,10 @@ class Checkpoints(RunsFile):
             self._forget(raw, run_no, step)
             writer = ValueWriter(f"run {run_id!r}")
             writer.load(raw, run_no, self._untyped(run_no, step), step)
-            facts = {"node": escaped(node_name), "at": self.connection.micros()}
             raw.execute(QUERIES["delete_step"], (first, end, step))
-            append_foreign(raw, run_no, Kind.CHECKPOINT, step, **facts)
+            if raw.execute(QUERIES["find_step"], (first, end, step)).fetchone() is None:
+                facts = {"node": escaped(node_name), "at": self.connection.micros()}
+                append_foreign(raw, run_no, Kind.CHECKPOINT, step, **facts)
             changes = writer.changes(given)
             writer.write(raw, run_no, step, changes)
             if following is not None:

@@ -258,6 +258,19 @@ def test_saving_a_checkpoint_again_replaces_that_one_and_no_other(db: WorkflowDB
     assert [row["node_name"] for row in db.get_checkpoints("r")] == ["N0", "Again", "N2", "N3"]
 
 
+def test_a_checkpoint_saved_for_a_step_of_a_flow_replaces_that_of_the_flow(db: WorkflowDB) -> None:
+    """Each step is listed once, with the node that it was, and a fork goes on from there."""
+    first = Node(name="first")
+    flow = Flow(first, db_path=db).then(first, Node(name="second"))
+    flow.run({"a": 1}, run_id="r")
+    for text in ("one", "two"):
+        db.save_checkpoint("r", 0, "Edited", {"a": text})
+
+    steps = [(row["step"], row["node_name"], row["store_json"]) for row in db.get_checkpoints("r")]
+    assert steps == [(0, "first", '{"a":"two"}'), (1, "second", '{"a":1}')]
+    assert flow.resume(flow.fork("r", 0)).as_dict() == {"a": "two"}
+
+
 def test_checkpoints_saved_out_of_order_are_each_exact(db: WorkflowDB) -> None:
     """save_checkpoint of an earlier step does not show through in a later one."""
     db.create_run("r")
