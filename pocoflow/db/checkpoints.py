@@ -84,7 +84,8 @@ class Checkpoints(RunsFile):
 
         Raises:
             RunNotFoundError: There is no such run.
-            DefinitionError: ``step`` is no number, or ``node_name`` no text.
+            DefinitionError: ``step`` is no number, or one that the flow of the run may come to yet;
+                or ``node_name`` is no text.
         """
         _check_step(step)
         check_given("save_checkpoint", step=step, node_name=node_name)
@@ -99,6 +100,7 @@ class Checkpoints(RunsFile):
             writer.load(raw, run_no, self._untyped(run_no, step), step)
             raw.execute(QUERIES["delete_step"], (first, end, step))
             if raw.execute(QUERIES["find_step"], (first, end, step)).fetchone() is None:
+                self._refuse_before_its_flow(raw, run_id, step)
                 facts = {"node": escaped(node_name), "at": self.connection.micros()}
                 append_foreign(raw, run_no, Kind.CHECKPOINT, step, **facts)
             changes = writer.changes(given)
@@ -108,6 +110,16 @@ class Checkpoints(RunsFile):
                 writer.accept(changes)
                 self._forget(raw, run_no, later)
                 writer.write(raw, run_no, later, writer.changes(following))
+
+    def _refuse_before_its_flow(self, raw: Transaction, run_id: str, step: int) -> None:
+        run_no = self.number(run_id)
+        begun = raw.execute(QUERIES["line_start"], row_ids(run_no)).fetchone()
+        status = raw.execute(QUERIES["run_standing"], (run_no,)).fetchone()[0]
+        if begun is not None and status != "completed":
+            raise DefinitionError(
+                f"save_checkpoint(step={step}): run {run_id!r} is {status}, and has not finished "
+                "that step; its flow writes the checkpoint as it does"
+            )
 
     def _forget(self, raw: Transaction, run_no: int, step: int) -> None:
         for query in ("delete_blobs", "delete_values"):

@@ -271,6 +271,18 @@ def test_a_checkpoint_saved_for_a_step_of_a_flow_replaces_that_of_the_flow(db: W
     assert flow.resume(flow.fork("r", 0)).as_dict() == {"a": "two"}
 
 
+def test_no_checkpoint_is_saved_for_a_step_that_a_flow_may_come_to(db: WorkflowDB) -> None:
+    """The flow writes it itself, as it goes on; the store that it began with may be replaced."""
+    flow = Flow(Node(), db_path=db)
+    flow.submit({"a": 1}, run_id="r")
+    with pytest.raises(DefinitionError, match="run 'r' is queued, and has not finished that step"):
+        db.save_checkpoint("r", 0, "Edited", {"a": 2})
+    db.save_checkpoint("r", -1, "Edited", {"a": 3})
+    assert flow.resume("r").as_dict() == {"a": 3}
+    db.save_checkpoint("r", 1, "Later", {"a": 4})
+    assert [row["store_json"] for row in db.get_checkpoints("r")] == ['{"a":3}', '{"a":4}']
+
+
 def test_checkpoints_saved_out_of_order_are_each_exact(db: WorkflowDB) -> None:
     """save_checkpoint of an earlier step does not show through in a later one."""
     db.create_run("r")
