@@ -42,37 +42,44 @@ class Reference:
     __slots__ = ()
 
     def _misused(self, how: str) -> NoReturn:
-        raise ReferenceMisuseError(f"{self!r} {how}")
+        raise ReferenceMisuseError(
+            f"{self!r} {how}: it stands for a value that only a run has, and gives to the "
+            "parameter whose default it is"
+        )
 
     def __bool__(self) -> NoReturn:  # noqa: PLE0304 - it never returns
-        self._misused("has no truth value: it stands for a value that only a run has")
+        self._misused("has no truth value")
 
     def __getattr__(self, name: str) -> NoReturn:
         if name.startswith("__"):
             raise AttributeError(name)  # the protocols of copy, inspect, typing and others
-        self._misused(f"has no attribute {name!r}: it stands for a value that only a run has")
+        self._misused(f"has no attribute {name!r}")
 
     def __iter__(self) -> NoReturn:
-        self._misused("cannot be iterated: it stands for a value that only a run has")
+        self._misused("cannot be iterated")
 
     def __len__(self) -> NoReturn:  # noqa: PLE0303 - it never returns
-        self._misused("has no length: it stands for a value that only a run has")
+        self._misused("has no length")
 
     def __getitem__(self, item: object) -> NoReturn:
-        self._misused("has no items: it stands for a value that only a run has")
+        self._misused("has no items")
 
     def __contains__(self, item: object) -> NoReturn:
-        self._misused("has no items: it stands for a value that only a run has")
+        self._misused("has no items")
 
     def __call__(self, *args: object, **kwargs: object) -> NoReturn:
         """Refused, as everything else."""
-        self._misused("cannot be called: it stands for a value that only a run has")
+        self._misused("cannot be called")
+
+    def __format__(self, spec: str) -> NoReturn:
+        """Refused: a prompt would have the name of the field in it. ``str`` is for logs."""
+        self._misused("cannot be put into a text")
 
     def _compare(self, other: object) -> NoReturn:
-        self._misused("cannot be compared: it stands for a value that only a run has")
+        self._misused("cannot be compared")
 
     def _compute(self, other: object = None) -> NoReturn:
-        self._misused("cannot be computed with: it stands for a value that only a run has")
+        self._misused("cannot be computed with")
 
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = _compute
     __rtruediv__ = __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __pow__ = __rpow__ = _compute
@@ -106,7 +113,7 @@ class FieldRef(Reference):
         self._compare(other)
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
-        self._misused("cannot be written to: it stands for a value that only a run has")
+        self._misused("cannot be written to")
 
     def __repr__(self) -> str:
         return f"<field {self.__field__}>"

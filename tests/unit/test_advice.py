@@ -113,12 +113,13 @@ def test_whatever_can_be_called_is_taken() -> None:
         lambda: -A.doc,
         lambda: int(A.doc),
         lambda: float(A.doc),
+        lambda: f"Summarise this: {A.doc}",
     ],
-    ids=["+", "right +", "*", "%", "-", "int", "float"],
+    ids=["+", "right +", "*", "%", "-", "int", "float", "text"],
 )
 def test_a_reference_cannot_be_computed_with(misuse: Callable[[], object]) -> None:
-    """It is no value, and says so however it is used as one."""
-    with pytest.raises(ReferenceMisuseError, match="stands for a value that only a run has"):
+    """It is no value, and says so however it is used as one, and who gets the value."""
+    with pytest.raises(ReferenceMisuseError, match="only a run has, and gives to the parameter"):
         misuse()
 
 
