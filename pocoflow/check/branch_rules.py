@@ -216,22 +216,19 @@ def _linked(
     target: tuple[Fields, Callable[[str], object]],
     source: Fields,
 ) -> Iterator[Finding]:
-    shown, (into, takes) = f"bind({link.target}).to({link.source})", target
-    turned = ""
+    (into, takes), turned = target, ""
     if not (into.lacks(link.source.name) or source.lacks(link.target.name)):
-        turned = (
-            f"; or turn it round, bind({link.source}).to({link.target}): what is set comes first"
-        )
+        turned = f"; or turn it round, {Link(link.source, link.target)}: what is set comes first"
     for field, fields in ((link.target, into), (link.source, source)):
         # What the flow around it lacks is said where every node's fields are.
         if fields is not subject.fields and fields.lacks(field.name):
             yield from subject.lacking(
-                f"{shown} names", field.name, fields, turned, at=at, where=link.written
+                f"{link} names", field.name, fields, turned, at=at, where=link.written
             )
             return
     holds = source.held(link.source)
     yield from subject.misfit(
-        f"{shown}: {link.target.name!r} is given {type_label(holds)}, and holds",
+        f"{link}: {link.target.name!r} is given {type_label(holds)}, and holds",
         holds,
         takes(link.target.name) if into else into.held(link.target),
         "bind fields of one type, or let a node convert the value",

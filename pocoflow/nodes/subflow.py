@@ -28,6 +28,9 @@ class Link(NamedTuple):
     source: StoreField
     written: tuple[str, int] | None = None
 
+    def __repr__(self) -> str:
+        return f"bind({self.target}).to({self.source})"
+
 
 class Bound(Generic[T]):
     """The first half of a link: the field that is set."""
@@ -42,7 +45,7 @@ class Bound(Generic[T]):
         Raises:
             DefinitionError: ``source`` is not a field reference.
         """
-        return Link(self._target, reference_of("bind(...).to", source), self._written)
+        return Link(self._target, reference_of("bind(...).to(source)", source), self._written)
 
     def __repr__(self) -> str:
         return f"<bind {self._target}>"
@@ -59,7 +62,7 @@ def bind(target: T, /) -> Bound[T]:
     Raises:
         DefinitionError: ``target`` is not a field reference.
     """
-    return Bound(reference_of("bind", target))
+    return Bound(reference_of("bind(target)", target))
 
 
 class FlowLike(Protocol):
@@ -108,14 +111,15 @@ class Subflow(Spread[Any]):
         self.outputs = self._links("outputs", outputs)
 
     def _links(self, argument: str, links: Iterable[Link]) -> tuple[Link, ...]:
-        found = tuple(links)
-        for link in found:
-            given: object = link
-            if not isinstance(given, Link):
-                raise DefinitionError(
-                    f"Subflow {self.name!r}: {argument} takes bind(target).to(source), "
-                    f"not {short(given)}"
-                )
+        given: object = links
+        is_several = isinstance(given, Iterable) and not isinstance(given, Link)  # a tuple, too
+        found = tuple(links) if is_several else ()
+        every: tuple[object, ...] = found
+        if not (is_several and all(isinstance(one, Link) for one in every)):
+            raise DefinitionError(
+                f"Subflow {self.name!r}: {argument} takes a list, [bind(target).to(source)], "
+                f"not {short(given)}"
+            )
         targets = [link.target.name for link in found]
         for target in targets:
             if targets.count(target) > 1:

@@ -328,8 +328,11 @@ def test_arguments_without_sense_are_refused() -> None:
     """Each is named, with what it takes."""
     with pytest.raises(DefinitionError, match="takes a flow"):
         Subflow(cut)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
-    with pytest.raises(DefinitionError, match=r"takes bind\(target\)"):
+    with pytest.raises(DefinitionError, match=r"takes a list, \[bind\(target\)"):
         Subflow(shortening(), inputs=[S.text])  # type: ignore[list-item]  # ty: ignore[invalid-argument-type]
+    alone: Any = bind(S.text).to(A.document)
+    with pytest.raises(DefinitionError, match=r"not bind\(Short.text\).to\(Article.document\)"):
+        Subflow(shortening(), inputs=alone)
     with pytest.raises(DefinitionError, match="more than once"):
         Subflow(shortening(), inputs=[bind(S.text).to(A.document), bind(S.text).to(A.title)])
     with pytest.raises(DefinitionError, match="reference"):
