@@ -227,10 +227,12 @@ def _result(subject: Subject, at: Site, node: AnyFunctionNode) -> Iterator[Findi
             return
         given = list(parts)
     for field, one in zip(signature.writes, given, strict=True):
-        yield from _part(subject, at, field, one)
+        yield from _part(subject, at, field, one, signature.each)
 
 
-def _part(subject: Subject, at: Site, field: StoreField, given: object) -> Iterator[Finding]:
+def _part(
+    subject: Subject, at: Site, field: StoreField, given: object, each: StoreField | None
+) -> Iterator[Finding]:
     """What is wrong with what a function returns for one field."""
     takes, severity = _taken(subject, field), subject.unless_caught(at.place)
     # With a schema it is known what the reducer of a field takes.
@@ -253,10 +255,13 @@ def _part(subject: Subject, at: Site, field: StoreField, given: object) -> Itera
         verb = "has a reducer that takes"
         fix = f"return {type_label(takes)}: with append it is one item, writes=item(...), and "
         fix += "extend takes several"
+    said = f"it returns {type_label(given)}"
+    if each is not None:
+        said = f"the list of what it returns is {type_label(given)},"
+        fix = f"let writes= name a field that holds {type_label(given)}, or return something else"
     yield subject.finding(
         "PF203",
-        f"it returns {type_label(given)} for {_holder(subject, field, 'writes=')} {verb} "
-        f"{type_label(takes)}",
+        f"{said} for {_holder(subject, field, 'writes=')} {verb} {type_label(takes)}",
         fix,
         at=at,
         types=(given, takes),

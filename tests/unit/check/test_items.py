@@ -117,6 +117,20 @@ def test_collected_exceptions_need_a_field_that_takes_them(field: str, wanted: l
     assert codes(Flow(start=measure, schema=Collected)) == wanted
 
 
+def test_a_field_that_does_not_take_the_list_of_results_is_found() -> None:
+    """What is said is of the list, which nobody has annotated."""
+    text: Any = B.text
+
+    @node(each=B.tags, writes=text)
+    def shout(tag: str) -> str:
+        return tag.upper()
+
+    (one,) = Flow(start=shout, schema=Batch).validate()
+    told = "the list of what it returns is list[str], for field Batch.text, which holds str"
+    assert (one.code, one.message) == ("PF203", told)
+    assert one.fix.startswith("let writes= name a field that holds list[str]")
+
+
 def test_an_item_that_does_not_fit_the_field_of_its_branch_is_found() -> None:
     """``as_=`` names a field that holds an item of ``each=``."""
     wrong = FanOut(Node(name="do"), each=key("tags"), as_=key("number"))
