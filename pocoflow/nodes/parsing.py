@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypeForm
 
 from pocoflow.errors import Retry
-from pocoflow.messages import problems
+from pocoflow.messages import problems, short
 from pocoflow.values.remembering import remembered
 
 T = TypeVar("T")
@@ -40,9 +40,13 @@ def parse(kind: Any, text: str) -> Any:
         text: The answer.
 
     Raises:
+        TypeError: The answer is no text, such as the ``None`` of a model that called a tool.
         Retry: There is no JSON, it was cut off, or it does not fit; the message says so in words
             that the model understands, so that the next attempt can pass it on.
     """
+    given: object = text
+    if not isinstance(given, str):
+        raise TypeError(f"parse(kind, text) takes the answer as a text, not {short(given)}")
     try:
         found = _json(text)
     except RecursionError as exc:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from typing import Any
 
 import pytest
 from pydantic import BaseModel
@@ -70,6 +71,17 @@ def test_what_is_wrong_is_said_to_the_model(text: str, said: str) -> None:
         parse(Recipe, text)
     assert said in str(raised.value)
     assert not raised.value.keep
+
+
+def test_what_is_no_text_is_refused() -> None:
+    """Arguments in the wrong order, or the ``None`` of a model that answered with a tool."""
+    nothing: Any = None
+    with pytest.raises(TypeError, match="takes the answer as a text, not None"):
+        parse(Recipe, nothing)
+    text: Any = '{"title": "Soup"}'
+    model: Any = Recipe
+    with pytest.raises(TypeError, match="not <class"):
+        parse(text, model)
 
 
 def test_of_many_problems_the_first_are_said() -> None:
