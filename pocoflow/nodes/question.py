@@ -196,7 +196,7 @@ class Asked(NamedTuple):
     def about(self) -> str:
         """The question in one line."""
         item = "" if self.item is None else f", item {self.item}"
-        return f"{self.question} ({self.node}{item}: {self.text!r:.80})"
+        return f"{self.question} ({self.node}{item}: {short(self.text)})"
 
 
 def describe_open(asked: Sequence[Asked]) -> str:

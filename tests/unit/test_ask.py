@@ -179,6 +179,17 @@ def test_every_way_to_run_pauses(driver: str, path: Path) -> None:
     assert asyncio.run(flow.resume_async("r"))["approved"] is True
 
 
+def test_a_long_question_is_cut_where_it_is_told_in_a_line(path: Path) -> None:
+    """It ends with dots, so that nobody takes the beginning for all of it."""
+
+    @node(writes=key("price"))
+    def price() -> Question[float]:
+        return Question("What does it cost, " + "in francs, " * 20)
+
+    with pytest.raises(RunPaused, match=r"What does it cost, .*\.\.\.\); flow"):
+        Flow(price, db_path=path).run({})
+
+
 def test_a_handle_of_a_paused_run(path: Path) -> None:
     """Its status is paused, and cancel ends the run although no process runs it."""
     handle = approval(path).run_background({})
