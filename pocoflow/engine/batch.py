@@ -17,6 +17,7 @@ from pocoflow.errors import ActionError, BudgetError, QuestionExpiredError
 from pocoflow.graph.graph import GraphNode
 from pocoflow.graph.step_records import ALONE, Identity
 from pocoflow.graph.unfinished import NOTHING
+from pocoflow.messages import short
 from pocoflow.nodes.base import Node
 from pocoflow.nodes.context import Cancellation, RunContext, current
 from pocoflow.nodes.function import FunctionNode
@@ -161,8 +162,8 @@ def map_items(run: Line, place: GraphNode, items: object) -> Effects[list[object
     if not isinstance(items, Iterable) or isinstance(items, (str, bytes)):
         run.context.phase = "prep"  # whose mistake it is
         raise ActionError(
-            f"prep of batch node {place.name!r} returned {type(items).__name__}: it gives the "
-            "items, as a list or another iterable"
+            f"prep of batch node {place.name!r} returned {short(items)}: it gives the items, "
+            "as a list or another iterable"
         )
     batch = _Batch(run, place, items)
     if batch.keeps:

@@ -327,7 +327,7 @@ def test_prep_must_give_items(given: object) -> None:
         def prep(self, store: Store[Any]) -> Any:
             return given
 
-    with pytest.raises(ActionError, match=r"batch node 'Wrong'.*items"):
+    with pytest.raises(ActionError, match=rf"batch node 'Wrong' returned {given!r}:"):
         Flow(Wrong()).run({})
 
 
