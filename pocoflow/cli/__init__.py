@@ -83,7 +83,9 @@ class _Parser(argparse.ArgumentParser):
             return ""
         if ":" in word:
             return f"; did you mean '--flow {word}'?"
-        return f"; did you mean '{word} --flow {run_id}'?" if ":" in run_id else ""
+        if ":" in run_id:
+            return f"; did you mean '{word} --flow {run_id}'?"
+        return "; an answer is given by --value JSON" if "--value" in options else ""
 
     def error(self, message: str) -> NoReturn:
         raise CommandError(f"{message} (see {self.prog} --help)", prog=self.prog)

@@ -47,6 +47,8 @@ def fork(args: argparse.Namespace) -> int:
         code = 2 if isinstance(exc, CheckpointNotFoundError) else 1
         raise CommandError("\n".join(lines), code=code) from exc
     run = find_run(flow.database, made)
-    print(f"run {printable(made)} begins after step {run['parent_step']} of {printable(parent)}")
+    step = run["parent_step"]
+    begins = "before the first node" if step == -1 else f"after step {step}"
+    print(f"run {printable(made)} begins {begins} of {printable(parent)}")
     print(f"begin it with: {command('resume', made, args.flow, path=args.db)}")
     return 0

@@ -48,7 +48,7 @@ class TargetError(PocoflowError):
     code = 2
 
 
-def check_there(path: str | os.PathLike[str], advice: str = "name it with --db PATH") -> None:
+def check_there(path: str | os.PathLike[str], advice: str = "--db PATH names another") -> None:
     """Refuse a database that would have to be made.
 
     Args:

@@ -371,7 +371,12 @@ def test_looking_writes_nothing(folder: Path) -> None:
             2,
             "pocoflow answer: unrecognized arguments: x; did you mean 'x --flow app.py:flow'? (see",
         ),
-        (["runs", "list", "--db", "no.db"], 2, "pocoflow runs: there is no database no.db; name "),
+        (
+            ["answer", "x", "y"],
+            2,
+            "pocoflow answer: unrecognized arguments: y; an answer is given by ",
+        ),
+        (["runs", "list", "--db", "no.db"], 2, "pocoflow runs: there is no database no.db; --db "),
         (["runs", "list", "--db", "."], 2, "pocoflow runs: . is a folder, not a database file"),
         (["runs", "list", "--db", "text.txt"], 2, "pocoflow runs: database text.txt is not a "),
         (["runs", "list", "--db", "other.db"], 2, "pocoflow runs: other.db is a SQLite database, "),

@@ -333,7 +333,7 @@ def test_fork_makes_a_run_that_resume_begins(
     given = ["--set", 'question="how?"', "--new-id", "other", "--label", "why=try"]
     assert main(["fork", "r", "asking:flow", "--step", "-1", *given]) == 0
     begun, hint = capsys.readouterr().out.splitlines()
-    assert begun == "run other begins after step -1 of r"
+    assert begun == "run other begins before the first node of r"
     assert hint == "begin it with: pocoflow resume other asking:flow"
     assert main(["resume", "other", "asking:flow"]) == 0
     with WorkflowDB("runs.db") as db:
