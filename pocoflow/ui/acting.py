@@ -130,9 +130,10 @@ def _snippet(place: Place, view: RunView, step: int | None) -> None:
             tone="yellow",
         )
         return
+    wired = "" if reference else "arguments of your own constructors, a schema, "
     st.caption(
         "Ready to be pasted; nothing that was finished is executed again. Add what only your "
-        "program knows: arguments of your own constructors, a schema, resources."
+        f"program knows: {wired}resources."
     )
     code = resume_snippet(
         place.path, view.run, view.graph, view.walk, step=step, reference=reference

@@ -94,7 +94,7 @@ def _node(run: ListedRun) -> object:
     if run["status"] == "paused":
         return [name, {"kind": "text", "value": f"· {waits_for(run['questions'])}"}]
     if run["status"] == "failed" and run["error_msg"]:
-        return [name, {"kind": "text", "value": cut(f"· {describe(run)}", 80)}]
+        return [name, {"kind": "text", "value": cut(f"· {describe(run)}", 120)}]
     return name
 
 
