@@ -16,7 +16,6 @@ from pocoflow.cli.database import RUN_HELP, find_run, open_database
 from pocoflow.cli.output import CommandError, one_line, printable
 from pocoflow.cli.resume import go_on
 from pocoflow.db import RunRow, WorkflowDB
-from pocoflow.db.clock import utc_now
 from pocoflow.db.jsonschemas import misfits
 from pocoflow.db.question_rows import choose, refuse_closed, refuse_late
 from pocoflow.errors import AnswerError, OtherFlowError
@@ -103,7 +102,7 @@ class _Desk:
         for now in self.asked(one.run_id):
             if now.question == one.question:
                 refuse_closed(now)
-        refuse_late(one, self.database.connection.now())
+        refuse_late(one, self.database.now().isoformat())
 
     def asked(self, run_id: str) -> list[Asked]:
         """The questions of a run; with the flow one is open if its answer does not fit any more."""
@@ -143,10 +142,10 @@ def _answer(desk: _Desk, args: argparse.Namespace, path: str | None) -> int:
         print(_kept(chosen[0]))
     else:
         _ask_all(desk, chosen)
-    now = utc_now()
-    left = [one for one in desk.left(args.run_id) if not one.is_late(now)]
+    now = desk.database.now()
+    left = [one for one in desk.left(args.run_id) if not one.is_late(now.isoformat())]
     if left:
-        print(*show_paused(args.run_id, left, path, args.flow), sep="\n")
+        print(*show_paused(args.run_id, left, now, path, args.flow), sep="\n")
         return PAUSED if desk.flow is not None else 0
     if desk.flow is not None:
         return go_on(desk.flow, args.run_id, args.flow, path, relocations_of(args))
@@ -187,7 +186,7 @@ def _choose(desk: _Desk, args: argparse.Namespace) -> list[Asked]:
     elif args.value is not UNSET or not sys.stdin.isatty():
         raise CommandError(
             f"run {args.run_id!r} has {len(waiting)} open questions: say which with --question N\n"
-            + "\n".join(table_of(waiting))
+            + "\n".join(table_of(waiting, desk.database.now()))
         )
     return waiting
 

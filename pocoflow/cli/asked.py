@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 
 from pocoflow.cli.output import moment, node_path, one_line, printable, table
-from pocoflow.db.clock import utc_now
 from pocoflow.messages import counted
 from pocoflow.nodes.question import Asked
 from pocoflow.views.targets import command
@@ -19,9 +19,8 @@ _LINE = 90
 _CONTEXT = 20_000
 
 
-def table_of(asked: Sequence[Asked], *, runs: bool = False) -> list[str]:
+def table_of(asked: Sequence[Asked], now: datetime, *, runs: bool = False) -> list[str]:
     """A table of open questions; ``runs`` adds the run and the flow of each."""
-    now = utc_now()
     head = ("QUESTION", *(("RUN", "FLOW") if runs else ()), "NODE", "ASKED (UTC)", "UNTIL", "TEXT")
     rows = [
         (
@@ -40,10 +39,10 @@ def table_of(asked: Sequence[Asked], *, runs: bool = False) -> list[str]:
     return table([head, *rows], right=(0,))
 
 
-def _until(one: Asked, now: str) -> str:
+def _until(one: Asked, now: datetime) -> str:
     if one.deadline is None:
         return ""
-    return "too late" if one.is_late(now) else moment(one.deadline)
+    return "too late" if one.is_late(now.isoformat()) else moment(one.deadline)
 
 
 def _place(one: Asked) -> str:
@@ -107,13 +106,18 @@ def history(asked: Sequence[Asked]) -> list[str]:
 
 
 def show_paused(
-    run_id: str, asked: Sequence[Asked], path: str | None, target: str | None = None
+    run_id: str,
+    asked: Sequence[Asked],
+    now: datetime,
+    path: str | None,
+    target: str | None = None,
 ) -> Iterator[str]:
     """That a run waits, for what, and how to answer.
 
     Args:
         run_id: The run.
         asked: Its open questions.
+        now: The time of its database.
         path: Its database, if that has to be named.
         target: Where its flow is, if that is known.
     """
@@ -122,6 +126,6 @@ def show_paused(
         return
     count = counted(len(asked), "question")
     yield f"run {printable(run_id)} is paused: {count} to be answered"
-    yield from table_of(asked)
+    yield from table_of(asked, now)
     flow = ("--flow", target) if target else ()
     yield f"answer with: {command('answer', run_id, *flow, path=path)}"

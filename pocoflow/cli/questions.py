@@ -31,10 +31,11 @@ def list_questions(args: argparse.Namespace) -> int:
     with open_database(args.db) as db:
         run_id = None if args.run is None else find_run(db, args.run)["run_id"]
         asked = [one for one in db.pending() if run_id in (None, one.run_id)]
+        now = db.now()
     if args.format == "json":
         print(json.dumps([one.as_json() for one in asked], indent=2))
     elif asked:
-        print(*table_of(asked, runs=run_id is None), sep="\n")
+        print(*table_of(asked, now, runs=run_id is None), sep="\n")
     else:
         of = f" of run {printable(run_id)}" if run_id is not None else ""
         print(f"no open questions{of} in {printable(args.db)}")

@@ -90,7 +90,8 @@ def go_on(
     except RunPaused as exc:
         if exc.run_id != run_id:  # a run that a node waits for: to this one it is a failure
             raise
-        print(*show_paused(run_id, _open(flow, run_id), path, target), sep="\n")
+        asked, now = _open(flow, run_id), flow.database.now()
+        print(*show_paused(run_id, asked, now, path, target), sep="\n")
         return PAUSED
     except PocoflowError as exc:
         lines = (str(exc), *remedies(exc, run_id, target, database, path, given=given))

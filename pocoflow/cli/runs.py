@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from datetime import datetime
 
 from pocoflow.cli.database import (
     RUN_HELP,
@@ -104,6 +105,7 @@ def list_runs(args: argparse.Namespace) -> int:
         runs = db.list_runs(args.limit + 1, status=args.status, **chosen(args))
         is_paused = any(run["status"] == "paused" for run in runs)
         questions = waiting(db) if is_paused else {}
+        now = db.now()
     listed = [(run, questions.get(run["run_id"], 0)) for run in runs[: args.limit]]
     if args.format == "json":
         found = [as_json(run) | {"open_questions": count} for run, count in listed]
@@ -117,19 +119,19 @@ def list_runs(args: argparse.Namespace) -> int:
         print(f"no {kind}{flow}{thread}{labels} in {printable(args.db)}")
         return 0
     head = ("RUN", "STATUS", "STARTED (UTC)", "TIME", "STEPS", "NODE")
-    rows = cut_last([head, *(_listed(*one) for one in listed)], width())
+    rows = cut_last([head, *(_listed(*one, now) for one in listed)], width())
     print(*table(rows, right=(3, 4)), sep="\n")
     if len(runs) > args.limit:
         print(f"... and older ones: --limit N shows more than {args.limit}")
     return 0
 
 
-def _listed(run: RunRow, questions: int) -> tuple[str, ...]:
+def _listed(run: RunRow, questions: int, now: datetime) -> tuple[str, ...]:
     return (
         printable(run["run_id"]),
         run["status"],
         moment(run["started_at"]),
-        duration(seconds(run)),
+        duration(seconds(run, now)),
         str(run["total_steps"]),
         printable(": ".join(filter(None, (run["current_node"], _note(run, questions))))),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 
 from pocoflow.cli.asked import history
 from pocoflow.cli.database import find_run, open_database
@@ -89,7 +90,7 @@ def _story(db: WorkflowDB, run: RunRow) -> Iterator[str]:
     questions = db.get_questions(run["run_id"])
     expenses = db.get_expenses(run["run_id"])
     account = shown(sum_of(one.amounts for one in expenses))
-    yield from _row(run, finished_items(db, run["run_no"]), account)
+    yield from _row(run, finished_items(db, run["run_no"]), account, db.now())
     if way := _way_on(run, questions):
         yield f"go on with: {command(*way, path=db.path)}"
     yield from ("", "events", *_timeline(events))
@@ -121,7 +122,7 @@ def _costs(expenses: Iterable[Expense]) -> list[str]:
     return table(rows)
 
 
-def _row(run: RunRow, items: int, account: str) -> Iterator[str]:
+def _row(run: RunRow, items: int, account: str, now: datetime) -> Iterator[str]:
     facts = {
         "run": run["run_id"],
         "flow": run["flow_name"],
@@ -131,7 +132,7 @@ def _row(run: RunRow, items: int, account: str) -> Iterator[str]:
         "due": _utc(run["due_at"]) if run["status"] in ("queued", "paused") else "",
         "started": _utc(run["started_at"]),
         "ended": _utc(run["completed_at"]),
-        "time": duration(seconds(run)),
+        "time": duration(seconds(run, now)),
         "steps": str(run["total_steps"]),
         "node": run["current_node"],
         "items": finished(items),

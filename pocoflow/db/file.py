@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from datetime import datetime
 from typing import Self
 
 from pocoflow.address import check_id
@@ -32,6 +33,10 @@ class RunsFile:
     def path(self) -> str:
         """The file, as it was given."""
         return self.connection.label
+
+    def now(self) -> datetime:
+        """The time by which this database goes, in UTC: that of the server, if it is on one."""
+        return datetime.fromisoformat(self.connection.now())
 
     def number(self, run_id: str) -> int:
         """The number of a run, the stem of all integer keys.

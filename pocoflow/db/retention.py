@@ -169,7 +169,7 @@ class Retention(RunsFile):
         # The newest first.
         rows = self.connection.rows(QUERIES["runs_to_prune"], wanted)
         found = [row for row in rows if self._status(row) in statuses][keep or 0 :]
-        now = datetime.fromisoformat(self.connection.now())
+        now = self.now()
         most = now - datetime.min.replace(tzinfo=UTC)
         latest = None if older_than is None else (now - min(older_than, most)).isoformat()
         numbers = [row["run_no"] for row in found if latest is None or row["last"] < latest]

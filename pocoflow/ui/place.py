@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -18,7 +18,8 @@ from pocoflow.views.targets import remedies
 
 Tone: TypeAlias = Literal["red", "yellow", "blue", "green", "gray", "quote", "plain"]
 
-_SAID_FOR = timedelta(seconds=20)
+_SAID_FOR = 20.0
+"""Seconds for which what came of a click is shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +110,12 @@ class Place:
 
     def say(self, where: str, tone: Tone, text: str) -> None:
         """Show what came of a click for a while, where :meth:`said` is called with that name."""
-        st.session_state[self.name(where)] = (tone, text, self.now() + _SAID_FOR)
+        st.session_state[self.name(where)] = (tone, text, time.monotonic() + _SAID_FOR)
 
     def said(self, where: str) -> None:
         """Show what is to be said there, unless that was a while ago."""
-        tone, text, until = st.session_state.get(self.name(where), ("blue", "", self.now()))
-        if self.now() < until:
+        tone, text, until = st.session_state.get(self.name(where), ("blue", "", 0.0))
+        if time.monotonic() < until:
             self.notice(f"{where}-text", text, tone=tone)
 
     def button(
@@ -146,11 +147,6 @@ class Place:
                 self.open_run(self.run_id)
 
         st.button(label, type="primary", key=self.name(part), on_click=clicked, help=advice)
-
-    @staticmethod
-    def now() -> datetime:
-        """The time, in UTC as the database has it."""
-        return datetime.now(UTC)
 
 
 _HERE = Path(__file__).parent

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from functools import partial
 from typing import Any, Literal
 
@@ -32,18 +33,18 @@ _LONG_TEXT = 80
 _HIGH = 1200
 
 
-def show_open(place: Place, view: RunView) -> None:
+def show_open(place: Place, view: RunView, now: datetime) -> None:
     """What a run asks, with a form for each question; and how it goes on when all is answered."""
     with st.container():
         place.said("heard")
-    waiting = [one for one in view.open if not one.is_late(place.now().isoformat())]
+    waiting = [one for one in view.open if not one.is_late(now.isoformat())]
     late = len(view.open) - len(waiting)
     with st.container():
         for one in _placed(view, waiting[:_MOST]):
             with st.container():
                 if one is not None:
                     with st.container(border=True, key=place.name(f"question.{one.question}")):
-                        _question(place, view, one)
+                        _question(place, view, one, now)
     with st.container():
         if len(waiting) > _MOST:
             st.caption(f"{len(waiting) - _MOST} more questions follow when these are answered.")
@@ -68,9 +69,9 @@ def _flow_of(place: Place, view: RunView) -> Flow | None:
     return None if place.refusal(view.run["run_id"]) else place.flow
 
 
-def _question(place: Place, view: RunView, one: Asked) -> None:
+def _question(place: Place, view: RunView, one: Asked, now: datetime) -> None:
     place.notice(f"asks.{one.question}", title=visible(one.text), tone="yellow")
-    place.show(f"about.{one.question}", question_facts(one, place.now()))
+    place.show(f"about.{one.question}", question_facts(one, now))
     _context(place, one)
     if not place.answers:
         st.caption("This command answers it.")

@@ -115,7 +115,7 @@ def _filters(place: Place, flows: list[str]) -> Filters:
 
 def _page(place: Place, database: WorkflowDB, filters: Filters) -> None:
     pages: list[int] = st.session_state.setdefault(place.name("pages"), [])
-    now = place.now()
+    now = database.now()
     page = read_page(database, filters, pages[-1] if pages else None, PAGE, now)
     if not page.runs:
         place.notice(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from datetime import datetime
 from functools import partial
 
 import streamlit as st
@@ -29,12 +30,13 @@ def show_run(place: Place, run_id: str) -> None:
     """The run that is looked at, as it is now."""
     try:
         database = open_database(place.path)
-        view = read_run(database, run_id, place.now())
+        now = database.now()
+        view = read_run(database, run_id, now)
         # Each part has a container and keeps its place as others grow: one that comes in the
         # place of an element, at a refresh, may end the page in the browser.
         with st.container():
-            _head(place, database, view)
-        show_open(place, view)
+            _head(place, database, view, now)
+        show_open(place, view, now)
         bodies = {
             "Graph": partial(_graph, place, view),
             "Timeline": partial(_timeline, place, view),
@@ -74,10 +76,10 @@ def show_export(place: Place, run_id: str) -> None:
     place.download("export", "Export the run as JSON", export, file_name(run_id))
 
 
-def _head(place: Place, database: WorkflowDB, view: RunView) -> None:
+def _head(place: Place, database: WorkflowDB, view: RunView, now: datetime) -> None:
     run = view.run
     run_id = run["run_id"]
-    facts = run_facts(run, view.began, place.now(), len(view.open), view.items)
+    facts = run_facts(run, view.began, now, len(view.open), view.items)
     with st.container():
         place.show("facts", facts)
         if run["status"] == "failed" and run["error_msg"]:

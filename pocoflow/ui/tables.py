@@ -64,7 +64,7 @@ def runs_table(runs: Iterable[ListedRun], chosen: str | None, now: datetime) -> 
             Cell("Status", run["status"], "status"),
             Cell("Flow", cut(run["flow_name"], NAME), less=True),
             Cell("Started", _started(run), "time", less=True),
-            Cell("Duration", duration(run), "seconds"),
+            Cell("Duration", duration(run, now), "seconds"),
             Cell("Steps", run["total_steps"], "number", less=True),
             Cell("Current node", _node(run)),
             Cell("Parent", cut(run["parent_run_id"] or "", NAME), less=True),
@@ -80,11 +80,11 @@ def _started(run: RunRow) -> str | None:
     return None if run["status"] == "queued" else run["started_at"]
 
 
-def duration(run: RunRow) -> object:
+def duration(run: RunRow, now: datetime) -> object:
     """How long a run took, or since when it runs."""
     if run["status"] == "running" and run["started_at"]:
         return {"kind": "since", "value": run["started_at"]}
-    return seconds(run)
+    return seconds(run, now)
 
 
 def _node(run: ListedRun) -> object:
@@ -178,7 +178,7 @@ def run_facts(
         ("Status", "status", run["status"]),
         ("Flow", "text", cut(run["flow_name"], NAME)),
         ("Started", "time", _started(run)),
-        ("Duration", "seconds", duration(run)),
+        ("Duration", "seconds", duration(run, now)),
         ("Steps", "number", run["total_steps"]),
         (label, "text", cut(run["current_node"] or "", NAME)),
         ("Items", "text", finished(items)),

@@ -24,11 +24,11 @@ def parse_time(text: object) -> datetime | None:
     return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
 
 
-def seconds(run: Mapping[str, object]) -> float | None:
-    """How long a run took, or has taken if it still runs."""
+def seconds(run: Mapping[str, object], now: datetime) -> float | None:
+    """How long a run took, or has taken by the time of its database if it still runs."""
     started, ended = parse_time(run["started_at"]), parse_time(run["completed_at"])
     if ended is None and run["status"] == "running":
-        ended = datetime.now(UTC)
+        ended = now
     if started is None or ended is None or run["status"] == "queued":
         return None
     return (ended - started).total_seconds()

@@ -14,7 +14,6 @@ from streamlit.testing.v1 import AppTest
 from pocoflow import Flow, Question, RunPaused, WorkflowDB, fields, node
 from pocoflow.ui.drawing import draw_graph
 from pocoflow.ui.pages_data import read_run
-from pocoflow.ui.place import Place
 from pocoflow.ui.questions import EMPTY, NO, YES, answer_of, label_of, prefilled, value_of
 from pocoflow.values.callables import UNSET
 from pocoflow.views.forms import Field, form_of
@@ -279,7 +278,7 @@ def test_the_graph_and_the_timeline_show_what_waits(path: Path) -> None:
     with pytest.raises(RunPaused):
         flow.resume("r")
     with WorkflowDB(path, read_only=True) as db:
-        view = read_run(db, "r", Place.now())
+        view = read_run(db, "r", db.now())
     assert view.graph is not None
     dot = draw_graph(view.graph, view.walk)
     assert 'label="permit\\n‖ paused · here\\n2 questions"' in dot

@@ -23,7 +23,18 @@ from urllib.parse import quote
 import pytest
 
 import pocoflow
-from pocoflow import Flow, Node, Store, WorkflowDB, cli, context
+from pocoflow import (
+    AskNode,
+    Flow,
+    Node,
+    Parallel,
+    Question,
+    RunPaused,
+    Store,
+    WorkflowDB,
+    cli,
+    context,
+)
 from pocoflow.db import forks
 from pocoflow.db.due import Limits, due_runs
 from pocoflow.db.port import Transaction
@@ -529,6 +540,30 @@ def test_schedules_go_by_the_clock_of_the_server(
             Worker(flow).run(until_idle=True)
             poll(lambda: bool(flow.submit_due()))
             assert all(run["run_id"] < "tick.each.2030" for run in db.list_runs())
+
+
+class Confirm(AskNode[bool]):
+    """Asks, and waits for an hour."""
+
+    def prep(self, store: Store[Any]) -> Question[bool]:
+        return Question("Sure?", deadline=3600)
+
+
+def test_people_are_shown_what_is_so_by_the_clock_of_the_server(
+    server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A question that can be answered is not shown as one that cannot, whatever a host's clock."""
+    monkeypatch.setenv("DATABASE", server.url())
+    both = Parallel(Confirm(name="one"), Confirm(name="two"))
+    with WorkflowDB(os.environ["DATABASE"]) as db, pytest.raises(RunPaused):
+        Flow(both, db_path=db).run({}, run_id="r")
+    set_clock(monkeypatch, "2099-01-01T00:00:00+00:00")
+    assert cli.main(["questions", "--db-env", "DATABASE"]) == 0
+    answer = ["answer", "r", "--question", "1", "--value", "true", "--db-env", "DATABASE"]
+    assert cli.main(answer) == 0
+    shown = capsys.readouterr().out
+    assert "run r is paused: 1 question to be answered" in shown
+    assert "too late" not in shown
 
 
 def test_a_worker_takes_what_was_submitted(server: Server, tmp_path: Path) -> None:
