@@ -112,6 +112,11 @@ def no_attribute(owner: str, store: object, schema: object, name: str, given: st
     if hasattr(dict, name) and not given:
         return f"{owner} is no dict: store.as_dict().{name} is of the dict with its values"
     kind = type(store)
+    if given and name == "state":
+        return (
+            f"{owner}: store.state is the store itself, typed, and is not replaced: write its "
+            "fields, store.state.field = ..., or several at once, store.update(...)"
+        )
     is_ours = package_of(kind) == "pocoflow"
     declared = "" if is_ours else f"; class {kind.__name__} does not declare it"
     typed = f" or store.state.{name}{given}" if isinstance(schema, type) else ""

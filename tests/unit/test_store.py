@@ -143,6 +143,15 @@ def test_a_field_that_is_called_name_is_not_the_name_of_the_store() -> None:
         assert (store.name, store["name"]) == ("people", "Ann")
 
 
+def test_the_state_of_a_store_is_not_replaced() -> None:
+    """Whoever assigns a whole model is told to write its fields, not a key of that name."""
+    store: Any = Store({"score": 1}, name="orders")
+    with pytest.raises(UnknownFieldError, match=r"store\.state\.field = \.\.\.") as caught:
+        store.state = {"score": 2}
+    assert "store['state']" not in str(caught.value)
+    assert store["score"] == 1
+
+
 def test_a_missing_key_is_a_key_error_that_names_store_key_and_near_miss() -> None:
     """Reading a key that is not there says which store, which key, and what was meant."""
     store = Store({"summary": "", "score": 1}, name="orders")
