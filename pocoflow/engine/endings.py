@@ -1,4 +1,4 @@
-"""How a run ends that does not complete: what is recorded, and whom it is told."""
+"""How a run ends that does not complete: what is recorded, and who is told."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def check_steps(run: Line, place: GraphNode, step: int) -> None:
 
 
 def failure_of(run: Line, error: BaseException) -> Exception | None:
-    """The failure of a node, for edges and retries; ``None`` for what they cannot keep.
+    """The failure of a node, for edges and retries; ``None`` for what ends the run past them.
 
     ``asyncio.CancelledError`` is a failure where nobody has cancelled the run or its task: the node
     has asked for what was cancelled elsewhere.
@@ -48,14 +48,14 @@ def late_of(run: Line, error: BaseException) -> DeadlineError | None:
     if not cancellation.is_late or not context.is_stopped_by(error):
         return None
     # The path is that of the next node by now, so the number of the step has to say it.
-    place = f"in {context.phase} of node {label(context.node, context.path)!r} (step {run.step})"
+    where = f"in {context.phase} of node {label(context.node, context.path)!r} (step {run.step})"
     if run.finished > run.step:
-        place = f"after step {run.step}"
+        where = f"after step {run.step}"
     if run.place is None:
-        place = "while it opened its resources"
+        where = "while it opened its resources"
     return DeadlineError(
         f"run {context.run_id!r} has not ended within its deadline of {cancellation.deadline:g} "
-        f"seconds; it stopped {place}"
+        f"seconds; it stopped {where}"
     )
 
 

@@ -115,18 +115,18 @@ class Line:
         completed: Whether its last step is committed; what a listener raises then is no failure.
         place: The node that runs or comes next.
         frames: The nested flows around it, outermost first.
-        began: When it began, by ``perf_counter``; 0 if nobody asks.
+        began: When its current step began, by ``perf_counter``; 0 if nobody asks.
         numbers: Gives steps their numbers, once there are parallel branches.
         parent: The line that this is a parallel branch of.
         prefix: The path that a branch begins with.
         middleware: What the flow, or what is around the branch, has around visits and attempts.
         taken: Counts edges that have limits; ``None`` if there are none.
         given: The number of a step, and what ``prep`` gave there, as it gave it.
-        sums: What the run has spent; of a branch, it is in its run.
+        sums: What the run has spent; a branch has it in the line of its run.
         budget: What it may spend; ``None`` if neither it nor a node has a budget.
-        past: The budgets that this line goes on without, as an edge for their end was taken.
+        past: The spent budgets that limit this line no more, as an edge for them was taken.
         opens: The resources that it has to open.
-        told: The errors of its branches that were told, and go on to it.
+        told: The errors of its branches that listeners know, and that it raises in turn.
         calls: The number of a step, and the journaled calls in it, by item; ``None`` before the
             first.
         known: Its store as it was last checked, if nobody else remembers that.
@@ -265,7 +265,7 @@ class Line:
 
     @property
     def _root(self) -> Line:
-        """The line of the run itself, if this is one of its branches."""
+        """The line of the run itself, of which this may be a branch."""
         line = self
         while line.parent is not None:
             line = line.parent

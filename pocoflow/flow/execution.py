@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _FIRST_PAUSE = 0.002
 
 Begun: TypeAlias = "tuple[Line, WorkflowDB | None]"
-"""A run that is on record as running, if there is a database, and that."""
+"""A run that has begun, and the database that has it on record as running, or ``None``."""
 
 Started: TypeAlias = "Begun | StoredRunHandle"
 """A run that has begun here, or one that somebody else has started and that is joined."""

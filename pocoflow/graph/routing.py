@@ -27,8 +27,10 @@ class Stand(NamedTuple):
 
 
 IsSpent: TypeAlias = Callable[[int, str, str, int], bool]
-"""Called with how many nested flows are around an edge with a limit, the name of its source, its
-action and how often it is taken: whether it was taken so often. If not, it is taken now.
+"""Whether an edge with a limit was taken as often as it may be; if not, it counts as taken now.
+
+Called with the number of nested flows around the edge, the name of its source, its action, its
+limit.
 """
 
 
@@ -84,7 +86,7 @@ def enter(place: GraphNode, frames: Sequence[GraphNode] = ()) -> Stand:
 
 
 def first_of(place: GraphNode) -> tuple[GraphNode, tuple[str, ...]]:
-    """The node where work begins: itself, or the start of the flow that it is; and the path."""
+    """The node where work begins, this one or the first of the flow that it is, and its path."""
     stand = enter(place)
     return stand.place or place, tuple(frame.name for frame in stand.frames)
 
@@ -146,7 +148,7 @@ def catch(
     """Where an error of a node leads, and the edge that catches it; ``None`` if none does.
 
     An error that nothing inside of a nested flow catches is one of its node in the flow around it.
-    ``after`` the node is done, a budget may be spent, which takes no other edge than one for that.
+    With ``after`` the node is done, and takes an edge for a spent budget alone.
     """
     depth = len(frames)
     while (found := place.when_spent(error) if after else place.catching(error)) is None:

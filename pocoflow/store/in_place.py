@@ -14,10 +14,10 @@ _PARTS_A_STEP = 16
 class InPlace:
     """Checks the store of a run: what was changed before it, and after each of its steps.
 
-    After a step, what nobody touched is looked at in a while: it may have changed by another name.
-    Nothing is lost in between, so that it may be so late that looking costs little of a step. That
-    is also why values are remembered at the beginning: the first look would else take as long as a
-    thousand steps.
+    What a step did not touch may have changed, too, through another reference. It is looked at
+    every 50 steps, and less often where the values have so many parts that a look costs more than
+    a step: in memory nothing is lost in between. Values are remembered at the beginning, as the
+    first look would otherwise take as long as a thousand steps.
 
     Attributes:
         watch: The values as they were last checked.
@@ -61,7 +61,7 @@ class InPlace:
             check_in_place(store, watch)
             return
         # What is compared by itself was checked as it was written, and cannot be changed in place.
-        # But the parts of what it came in the place of are let go.
+        # But the remembered parts of the value that it replaced are dropped.
         if touched := store.take_touched(SIMPLE, watch.in_parts):
             for one in watch.changed_among(touched):
                 if one.key not in store:
@@ -72,7 +72,7 @@ class InPlace:
                     _recheck(store, watch, one)
 
     def end(self) -> None:
-        """Check all that was changed since the last step, which nobody remembers any more.
+        """Check all that was changed since the last step; no later look needs it remembered.
 
         Raises:
             InvalidValueError: A list, dict or model was changed into something that does not fit.
@@ -95,6 +95,6 @@ def check_in_place(store: Store, watch: Watch) -> None:
 
 
 def _recheck(store: Store, watch: Watch, one: Changed) -> None:
-    places, frozen = one.found or (None, None)
-    store.recheck(one.key, places)
+    changes, frozen = one.found or (None, None)
+    store.recheck(one.key, changes)
     watch.remember(one.key, one.value, frozen)

@@ -11,7 +11,9 @@ from pocoflow.values.changes.frozen import Frozen, difference, freeze, is_same
 from pocoflow.values.changes.groups import SIMPLE
 
 _LONG = 400
-"""A value of more parts than these is checked and remembered by what changed in it, not anew."""
+"""Of a value with more parts, only what changed in it is checked and remembered again."""
+
+_NOTHING = object()
 
 Difference: TypeAlias = tuple[list[Change], Frozen]
 """What changed in a value, and how it is remembered from now on."""
@@ -124,6 +126,3 @@ class Watch:
 
     def __contains__(self, key: object) -> bool:
         return key in self._known
-
-
-_NOTHING = object()
