@@ -13,7 +13,7 @@ from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import ClassVar, Literal, TypeAlias, cast
 
-from pocoflow.db import forks
+from pocoflow.db import process_forks
 from pocoflow.db.clock import micros
 from pocoflow.db.connection import Connection
 from pocoflow.db.migrate import Layout, copy_of_old, create, layout_of, migrate, protect
@@ -90,7 +90,7 @@ class SQLiteConnection(Connection):
         self._is_old = False
         self._identity: _Names = ()
         self._shield: Shield | None = None
-        forks.keep(self)
+        process_forks.keep(self)
         with self.alone, self._translated():
             self._open()
 

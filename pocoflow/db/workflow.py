@@ -20,11 +20,11 @@ from pocoflow.db.clock import in_utc
 from pocoflow.db.connection import Connection
 from pocoflow.db.expenses import Expense, expenses_of
 from pocoflow.db.following import Following
-from pocoflow.db.forks import close_all
 from pocoflow.db.locks import RunLocks
 from pocoflow.db.log import Kind, append_foreign
 from pocoflow.db.port import Locks, Record, Transaction
 from pocoflow.db.postgres import is_server, open_server
+from pocoflow.db.process_forks import close_all
 from pocoflow.db.question_rows import Questions
 from pocoflow.db.retention import Retention, RunsOf, check_filters, check_status
 from pocoflow.db.rows import EventRow, RunRow, Status, as_dict, check_given

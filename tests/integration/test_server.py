@@ -35,7 +35,7 @@ from pocoflow import (
     cli,
     context,
 )
-from pocoflow.db import forks
+from pocoflow.db import process_forks
 from pocoflow.db.due import Limits, due_runs
 from pocoflow.db.port import Transaction
 from pocoflow.errors import (
@@ -609,7 +609,7 @@ def test_a_child_that_was_forked_in_the_middle_of_a_commit_writes_its_own(
     server: Server, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     """What a thread of the parent is at, for which no fork waits for ever, is not the child's."""
-    monkeypatch.setattr(forks, "_PATIENCE", 0.0)
+    monkeypatch.setattr(process_forks, "_PATIENCE", 0.0)
     holds, go = threading.Event(), threading.Event()
 
     def write(raw: Transaction, put: object) -> None:

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, TypeVar
 import psycopg
 from psycopg import conninfo, errors, sql as composed
 
-from pocoflow.db import forks
+from pocoflow.db import process_forks
 from pocoflow.db.clock import ticks
 from pocoflow.db.connection import Connection
 from pocoflow.db.port import Parameters, PutsOne, Record, Transaction, UnwrittenError
@@ -137,7 +137,7 @@ class ServerConnection(Connection):
         with self.alone:
             self._open()
         self._listener = Listener(self.connect, self._channel)
-        forks.keep(self)
+        process_forks.keep(self)
 
     # -- opening and closing ----------------------------------------------------------------------
 
