@@ -738,6 +738,25 @@ def test_a_database_that_cannot_hold_every_text_is_refused(server: Server, encod
             WorkflowDB(server.url(database=name), read_only=read_only)
 
 
+def test_a_pooler_that_mixes_sessions_up_is_told(server: Server) -> None:
+    """What it does to prepared statements is an error, and never another statement."""
+    url = server.url()
+    prepared: dict[str, set[str]] = {}
+    with WorkflowDB(url) as one, WorkflowDB(url) as two:
+        one.create_run("r")
+        counting(two).run({"n": 0, "until": 1, "log": []})
+        for db in (one, two):
+            for name, text in db.connection.rows(
+                "SELECT name, statement FROM pg_prepared_statements"
+            ):
+                prepared.setdefault(name, set()).add(text)
+        assert len(prepared) > 5
+        assert all(len(texts) == 1 for texts in prepared.values())
+        one.connection.rows("DEALLOCATE ALL")
+        with pytest.raises(DatabaseFileError, match=r"behind a pooler.*pool_mode=session"):
+            one.create_run("s")
+
+
 def test_a_server_that_is_not_there_is_named() -> None:
     """Where it was looked for, and why that failed."""
     with pytest.raises(DatabaseLostError, match=r"ann@/runs\?host=/nowhere cannot be reached"):

@@ -9,6 +9,7 @@ import selectors
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from hashlib import md5
 from typing import Any
 
 import psycopg
@@ -154,7 +155,8 @@ class Pipeline:
         try:
             name = self._known.get(sql)
             if name is None:
-                name = b"pf%d" % len(self._known)
+                # A name stands for one statement also where a pooler mixes sessions up.
+                name = b"pf_" + md5(sql.encode(), usedforsecurity=False).hexdigest().encode()
                 self._known[sql] = name
                 self._server.send_prepare(name, found.text)
                 self._waiting.append(Outcome(self, sql))

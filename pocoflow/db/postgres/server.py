@@ -473,9 +473,16 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LOOKS = 20
 """So many times a second a follower looks that may not write that it wants to be told."""
 
+_MIXED = (
+    "is behind a pooler that gives a session now this connection and now that: it needs one of its "
+    "own, as with pool_mode=session of PgBouncer"
+)
+
 _MEANINGS: dict[type[Exception], str] = {
     errors.DiskFull: "cannot grow: the disk of the server is full",
     errors.ReadOnlySqlTransaction: "is read-only",
+    errors.DuplicatePreparedStatement: _MIXED,
+    errors.InvalidSqlStatementName: _MIXED,
 }
 
 _REFUSALS = {
