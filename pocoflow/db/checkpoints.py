@@ -113,7 +113,8 @@ class Checkpoints(RunsFile):
 
     def _refuse_before_its_flow(self, raw: Transaction, run_id: str, step: int) -> None:
         run_no = self.number(run_id)
-        begun = raw.execute(QUERIES["line_start"], row_ids(run_no)).fetchone()
+        first, end = row_ids(run_no)
+        begun = raw.execute(QUERIES["line_start"], (first, end - 1)).fetchone()
         status = raw.execute(QUERIES["run_standing"], (run_no,)).fetchone()[0]
         if begun is not None and status != "completed":
             raise DefinitionError(

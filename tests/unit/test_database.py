@@ -274,7 +274,9 @@ def test_a_checkpoint_saved_for_a_step_of_a_flow_replaces_that_of_the_flow(db: W
 def test_no_checkpoint_is_saved_for_a_step_that_a_flow_may_come_to(db: WorkflowDB) -> None:
     """The flow writes it itself, as it goes on; the store that it began with may be replaced."""
     flow = Flow(Node(), db_path=db)
+    db.create_run("of no flow")
     flow.submit({"a": 1}, run_id="r")
+    db.save_checkpoint("of no flow", 0, "Node", {})
     with pytest.raises(DefinitionError, match="run 'r' is queued, and has not finished that step"):
         db.save_checkpoint("r", 0, "Edited", {"a": 2})
     db.save_checkpoint("r", -1, "Edited", {"a": 3})
