@@ -895,7 +895,7 @@ def test_a_private_field_is_not_there_after_the_join() -> None:
 
     fan = FanOut(halve, each=C.numbers, as_=C.number, private=(C.half,))
     flow: Flow[Scratch] = Flow(fan, schema=Scratch, inputs=(C.numbers,))
-    assert [one.code for one in flow.then(fan, after).validate()] == ["PF301"]
+    assert [one.code for one in flow.then(fan, after).validate()] == ["PF301", "PF302"]
 
 
 def test_threads_that_outlive_a_ctrl_c_write_no_step(tmp_path: Path) -> None:
