@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from math import isinf
 from typing import Any, NoReturn
 
 from pydantic_core import to_jsonable_python
@@ -11,6 +12,7 @@ from pocoflow.messages import type_label
 from pocoflow.values.kinds import kind_of
 
 _DEEPEST = 100
+_SHOWN = 40
 _NUMBERS: dict[str, type] = {"b": bool, "f": float, "i": int, "u": int}  # by the kind of a dtype
 
 
@@ -21,7 +23,7 @@ def read_json(text: str) -> object:
         ValueError: The text is none.
     """
     try:
-        return json.loads(text, parse_constant=no_number)
+        return json.loads(text, parse_constant=no_number, parse_float=_float, parse_int=_int)
     except ValueError as exc:
         raise ValueError(f"not JSON: {exc}") from exc
     except RecursionError:
@@ -93,6 +95,19 @@ def _is_key(key: object) -> bool:
     if not isinstance(key, str):
         raise ValueError(f"the key {key!r} is not a text")
     return True
+
+
+def _float(digits: str) -> float:
+    if isinf(number := float(digits)):
+        raise ValueError(f"{digits[:_SHOWN]} is too large for a number")
+    return number
+
+
+def _int(digits: str) -> int:
+    try:
+        return int(digits)
+    except ValueError:  # of Python's own limit, which is no matter of who wrote the text
+        raise ValueError(f"a number of {len(digits)} digits is too long") from None
 
 
 def no_number(name: str) -> NoReturn:

@@ -561,7 +561,8 @@ WRONG: list[tuple[Any, list[str | int], str]] = [
         ["body", "labels", "a"],
         "String should match pattern",
     ),
-    ([], ["body"], "Input should be a valid dictionary or instance of Start"),
+    ([], ["body"], "Input should be an object"),
+    ({"inputs": 1}, ["body", "inputs"], "Input should be an object"),
 ]
 
 
@@ -579,15 +580,24 @@ def test_what_does_not_fit_is_told_by_its_place(
 
 
 @pytest.mark.parametrize(
-    "body", [b"{", b"\xff", b"NaN", b"[" * 5000, b'{"inputs": 1' + b"0" * 9000]
+    ("body", "says"),
+    [
+        (b"{", "not JSON: Expecting property name enclosed in double quotes: line 1 column 2"),
+        (b"\xff", "not JSON: byte 0 is not of a text in UTF-8"),
+        (b"NaN", "not JSON: NaN is not a number"),
+        (b"[1e999]", "not JSON: 1e999 is too large for a number"),
+        (b"[" * 5000, "not JSON that can be taken: it is nested too deeply"),
+        (b'{"inputs": 1' + b"0" * 9000, "not JSON: a number of 9001 digits is too long"),
+    ],
 )
-def test_what_is_no_json_is_refused(service: Service, body: bytes) -> None:
-    """A body that cannot be read is refused as such."""
+def test_what_is_no_json_is_refused(service: Service, body: bytes, says: str) -> None:
+    """A body that cannot be read is refused as such, in words for who wrote it."""
     served = service.client("errs").send(
         "POST", "/letters/runs", body, Content_Type="application/json"
     )
     assert served.status == 422
-    assert served.json["detail"][0]["type"] == "json_invalid"
+    (wrong,) = served.json["detail"]
+    assert (wrong["type"], wrong["msg"][: len(says)]) == ("json_invalid", says)
 
 
 @pytest.mark.parametrize(

@@ -235,6 +235,9 @@ class RunsApp(Starlette):
             return {}
         try:
             return read_json(b"".join(parts).decode())
+        except UnicodeDecodeError as exc:
+            said = f"not JSON: byte {exc.start} is not of a text in UTF-8"
+            raise Refusal.of_value(("body",), said, "json_invalid") from exc
         except ValueError as exc:
             raise Refusal.of_value(("body",), str(exc), "json_invalid") from exc
 

@@ -84,6 +84,9 @@ class WebLimits:
                 raise DefinitionError(f"WebLimits({name}={given!r}): a number of seconds above 0")
 
 
+_OBJECTS = {"dict_type", "model_type", "dataclass_type"}
+
+
 class Refusal(Exception):
     """What is asked for is not done.
 
@@ -101,7 +104,11 @@ class Refusal(Exception):
     def of_values(cls, place: tuple[str, ...], wrong: ValidationError) -> Refusal:
         """What does not fit, at which place of a request; not what was given."""
         told = wrong.errors(include_url=False, include_context=False, include_input=False)
-        return cls(422, [{**one, "loc": [*place, *one["loc"]]} for one in told])
+        for one in told:
+            one["loc"] = (*place, *one["loc"])
+            if one["type"] in _OBJECTS:
+                one["msg"] = "Input should be an object"  # as Pydantic says of JSON, too
+        return cls(422, told)
 
     @classmethod
     def of_value(cls, place: tuple[str, ...], message: str, kind: str = "value_error") -> Refusal:
