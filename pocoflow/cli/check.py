@@ -169,8 +169,9 @@ def _cannot_go_on(flow_name: str, run: Mapping[str, Any], exc: Exception) -> Fin
     parts[:-1] = [line if line[-1:] in ".:?" else f"{line}." for line in parts[:-1]]
     why = " ".join([*parts, changes]).strip() or type(exc).__name__
     text = f"run {run['run_id']!r} ({run['status']}) could not go on: {why}"
-    fix = "finish it under the code that it was started with, keep the name of its node, or resume "
-    fix += "it with rename="
+    remedies = exc.remedies if isinstance(exc, PocoflowError) else ()
+    ways = [f"{one.what}: {one.python}" for one in remedies] or ["do what is said of it"]
+    fix = "; or ".join(["finish it under the code that it was started with", *ways])
     found = Finding("PF403", "error", flow_name, run["current_node"], message=text, fix=fix)
     return found if first is None else replace(found, file=first.file, line=first.line)
 
