@@ -8,7 +8,6 @@ from typing import Any
 
 from pocoflow.engine.asking import Paused, ask, is_waiting
 from pocoflow.engine.attempts import attempt, try_again
-from pocoflow.engine.digests import digest_of
 from pocoflow.engine.effects import Effects, Job, Steps
 from pocoflow.engine.items import ItemNumbers, tell_gone
 from pocoflow.engine.line import Line
@@ -47,6 +46,7 @@ class _Batch:
         self.concurrency, self.collects = node.concurrency, node.on_error == "collect"
         unfinished = run.unfinished or NOTHING
         self.finished, self.begun = unfinished.results, unfinished.items
+        self.classes = unfinished.classes
         marks = {number: one.mark for number, one in self.begun.items() if number != ALONE}
         self.numbers = ItemNumbers(marks, marks)
         self.digests: Iterator[str] = iter(())
@@ -83,7 +83,8 @@ class _Batch:
 
     def digest(self, value: Any) -> str:
         """What tells an item from others."""
-        return digest_of(value if self.parameter is None else value[self.parameter])
+        item = value if self.parameter is None else value[self.parameter]
+        return self.numbers.digest_of(item, self.classes)
 
     def _wait(self, item: _Item) -> Job:
         """The job of an item whose question was asked before, and not answered."""

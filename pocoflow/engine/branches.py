@@ -8,7 +8,6 @@ from typing import Any, TypeAlias, cast
 from pocoflow.address import Numbered
 from pocoflow.engine.around import middleware_of
 from pocoflow.engine.asking import Paused
-from pocoflow.engine.digests import digest_of
 from pocoflow.engine.effects import Effects, Inside, Job, Steps
 from pocoflow.engine.items import ItemNumbers, tell_gone
 from pocoflow.engine.line import Line
@@ -82,7 +81,8 @@ class _Fork:
         numbers, marks = ItemNumbers(known, self.unfinished.branches), {}
         for number, start in enumerate(self.node.starts(given, run.store)):
             if start.item is not NO_ITEM and ledger.keeps:
-                number, mark = numbers.give(number, digest_of(start.item))
+                digest = numbers.digest_of(start.item, self.unfinished.classes)
+                number, mark = numbers.give(number, digest)
                 if number not in known:
                     marks[number] = mark
             self.starts.append((number, start.numbered(number)))

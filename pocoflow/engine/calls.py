@@ -150,6 +150,9 @@ class ExecCalls:
                 function, keywords = bound.func, {**bound.keywords, **keywords}
             about = self._about_function(function, settings)
         base = self._key(about.name, arguments, keywords)
+        if self._texts and self._classes.shapes and f"{base} 0" not in self._texts:
+            was = self._key(about.name, arguments, keywords, self._classes.shapes)
+            base = was if f"{was} 0" in self._texts else base
         if self._forgets and settings is None and current.get(None) is not None:
             self._check_budget()
             return function(*arguments, **keywords)
@@ -386,22 +389,32 @@ class ExecCalls:
             _FUNCTIONS[known_by] = about
         return about
 
-    def _key(self, name: str, arguments: tuple[Any, ...], keywords: dict[str, object]) -> Hashable:
-        """What a call shares with its equals alone."""
+    def _key(
+        self,
+        name: str,
+        arguments: tuple[Any, ...],
+        keywords: dict[str, object],
+        shapes: Mapping[type, codec.Shape] = codec.NO_SHAPES,
+    ) -> Hashable:
+        """What a call shares with its equals alone; with arguments of these shapes."""
         if not keywords and _TEXT.issuperset(map(type, arguments)):
             if not self._keeps:
                 return (name, *arguments)
             text = ",".join(map(encode_basestring, arguments))
         else:
-            parts = [self._text(name, f"{place + 1}", one) for place, one in enumerate(arguments)]
+            parts = [
+                self._text(name, f"{place + 1}", one, shapes) for place, one in enumerate(arguments)
+            ]
             for key in sorted(keywords):
-                parts.append(f"{key}={self._text(name, repr(key), keywords[key])}")
+                parts.append(f"{key}={self._text(name, repr(key), keywords[key], shapes)}")
             text = ",".join(parts)
         return f"{name} {digest(text)}"
 
-    def _text(self, name: str, which: str, argument: object) -> str:
+    def _text(
+        self, name: str, which: str, argument: object, shapes: Mapping[type, codec.Shape]
+    ) -> str:
         try:
-            return codec.identity(argument)
+            return codec.identity(argument, shapes)
         except NotStorableError as exc:
             said = "cannot be stored, so that nobody could tell this call from others after a crash"
             exc.args = (f"{self._about(name)}: argument {which} {said}; {exc}",)

@@ -8,12 +8,17 @@ from pocoflow.errors import NotStorableError
 _DIGEST_BYTES = 12
 
 
-def digest_of(item: object) -> str:
-    """What tells an item from others, the same in every process; empty if it cannot be stored."""
+def digest_of(item: object, classes: codec.Classes | None = None) -> str:
+    """What tells an item from others, the same in every process; empty if it cannot be stored.
+
+    Args:
+        item: The item.
+        classes: What has read it: as what it was stored, it is to be known again.
+    """
     if type(item) is str:
         return digest(f"str {item}")  # nothing that the codec writes begins so
     try:
-        return digest(codec.identity(item))
+        return digest(codec.identity(item, codec.NO_SHAPES if classes is None else classes.shapes))
     except NotStorableError:
         return ""
 

@@ -6,9 +6,11 @@ from collections import defaultdict
 from collections.abc import Container, Iterator, Mapping
 from itertools import chain, count
 
+from pocoflow.engine.digests import digest_of
 from pocoflow.engine.line import Line
 from pocoflow.graph.graph import GraphNode, label
 from pocoflow.graph.step_records import Identity
+from pocoflow.values import Classes
 
 _AGAIN = "."
 
@@ -37,6 +39,19 @@ class ItemNumbers:
         self._next = max(known, default=-1) + 1
         self._taken = set(known.values())
         self._marks: dict[str, Iterator[str]] = {}
+
+    def digest_of(self, item: object, classes: Classes | None) -> str:
+        """The digest of an item, as it is, or as it was stored before its class was changed.
+
+        Args:
+            item: The item.
+            classes: What has read it, if something is known.
+        """
+        found = digest_of(item)
+        if found and self._known and classes is not None and found not in self._left:
+            was = digest_of(item, classes)
+            return was if was in self._left else found
+        return found
 
     def give(self, place: int, digest: str) -> Identity:
         """Which item stands at a place; the places come in their order."""

@@ -33,7 +33,7 @@ and the values of ``functools.cached_property``, which are computed again.
 
 from __future__ import annotations
 
-from pocoflow.values.classes import NO_ALIASES, Classes, strange_names
+from pocoflow.values.classes import NO_ALIASES, NO_SHAPES, Classes, Shape, strange_names
 from pocoflow.values.decoding import decode, loads
 from pocoflow.values.encoding import MAX_DEPTH, dumps, encode, has_marks, identity, keep
 from pocoflow.values.marks import NotSaved
@@ -41,8 +41,10 @@ from pocoflow.values.marks import NotSaved
 __all__ = [
     "MAX_DEPTH",
     "NO_ALIASES",
+    "NO_SHAPES",
     "Classes",
     "NotSaved",
+    "Shape",
     "decode",
     "dumps",
     "encode",

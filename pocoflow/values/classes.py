@@ -9,7 +9,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from enum import Enum
 from inspect import get_annotations
-from typing import Any, ForwardRef, NewType, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import (
+    Any,
+    ForwardRef,
+    NamedTuple,
+    NewType,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from pydantic import BaseModel
 
@@ -23,6 +33,21 @@ _MAIN = "__main__"
 
 _MODULE = re.compile(r"[^\s\[\],|:]+:")
 _LIBRARIES = {"abc", "builtins", "dataclasses", "enum", "pydantic", "typing"}
+
+
+class Shape(NamedTuple):
+    """How instances of a class are stored.
+
+    Attributes:
+        name: The name of the class, without modules.
+        fields: The names of the fields, if it has fields.
+    """
+
+    name: str
+    fields: frozenset[str] | None
+
+
+NO_SHAPES: Mapping[type, Shape] = {}
 
 
 class Classes:
@@ -59,6 +84,17 @@ class Classes:
         self._around: Classes | None = None
         self._relocates: tuple[object, ...] = self._supplied
         self._moved: Mapping[str, str] = {}
+        self._shapes: dict[type, Shape] = {}
+
+    @property
+    def shapes(self) -> Mapping[type, Shape]:
+        """How instances were stored whose class has changed since, as far as some were read."""
+        return self._shapes
+
+    def note_shape(self, kind: type, name: str, fields: Iterable[str] | None) -> None:
+        """Note under which name an instance was stored, and with which fields."""
+        known = None if fields is None else frozenset(fields)
+        self._shapes.setdefault(kind, Shape(without_modules(name), known))
 
     def move(self, modules: Mapping[str, str]) -> None:
         """Look for the classes of modules in those that they are now, by name."""
@@ -77,7 +113,7 @@ class Classes:
     def within(self, types: Iterable[object], fields: Mapping[str, object]) -> Classes:
         """The same for what has a schema of its own inside of what these are for."""
         made = Classes(types, supplied=self._supplied, aliases=self._aliases, fields=fields)
-        made._around, made._moved = self, self._moved
+        made._around, made._moved, made._shapes = self, self._moved, self._shapes
         return made
 
     def find(self, name: str) -> type:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Set as AbstractSet
+from typing import Any, NamedTuple
 
 from pocoflow.errors import DecodeError, UnknownClassError
-from pocoflow.values.classes import Classes
+from pocoflow.values.classes import Classes, name_of, without_modules
 from pocoflow.values.encoding import TAG
 from pocoflow.values.json_text import no_number
 from pocoflow.values.kinds import KINDS, Parts
 from pocoflow.values.marks import MARK, NotSaved
-from pocoflow.values.objects import FAMILIES, Family
+from pocoflow.values.objects import FAMILIES, Family, field_defaults
 
 _SHOWN = 80
 
@@ -66,12 +67,20 @@ def decode(tree: object, classes: Classes | None = None) -> object:
         raise DecodeError("the stored tree is nested too deeply") from None
 
 
+class _Found(NamedTuple):
+    """The class of a name, its fields if it has some, and whether it has another name now."""
+
+    kind: type
+    fields: AbstractSet[str] | None
+    is_renamed: bool
+
+
 class _Reader:
     """Restores the objects of one text, the innermost first."""
 
     def __init__(self, classes: Classes | None) -> None:
         self._classes = Classes() if classes is None else classes
-        self._found: dict[tuple[str, str], type] = {}
+        self._found: dict[tuple[str, str], _Found] = {}
 
     def walk(self, tree: object) -> object:
         if type(tree) is dict:
@@ -108,20 +117,29 @@ class _Reader:
             raise DecodeError(f"a stored {family.tag} does not name its class")
         found = self._found.get((family.tag, name))
         if found is None:
-            found = self._classes.find(name)
-            if not family.accepts(found):
+            kind = self._classes.find(name)
+            if not family.accepts(kind):
                 raise _changed(name, f"it is no {family.tag} any more")
+            fields = field_defaults(kind)
+            is_renamed = without_modules(name) != without_modules(name_of(kind))
+            found = _Found(kind, None if fields is None else fields.keys(), is_renamed)
             self._found[family.tag, name] = found
+        stored = None
+        if found.fields is not None and type(value := parts.get("value")) is dict:
+            stored = value.keys()
+        if found.is_renamed or stored != found.fields:
+            self._classes.note_shape(found.kind, name, stored)
         try:
-            return family.join(found, **parts)
+            return family.join(found.kind, **parts)
         except DecodeError as exc:
             raise _changed(name, str(exc)) from None
 
 
 def _changed(name: str, how: str) -> UnknownClassError:
     return UnknownClassError(
-        f"class {name} has changed since a value of it was stored: {how}; supply a class that "
-        f"reads it, as in aliases={{{name!r}: <class>}}",
+        f"class {name} has changed since a value of it was stored: {how}; let it read that, as by "
+        "defaults of new fields or, in a model, a validator with mode='before', or supply a class "
+        f"that does, as in aliases={{{name!r}: <class>}}",
         class_name=name,
     )
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import isfinite
 from typing import Any
 
 from pocoflow.errors import NotStorableError
 from pocoflow.messages import describe
-from pocoflow.values.classes import is_found, name_of, without_modules
+from pocoflow.values.classes import NO_SHAPES, Shape, is_found, name_of, without_modules
 from pocoflow.values.failures import escaped
 from pocoflow.values.kinds import KINDS, Kind, Parts, Splitter, kind_of
 from pocoflow.values.marks import MARK, NotSaved, mark_of
-from pocoflow.values.objects import Family, family_of
+from pocoflow.values.objects import family_of, field_defaults
 from pocoflow.values.refusal import Refusal, Step, TooDeep, reason_for, type_name
 
 TAG = "$type"
@@ -62,18 +62,24 @@ def dumps(value: object, strangers: set[type] | None = None, depth: int = 0) -> 
         return _text(value, _Writer(True, strangers), depth)
 
 
-def identity(value: object) -> str:
+def identity(value: object, shapes: Mapping[type, Shape] = NO_SHAPES) -> str:
     """Return a text by which a value is known again, in every process.
 
     It is that of :func:`dumps` without what depends on the process: the order of sets, and the
     modules of classes. That of a script is ``__main__`` when it is started, and has a name of its
-    own when it is imported.
+    own when it is imported. Nor does it say which fields of a model were set, as models that differ
+    in this are equal.
+
+    Args:
+        value: The value.
+        shapes: Classes whose instances are written as they were stored: under that name, and
+            without the fields that are new, as long as these have their defaults.
 
     Raises:
         NotStorableError: As for :func:`dumps`.
     """
     # With care from the beginning, as what is in a set has to be text before the whole is.
-    return _text(value, _Writer(True, None, known_again=True))
+    return _text(value, _Writer(True, None, known_again=True, shapes=shapes))
 
 
 def encode(value: object) -> object:
@@ -132,11 +138,12 @@ class _Writer(dict[type, "_Write"]):
         strangers: set[type] | None,
         lossy: bool = False,
         known_again: bool = False,
+        shapes: Mapping[type, Shape] = NO_SHAPES,
     ) -> None:
         self.careful = careful
         self.strangers = strangers
         self.lossy = lossy
-        self.known_again = known_again
+        self.known_again, self.shapes = known_again, shapes
         self.plain = _SIMPLE if careful else _OPTIMISTIC
 
     def __missing__(self, kind: type) -> _Write:
@@ -155,8 +162,12 @@ class _Writer(dict[type, "_Write"]):
             return _refuse
         if self.strangers is not None and not is_found(kind):
             self.strangers.add(kind)
-        name = name_of(kind)
-        return _write_object(family, kind, without_modules(name) if self.known_again else name)
+        if self.known_again:
+            shape = self.shapes.get(kind) or Shape(without_modules(name_of(kind)), None)
+            split = _split_as(kind, family.prepare(kind), shape.fields)
+            return _write_parts({TAG: family.tag, "class": shape.name}, split, Step.ATTRIBUTE)
+        head = {TAG: family.tag, "class": name_of(kind)}
+        return _write_parts(head, family.prepare(kind), Step.ATTRIBUTE)
 
 
 def _marking(write: _Write) -> _Write:
@@ -411,8 +422,28 @@ def _write_standard(kind: Kind) -> _Write:
     return _write_parts({TAG: kind.tag}, kind.split, Step.MEMBER if unordered else None)
 
 
-def _write_object(family: Family, kind: type, name: str) -> _Write:
-    return _write_parts({TAG: family.tag, "class": name}, family.prepare(kind), Step.ATTRIBUTE)
+def _split_as(kind: type, split: Splitter, fields: frozenset[str] | None) -> Splitter:
+    """Splits instances without the fields that were not there, if these have their defaults."""
+    defaults = field_defaults(kind) or {}
+    new = {} if fields is None else {name: defaults[name] for name in defaults.keys() - fields}
+
+    def split_again(value: object) -> Parts:
+        parts = split(value)
+        parts.pop("set", None)
+        given = parts["value"]
+        if new and type(given) is dict and all(_is_default(given, *one) for one in new.items()):
+            parts["value"] = {name: part for name, part in given.items() if name not in new}
+        return parts
+
+    return split_again
+
+
+def _is_default(given: Parts, name: str, default: Callable[[], object]) -> bool:
+    try:
+        here = default()
+        return name not in given or (type(given[name]) is type(here) and given[name] == here)
+    except Exception:  # noqa: BLE001 - code of the user's
+        return False
 
 
 def _write_parts(head: Parts, split: Splitter, step: Step | None) -> _Write:

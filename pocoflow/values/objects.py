@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from copy import deepcopy
 from enum import Enum, EnumType, Flag
-from functools import cached_property
+from functools import cached_property, partial
 from operator import attrgetter
 from types import GetSetDescriptorType, MemberDescriptorType, WrapperDescriptorType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -223,6 +223,28 @@ def _prepare_model(kind: type[BaseModel]) -> Splitter:
         return parts
 
     return split
+
+
+def field_defaults(kind: Any) -> Mapping[str, Callable[[], object]] | None:
+    """What gives the defaults of the fields of a class, by field; ``None`` if it has no fields.
+
+    What a field without one gives is equal to nothing.
+    """
+    if issubclass(kind, BaseModel):
+        return {
+            name: partial(field.get_default, call_default_factory=True)
+            for name, field in kind.model_fields.items()
+        }
+    if dataclasses.is_dataclass(kind):
+        return {
+            field.name: partial(getattr, field, "default")
+            if field.default_factory is dataclasses.MISSING
+            else field.default_factory
+            for field in dataclasses.fields(kind)
+        }
+    if _is_namedtuple(kind):
+        return {name: partial(kind._field_defaults.get, name, object()) for name in kind._fields}
+    return None
 
 
 def _join_model(

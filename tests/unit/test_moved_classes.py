@@ -714,3 +714,116 @@ def test_a_damaged_value_is_still_an_error(failed: str) -> None:
         db.load_checkpoint(failed, 0)
     with pytest.raises((ValueError, ResumeError)):
         saving().resume(failed)
+
+
+WORKERS = """
+from dataclasses import dataclass, field
+from typing import Annotated, NamedTuple
+from pydantic import BaseModel, Field
+from pocoflow import BatchNode, FanOut, Flow, Node, context, fields, node
+from pocoflow.reducers import append
+
+ITEM
+
+class Work(BaseModel):
+    items: list[Item] = []
+    item: Item | None = None
+    told: Annotated[list[str], append] = []
+    texts: list[str] = []
+
+W = fields(Work)
+down = {"b"}
+
+def ask(one: Item) -> str:
+    if one.name in down:
+        raise OSError(one.name)
+    with open("paid", "a") as file:
+        file.write(one.name)
+    return one.name
+
+class Make(Node):
+    def post(self, store, prepared, result):
+        store["items"] = [Item(name=name) for name in "abc"]
+
+class Batch(BatchNode):
+    def prep(self, store):
+        return store["items"]
+
+    def exec(self, one):
+        return ask(one)
+
+@node(each=W.items, writes=W.texts)
+def each(one: Item) -> str:
+    return ask(one)
+
+@node(writes=W.told)
+def branch(item: Item | None) -> str:
+    return ask(item)
+
+class Calls(Node):
+    def prep(self, store):
+        return store["items"]
+
+    def exec(self, items):
+        return [context().call(ask, one) for one in items]
+
+def make(kind):
+    nodes = {"batch": Batch(name="n"), "each": each, "calls": Calls(name="n")}
+    if kind == "fan-out":
+        nodes[kind] = FanOut(branch, each=W.items, as_=W.item, concurrency=1, name="n")
+    start = Make()
+    flow = Flow(start, schema=Work, flow_name="f", db_path="moved.db", outputs=())
+    return flow.then(start, nodes[kind])
+"""
+
+MODEL = "class Item(BaseModel):\n    name: str\n"
+DATA = "@dataclass\nclass Item:\n    name: str\n"
+TUPLE = "class Item(NamedTuple):\n    name: str\n"
+
+
+@pytest.mark.parametrize("kind", ["batch", "each", "fan-out", "calls"])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (MODEL, MODEL + "    rank: int = 3\n"),
+        (
+            MODEL + "    rank: int = 3\n",
+            MODEL + "    tags: list[str] = Field([], max_length=9)\n    rank: int = 3\n",
+        ),
+        (DATA, DATA + "    tags: list[str] = field(default_factory=list)\n"),
+        (TUPLE, TUPLE + "    rank: int = 3\n"),
+        (MODEL, MODEL.replace("Item", "Thing") + "    rank: int = 3\n\nItem = Thing\n"),
+        (DATA, DATA.replace("Item", "Thing") + "\nItem = Thing\n"),
+    ],
+    ids=["model", "field in the middle", "dataclass", "tuple", "renamed model", "renamed"],
+)
+def test_what_is_finished_is_known_again_after_its_class_was_changed(
+    kind: str, before: str, after: str
+) -> None:
+    """Items and calls are known by what they were stored as; a new field has its default then."""
+    was = module("before_it_moved", WORKERS.replace("ITEM", before))
+    with pytest.raises(OSError, match="b"):
+        was.make(kind).run({}, run_id="r")
+    for down in ({"c"}, set()):  # what is on record of the first resume is known, too
+        now = module("before_it_moved", WORKERS.replace("ITEM", after))
+        now.down = down
+        flow = now.make(kind)
+        given = {"aliases": {"before_it_moved:Item": now.Item}} if "Thing" in after else {}
+        if down:
+            with pytest.raises(OSError, match="c"):
+                flow.resume("r", **given)
+        else:
+            flow.resume("r", **given)
+    assert Path("paid").read_text() == "abc"
+
+
+def test_an_item_whose_new_field_has_another_value_is_another_item() -> None:
+    """What is finished of an item is given to none that it could not have become."""
+    was = module("before_it_moved", WORKERS.replace("ITEM", MODEL))
+    with pytest.raises(OSError, match="b"):
+        was.make("batch").run({}, run_id="r")
+    now = module("before_it_moved", WORKERS.replace("ITEM", MODEL + "    rank: int = 3\n"))
+    now.down = set()
+    items = [now.Item(name="a", rank=4), now.Item(name="a", rank=3), now.Item(name="b")]
+    now.make("batch").resume("r", changes={"items": items})
+    assert sorted(Path("paid").read_text()) == ["a", "a", "b"]
