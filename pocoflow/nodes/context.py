@@ -13,6 +13,7 @@ from typing import Literal, ParamSpec, TypeAlias, TypeVar, cast
 
 from pocoflow.errors import NoRunError, RunCancelled, RunError
 from pocoflow.nodes.calling import Calling, Calls, InRun
+from pocoflow.nodes.porting import by_keyword
 from pocoflow.nodes.resources import NO_RESOURCES, Resources, find_resource
 from pocoflow.nodes.spending import Amount, Amounts, amounts_of, charged
 from pocoflow.values.failures import Failure
@@ -204,6 +205,7 @@ class RunContext:
             )
         return self.line.calls_of(self)
 
+    @by_keyword(more="; name what it is of: spend(usd=...)")
     def spend(self, **amounts: Amount) -> None:
         """Count what was spent: ``context().spend(tokens=812, usd=0.004)``.
 

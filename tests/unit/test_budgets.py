@@ -123,6 +123,18 @@ def test_an_amount_that_is_none_is_refused(amount: Any) -> None:
         Flow(pay).run({})
 
 
+def test_an_amount_without_a_name_is_refused_with_what_to_write() -> None:
+    """An amount alone says not of what: there are tokens, money and more."""
+
+    class Pays(Node):
+        def exec(self, prep_result: None) -> None:
+            pay: Any = context().spend
+            pay(0.3)
+
+    with pytest.raises(TypeError, match=r"name what it is of: spend\(usd=\.\.\.\)"):
+        Flow(Pays()).run({})
+
+
 def test_nothing_is_spent_outside_of_a_run() -> None:
     """A context that somebody has kept is of no run any more."""
     kept = []
