@@ -43,6 +43,9 @@ async def gather_tasks(
                 task.result()
     except Carried as exc:
         raise exc.error from None
+    except GeneratorExit:
+        tasks.clear()  # the loop is gone, so that nothing can be awaited
+        raise
     finally:
         effect.stop()
         await _end_all(tasks)

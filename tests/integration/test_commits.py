@@ -548,26 +548,44 @@ def test_a_run_that_begins_as_the_program_ends_is_on_record(tmp_path: Path) -> N
     assert status_of(tmp_path / "runs.db", "r") == ("cancelled", 0)
 
 
-def test_a_run_whose_loop_was_closed_under_it_has_an_end(tmp_path: Path) -> None:
+class Forever(Node):
+    """Says when it waits, for ever."""
+
+    def __init__(self) -> None:
+        self.waits = asyncio.Event()
+
+    async def exec(self, prep_result: Any) -> None:
+        self.waits.set()
+        await asyncio.Event().wait()
+
+
+class ForeverEach(BatchNode):
+    """The same, for several items."""
+
+    concurrency = 2
+
+    def __init__(self) -> None:
+        self.waits = asyncio.Event()
+
+    def prep(self, store: Store[Any]) -> list[int]:
+        return [1, 2]
+
+    async def exec(self, item: int) -> None:
+        self.waits.set()
+        await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("make", [Forever, ForeverEach])
+def test_a_run_whose_loop_was_closed_under_it_has_an_end(tmp_path: Path, make: Any) -> None:
     """A task that is thrown away with its loop leaves no run that reads as running."""
-    path = tmp_path / "runs.db"
-
-    class Forever(Node):
-        async def exec(self, prep_result: Any) -> None:
-            await asyncio.Event().wait()
-
-    flow = Flow(Forever(), db_path=path, run_id="r")
-    coroutine = flow.run_async({})
+    path, node, tasks = tmp_path / "runs.db", make(), []
+    coroutine = Flow(node, db_path=path, run_id="r").run_async({})
     loop = asyncio.new_event_loop()
 
     async def drive() -> None:
-        begun = asyncio.Event()
-        flow.on("node_start", lambda *facts: begun.set())
-        task = loop.create_task(coroutine)
-        await begun.wait()
-        tasks.append(task)
+        tasks.append(loop.create_task(coroutine))
+        await node.waits.wait()
 
-    tasks: list[Any] = []
     loop.run_until_complete(drive())
     loop.close()
     coroutine.close()
