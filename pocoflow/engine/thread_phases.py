@@ -6,7 +6,7 @@ from types import CoroutineType
 
 from pocoflow.engine.effects import Effects, Visit
 from pocoflow.engine.line import Line
-from pocoflow.engine.outcomes import Raised, tried
+from pocoflow.engine.outcomes import Raised, close_unwanted, tried
 from pocoflow.graph.graph import GraphNode
 from pocoflow.nodes.question import Question
 
@@ -24,6 +24,7 @@ class ThreadPhases:
 
     __slots__ = (
         "_context",
+        "_is_left",
         "_may_follow",
         "_node",
         "_stays",
@@ -38,12 +39,26 @@ class ThreadPhases:
         journals = run.ledger.keeps and place.has_exec and place.node.journal
         self._stays = journals or place.is_answered
         self._may_follow = [True]
+        self._is_left = False
         self.prepared: object = None
         self.outcome: list[object] = []
         self.action: list[object] = []
 
     def __call__(self) -> None:
         """Call what can be called here: not what follows an await, an answer or a commit."""
+        try:
+            self._call()
+        finally:
+            if self._is_left:
+                self.leave()
+
+    def leave(self) -> None:
+        """Want nothing any more of what comes of them, or has come in this instant."""
+        self._is_left = True
+        for outcome in (self.prepared, *self.outcome, *self.action):
+            close_unwanted(outcome)
+
+    def _call(self) -> None:
         node, context = self._node, self._context
         self.prepared = node.prep(self._store)
         if self.prepared.__class__ is CoroutineType:
@@ -77,7 +92,11 @@ _NOT_GONE_ON_WITH = (CoroutineType, Question, Raised)
 def phases_in_thread(run: Line, place: GraphNode) -> Effects[ThreadPhases]:
     """The phases of a synchronous node, called one after the other off the event loop."""
     phases = ThreadPhases(run, place)
-    yield Visit(phases, phases.give_up)
-    if not phases.outcome:
-        run.context.check_cancelled()
+    try:
+        yield Visit(phases, phases.give_up)
+        if not phases.outcome:
+            run.context.check_cancelled()
+    except BaseException:
+        phases.leave()
+        raise
     return phases

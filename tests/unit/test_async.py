@@ -511,6 +511,31 @@ def test_a_coroutine_that_comes_too_late_is_closed(run: Runner) -> None:
     wait_for(lambda: node.is_closed, "it is not closed")
 
 
+@pytest.mark.parametrize("phase", ["prep", "exec", "post"])
+def test_a_coroutine_of_a_phase_in_a_thread_is_closed_if_the_task_was_cancelled(phase: str) -> None:
+    """Also where the task waits for the phase, and for those that would follow it there."""
+    entered, released = threading.Event(), threading.Event()
+    given: list[Coroutine[Any, Any, object]] = []
+
+    def late(*arguments: object) -> object:
+        entered.set()
+        released.wait(WAIT)
+        given.append(asyncio.Event().wait())
+        return given[0]
+
+    async def main() -> None:
+        task = asyncio.create_task(Flow(type("Late", (Node,), {phase: late})()).run_async())
+        await until(entered)
+        task.cancel()
+        await asyncio.sleep(0)
+        released.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+    wait_for(lambda: given and getcoroutinestate(given[0]) == CORO_CLOSED, "it is not closed")
+
+
 def test_a_coroutine_that_was_cancelled_before_it_began_is_closed() -> None:
     """Also one that has a timeout, and waits for the loop of synchronous runs to be free."""
     node, holds, free = Coroutines(WAIT), threading.Event(), threading.Event()
