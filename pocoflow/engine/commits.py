@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -132,8 +133,10 @@ async def commit(effect: Commit, context: RunContext | None = None) -> Any:
         await future
     except asyncio.CancelledError as exc:
         waiting.future = future = loop.create_future()
-        if not waiting.is_done:
-            await asyncio.wait([future], timeout=_PATIENCE)
+        until = loop.time() + _PATIENCE
+        while not waiting.is_done and (left := until - loop.time()) > 0:
+            with suppress(asyncio.CancelledError):  # once more, as anyio does at each await
+                await asyncio.wait([future], timeout=left)
         waiting.given_up = True
         error = waiting.outcome.error if isinstance(waiting.outcome, Raised) else None
         raise exc from error

@@ -83,13 +83,31 @@ def fail(run: Line, exc: BaseException) -> Steps:
     address = None if place is None else Address(context.path, place.name)
     ended = (status, exc, run.step, address, context.attempt, run.elapsed())
     ledger = run.ledger
-    if run.on_loop and ledger.storage is not None:
-        hurried = cancelled or context.cancellation.requested
-        recorded = yield Commit(ledger.storage, ledger.end, ended, is_last=hurried)
-    else:
-        recorded = ledger.end(*ended)
-    if not recorded:
+    if not run.on_loop or ledger.storage is None:
+        if ledger.end(*ended):
+            _tell(run, exc, place, cancelled)
         return
+    written: list[bool] = []
+
+    def end() -> bool:
+        written[:] = [ledger.end(*ended)]
+        return written[0]
+
+    hurried = cancelled or context.cancellation.requested
+    try:
+        recorded = yield Commit(ledger.storage, end, is_last=hurried)
+    except BaseException as again:
+        # The task was cancelled once more: by anyio it is whenever it awaits.
+        if is_cancelled_error(again) and written == [True]:
+            _tell(run, exc, place, cancelled)
+        raise
+    if recorded:
+        _tell(run, exc, place, cancelled)
+
+
+def _tell(run: Line, exc: BaseException, place: GraphNode | None, cancelled: bool) -> None:
+    """Tell listeners of an end that is on record."""
+    context = run.context
     if cancelled:
         run.tell("flow_cancelled", context.flow_name, run.finished)
         return

@@ -701,6 +701,43 @@ def test_cancelling_the_task_cancels_the_run(tmp_path: Path, make: Callable[[], 
     assert not last.entered.is_set()
 
 
+class FailsAsItIsCancelled(Node):
+    """Fails, and its task is cancelled while that is put on record."""
+
+    async def exec(self, prep_result: object) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        asyncio.get_running_loop().call_soon(task.cancel)
+        raise ValueError("failed")
+
+
+@pytest.mark.parametrize(
+    ("make", "ending"), [(WaitingAsync, "flow_cancelled"), (FailsAsItIsCancelled, "flow_error")]
+)
+def test_hooks_hear_of_the_end_however_often_the_task_is_cancelled(
+    tmp_path: Path, make: Callable[[], Any], ending: str
+) -> None:
+    """A task that is cancelled while its run ends, as by anyio at each await, has told its end."""
+    node, heard = make(), []
+
+    async def main() -> None:
+        flow = Flow(node, db_path=tmp_path / "runs.db", run_id="r")
+        flow.on("flow_error", lambda exc, store: heard.append("flow_error"))
+        flow.on("flow_cancelled", lambda steps, store: heard.append("flow_cancelled"))
+        task = asyncio.create_task(flow.run_async())
+        if isinstance(node, WaitingAsync):
+            await until(node.entered)
+            while not task.done():
+                task.cancel()
+                await asyncio.sleep(0)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert flow.database.get_events("r")[-1]["event"] == ending
+
+    asyncio.run(main())
+    assert heard == [ending]
+
+
 def test_cancelling_the_task_cancels_what_the_node_awaits() -> None:
     """The coroutine of the node sees the cancellation and can clean up."""
     node = WaitingAsync()
