@@ -60,7 +60,7 @@ def tried_here(place: GraphNode, given: object, inline: bool) -> Effects:
         result: object = node.exec(given)
     else:
         result = yield Call(node.exec, (given,))
-    if result.__class__ is CoroutineType:
+    while result.__class__ is CoroutineType:
         result = yield Await(result)
     return result
 
@@ -78,7 +78,7 @@ def _limited(place: GraphNode, given: object, timeout: float) -> Effects:
             result: object = apart.run(place.node.exec, given)
         else:
             result = yield Call(place.node.exec, (given,), timeout, apart)
-        if result.__class__ is CoroutineType:
+        while result.__class__ is CoroutineType:
             result = yield Await(result, timeout, context=apart)
     except (NodeTimeoutError, RunCancelled) as exc:
         mine.given_up = exc
@@ -146,7 +146,7 @@ def try_again(
         result: object = (
             node.exec_fallback(*last) if here else (yield Call(node.exec_fallback, last))
         )
-        if result.__class__ is CoroutineType:
+        while result.__class__ is CoroutineType:
             result = yield Await(result)
     return result
 

@@ -154,6 +154,34 @@ def test_any_phase_may_be_asynchronous(run: Runner, asynchronous: tuple[bool, bo
 
 
 @every_way
+@pytest.mark.parametrize("settings", [{}, {"max_retries": 2}, {"timeout": WAIT}], ids=str)
+def test_a_coroutine_that_an_async_phase_returns_is_awaited(
+    run: Runner, settings: dict[str, Any]
+) -> None:
+    """A forgotten ``await`` at a ``return`` hands no coroutine on to the next phase."""
+
+    async def later(value: Any) -> Any:
+        await asyncio.sleep(0)
+        return value
+
+    class Forgets(Node):
+        async def prep(self, store: Store[Any]) -> Any:
+            return later(store["number"])
+
+        async def exec(self, number: int) -> Any:
+            return later(number + 1)
+
+        async def post(self, store: Store[Any], number: int, more: int) -> Any:
+            store["result"] = [number, more]
+            return later("done")
+
+    node = Forgets()
+    vars(node).update(settings)
+    node.then("done", None)
+    assert run(Flow(node, strict=True), {"number": 1})["result"] == [1, 2]
+
+
+@every_way
 def test_an_exception_comes_back_as_it_was_raised(run: Runner) -> None:
     """What an awaited phase raises is what the caller gets, with a note on where."""
     error = ValueError("broken")
