@@ -55,7 +55,7 @@ from pocoflow.graph.order import Forbid, OrderRule, Require, visited
 from pocoflow.graph.wiring import FlowEdges, Source
 from pocoflow.messages import short, users_line
 from pocoflow.nodes.base import FOUND_OUT, AnyNode, Composite, Node, NodeLike, note_part
-from pocoflow.nodes.edges import Branch, End, wiring_changed, wiring_version
+from pocoflow.nodes.edges import End, Outlet, wiring_changed, wiring_version
 from pocoflow.nodes.importing import refuse_while_importing
 from pocoflow.nodes.middleware import AttemptMiddleware, VisitMiddleware
 from pocoflow.nodes.porting import (
@@ -345,7 +345,7 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
         add(source, target, (frame.f_code.co_filename, frame.f_lineno), (at_most, then))
         return self
 
-    def require(self, node: NodeLike | Branch, /) -> Require[Self]:
+    def require(self, node: NodeLike | Outlet, /) -> Require[Self]:
         """Begin a rule: ``flow.require(approve).before(publish)``, or ``.after(pay)``.
 
         Validation proves it on every path of the flow: nested flows, branches in any order, and

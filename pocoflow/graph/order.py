@@ -10,7 +10,7 @@ from typing_extensions import TypeVar
 from pocoflow.errors import DefinitionError
 from pocoflow.messages import short, users_line
 from pocoflow.nodes.base import Node, NodeLike
-from pocoflow.nodes.edges import ANY_ACTION, Branch
+from pocoflow.nodes.edges import ANY_ACTION, Outlet
 from pocoflow.nodes.porting import not_a_node
 
 FlowT = TypeVar("FlowT")
@@ -108,7 +108,7 @@ class Require(_Half[FlowT]):
         other = visited("require(...).before", node, with_action=False)
         return self._end("before", other, each=each)
 
-    def after(self, node: NodeLike | Branch, /) -> FlowT:
+    def after(self, node: NodeLike | Outlet, /) -> FlowT:
         """On every path that ends the flow, the required node is visited after this one.
 
         Args:
@@ -126,7 +126,7 @@ class Require(_Half[FlowT]):
 class Forbid(_Half[FlowT]):
     """The first half of a rule; ``flow.forbid(node)`` makes it."""
 
-    def after(self, node: NodeLike | Branch, /) -> FlowT:
+    def after(self, node: NodeLike | Outlet, /) -> FlowT:
         """On no path, the forbidden node is visited after this one.
 
         Args:
@@ -148,7 +148,7 @@ def visited(where: str, given: object, *, with_action: bool = True) -> Visited:
     Raises:
         DefinitionError: It is neither a node nor, where that may be, ``node.when(action)``.
     """
-    if isinstance(given, Branch) and with_action:
+    if isinstance(given, Outlet) and with_action:
         if given.action == ANY_ACTION:
             raise DefinitionError(
                 f"{where}({given.node.name}.when('*')): a rule is about one action, or about the "

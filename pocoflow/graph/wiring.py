@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 from pocoflow.errors import DefinitionError
 from pocoflow.graph.order import OrderRule
 from pocoflow.nodes.base import Node, NodeLike, make_edge, note_part
-from pocoflow.nodes.edges import DEFAULT_ACTION, Branch, Catch, Edge, wiring_changed
+from pocoflow.nodes.edges import DEFAULT_ACTION, Catch, Edge, Outlet, wiring_changed
 from pocoflow.nodes.middleware import (
     NO_MIDDLEWARE,
     AttemptMiddleware,
@@ -26,18 +26,18 @@ _NONE: Mapping[str, Edge] = MappingProxyType({})
 class CanReturnDefault(Protocol):
     """A node that can return the action ``"default"``."""
 
-    def when(self, action: Literal["default"], /) -> Branch:
+    def when(self, action: Literal["default"], /) -> Outlet:
         """The node together with that action."""
 
 
 class CanReturnNone(Protocol):
     """A node that can return ``None``, which is the action ``"default"``."""
 
-    def when(self, action: None, /) -> Branch:
+    def when(self, action: None, /) -> Outlet:
         """The node together with that action."""
 
 
-Source: TypeAlias = CanReturnDefault | CanReturnNone | Branch | Catch
+Source: TypeAlias = CanReturnDefault | CanReturnNone | Outlet | Catch
 """Where an edge of a flow begins: a node, for its default action, or ``node.when``, ``node.catch``.
 
 Structural, so that a type checker refuses a node whose actions do not include the default one.
@@ -123,15 +123,15 @@ class FlowEdges:
                 part or has no effect.
         """
         written = f"{place[0]}:{place[1]}"
-        branch = Branch(source, DEFAULT_ACTION) if isinstance(source, Node) else source
-        if not isinstance(branch, (Branch, Catch)):
+        outlet = Outlet(source, DEFAULT_ACTION) if isinstance(source, Node) else source
+        if not isinstance(outlet, (Outlet, Catch)):
             raise DefinitionError(
                 f"flow.then(source, target) at {written}: the source must be a node, "
                 f"node.when(action) or node.catch(errors), not {not_a_node(source)}"
             )
-        node: NodeLike = branch.node
-        catch = branch if isinstance(branch, Catch) else None
-        action = branch.action if isinstance(branch, Branch) else branch.label
+        node: NodeLike = outlet.node
+        catch = outlet if isinstance(outlet, Catch) else None
+        action = outlet.action if isinstance(outlet, Outlet) else outlet.label
         shown = f"when({action!r})" if catch is None else f"catch({', '.join(catch.names)})"
         where = f"flow.then({node.name}.{shown}, target) at {written}"
         edge = make_edge(where, action, target, place, limit, catch)._replace(written="flow")

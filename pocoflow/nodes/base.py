@@ -16,10 +16,10 @@ from pocoflow.nodes.edge_checks import make_catch, make_limit, make_spent, warn_
 from pocoflow.nodes.edges import (
     DEFAULT_ACTION,
     END,
-    Branch,
     Catch,
     Edge,
     End,
+    Outlet,
     wiring_changed,
 )
 from pocoflow.nodes.porting import (
@@ -209,7 +209,7 @@ class NodeLike(Generic[ActionT]):
         self._edges = {**self._edges, edge.action: edge}
         wiring_changed(self._is_drawn)
 
-    def when(self, action: ActionT | Literal["*"], /) -> Branch:
+    def when(self, action: ActionT | Literal["*"], /) -> Outlet:
         """One action of this node, as the source of an edge: ``flow.then(node.when("bad"), fix)``.
 
         ``"*"`` stands for any action without an edge of its own, ``None`` for the default action.
@@ -222,7 +222,7 @@ class NodeLike(Generic[ActionT]):
             raise DefinitionError(
                 f"{self.name}.when(action): the action must be a non-empty string, not {action!r}"
             )
-        return Branch(self, str.__str__(given))
+        return Outlet(self, str.__str__(given))
 
     @overload
     def catch(self, /, *kinds: type[Exception]) -> Catch: ...

@@ -34,7 +34,7 @@ END: Final = End.END
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Branch:
+class Outlet:
     """One action of a node, as the source of an edge of a flow; ``node.when(action)`` makes it."""
 
     node: AnyNode
@@ -135,7 +135,8 @@ def wiring_version() -> int:
 def wiring_changed(is_drawn: bool) -> None:
     """Make every flow draw its graph anew, if what has changed may be in one.
 
-    It is changed first, and whoever draws says so before he looks, so that one of the two sees it.
+    A change is made first and told here, and whoever draws a graph says so before looking at it:
+    so one of the two sees the other.
     """
     if is_drawn:
         _Wiring.version += 1

@@ -7,7 +7,7 @@ from typing_extensions import TypeVar
 
 from pocoflow import AsyncNode, Flow, Node, Store
 from pocoflow.nodes.base import NodeLike
-from pocoflow.nodes.edges import END, Branch, End
+from pocoflow.nodes.edges import END, End, Outlet
 
 Verdict = Literal["good", "bad"]
 
@@ -91,8 +91,8 @@ assert_type(router.then("left", grade).then("right", grade), Router[Literal["lef
 assert_type(grade.then("good", END), Grade)
 assert_type(grade.then("good", Flow(start=publish)), Grade)
 assert_type(Flow(start=publish).then("done", grade).then("*", END), Flow[Any])
-assert_type(grade.when("good"), Branch)
-assert_type(grade.when("*"), Branch)
+assert_type(grade.when("good"), Outlet)
+assert_type(grade.when("*"), Outlet)
 assert_type(grade.edges["good"].target, NodeLike[Any] | End)
 assert_type(grade.edges["good"].action, str)
 any_node: Node[Any, Any, Any] = grade

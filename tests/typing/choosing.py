@@ -7,7 +7,7 @@ from typing import Literal, assert_type
 from pydantic import BaseModel
 
 from pocoflow import END, Flow, fields, node
-from pocoflow.nodes.edges import Branch
+from pocoflow.nodes.edges import Outlet
 
 
 class Article(BaseModel):
@@ -57,7 +57,7 @@ flow = Flow(start=grade, schema=Article)
 assert_type(grade("text"), tuple[float, Literal["good", "bad"]])
 assert_type(run(grade_later("text")), tuple[float, Literal["good", "bad"]])
 assert_type(both("text"), tuple[str, float, Literal["good", "bad"]])
-assert_type(grade.when("good"), Branch)
+assert_type(grade.when("good"), Outlet)
 flow.then(grade.when("good"), END).then(grade.when("bad"), grade_later)
 flow.then(both.when("bad"), grade).then(both_later.when("good"), END)
 flow.then(route.when(Route.UP), END).then(perhaps, END).then(perhaps.when("again"), grade)

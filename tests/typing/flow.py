@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from pocoflow import END, AsyncNode, Flow, Node, Parallel, Store, Subflow, WorkflowDB
 from pocoflow.graph.graph import Graph
 from pocoflow.nodes.base import NodeLike
-from pocoflow.nodes.edges import Branch, Catch
+from pocoflow.nodes.edges import Catch, Outlet
 
 
 class Article(BaseModel):
@@ -73,7 +73,7 @@ flow.max_steps = 50
 # A flow is a node of other flows, and has no more of a node than that.
 outer = Flow(start=flow)
 assert_type(flow.name, str)
-assert_type(flow.when("done"), Branch)
+assert_type(flow.when("done"), Outlet)
 assert_type(flow.catch(OSError), Catch)
 assert_type(flow.then("done", summarise), Flow[Article])
 assert_type(outer.then(flow, END), Flow[Any])

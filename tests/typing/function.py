@@ -12,7 +12,7 @@ from pydantic import BaseModel
 import pocoflow
 from pocoflow import END, Flow, Node, Store, context, fields, key, node, resource
 from pocoflow.node import Node as SameNode
-from pocoflow.nodes.edges import Branch, End
+from pocoflow.nodes.edges import End, Outlet
 from pocoflow.nodes.function import FunctionNode
 
 
@@ -164,7 +164,7 @@ assert_type(run(two_later("text")), tuple[float, str])
 assert_type(tags("a b", " "), list[str])
 assert_type(forget(), str | None)
 assert_type(run(remember("text")), str | None)
-assert_type(summarise.when("default"), Branch)
+assert_type(summarise.when("default"), Outlet)
 assert_type(summarise.name, str)
 as_node: Node[Any, str, Default] = summarise
 as_function_node: FunctionNode[..., str, str, Default] = summarise
@@ -212,12 +212,12 @@ as_decision: FunctionNode[..., Any, Any, Literal["good", "bad"]] = decide
 as_later: FunctionNode[..., Any, Any, Literal["good", "bad"]] = decide_later
 as_route: FunctionNode[..., Any, Any, Route] = route
 as_none: FunctionNode[..., None, None, Default] = publish
-assert_type(decide.when("good"), Branch)
-assert_type(decide.when("*"), Branch)
-assert_type(decide_later.when("bad"), Branch)
-assert_type(perhaps.when("again"), Branch)
-assert_type(perhaps.when(None), Branch)
-assert_type(route.when(Route.UP), Branch)
+assert_type(decide.when("good"), Outlet)
+assert_type(decide.when("*"), Outlet)
+assert_type(decide_later.when("bad"), Outlet)
+assert_type(perhaps.when("again"), Outlet)
+assert_type(perhaps.when(None), Outlet)
+assert_type(route.when(Route.UP), Outlet)
 assert_type(run(publish_later(Store(Article(document="", summary="")))), None)
 
 # -- wiring -----------------------------------------------------------------------------------

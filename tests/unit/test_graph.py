@@ -20,7 +20,7 @@ from pocoflow.graph.graph import Graph, GraphNode, label
 from pocoflow.graph.listed_edges import Conflict, GraphEdge
 from pocoflow.middleware import Around, Visit
 from pocoflow.nodes.annotations import type_arguments
-from pocoflow.nodes.edges import Branch
+from pocoflow.nodes.edges import Outlet
 
 
 class Step(Node):
@@ -549,13 +549,13 @@ def test_a_label_has_the_flows_around_a_node() -> None:
     assert label("a", ("outer", "inner")) == "outer/inner/a"
 
 
-def test_a_branch_is_a_node_and_an_action() -> None:
+def test_an_outlet_is_a_node_and_an_action() -> None:
     """``when`` does nothing by itself."""
     a = step("a")
-    branch = a.when("x")
-    assert isinstance(branch, Branch)
+    outlet = a.when("x")
+    assert isinstance(outlet, Outlet)
     assert dict(a.edges) == {}
-    assert repr(branch) == "Branch(node=<Step node 'a'>, action='x')"
+    assert repr(outlet) == "Outlet(node=<Step node 'a'>, action='x')"
 
 
 def test_a_large_graph_is_drawn_whole() -> None:
