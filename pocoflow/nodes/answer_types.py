@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Annotated, Any
 
+from annotated_types import BaseMetadata
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
 from pocoflow.errors import AnswerError, DefinitionError
@@ -14,12 +15,15 @@ from pocoflow.nodes.annotations import (
     awaited,
     is_unknown,
     is_variable,
+    plain,
     read_hints,
     type_arguments,
 )
 from pocoflow.nodes.base import AnyNode
 from pocoflow.nodes.function import FunctionNode
 from pocoflow.nodes.node_kinds import AskNode, BatchNode
+from pocoflow.nodes.signature import Signature
+from pocoflow.store.schema.model_facts import facts_of
 from pocoflow.values.json_text import write_json
 from pocoflow.values.remembering import remembered
 
@@ -120,7 +124,7 @@ class AnswerType:
             raise self._refusal(text, exc) from exc
 
     def _refusal(self, shown: str, exc: Exception) -> AnswerError:
-        wanted = f"the answer {shown:.200} is not a {type_label(self.hint)}"
+        wanted = f"the answer {shown:.200} is not a {type_label(plain(self.hint))}"
         if not isinstance(exc, ValidationError):
             return AnswerError(f"{wanted}: {exc}")
         return AnswerError(f"{wanted}: {'; '.join(problems(exc))}")
@@ -149,7 +153,7 @@ def answer_type(node: AnyNode) -> AnswerType:
 
 def _hint(node: AnyNode) -> object:
     if isinstance(node, FunctionNode):
-        return node.signature.answer
+        return _of_field(node.signature)
     kind: type = type(node)
     hint, said = _returned(kind)
     if said:
@@ -160,6 +164,27 @@ def _hint(node: AnyNode) -> object:
     elif isinstance(node, BatchNode):
         argument = type_arguments(type(node), BatchNode)[1]
     return Any if is_variable(argument) else argument
+
+
+def _of_field(signature: Signature) -> object:
+    """What is asked for, with the constraints of the field that the answer is written to.
+
+    The field would refuse what does not fit them, and the answer would be given for good by then.
+    """
+    stated = signature.answer
+    if len(signature.writes) != 1 or signature.each is not None or signature.chooses:
+        return stated
+    ((name, model),) = signature.writes
+    found = None if model is None else model.model_fields.get(name)
+    if model is None or found is None or not model.__pydantic_complete__:
+        return stated
+    if name in facts_of(model).reducers:
+        return stated
+    if stated is not Any and stated != found.annotation:
+        return stated
+    # Validators are for what is written, and see it then.
+    constraints = [one for one in found.metadata if isinstance(one, BaseMetadata)]
+    return Annotated[(found.annotation, *constraints)] if constraints else found.annotation
 
 
 @remembered

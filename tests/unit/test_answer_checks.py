@@ -8,16 +8,17 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import pytest
-from pydantic import BaseModel, SecretStr, TypeAdapter, create_model, field_validator
+from pydantic import BaseModel, Field, SecretStr, TypeAdapter, create_model, field_validator
 
 from pocoflow import AskNode, Flow, Question, RunPaused, Store, WorkflowDB, fields, key, node
 from pocoflow.db.jsonschemas import misfits
 from pocoflow.errors import AnswerError, DefinitionError, ResumeError
 from pocoflow.nodes.answer_types import AnswerType
+from pocoflow.reducers import append, item as append_item
 
 
 class Even(BaseModel):
@@ -335,3 +336,59 @@ def test_what_json_cannot_carry_is_no_answer(tmp_path: Path, answer: Any, way: s
         with pytest.raises(AnswerError, match="who answers"):
             db.answer_json("r", 1, by="\udc80")
         assert db.answer_json("r", {"a": [1, None, "ü", 2.5, True, {}]}) == []
+
+
+class Order(BaseModel):
+    """What a person is asked to fill in."""
+
+    item: str
+    code: Annotated[str, Field(min_length=3, pattern="^[a-z]+$")] = "abc"
+    count: Annotated[int, Field(ge=1)] = 1
+    notes: Annotated[list[str], append] = []
+
+
+R = fields(Order)
+
+
+@node(writes=R.code)
+def ask_code(item: str) -> Question[str]:
+    """Asks for what its field has constraints for."""
+    return Question(f"Code of {item}?")
+
+
+@node(writes=R.count)
+def ask_count(item: str) -> Question:
+    """Says no type: that of its field counts."""
+    return Question("How many?")
+
+
+@node(writes=append_item(R.notes))
+def ask_note(item: str) -> Question[str]:
+    """Its field takes an increment, which has no constraints of the field."""
+    return Question("A note?")
+
+
+@pytest.mark.parametrize(
+    ("asker", "wrong", "right", "schema"),
+    [
+        (ask_code, "a", "abcd", {"type": "string", "minLength": 3, "pattern": "^[a-z]+$"}),
+        (ask_code, "ABC", "abcd", {"type": "string", "minLength": 3, "pattern": "^[a-z]+$"}),
+        (ask_count, "two", 2, {"type": "integer", "minimum": 1}),
+        (ask_count, 0, 2, {"type": "integer", "minimum": 1}),
+        (ask_note, 3, "well", {"type": "string"}),
+    ],
+)
+def test_an_answer_that_its_field_would_refuse_is_refused_where_it_is_given(
+    tmp_path: Path, asker: Any, wrong: object, right: object, schema: dict[str, object]
+) -> None:
+    """The question stays open, by the flow and by its JSON schema; else the run could not go on."""
+    flow = Flow(asker, schema=Order, flow_name="orders", db_path=tmp_path / "o.db")
+    with pytest.raises(RunPaused):
+        flow.run({"item": "tea"}, run_id="r")
+    (asked,) = flow.database.pending()
+    assert asked.schema == schema
+    for answer in (flow.answer_json, flow.database.answer_json):
+        with pytest.raises(AnswerError):
+            answer("r", wrong)
+    flow.answer_json("r", right)
+    assert flow.resume("r")[asker.signature.writes[0].name] in (right, [right])
