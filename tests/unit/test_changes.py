@@ -653,13 +653,15 @@ def test_what_stands_around_a_change_adds_no_comparison() -> None:
     Its elements have slots, so that each is taken apart by a function of Python, which is counted.
     """
     value: Any = [Slotted(number) for number in range(1000)]
-    elements, numbers, found = value, itertools.count(), []
+    elements, numbers = value, itertools.count()
+    found: tuple[list[int], list[int]] = [], []
+    changes: list[Callable[[int], object]] = [
+        lambda to: elements.append(Slotted(to)),
+        lambda to: setattr(elements[-1], "x", [to]),
+    ]
     for around in (lambda it: it, *AROUND):
         value = around(value)
-        for change in (
-            lambda to: elements.append(Slotted(to)),
-            lambda to: setattr(elements[-1], "x", [to]),
-        ):
+        for change, counts in zip(changes, found, strict=True):
             frozen = freeze(value)
             for _ in range(2):  # what changed before is remembered apart
                 change(next(numbers))
@@ -667,8 +669,100 @@ def test_what_stands_around_a_change_adds_no_comparison() -> None:
                 assert one is not None
                 frozen = one[1]
             change(next(numbers))
-            found.append(calls(functools.partial(difference, frozen, value)))
-    assert max(found) < 1.5 * min(found)
+            counts.append(calls(functools.partial(difference, frozen, value)))
+    for counts in found:
+        assert max(counts) < 1.5 * min(counts)
+
+
+def tree_of(*fans: int) -> Any:
+    """Dicts in dicts, each of so many, down to numbers."""
+    return {f"key {n}": tree_of(*fans[1:]) for n in range(fans[0])} if fans else 1
+
+
+def leaves_of(tree: dict[str, Any]) -> list[tuple[dict[str, Any], str]]:
+    """Where the numbers of a tree are."""
+    found: list[tuple[dict[str, Any], str]] = []
+    for key, part in tree.items():
+        found += leaves_of(part) if isinstance(part, dict) else [(tree, key)]
+    return found
+
+
+@pytest.mark.parametrize("fans", [(2,) * 10, (4,) * 5, (10,) * 3, (16,) * 3])
+def test_looking_for_a_change_is_one_comparison_of_a_tree(fans: tuple[int, ...]) -> None:
+    """Of what has few parts in each container, but many in all, each is not looked at by itself."""
+    value = tree_of(*fans)
+    frozen = freeze(value)
+    alone = calls(lambda: is_same(frozen, value))
+    assert calls(lambda: difference(frozen, value)) < alone + 30
+    for tree, key in leaves_of(value)[:300]:
+        tree[key] += 1
+        found = difference(frozen, value)
+        assert found is not None
+        frozen = found[1]
+    assert calls(lambda: is_same(frozen, value)) < 10 * alone
+    assert calls(lambda: difference(frozen, value)) < 20 * alone
+
+
+MANY: dict[str, Callable[[], Any]] = {
+    "dicts": lambda: messages(2000),
+    "lists": lambda: [[number, [number]] for number in range(2000)],
+    "models": lambda: [BareModel(content=[number]) for number in range(2000)],
+    "keys": lambda: {str(number): {"n": number} for number in range(2000)},
+    "a tree": lambda: tree_of(10, 10, 10),
+    "lists in a few": lambda: {str(number): [*range(500)] for number in range(12)},
+}
+
+
+def other_than(value: Any) -> Any:
+    """The same but for all texts and numbers in it."""
+    if isinstance(value, dict):
+        return {key: other_than(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return list(map(other_than, value))
+    if isinstance(value, BareModel):
+        return BareModel(content=other_than(value.content))
+    return value + "!" if isinstance(value, str) else value + 1000
+
+
+@pytest.mark.parametrize("name", MANY)
+def test_another_value_altogether_is_found_to_be_that_at_once(name: str) -> None:
+    """Where all differs, that takes a look at a few elements."""
+    value = MANY[name]()
+    frozen, other = freeze(value), other_than(value)
+    assert calls(lambda: difference(frozen, other)) < 100_000
+    assert difference(frozen, other) is None
+
+
+@pytest.mark.parametrize("name", ["dicts", "lists", "models"])
+def test_two_changes_far_apart_are_found_as_fast_as_two(name: str) -> None:
+    """What stands between two elements that changed is not searched for a window that moved on."""
+    value = MANY[name]()
+    frozen = freeze(value)
+    for place in (3, -3):
+        value[place] = other_than(value[place])
+    assert calls(lambda: difference(frozen, value)) < 50_000
+    found = difference(frozen, value)
+    assert found is not None
+    assert {one.path[0] for one in found[0]} == {3, len(value) - 3}
+
+
+def test_many_changes_are_written_if_that_is_less_than_what_they_are_in() -> None:
+    """Counters beside a document are set; most of a list of numbers is set with the whole list."""
+    value: dict[str, Any] = {"document": LONG * 10, **{f"n{number}": 0 for number in range(12)}}
+    value |= {"talks": {f"t{number}": [LONG, LONG] for number in range(12)}}
+    value |= {"numbers": [*range(20)]}
+    frozen = freeze(value)
+    for number in range(12):
+        value[f"n{number}"] = 1
+        value["talks"][f"t{number}"].append("new")
+        value["numbers"][number] = -1
+    found = difference(frozen, value)
+    assert found is not None
+    assert [(one.path, one.operation) for one in found[0]] == [
+        *(((f"n{number}",), "set") for number in range(12)),
+        *((("talks", f"t{number}"), "append") for number in range(12)),
+        (("numbers",), "set"),
+    ]
 
 
 @pytest.mark.parametrize("dropped", [1, 3])

@@ -82,6 +82,14 @@ GROWING: dict[str, tuple[Any, Change]] = {
     "dataclass": (Notes(), lambda it, _: it.lines.append(SAID)),
     "deque": (deque(maxlen=99), lambda it, _: it.append(SAID)),
     "list for each": (defaultdict(list), lambda it, step: it[f"{step % 3}"].append(SAID)),
+    "counters beside a text": (
+        {"text": SAID * 20, **dict.fromkeys("abcdefghijkl", 0)},
+        lambda it, step: it.update(dict.fromkeys("abcdefghijkl", step)),
+    ),
+    "a list for each of many": (
+        {name: [SAID, SAID] for name in "abcdefghijkl"},
+        lambda it, step: [one.append(step) for one in it.values()] and None,
+    ),
     "models": (Talk(), lambda it, _: it.messages.append(Message(content=SAID))),
     "a copy of a model": (
         Talk(),

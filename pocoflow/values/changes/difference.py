@@ -6,7 +6,7 @@ class is needed to apply changes, and whatever the codec takes apart can be chan
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from pocoflow.values.changes.columns import lay_out
@@ -15,6 +15,8 @@ from pocoflow.values.changes.parts import (
     Chunks,
     Opened,
     Part,
+    bulk,
+    closed_if_small,
     old_items,
     opened,
     part_matches,
@@ -33,14 +35,17 @@ _MAX_DEPTH = 100
 _LONG = 100
 """A text of so many characters may be appended to; a shorter one is set."""
 
-_FEW = 8
-"""More parts than these are set one by one only if they are not the most of a container."""
+_FEW = 3
+"""More changes than these are written one by one only if that is less than half of it all."""
 
-_AT_ONCE = 16
-"""So many parts are gone into one by one; of more it is first found out which differ."""
+_AROUND = 30
+"""About so many characters are written of a change beside its value."""
 
-_TRIES = 1000
-"""How many elements may have been dropped where a list is taken for a window that moved on."""
+_SAMPLE = 2
+"""After so many elements it is known about how many changes there will be."""
+
+_TRIES = 100
+"""So many elements may have come behind others where a list is taken for a window that moved on."""
 
 
 class Change(NamedTuple):
@@ -66,25 +71,39 @@ class Difference:
 
     def __init__(self) -> None:
         self.found: list[Change] = []
+        self._bulk = 0  # about how many characters they are
 
     def part(self, part: Part, value: object, path: _Path = ()) -> Part:
         """Find what changed in a part; how it is remembered from now on: as before if nothing did.
 
-        Containers are gone into at once: to compare each of them first would take as many
-        comparisons of what stands at the bottom as there are containers around it.
+        It is gone into at once: to compare each container first would take as many comparisons of
+        what stands at the bottom as there are containers around it.
 
         Raises:
             Exception: The value cannot be taken apart, as its own code fails.
         """
-        known = len(self.found)
+        known, before = len(self.found), self._bulk
         made = self._inside(part, value, path) if len(path) < _MAX_DEPTH else None
-        if made is not None:
-            return made if len(self.found) > known else part
-        del self.found[known:]
-        if part_matches(part, value):
+        found = len(self.found) - known
+        if made is not None and not found:
             return part
-        self.found.append(Change(path, "set", value))
-        return lay_out([value])
+        if made is None or (found > _FEW and self._are_most(self._bulk - before, made)):
+            del self.found[known:]
+            self._bulk = before
+            if made is None:
+                if part_matches(part, value):
+                    return part
+                made = lay_out([value])
+            self._add(Change(path, "set", value), made)
+        return closed_if_small(made)
+
+    def _add(self, change: Change, *new: Part) -> None:
+        self.found.append(change)
+        self._bulk += _AROUND + bulk(*new)
+
+    def _are_most(self, size: int, *parts: Part) -> bool:
+        """Whether changes of about so many characters are no less than half of some parts."""
+        return bulk(*parts, most=2 * size + 1) <= 2 * size
 
     def _inside(self, part: Part, value: Any, path: _Path) -> Part | None:
         kind = type(value)
@@ -95,8 +114,7 @@ class Difference:
             return None
         if kind is list or kind is tuple:
             inside = path if kind is list else (*path, "value")
-            of_places = self._places if kind is tuple or len(value) == 1 else self._sequence
-            chunks = of_places(before.below[0], [*value], inside)
+            chunks = self._sequence(before.below[0], [*value], inside)
             return None if chunks is None else reopened(kind, value, chunks)
         if isinstance(before.group, Dicts):
             return self._mapping(before, value, path)
@@ -109,110 +127,80 @@ class Difference:
         if not isinstance(group, Equal) or type(group.items[0]) is not str:
             return None
         old = group.items[0]
-        if value == old:
-            return part
-        if len(old) < _LONG or not value.startswith(old) or not is_utf8(value):
+        is_longer = _LONG <= len(old) < len(value) and value.startswith(old)
+        if not is_longer or not is_utf8(value):
             return None
-        self.found.append(Change(path, "append", value[len(old) :], True))
+        tail = value[len(old) :]
+        self._add(Change(path, "append", tail, True), lay_out([tail]))
         return lay_out([value])
 
     # -- lists ----------------------------------------------------------------------------------
 
-    def _places(self, chunks: Chunks, items: Items, path: _Path) -> Chunks | None:
-        """Find what changed in as many elements as before, each of which has its own place."""
-        if chunks.size != len(items):
-            return self._sequence(chunks, items, path)
-        return self._values(chunks, items, lambda at: (*path, at))
-
     def _sequence(self, chunks: Chunks, items: Items, path: _Path) -> Chunks | None:
         old, new = chunks.size, len(items)
-        first = chunks.first(items, min(old, new))
-        if first == old:
-            return self._appended(chunks, items, old, path)
-        last = chunks.last(items, min(old, new) - first)
+        if old == new:
+            places = chunks.differing(items, 0, new)
+            if not places:
+                return chunks
+            first, last = places[0], new - places[-1] - 1
+        else:
+            first = chunks.first(items, min(old, new))
+            if first == old:
+                new_ones = lay_out(items[old:])
+                self._add(Change(path, "append", items[old:], True), new_ones)
+                return chunks.grown(new_ones)
+            last = chunks.last(items, min(old, new) - first)
+            places = chunks.differing(items, first, old - last) if old < new else []
         gone, come = old - first - last, new - first - last
         moved = self._moved(chunks, items, first, gone, come)
         if moved:
-            self._splice(path, first, moved, [], old)
-            kept = gone - moved
-            new_ones = items[first + kept : first + come]
-            self._splice(path, first + kept, 0, new_ones, first + kept + last, grows=False)
-            return (
-                chunks.cut(0, first)
-                .joined(
-                    chunks.cut(first + moved, first + gone),
-                    Chunks.of(lay_out(new_ones)),
-                    chunks.cut(old - last, old),
-                )
-                .packed(items)
-            )
-        if come < gone:
-            self._splice(path, first, gone, items[first : first + come], old)
-            middle = Chunks.of(lay_out(items[first : first + come]))
-        else:
-            made = self._elements(chunks, items, first, first + gone, lambda at: (*path, at))
-            if made is None:
-                return None
-            new_ones = items[first + gone : first + come]
-            self._splice(path, first + gone, 0, new_ones, first + gone + last)
-            middle = made.joined(Chunks.of(lay_out(new_ones)))
+            self._add(Change(path, "splice", (first, moved, [])))
+            chunks = chunks.cut(0, first).joined(chunks.cut(first + moved, old))
+            old, first, gone = old - moved, first + gone - moved, 0
+            come = new - last - first
+        elif come >= gone:
+            made = self._elements(chunks, items, places, lambda at: (*path, at))
+            if made is None or come == gone:
+                return None if made is None else made.packed()
+            chunks, first, come, gone = made, first + gone, come - gone, 0
+        elements = items[first : first + come]
+        new_ones = lay_out(elements)
+        grows = not moved and not gone
+        if not gone and first == old:
+            self._add(Change(path, "append", elements, grows), new_ones)
+        elif elements or gone:
+            self._add(Change(path, "splice", (first, gone, elements), grows), new_ones)
         ends = chunks.cut(0, first), chunks.cut(old - last, old)
-        return ends[0].joined(middle, ends[1]).packed(items)
-
-    def _appended(self, chunks: Chunks, items: Items, old: int, path: _Path) -> Chunks:
-        if old == len(items):
-            return chunks
-        self.found.append(Change(path, "append", items[old:], True))
-        return chunks.grown(items, old)
-
-    def _splice(
-        self,
-        path: _Path,
-        start: int,
-        count: int,
-        come: Items,
-        length: int,
-        grows: bool = True,
-    ) -> None:
-        """Elements come in the place of ``count`` ones of a list so long."""
-        if come and not count and start == length:
-            self.found.append(Change(path, "append", come, grows))
-        elif come or count:
-            grows = grows and not count
-            self.found.append(Change(path, "splice", (start, count, come), grows))
+        return ends[0].joined(Chunks.of(new_ones), ends[1]).packed()
 
     def _moved(self, chunks: Chunks, items: Items, first: int, gone: int, come: int) -> int:
         """How many elements were dropped, if those behind them are still there in a row."""
-        for dropped in range(max(1, gone - come), min(gone, _TRIES)):
-            at = first + dropped
-            if chunks.cut(at, at + 1).matches(items[first : first + 1]) and chunks.cut(
-                at, first + gone
-            ).matches(items[first : first + gone - dropped]):
+        fewest, stop = max(1, gone - come), first + gone
+        last = chunks.cut(stop - 1, stop)
+        for dropped in range(fewest, min(gone, fewest + _TRIES)):
+            end = stop - dropped
+            if last.matches(items[end - 1 : end]) and (
+                chunks.cut(first + dropped, stop).matches(items[first:end])
+            ):
                 return dropped
         return 0
 
     def _elements(
-        self,
-        chunks: Chunks,
-        items: Items,
-        start: int,
-        stop: int,
-        path_of: Callable[[int], _Path],
+        self, chunks: Chunks, items: Items, places: list[int], path_of: Callable[[int], _Path]
     ) -> Chunks | None:
-        """Find what changed in elements of which there are as many as before."""
-        made, done, changed = Chunks.of(), start, 0
-        places: Sequence[int] = range(start, stop)
-        if len(places) > _AT_ONCE:
-            places = chunks.differing(items, start, stop)
-        for place in places:
+        """Find what changed in the elements at some places, which are where they were."""
+        made, done, known = Chunks.of(), 0, self._bulk
+        for count, place in enumerate(places):
+            if count == _SAMPLE and len(places) > _FEW:
+                expected = (self._bulk - known) * len(places) // count
+                if self._are_most(expected, *chunks.parts):
+                    return None
             (before,) = chunks.cut(place, place + 1).parts
             part = self.part(before, items[place], path_of(place))
             if part is not before:
                 made = made.joined(chunks.cut(done, place), Chunks.of(part))
-                done, changed = place + 1, changed + 1
-                if changed > _FEW and changed > chunks.size // 2:
-                    return None
-        return made.joined(chunks.cut(done, stop))
+                done = place + 1
+        return made.joined(chunks.cut(done, chunks.size))
 
     # -- dicts ----------------------------------------------------------------------------------
 
@@ -244,27 +232,24 @@ class Difference:
                 kept += 1
             else:
                 gone.append(key)
-        if len(gone) > _FEW and len(gone) > len(old) // 2:
-            return None
         if gone:
             stay_keys, stay_values = _without(keys, values, old, set(gone))
-        self.found += [Change((*path, key), "delete", None) for key in gone]
+        for key in gone:
+            self._add(Change((*path, key), "delete", None))
         found = self._values(stay_values, items[:kept], lambda at: (*path, new[at]))
         if found is None:
             return None
-        self.found += [Change((*path, key), "set", value[key], not gone) for key in new[kept:]]
-        return reopened(
-            dict,
-            value,
-            stay_keys.grown(new, kept),
-            found.grown(items, kept),
-        )
+        for key, item in zip(new[kept:], items[kept:], strict=True):
+            self._add(Change((*path, key), "set", item, not gone), lay_out([item]))
+        below = stay_keys.grown(lay_out(new[kept:])), found.grown(lay_out(items[kept:]))
+        return reopened(dict, value, *below)
 
     def _values(
         self, chunks: Chunks, items: Items, path_of: Callable[[int], _Path]
     ) -> Chunks | None:
-        made = self._elements(chunks, items, 0, len(items), path_of)
-        return None if made is None else made.packed(items)
+        places = chunks.differing(items, 0, len(items))
+        made = self._elements(chunks, items, places, path_of)
+        return None if made is None else made.packed()
 
     # -- objects --------------------------------------------------------------------------------
 
@@ -303,7 +288,7 @@ class Difference:
         made = [fields, *inner[1:]]
         if not part_matches(made[1], state[1]):
             given = parts.get("set")
-            self.found.append(Change((*path, "set"), "delete" if given is None else "set", given))
+            self._add(Change((*path, "set"), "delete" if given is None else "set", given))
             made[1] = lay_out([state[1]])
         for place, name in ((2, "extra"), (3, "private")):
             if not part_matches(made[place], state[place]):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from pocoflow.values.changes.columns import lay_out
+from pocoflow.values.changes.columns import lay_out, matches
 from pocoflow.values.changes.difference import Change, Difference
+from pocoflow.values.changes.groups import Column
 from pocoflow.values.changes.parts import Part, part_matches, part_weight
 
 __all__ = ["Frozen", "difference", "freeze", "is_same"]
@@ -51,6 +52,8 @@ def difference(before: object, value: object) -> tuple[list[Change], Frozen] | N
         return None
     found = Difference()
     try:
+        if isinstance(before.part, Column) and matches(before.part, [value]):
+            return [], before
         part = found.part(before.part, value)
     except Exception:  # noqa: BLE001 - it cannot be stored, or another thread changes it now
         return None

@@ -13,7 +13,7 @@ from operator import attrgetter, countOf, is_
 from types import EllipsisType, MemberDescriptorType, NoneType
 from typing import Any, NamedTuple, Self, TypeAlias
 
-from pocoflow.values.changes.repeated import MANY, Repeated, joined, shortened
+from pocoflow.values.changes.repeated import MANY, Repeated, joined, shortened, total
 from pocoflow.values.kinds import kind_of
 from pocoflow.values.objects import content_of, has_plain_dict, is_subclass, state_of
 from pocoflow.values.remembering import remembered
@@ -277,9 +277,8 @@ class Sequences(Group):
         return made
 
     def cut(self, start: int, stop: int) -> tuple[Group, Sequence[tuple[int, int]]]:  # noqa: D102
-        lengths = self.lengths[start:stop]
-        first = sum(self.lengths[:start])
-        return self.of_lengths(lengths), ((first, first + sum(lengths)),) * self.columns
+        first, last = total(self.lengths, start), total(self.lengths, stop)
+        return self.of_lengths(self.lengths[start:stop]), ((first, last),) * self.columns
 
     def joined(self, other: Self) -> Self:  # noqa: D102
         return self.of_lengths(joined(self.lengths, other.lengths))

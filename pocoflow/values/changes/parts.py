@@ -2,27 +2,49 @@
 
 A part that never changed is one item of a column. Where something changed the containers around it
 are opened: each keeps its own parts in :class:`Chunks`, of which only those that changed are laid
-out again. So a change costs what changed and one comparison of the rest.
+out again. So a change costs what changed and one comparison of the rest. Small ones are closed at
+once: else a value that was changed at many places would be compared piece by piece.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
-from functools import partial
+from functools import partial, reduce
 from itertools import chain
 from typing import NamedTuple, TypeAlias
 
 from pocoflow.values.changes.columns import cut, lay_out, matches, together, weight
-from pocoflow.values.changes.groups import Column, Equal, Group, Items, Sequences, Split, group_of
+from pocoflow.values.changes.groups import (
+    Column,
+    Equal,
+    Group,
+    Items,
+    OfKind,
+    Sequences,
+    Signed,
+    Split,
+    group_of,
+)
 
 _MANY = 40
 """Of so many chunks some are put together again."""
 
+_SMALL = 400
+"""A value of fewer parts is closed again at once."""
+
+_LOOKS = 16
+"""Of many items so many are looked at first, to see whether all differ."""
+
+_SPREAD = 0.618
+"""What is looked at is everywhere, and not at equal distances."""
+
 _SHORT = 1000
 """So many items of a column are put together with those behind them at once."""
 
-_BLOCKS = 16
-"""Into so many parts a row is cut to find what differs in it, and each of these that does again."""
+
+_BESIDE, _TAGGED = 4, 40
+"""About so many characters are written of a part beside its text, and more of a tagged one."""
 
 
 class Opened(NamedTuple):
@@ -48,6 +70,24 @@ def part_matches(part: Part, value: object) -> bool:
     return part.matches(value) if isinstance(part, Opened) else matches(part, [value])
 
 
+def bulk(*parts: Part, most: int = sys.maxsize) -> int:
+    """About how many characters are written of some parts, counted until that is ``most``."""
+    found, waiting = 0, [*parts]
+    while waiting and found < most:
+        part = waiting.pop()
+        if isinstance(part, Opened):
+            waiting += chain.from_iterable(one.parts for one in part.below)
+            continue
+        found += _BESIDE * len(part.kinds)
+        for _, _, group, below in part.groups:
+            waiting += below
+            if isinstance(group, Signed):
+                found += _TAGGED * len(group.items)
+            elif isinstance(group, Equal) and found < most:
+                found += sum(len(one) for one in group.items if isinstance(one, str | bytes))
+    return found
+
+
 def part_weight(part: Part) -> int:
     """How many parts it has, on all levels."""
     if isinstance(part, Opened):
@@ -71,7 +111,26 @@ def opened(part: Part) -> Opened | None:
 
 def reopened(kind: type, value: object, *below: Chunks) -> Opened:
     """The same container with other parts."""
-    return Opened(kind, group_of(kind)([value]), below)
+    group = group_of(kind)([value])
+    if sum(one.size for one in below) < _SMALL:
+        group.first_parts([value])  # it will be closed, and joined with those that have seen theirs
+    return Opened(kind, group, below)
+
+
+def closed(part: Part) -> Column:
+    """A remembered value in columns alone."""
+    if not isinstance(part, Opened):
+        return part
+    column = Column()
+    column.kinds = [part.kind]
+    below = [reduce(together, map(closed, one.parts or (lay_out([]),))) for one in part.below]
+    column.groups.append(OfKind(part.kind, None, part.group, below))
+    return column
+
+
+def closed_if_small(part: Part) -> Part:
+    """The same, closed if it is so small that this is no more than to look at it once."""
+    return closed(part) if isinstance(part, Opened) and part_weight(part) < _SMALL else part
 
 
 class Chunks(NamedTuple):
@@ -136,14 +195,11 @@ class Chunks(NamedTuple):
                 parts.append(part)
         return Chunks.of(*parts)
 
-    def grown(self, items: Items, start: int) -> Chunks:
-        """These with all items from ``start`` on behind them, which are laid out.
-
-        They are joined with a short column alone, as that copies it.
-        """
-        if start == len(items):
+    def grown(self, new: Column) -> Chunks:
+        """These with a column behind them. It is joined with a short one alone, which is copied."""
+        if not new.kinds:
             return self
-        new, parts = lay_out(items[start:]), self.parts
+        parts = self.parts
         last = parts[-1] if parts else None
         if isinstance(last, Column):
             before = parts[-2] if len(parts) > 1 else None
@@ -151,18 +207,15 @@ class Chunks(NamedTuple):
                 new, parts = together(last, new), parts[:-1]
             elif isinstance(before, Column):
                 parts = *parts[:-2], together(before, last)
-        return Chunks((*parts, new)).packed(items)
+        return Chunks((*parts, new)).packed()
 
-    def packed(self, items: Items) -> Chunks:
-        """The same, for these very items, in few chunks: what is opened and light is closed."""
+    def packed(self) -> Chunks:
+        """The same in few chunks: what is opened and light is closed."""
         if len(self.parts) <= _MANY:
             return self
-        found, at, limit = [], 0, self.weight // 8
-        for part in self.parts:
-            is_light = isinstance(part, Opened) and part_weight(part) <= limit
-            found.append(lay_out(items[at : at + 1]) if is_light else part)
-            at += _size(part)
-        return Chunks.of().joined(Chunks.of(*found))
+        limit = self.weight // 8
+        light = (closed(one) if part_weight(one) <= limit else one for one in self.parts)
+        return Chunks.of().joined(Chunks.of(*light))
 
     def first(self, items: Items, most: int) -> int:
         """How many items are the same at the beginning, at most so many."""
@@ -188,13 +241,38 @@ class Chunks(NamedTuple):
         return found
 
     def differing(self, items: Items, low: int, high: int) -> list[int]:
-        """Which of as many items between two places are not the same."""
-        found, step = [], max((high - low) // _BLOCKS, 1)
-        for at in range(low, high, step):
-            end = min(at + step, high)
-            if not self.cut(at, end).matches(items[at:end]):
-                found += [at] if end - at == 1 else self.differing(items, at, end)
+        """Which of as many items between two places are not the same, and some that may be.
+
+        What is opened is not compared, nor are all of many items of which nearly all differ.
+        """
+        found: list[int] = []
+        at = 0
+        for part in self.parts:
+            size = _size(part)
+            first, last = max(low - at, 0), min(high - at, size)
+            if first < last:
+                found += (
+                    [at] if isinstance(part, Opened) else _differing(part, items, at, first, last)
+                )
+            at += size
         return found
+
+
+def _differing(
+    column: Column, items: Items, at: int, low: int, high: int, some: bool = False
+) -> list[int]:
+    """Which items differ from those of a column that begins at a place; it may be known some do."""
+    if not some and _same(column, low, high, items, at + low):
+        return []
+    if high - low == 1:
+        return [at + low]
+    if high - low > _LOOKS * _LOOKS:
+        looks = (low + int(_SPREAD * look % 1 * (high - low)) for look in range(_LOOKS))
+        if not any(_same(column, one, one + 1, items, at + one) for one in looks):
+            return [*range(at + low, at + high)]
+    half = (low + high) // 2
+    found = _differing(column, items, at, low, half)
+    return found + _differing(column, items, at, half, high, not found)
 
 
 def _same_after(part: Part, items: Items, at: int, low: int, high: int) -> bool:

@@ -64,6 +64,14 @@ def shortened(items: list[T]) -> Sequence[T]:
     return items if rest or few * times != items else Repeated(few, times)
 
 
+def total(numbers: Sequence[int], stop: int) -> int:
+    """The sum of the first ones of some numbers."""
+    if type(numbers) is not Repeated:
+        return sum(numbers[:stop])
+    times, rest = divmod(stop, len(numbers.few))
+    return times * sum(numbers.few) + sum(numbers.few[:rest])
+
+
 def joined(some: Sequence[T], others: Sequence[T]) -> Sequence[T]:
     """Some parts and others behind them, which may be repeated, as after :func:`shortened`."""
     if type(some) is Repeated:
