@@ -186,7 +186,8 @@ class WorkflowDB(Questions, Checkpoints, Following, Retention):
                 state = ", which is running, here or in another process"
             is_of_flow, is_new = "inputs" in row, row.get("inputs") is not None
             ways = f", or go on with that run: flow.resume({row['run_id']!r})"
-            joined = "; or, if the same run is meant, if_exists='join' of run and submit"
+            same = f"run_id={row['run_id']!r}, if_exists='join'"
+            joined = f"; or, if the same run is meant, run or submit with {same}"
             raise RunExistsError(
                 f"database {self.path} has a run {row['run_id']!r} already{state}; use another id"
                 f"{ways if is_of_flow and not state else ''}{joined if is_new else ''}"

@@ -281,8 +281,9 @@ def test_the_advice_on_an_id_that_is_taken_can_be_followed(flow: Flow[Any]) -> N
         flow.fork("r", 0, new_id="r")
     with pytest.raises(RunExistsError) as created:
         flow.database.create_run("r")
-    with pytest.raises(RunExistsError, match="if_exists='join' of run and submit"):
+    with pytest.raises(RunExistsError, match="submit with run_id='r', if_exists='join'"):
         flow.run({}, run_id="r")
+    assert flow.run({}, run_id="r", if_exists="join").name == "work"
     for one in (forked, created):
         assert str(one.value).endswith("has a run 'r' already, which is completed; use another id")
     flow.fork("r", 0, new_id="f")
