@@ -50,9 +50,9 @@ class Away(NamedTuple):
     """Have an executor call something, and send what ``finish`` makes of it.
 
     ``begin`` gives a future, and ``finish`` is called with its result; both may block, the latter
-    unless ``is_quick`` says otherwise. ``give_up`` is called if nobody waits any more. A thread
-    waits until ``cancellation`` is asked for: that of the run, as what others of a batch work on
-    when one fails is finished work.
+    unless ``is_quick`` says otherwise. ``give_up`` is called if nobody waits any more. A waiting
+    thread stops at ``cancellation``, which is that of the run and not that of a batch: when one
+    item fails, those that are at work are still finished.
     """
 
     begin: Callable[[], Future[Any]]
@@ -106,7 +106,7 @@ class Finish(NamedTuple):
 
 
 class OnLoop(NamedTuple):
-    """Drive a part of a line on the event loop on which it awaits, without a way back between."""
+    """Drive a part of a line on the event loop on which it awaits, without a return in between."""
 
     steps: Steps
 

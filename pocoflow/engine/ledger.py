@@ -65,7 +65,7 @@ class Ledger(Protocol):
         unfinished: Unfinished | None,
         /,
     ) -> Ledger:
-        """That of a parallel branch that begins in the step of this line, or goes on there.
+        """The ledger of a parallel branch that begins in the step of this line, or goes on there.
 
         Args:
             context: Its context, which says which branch it is.

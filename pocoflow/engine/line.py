@@ -241,7 +241,7 @@ class Line:
             self.remark(f"run {context.run_id!r}: {unused}")
 
     def go_on(self, stand: Stand) -> GraphNode | None:
-        """Note the nested flows around the node that comes next, which is given."""
+        """Note the nested flows around the node that comes next, and return it."""
         if self.taken is not None:
             self.taken.leave(stand.kept)
         self.frames = stand.frames
@@ -302,12 +302,12 @@ class Line:
             self.context.cancellation.remove_callback(stop.request)
 
     def note_told(self, error: BaseException) -> None:
-        """A node inside was told to have failed with an error."""
+        """Note that listeners were told of the error of a node inside."""
         with _guard:
             self.told = (*self.told, error)
 
     def was_told(self, error: BaseException) -> bool:
-        """Whether a node inside was told to have failed with an error."""
+        """Whether listeners were told of an error as that of a node inside."""
         return any(one is error for one in self.told)
 
     def emit(self, context: RunContext, value: object) -> None:

@@ -19,7 +19,7 @@ from pocoflow.nodes.spending import Amount, Amounts, amounts_of, charged
 from pocoflow.values.failures import Failure
 
 Phase: TypeAlias = Literal["prep", "exec", "post", "commit"]
-"""What of a node is at work."""
+"""Which part of a visit to a node is at work."""
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -239,9 +239,9 @@ class RunContext:
         """Call something that costs, so that what it returned is on record before this returns.
 
         After a crash or a resume ``exec`` runs again, and each call in it that had returned gives
-        what it returned then. So it is after an attempt that a call has failed; after one that
-        failed by itself, the last call is made again, as its answer was of no use, and those before
-        it are not (``Retry(keep=True)`` keeps that one, too).
+        what it returned then. The same holds in an attempt that follows one in which a call failed.
+        Where ``exec`` itself failed, the last call is made again, as its answer was of no use, and
+        those before it are not (``Retry(keep=True)`` keeps that one, too).
 
         A call is known by the name of its function, its arguments (``self`` does not count), and
         how many equal ones were made before it in this attempt. ``exec`` may make several at once,
@@ -292,7 +292,7 @@ class RunContext:
         return self.calls.errors
 
     def check_wanted(self) -> None:
-        """Do nothing if the run still waits for this attempt.
+        """Raise what ended the wait, if the run no longer waits for this attempt.
 
         Raises:
             RunError: What ended the wait: a ``NodeTimeoutError``, or a ``RunCancelled``.
