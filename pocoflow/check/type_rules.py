@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import NoneType
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
@@ -11,6 +12,7 @@ from pydantic import BaseModel
 from pocoflow.check.assignable import clash, fits, fits_field
 from pocoflow.check.class_rules import check_class, given_to_post, hints_of
 from pocoflow.check.findings import Finding, Severity
+from pocoflow.check.flat import Spot
 from pocoflow.check.item_rules import item_of
 from pocoflow.check.node_effects import Places
 from pocoflow.check.schemas import fields_of
@@ -47,6 +49,7 @@ def check_types(subject: Subject) -> Iterator[Finding]:
             yield from _result(subject, at, at.place.node)
         else:
             yield from check_class(subject, at)
+    yield from _none_at_first(subject)
     yield from _nested_schemas(subject)
     yield from _unknown_ends(subject)
 
@@ -185,6 +188,51 @@ def _parameters(subject: Subject, at: Site, node: AnyFunctionNode) -> Iterator[F
                 types=(given, hint),
                 severity=clash(given, hint),
             )
+
+
+def _none_at_first(subject: Subject) -> Iterator[Finding]:
+    """Parameters that take no ``None``, before anybody may have written the field that has it.
+
+    Looked at is what every run comes to, up to the first choice, and what is no input by the looks
+    of it.
+    """
+    if subject.fields.model is None or subject.has_writers or not subject.is_start:
+        return
+    fields = subject.fields.model.model_fields
+    unset = {key for key, one in fields.items() if one.default is None}
+    if subject.inputs is None:
+        every = [subject.effects(spot.place) for spot in subject.walk.spots]
+        unset &= {key for effects in every for key in effects.writes}
+    unset -= {*(subject.inputs or ())}
+    spot: Spot | None = subject.walk.start
+    came: set[Spot] = set()
+    while unset and spot is not None and spot not in came:
+        came.add(spot)
+        if isinstance(spot.place.node, FunctionNode):
+            yield from _takes_no_none(subject, spot, spot.place.node.signature, unset)
+        effects = subject.effects(spot.place)
+        unset = set() if effects.writes_more else unset - effects.writes.keys()
+        after = {way.target for way in spot.ways if way.catch is None}
+        spot = after.pop() if len(after) == 1 else None
+
+
+def _takes_no_none(
+    subject: Subject, spot: Spot, signature: Signature, unset: set[str]
+) -> Iterator[Finding]:
+    given = signature.parameters if signature.each is None else signature.parameters[1:]
+    for one in given:
+        hint = signature.hints.get(one.name, Any)
+        if one.field is None or one.field.name not in unset or fits(NoneType, hint):
+            continue
+        yield subject.finding(
+            "PF202",
+            f"parameter {one.name!r} is annotated as {type_label(hint)}, and field "
+            f"{one.field.name!r} is None here, its default: nothing has written it by then",
+            f"annotate it as {type_label(hint)} | None, or write the field before",
+            node=spot.name,
+            where=definition_place(signature.function),
+            severity="warning",
+        )
 
 
 def _takes_none(subject: Subject, signature: Signature) -> bool:

@@ -12,6 +12,7 @@ import pytest
 from pydantic import BaseModel, Field, field_validator
 
 from pocoflow import END, FanOut, Flow, Node, Parallel, Store, Subflow, bind, fields, key, node
+from pocoflow.check.findings import Finding
 from pocoflow.errors import (
     DefinitionError,
     FlowValidationError,
@@ -636,3 +637,58 @@ def test_the_check_is_not_imported_before_it_is_needed() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+class Tried(BaseModel):
+    """A draft, and what was said of it."""
+
+    task: str
+    draft: str = ""
+    said: str | None = None
+
+
+T = fields(Tried)
+
+
+@node(writes=T.draft)
+def again(task: str, said: str) -> str:
+    """Takes no None."""
+    return task + said
+
+
+@node(writes=T.draft)
+def once(task: str, said: str | None) -> str:
+    """Takes it."""
+    return task + (said or "")
+
+
+@node(writes=T.said)
+def say(draft: str) -> str | None:
+    """Gives it a value."""
+    return draft
+
+
+@node
+def choose(draft: str) -> Literal["new", "old"]:
+    """Who knows what it looks at."""
+    return "old" if draft else "new"
+
+
+def test_a_parameter_without_none_is_told_where_its_field_is_none_by_default() -> None:
+    """As in the first round of a loop: a type checker does not see what a name stands for."""
+
+    def loop(first: Any, **given: Any) -> list[Finding]:
+        flow = Flow(first, schema=Tried, outputs=(), max_steps=5, **given)
+        return flow.then(first, say).then(say, first, at_most=2, then=END).validate()
+
+    (found,) = loop(again)
+    assert (found.code, found.severity, found.node) == ("PF202", "warning", "again")
+    assert "'said' is annotated as str, and field 'said' is None here, its default" in found.message
+    assert found.fix == "annotate it as str | None, or write the field before"
+    assert loop(once) == loop(again, inputs=(T.task, T.said)) == []
+    written = Flow(say, schema=Tried, outputs=()).then(say, again)
+    chosen = Flow(choose, schema=Tried, outputs=()).then(choose.when("old"), again)
+    chosen.then(choose.when("new"), say).then(say, again)
+    assert written.validate() == chosen.validate() == []
+    assert Flow(again, schema=Tried, outputs=()).validate() == []  # whoever runs it gives it
+    assert codes(Flow(again, schema=Tried, inputs=(T.task,), outputs=())) == ["PF202"]
