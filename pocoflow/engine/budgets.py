@@ -45,4 +45,4 @@ def go_past(run: Line, place: GraphNode, error: BudgetError) -> None:
     where = Address(run.context.path, place.name)
     bill = Bill(where, ALONE, run.context.attempt, dict.fromkeys(error.names))
     run.ledger.spend(run.step, bill)
-    run.remark(str(error).partition("; resume the")[0])
+    run.remark(str(error).partition("; set a larger")[0])

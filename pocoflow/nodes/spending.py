@@ -207,8 +207,8 @@ class Account:
         if not spent:
             return None
         return BudgetError(
-            f"run {run_id!r}: node {shown!r} may spend no more: {', '.join(said)}; resume the run "
-            "with a larger budget, or write where it goes then: "
+            f"run {run_id!r}: node {shown!r} may spend no more: {', '.join(said)}; set a larger "
+            "budget, with which a run on record can be resumed, or write where it goes then: "
             f"flow.then(node.when_spent({', '.join(map(repr, dict.fromkeys(spent)))}), target)",
             names=tuple(dict.fromkeys(spent)),
             account=sums,
