@@ -17,9 +17,9 @@ from pocoflow.logging import OwnLogger
 from pocoflow.store.branch_view import BranchValues
 from pocoflow.store.missing import Unsaved
 from pocoflow.store.store import Store
-from pocoflow.store.watch import Watch
+from pocoflow.store.watch import Changed, Watch
 from pocoflow.values.changes.difference import Change as Place
-from pocoflow.values.changes.frozen import Frozen, difference, freeze
+from pocoflow.values.changes.frozen import Frozen, difference, freeze, is_same
 from pocoflow.values.changes.together import put_together, tree_of
 from pocoflow.values.encoding import TAG, is_utf8, to_json
 from pocoflow.values.failures import escaped
@@ -91,6 +91,13 @@ class Change(NamedTuple):
         """The key as it is stored."""
         return _key_text(self.key)
 
+    def unsure(self) -> Change:
+        """The same, where another thread changed the value while it was written.
+
+        So nobody knows what is in the text: the value is written as a whole with the next commit.
+        """
+        return self._replace(frozen=freeze(object()), size=None)
+
 
 class Recorded(Protocol):
     """What can be recorded: a store, or what a parallel branch has of its own."""
@@ -106,8 +113,12 @@ class Recorded(Protocol):
 
     def __contains__(self, key: object, /) -> bool: ...
 
-    def recheck(self, key: str, changes: Iterable[Place] | None = None, /) -> None:
-        """Check a value that was changed in place, or what changed in it."""
+    def recheck(self, key: str, changes: Iterable[Place] | None = None, /) -> bool:
+        """Check a value that was changed in place, or what changed in it.
+
+        Returns:
+            Whether validators saw all values, and may have changed them in place.
+        """
 
 
 class ValueWriter:
@@ -155,9 +166,12 @@ class ValueWriter:
             items, gone = store.own_items(), self.watch.gone(store)
         else:
             items, gone = touched.touched()
-        for key, value, known, is_long, found in self.watch.changed_among(items):
+        looked = [*self.watch.changed_among(items)]
+        seen = [self._recheck(store, one) for one in looked]
+        if any(seen):  # in what validators have changed in place, whichever key they found it by
+            looked = [*self.watch.changed_among(store.own_items())]
+        for key, value, known, is_long, found in looked:
             before = None if key in self._unsaved else known
-            store.recheck(key, found[0] if found and before is not None else None)
             if before is not None and not is_long:
                 found = difference(before, value)
             change = self._change(key, value, before, found)
@@ -172,6 +186,10 @@ class ValueWriter:
             changes += [Change(key, DELETED, None) for key in deleted if key not in store.unsaved]
         return changes
 
+    def _recheck(self, store: Recorded, one: Changed) -> bool:
+        is_known = one.found is not None and one.key not in self._unsaved
+        return store.recheck(one.key, one.found[0] if one.found and is_known else None)
+
     def _change(
         self,
         key: str,
@@ -179,19 +197,23 @@ class ValueWriter:
         before: Frozen | str | None = None,
         found: tuple[Sequence[Place], Frozen] | None = None,
     ) -> Change | None:
+        frozen = None
         try:
             if before is not None:
                 change = self._changed(key, value, before, found)
                 if change is not None:
                     return change
+            frozen = freeze(value)
             text, is_whole = self._encoded(key, value, key)
-            return Change(key, WHOLE, text, value, None, Size(len(text)) if is_whole else None)
+            size = Size(len(text)) if is_whole else None
+            change = Change(key, WHOLE, text, value, frozen, size)
+            return change if is_same(frozen, value) else change.unsure()
         except NotStorableError as exc:
             mark = Unsaved.because(exc)
             if self._unsaved.get(key) == mark:
                 return None
             self._tell(key, "", mark.reason)
-            return _unsaved(key, mark, freeze(value))
+            return _unsaved(key, mark, frozen or freeze(value))
 
     def _changed(
         self,
@@ -217,7 +239,8 @@ class ValueWriter:
             tail = places[0].value
             tail, is_whole = self._encoded(key, tail, key, len(value) - len(tail))
             size = size.grown(len(tail)) if size is not None and is_whole else None
-            return Change(key, APPENDED, tail, value, frozen, size)
+            change = Change(key, APPENDED, tail, value, frozen, size)
+            return change if places[0].is_still() else change.unsure()
         if size is None or size.whole <= _SMALL:
             return None
         strangers: set[type] = set()
@@ -230,8 +253,8 @@ class ValueWriter:
             return None
         self.tell_strangers(strangers, f"store key {key!r}", self.classes.of_field(key))
         grown = sum(len(own) for own, one in zip(texts, places, strict=True) if one.grows)
-        size = size.grown(grown, len(text) - grown)
-        return Change(key, CHANGED, text, value, frozen, size)
+        change = Change(key, CHANGED, text, value, frozen, size.grown(grown, len(text) - grown))
+        return change if all(one.is_still() for one in places) else change.unsure()
 
     def _encoded(self, key: str, value: object, name: str, first: int = 0) -> tuple[str, bool]:
         """The text of a value, and whether all of it could be stored."""
@@ -388,7 +411,7 @@ def _text_of(change: Place, strangers: set[type]) -> str:
     Raises:
         NotStorableError: A part of it cannot be stored.
     """
-    path, operation, value, _ = change
+    path, operation, value = change[:3]
     if operation == "splice":
         start, count, come = value
         text = f"[{start},{count},{codec.dumps(come, strangers, len(path))}]"

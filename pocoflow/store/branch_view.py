@@ -273,7 +273,7 @@ class BranchStore(Store):
         self._refuse((key,))
         super().__delitem__(key)
 
-    def recheck(self, key: str, changes: Iterable[Change] | None = None) -> None:
+    def recheck(self, key: str, changes: Iterable[Change] | None = None) -> bool:
         """Check a value that changed: against the schema, and that increments alone changed it.
 
         Raises:
@@ -281,7 +281,7 @@ class BranchStore(Store):
             InvalidValueError: The value no longer fits.
         """
         self._check_untouched(key)
-        super().recheck(key, changes)
+        return super().recheck(key, changes)
 
     def _refuse(self, keys: Iterable[str]) -> None:
         for key in keys:
@@ -339,10 +339,9 @@ class BranchRecord:
     def __contains__(self, key: object) -> bool:
         return key in self._store or (key == INCREMENTS and bool(self._store.increments))
 
-    def recheck(self, key: str, changes: Iterable[Change] | None = None) -> None:
+    def recheck(self, key: str, changes: Iterable[Change] | None = None) -> bool:
         """Check a value that was changed in place."""
-        if key != INCREMENTS:
-            self._store.recheck(key, changes)
+        return key != INCREMENTS and self._store.recheck(key, changes)
 
 
 def merge(store: Store, branches: Iterable[tuple[str, Writes]]) -> None:

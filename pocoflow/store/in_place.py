@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pocoflow.store.store import Store
 from pocoflow.store.watch import Changed, Watch
+from pocoflow.values.changes.frozen import freeze
 from pocoflow.values.changes.groups import SIMPLE
 from pocoflow.values.copies import IMMUTABLE
 
@@ -95,6 +96,7 @@ def check_in_place(store: Store, watch: Watch) -> None:
 
 
 def _recheck(store: Store, watch: Watch, one: Changed) -> None:
-    changes, frozen = one.found or (None, None)
+    # Remembered as it is before the check: what changes meanwhile is checked the next time.
+    changes, frozen = one.found or (None, freeze(one.value))
     store.recheck(one.key, changes)
     watch.remember(one.key, one.value, frozen)

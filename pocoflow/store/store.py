@@ -559,7 +559,7 @@ class Store(MutableMapping[str, Any], Generic[SchemaT_co]):
         self._observers = tuple(others)
         self._set_plain()
 
-    def recheck(self, key: str, changes: Iterable[Change] | None = None) -> None:
+    def recheck(self, key: str, changes: Iterable[Change] | None = None) -> bool:
         """Check a value against the schema again, at every depth, after a change in place.
 
         Args:
@@ -567,13 +567,17 @@ class Store(MutableMapping[str, Any], Generic[SchemaT_co]):
             changes: What changed in it since it was accepted, if that is known: so only that is
                 checked, where the schema allows it.
 
+        Returns:
+            Whether validators of the model saw the values, and may have changed them in place.
+
         Raises:
             InvalidValueError: It no longer fits.
         """
-        if self._schema is not None:
-            if changes is None or not self._schema.holds(key, self._data[key], changes):
-                self._schema.hold(self._label, self._data, (key,))
-            self._schema.together(self._label, self._data)
+        if self._schema is None:
+            return False
+        if changes is None or not self._schema.holds(key, self._data[key], changes):
+            self._schema.hold(self._label, self._data, (key,))
+        return self._schema.together(self._label, self._data)
 
     def bind(self, schema: type[BaseModel] | Mapping[str, object]) -> None:
         """Validate the values against a schema and check every write from now on.

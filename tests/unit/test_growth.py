@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import enum
 import json
 import sqlite3
 import weakref
@@ -11,11 +12,11 @@ from collections import defaultdict, deque
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import pytest
 from hypothesis import given, strategies as st
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, RootModel
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, RootModel, model_validator
 from typing_extensions import TypedDict
 
 from pocoflow import (
@@ -162,6 +163,73 @@ def test_a_step_is_stored_as_what_it_changed(path: Path, name: str, schema: Any)
     fork = flow.fork("r", step=STEPS // 2)
     assert db.load_checkpoint(fork, -1)["it"] == turn.expected[STEPS // 2]
     assert len(export_run(db, "r")["steps"]) == STEPS + 1
+
+
+class Trimmed(BaseModel):
+    """What it has more of than it may is taken out in place, and counted under another key."""
+
+    dropped: list[int] = []
+    it: list[int] = []
+
+    @model_validator(mode="after")
+    def trim(self) -> Self:
+        self.dropped += self.it[:-500]
+        del self.it[:-500]
+        return self
+
+
+def test_what_validators_change_in_place_is_in_the_checkpoint_of_the_step(path: Path) -> None:
+    """A step is stored as its store is after its check, whichever key validators changed."""
+    turn = Turn(lambda it, step: it.append(step), 5)
+    store = Store(Trimmed(it=[*range(500)]))
+    Flow(start=turn, db_path=path, run_id="r").run(store)
+
+    db = WorkflowDB(path)
+    assert dict(db.load_checkpoint("r", 4)) == dict(store)
+    for step in range(5):
+        stored = db.load_checkpoint("r", step)
+        assert (len(stored["it"]), stored["dropped"]) == (500, [*range(step + 1)])
+
+
+MEDDLED: list[Any] = []
+
+
+class Meddling(enum.Flag):
+    """A value whose own code runs while it is written, as another thread may."""
+
+    A, B = 1, 2
+
+    def __eq__(self, other: object) -> bool:
+        while MEDDLED:
+            MEDDLED.pop()["n"] = "changed"
+        return super().__eq__(other)
+
+    __hash__ = enum.Flag.__hash__
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda it, new: it.__setitem__(slice(None), new),
+        lambda it, new: it.extend(new),
+        lambda it, new: it[0]["parts"].extend(new),
+        lambda it, new: it[0].update(new=new),
+    ],
+    ids=["whole", "appended", "appended in depth", "set in depth"],
+)
+def test_what_changes_while_it_is_written_is_written_again(path: Path, change: Any) -> None:
+    """What another thread changes in what a step writes is on record with the next one."""
+
+    def once(it: Any, step: int) -> None:
+        if step == 1:
+            new: list[Any] = [{"n": 0}, Meddling.A | Meddling.B]
+            change(it, new)
+            MEDDLED.append(new[0])
+
+    turn = Turn(once, 3)
+    store = Flow(start=turn, db_path=path, run_id="r").run({"it": [{"text": SAID, "parts": [1]}]})
+    assert "changed" in repr(store["it"])
+    assert WorkflowDB(path).load_checkpoint("r", 2)["it"] == store["it"]
 
 
 def test_a_typed_model_grows(path: Path) -> None:

@@ -182,8 +182,9 @@ class DictSchema:
         else:
             self._unlike.discard(key)
 
-    def together(self, owner: str, data: Mapping[str, object]) -> None:
+    def together(self, owner: str, data: Mapping[str, object]) -> bool:
         """Nothing: values do not depend on each other."""
+        return False
 
     def model(self, owner: str, data: Mapping[str, object]) -> None:
         """Nothing: there is no model."""

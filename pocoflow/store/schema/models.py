@@ -322,16 +322,21 @@ class ModelSchema:
                 return exc
         return None
 
-    def together(self, owner: str, data: Mapping[str, object]) -> None:
+    def together(self, owner: str, data: Mapping[str, object]) -> bool:
         """Let the model's ``after`` validators look at accepted values, if there are all.
+
+        Returns:
+            Whether any did, which may have changed them in place.
 
         Raises:
             InvalidValueError: They do not fit together.
         """
         after = self._facts.after
-        if after is not None and self._fields.keys() <= data.keys():
-            model = self._instance(owner, data)
-            validated(self.source, owner, data, lambda: after.validate_python(model))
+        if after is None or not self._fields.keys() <= data.keys():
+            return False
+        model = self._instance(owner, data)
+        validated(self.source, owner, data, lambda: after.validate_python(model))
+        return True
 
     def model(self, owner: str, data: Mapping[str, object]) -> BaseModel:
         """The model of data that lacks no field, which no validator sees again.

@@ -58,12 +58,22 @@ class Change(NamedTuple):
             if it is there.
         value: The new value, elements or text.
         grows: Whether it is more of it, and in the place of nothing.
+        now: How what comes is remembered.
     """
 
     path: _Path
     operation: Operation
     value: Any
     grows: bool = False
+    now: Part | None = None
+
+    def is_still(self) -> bool:
+        """Whether what comes is as it is remembered, and no other thread has changed it since."""
+        if self.now is None:
+            return True
+        come = self.value[2] if self.operation == "splice" else self.value
+        is_list = self.operation != "set" and type(come) is list
+        return Chunks.of(self.now).matches(come if is_list else [come])
 
 
 class Difference:
@@ -94,12 +104,12 @@ class Difference:
                 if part_matches(part, value):
                     return part
                 made = lay_out([value])
-            self._add(Change(path, "set", value), made)
+            self._add(Change(path, "set", value, now=made))
         return closed_if_small(made)
 
-    def _add(self, change: Change, *new: Part) -> None:
+    def _add(self, change: Change) -> None:
         self.found.append(change)
-        self._bulk += _AROUND + bulk(*new)
+        self._bulk += _AROUND + (0 if change.now is None else bulk(change.now))
 
     def _are_most(self, size: int, *parts: Part) -> bool:
         """Whether changes of about so many characters are no less than half of some parts."""
@@ -131,7 +141,7 @@ class Difference:
         if not is_longer or not is_utf8(value):
             return None
         tail = value[len(old) :]
-        self._add(Change(path, "append", tail, True), lay_out([tail]))
+        self._add(Change(path, "append", tail, True, lay_out([tail])))
         return lay_out([value])
 
     # -- lists ----------------------------------------------------------------------------------
@@ -147,7 +157,7 @@ class Difference:
             first = chunks.first(items, min(old, new))
             if first == old:
                 new_ones = lay_out(items[old:])
-                self._add(Change(path, "append", items[old:], True), new_ones)
+                self._add(Change(path, "append", items[old:], True, new_ones))
                 return chunks.grown(new_ones)
             last = chunks.last(items, min(old, new) - first)
             places = chunks.differing(items, first, old - last) if old < new else []
@@ -167,9 +177,9 @@ class Difference:
         new_ones = lay_out(elements)
         grows = not moved and not gone
         if not gone and first == old:
-            self._add(Change(path, "append", elements, grows), new_ones)
+            self._add(Change(path, "append", elements, grows, new_ones))
         elif elements or gone:
-            self._add(Change(path, "splice", (first, gone, elements), grows), new_ones)
+            self._add(Change(path, "splice", (first, gone, elements), grows, new_ones))
         ends = chunks.cut(0, first), chunks.cut(old - last, old)
         return ends[0].joined(Chunks.of(new_ones), ends[1]).packed()
 
@@ -240,7 +250,7 @@ class Difference:
         if found is None:
             return None
         for key, item in zip(new[kept:], items[kept:], strict=True):
-            self._add(Change((*path, key), "set", item, not gone), lay_out([item]))
+            self._add(Change((*path, key), "set", item, not gone, lay_out([item])))
         below = stay_keys.grown(lay_out(new[kept:])), found.grown(lay_out(items[kept:]))
         return reopened(dict, value, *below)
 
