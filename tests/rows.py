@@ -1,13 +1,15 @@
 """What tests read of a database, and how they keep others from writing to it."""
 
+import json
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from pocoflow import WorkflowDB
 from pocoflow.db import RunRow
+from pocoflow.db.run_reports import export_run
 from pocoflow.db.sqlite import SQLiteConnection
 from pocoflow.events import Emitted, EmittedVoid, Followed
 
@@ -17,6 +19,26 @@ def row_of(db: WorkflowDB, run_id: str) -> RunRow:
     row = db.get_run(run_id)
     assert row is not None, f"there is no run {run_id!r}"
     return row
+
+
+def known(db: WorkflowDB) -> dict[str, Any]:
+    """All that is on record of all runs, but for the numbers that a database gives."""
+    found = {}
+    for run in reversed(db.list_runs()):
+        document: Any = export_run(db, run["run_id"])
+        first = run["run_no"] << 33
+        for name in ("run_no", "graph_no"):
+            del document["run"][name]
+        for event in document["events"]:
+            event["id"] -= first
+        numbers = {one["question"]: place for place, one in enumerate(document["questions"])}
+        for one in document["questions"]:
+            one["question"] = numbers[one["question"]]
+        document["stores"] = [
+            db.store_json(run["run_id"], row["step"]) for row in db.get_checkpoints(run["run_id"])
+        ]
+        found[run["run_id"]] = json.loads(json.dumps(document))
+    return found
 
 
 def run_row(**columns: object) -> RunRow:

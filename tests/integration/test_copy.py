@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,9 @@ import pytest
 
 from pocoflow import AskNode, Flow, Node, Parallel, Question, RunPaused, Store, WorkflowDB, cli
 from pocoflow.db.copying import copy_runs
-from pocoflow.db.run_reports import export_run
 from pocoflow.errors import DatabaseError
 from tests.integration.programs import Act, three
-from tests.rows import row_of
+from tests.rows import known, row_of
 from tests.servers import Server
 
 
@@ -78,26 +76,6 @@ def make_runs(db: WorkflowDB) -> None:
     db.create_run("foreign", "other")
     db.save_event("foreign", "note", error_msg="something")
     db.save_checkpoint("foreign", 3, "There", {"a": [1, 2]})
-
-
-def known(db: WorkflowDB) -> dict[str, Any]:
-    """All that is on record of all runs, but for the numbers that a database gives."""
-    found = {}
-    for run in reversed(db.list_runs()):
-        document: Any = export_run(db, run["run_id"])
-        first = run["run_no"] << 33
-        for name in ("run_no", "graph_no"):
-            del document["run"][name]
-        for event in document["events"]:
-            event["id"] -= first
-        numbers = {one["question"]: place for place, one in enumerate(document["questions"])}
-        for one in document["questions"]:
-            one["question"] = numbers[one["question"]]
-        document["stores"] = [
-            db.store_json(run["run_id"], row["step"]) for row in db.get_checkpoints(run["run_id"])
-        ]
-        found[run["run_id"]] = json.loads(json.dumps(document))
-    return found
 
 
 @pytest.fixture(params=["file", "server"])
