@@ -23,7 +23,12 @@ from tests.servers import Server
 TEXTS = ("", "a", "ü\n", "NUL \0", "half \ud800", '"%s\\', "long " * 400, "longer " * 2000)
 KEYS = ("b", "a", "", "k\0", "half \ud800", "$type", "'")
 IDS = ("one", "ü'%s", "One")
-LABELS: tuple[dict[str, str], ...] = ({}, {"user": "ann"}, {"z": "1", "user": "ann", "a": "ü"}, {"user": "bob"})
+LABELS: tuple[dict[str, str], ...] = (
+    {},
+    {"user": "ann"},
+    {"z": "1", "user": "ann", "a": "ü"},
+    {"user": "bob"},
+)
 ABSENT = ({"user": "\ud800"}, {"user": "ann", "a": "\0"})
 STEPS = (None, -1, 0, 0, 1, 2, 40, 2**40, 2**70)
 
