@@ -184,10 +184,10 @@ class _Fork:
 
 def _tell(inner: Line, exc: Exception, within: str) -> str:
     """Say which node of a branch failed, and what that is; its label."""
-    context, place = inner.context, inner.place
-    name = label(place.name if place is not None else context.node, context.path)
+    context, node = inner.context, (inner.place or inner.start).name
+    name = label(node, context.path)
     if not context.is_stopped_by(exc):
         add_note(exc, f"pocoflow: in {context.phase} of {name!r}, in {within}")
         facts = (context.phase, context.attempt, inner.elapsed(), exc, context.path, False)
-        inner.tell("node_error", context.node, inner.step, *facts, inner.was_told(exc))
+        inner.tell("node_error", node, inner.step, *facts, inner.was_told(exc))
     return name

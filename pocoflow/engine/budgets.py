@@ -8,6 +8,7 @@ from pocoflow.errors import BudgetError
 from pocoflow.graph.graph import GraphNode
 from pocoflow.graph.routing import Stand, catch, follow
 from pocoflow.graph.step_records import ALONE, Bill
+from pocoflow.graph.unfinished import Unfinished
 
 
 def affordable(run: Line, place: GraphNode) -> GraphNode:
@@ -23,6 +24,21 @@ def affordable(run: Line, place: GraphNode) -> GraphNode:
         go_past(run, place, error)
         place = run.go_on(found[1]) or place
     return place
+
+
+def refuse_begun(run: Line, place: GraphNode, begun: Unfinished) -> None:
+    """Refuse a step that was begun before a crash, as its next attempt would have been refused.
+
+    Where something that may have been paid for is on record, the step goes on with that, and its
+    next call is refused.
+
+    Raises:
+        BudgetError: A budget of the run, or of the node, is spent.
+    """
+    if begun.results or begun.calls or begun.branches or not begun.is_begun:
+        return
+    if (error := run.refusal(place)) is not None:
+        raise error
 
 
 def way_past(run: Line, place: GraphNode, action: str) -> Stand | None:

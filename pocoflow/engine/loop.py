@@ -17,7 +17,7 @@ from pocoflow.engine.asking import Paused, Waiting, ask, check_answer, pause
 from pocoflow.engine.attempts import attempt, try_again
 from pocoflow.engine.batch import map_items
 from pocoflow.engine.branches import run_branches
-from pocoflow.engine.budgets import affordable, go_past, way_past
+from pocoflow.engine.budgets import affordable, go_past, refuse_begun, way_past
 from pocoflow.engine.effects import Call, Effects, Inside, OnLoop, Steps, awaiting
 from pocoflow.engine.endings import check_steps, fail, failure_of, late_of
 from pocoflow.engine.line import Line
@@ -119,7 +119,8 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
             raise RunCancelled(f"run {context.run_id!r} was cancelled before step {step}")
         if step >= last:
             check_steps(run, place, step)
-            place = affordable(run, place)
+            if unfinished is None or not unfinished.is_begun:
+                place = affordable(run, place)
         node = place.node
         run.place = place
         run.step = context.step = step
@@ -137,6 +138,8 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
             if wraps:
                 visiting = Visiting(run, place, middleware_of(run))
                 yield from visiting.enter()
+            if unfinished is not None:
+                refuse_begun(run, place, unfinished)
             if unfinished is not None and unfinished.prepared:
                 (prepared,) = unfinished.prepared
             else:

@@ -96,6 +96,13 @@ class Unfinished:
     own: BranchValues = _NO_VALUES
     pending: BranchValues | None = None
 
+    @property
+    def is_begun(self) -> bool:
+        """Whether something of the step is on record."""
+        return bool(
+            self.prepared or self.results or self.items or self.asked or self.calls or self.branches
+        )
+
     def lines(self) -> Iterator[Unfinished]:
         """This line and, in their order, those of its branches, and of the branches in these."""
         yield self

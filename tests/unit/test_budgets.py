@@ -728,3 +728,86 @@ def test_a_damaged_amount_is_told(tmp_path: Path, text: str) -> None:
         flow.database.get_account("r")
     with pytest.raises(DecodeError, match="of the log cannot be read"):
         flow.run({}, thread="a")
+
+
+class Begun(Node):
+    """Breaks where it is told to, after it has paid for something."""
+
+    max_retries = 2
+    at = ""
+
+    def prep(self, store: Store[Any]) -> str:
+        return "a text"
+
+    def exec(self, text: str) -> str:
+        if self.at == "attempt":
+            context().spend(usd=0.05)
+            raise OSError("down") if context().attempt == 1 else KeyboardInterrupt
+        answer = context().call(llm, text)
+        if self.at == "exec":
+            raise KeyboardInterrupt
+        return context().call(llm, "more") if self.at == "" else answer
+
+    def post(self, store: Store[Any], text: str, answer: str) -> None:
+        if self.at == "post":
+            raise KeyboardInterrupt
+        store["answer"] = answer
+
+
+@node(writes=key("summary"))
+def sum_up(topic: str) -> str:
+    """Takes what it is given, and nothing of another node's."""
+    return f"about {topic}"
+
+
+@pytest.mark.parametrize(
+    ("breaks", "then", "answer", "spent"),
+    [
+        ("exec", "exec again", "A TEXT", "0.1"),
+        ("exec", "", None, "0.1"),
+        ("post", "", "A TEXT", "0.1"),
+        ("attempt", "attempt", None, "0.1"),
+    ],
+    ids=["ends with its calls", "refused call", "result", "attempt"],
+)
+def test_a_step_that_had_begun_when_a_run_broke_goes_on_with_what_is_on_record(
+    tmp_path: Path, breaks: str, then: str, answer: str | None, spent: str
+) -> None:
+    """What is paid for is kept, what would cost is refused, and the next node has its own input."""
+    begun = Begun()
+    flow = Flow(begun, db_path=tmp_path / "runs.db", flow_name="f", budget={"usd": 0.1})
+    flow.then(begun, sum_up).then(begun.when_spent("usd"), sum_up)
+    begun.at = breaks
+    with pytest.raises(KeyboardInterrupt):
+        flow.run({"topic": "rain"}, run_id="r")
+    begun.at = then
+    store = flow.resume("r")
+    assert (store.get("answer"), store["summary"]) == (answer, "about rain")
+    assert flow.database.get_account("r")["usd"] == Decimal(spent)
+
+
+def test_finished_items_are_kept_where_a_budget_was_spent_when_a_run_broke(tmp_path: Path) -> None:
+    """The step goes on with what it has, as it would have without the break."""
+    broken = True
+
+    class Batch(BatchNode):
+        def prep(self, store: Store[Any]) -> list[int]:
+            return [0, 1, 2]
+
+        def exec(self, item: int) -> int:
+            if item == 2 and broken:
+                raise KeyboardInterrupt
+            context().spend(usd=0.1)
+            return item
+
+        def post(self, store: Store[Any], items: Any, results: Any) -> None:
+            store["done"] = results
+
+    start = Batch()
+    flow = Flow(start, db_path=tmp_path / "runs.db", flow_name="f", budget={"usd": 0.15})
+    flow.then(start, sum_up).then(start.when_spent(), sum_up)
+    with pytest.raises(KeyboardInterrupt):
+        flow.run({"topic": "rain"}, run_id="r")
+    broken = False
+    store = flow.resume("r")
+    assert (store["done"], store["summary"]) == ([0, 1, 2], "about rain")
