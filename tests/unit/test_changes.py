@@ -670,8 +670,8 @@ def test_what_stands_around_a_change_adds_no_comparison() -> None:
                 frozen = one[1]
             change(next(numbers))
             counts.append(calls(functools.partial(difference, frozen, value)))
-    for counts in found:
-        assert max(counts) < 1.5 * min(counts)
+    counts = [*found[0], *found[1]]
+    assert max(counts) < 1.6 * min(counts)
 
 
 def tree_of(*fans: int) -> Any:

@@ -198,8 +198,12 @@ class Difference:
     def _elements(
         self, chunks: Chunks, items: Items, places: list[int], path_of: Callable[[int], _Path]
     ) -> Chunks | None:
-        """Find what changed in the elements at some places, which are where they were."""
-        made, done, known = Chunks.of(), 0, self._bulk
+        """Find what changed in the elements at some places, which are where they were.
+
+        They stay apart from the others: what changed once may change again, as a last message does
+        with each token, and is found at once then.
+        """
+        made, done, known = list[Part](), 0, self._bulk
         for count, place in enumerate(places):
             if count == _SAMPLE and len(places) > _FEW:
                 expected = (self._bulk - known) * len(places) // count
@@ -208,9 +212,9 @@ class Difference:
             (before,) = chunks.cut(place, place + 1).parts
             part = self.part(before, items[place], path_of(place))
             if part is not before:
-                made = made.joined(chunks.cut(done, place), Chunks.of(part))
+                made += [*chunks.cut(done, place).parts, part]
                 done = place + 1
-        return made.joined(chunks.cut(done, chunks.size))
+        return Chunks((*made, *chunks.cut(done, chunks.size).parts))
 
     # -- dicts ----------------------------------------------------------------------------------
 

@@ -27,7 +27,7 @@ from pocoflow.values.changes.groups import (
     group_of,
 )
 
-_MANY = 40
+_MANY = 8
 """Of so many chunks some are put together again."""
 
 _SMALL = 400
