@@ -38,14 +38,15 @@ async def gather_tasks(
         while len(tasks) < effect.limit and (job := line.run(next, effect.jobs, None)) is not None:
             tasks.append(asyncio.ensure_future(work(job)))
         if tasks:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            try:
+                done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            except GeneratorExit:
+                tasks.clear()  # the loop is gone, so that nothing can be awaited
+                raise
             for task in done:
                 task.result()
     except Carried as exc:
         raise exc.error from None
-    except GeneratorExit:
-        tasks.clear()  # the loop is gone, so that nothing can be awaited
-        raise
     finally:
         effect.stop()
         await _end_all(tasks)
