@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
@@ -23,7 +24,7 @@ class WaitingRows:
     """The rows of items and calls that are not committed yet, of all threads of a line."""
 
     def __init__(self) -> None:
-        self._waiting: list[Sequence[WaitingRow]] = []
+        self._waiting: list[tuple[int, Sequence[WaitingRow]]] = []  # by thread
         self._failed: tuple[DatabaseError, str] | None = None  # with its text
 
     def commit(self, rows: Sequence[WaitingRow], commit: CommitsRows) -> None:
@@ -32,28 +33,32 @@ class WaitingRows:
         Raises:
             DatabaseError: The database cannot be written.
         """
-        self._waiting.append(rows)
-        self._carry_out(rows, commit)
+        one = (threading.get_ident(), rows)
+        self._waiting.append(one)
+        self._carry_out(one, commit)
 
     def commit_rest(self, commit: CommitsRows) -> None:
-        """Commit what a Ctrl-C, which may come at any instant, has left.
+        """Commit what a Ctrl-C in this thread, which may come at any instant, has left.
+
+        What other threads are committing is theirs.
 
         Raises:
             DatabaseError: The database cannot be written.
         """
-        for rows in self._waiting.copy():
-            self._carry_out(rows, commit)
+        for one in self._waiting.copy():
+            if one[0] == threading.get_ident():
+                self._carry_out(one, commit)
 
-    def _carry_out(self, rows: Sequence[WaitingRow], commit: CommitsRows) -> None:
+    def _carry_out(self, one: tuple[int, Sequence[WaitingRow]], commit: CommitsRows) -> None:
         if self._failed is not None:
             raise self._lost(*self._failed)  # not one busy timeout after another
         try:
-            commit(rows)
+            commit(one[1])
         except DatabaseError as exc:
             self._failed = exc, str(exc)
             self._lost(*self._failed)
             raise
-        self._waiting.remove(rows)
+        self._waiting.remove(one)
 
     def _lost(self, error: DatabaseError, text: str) -> DatabaseError:
         """The error, which says how many are not on record by now, as more finish after it."""

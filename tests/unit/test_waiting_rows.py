@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 
 import pytest
@@ -28,6 +29,21 @@ def test_what_a_ctrl_c_has_left_is_committed_once() -> None:
     rows.commit_rest(put.append)
     rows.commit_rest(put.append)
     assert put == [[ROW], [other]]
+
+
+def test_what_another_thread_commits_is_left_to_it() -> None:
+    """A run that a Ctrl-C ends while items are committed in threads writes none of them twice."""
+    put: list[Sequence[WaitingRow]] = []
+    rows = WaitingRows()
+
+    def commit(one: Sequence[WaitingRow]) -> None:
+        interrupted = threading.Thread(target=rows.commit_rest, args=(put.append,))
+        interrupted.start()
+        interrupted.join()
+        put.append(one)
+
+    rows.commit([ROW], commit)
+    assert put == [[ROW]]
 
 
 def test_what_is_lost_is_counted_as_more_finish() -> None:
