@@ -621,6 +621,37 @@ def test_what_changed_in_a_root_model_is_checked_as_a_part_of_its_root() -> None
         store.recheck("it", found[0])
 
 
+class Lists(BaseModel):
+    by_name: dict[str, list[int]] = {}
+    talk: Talk = Talk()
+
+
+@pytest.mark.parametrize("last", [1, "no number"])
+@pytest.mark.parametrize("disk", [False, True])
+def test_what_was_taken_out_and_comes_again_is_checked_as_what_comes(
+    path: Path, disk: bool, last: Any
+) -> None:
+    """A list that comes to the end of a long dict, or that a model has again, is looked at once."""
+
+    class Moves(Node):
+        def post(self, store: Store[Lists], prep: None, result: None) -> None:
+            lists, talk = store.state.by_name, vars(store.state.talk)
+            lists["a"] = lists.pop("a")
+            talk["title"] = talk.pop("title")
+            talk["messages"] = talk.pop("messages")
+            lists["a"].append(last)
+
+    talk = Talk(messages=[Message()] * 200)
+    store = Store(Lists(by_name={"a": [1], "b": [2] * 500}, talk=talk))
+    flow = Flow(start=Moves(), db_path=path if disk else None, run_id="r", schema=Lists)
+    if last == 1:
+        flow.run(store)
+        assert [*store["by_name"]] == ["b", "a"]
+    else:
+        with pytest.raises(InvalidValueError, match="by_name"):
+            flow.run(store)
+
+
 def test_only_what_changed_is_checked() -> None:
     """An element that was appended is checked by the type of elements, and no other one is."""
     looked: list[object] = []

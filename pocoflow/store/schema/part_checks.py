@@ -46,6 +46,8 @@ class PartChecks:
         """Whether one change fits: it is looked at in the innermost part that is known."""
         path: list[Any] = list(change.path)
         while True:
+            if not path and change.operation == "delete":
+                return True  # it came again, which is another change
             around, core = core, self._bare(core)
             kind = core["type"]
             if kind == "list" and type(value) is list:
