@@ -91,8 +91,8 @@ class LineTask:
         self._works: deque[tuple[_Begin, Pending] | None] = deque()
         self._idle: asyncio.Future[None] | None = None
         self._serves: Pending | None = None
-        self._task: asyncio.Task[object] | None = None
-        self._ended = Context().run(loop.submit, self._serve())
+        self._task: asyncio.Task[None] | None = None
+        self._ended: Future[BaseException | None] = Future()
 
     @property
     def is_elsewhere(self) -> bool:
@@ -121,15 +121,20 @@ class LineTask:
         self._ended.result()
 
     def _put(self, work: tuple[_Begin, Pending] | None) -> None:
+        import asyncio
+
         self._works.append(work)
-        if self._idle is not None and not self._idle.done():
+        if self._task is None:
+            # None of the tasks of the run, which are cancelled at its end.
+            self._task = asyncio.create_task(self._serve(), context=Context())
+            self._task.add_done_callback(lambda task: self._ended.set_result(task.exception()))
+        elif self._idle is not None and not self._idle.done():
             self._idle.set_result(None)
 
     async def _serve(self) -> None:
         import asyncio
 
-        self._task, loop = asyncio.current_task(), asyncio.get_running_loop()
-        is_due = False
+        loop, is_due = asyncio.get_running_loop(), False
         while True:
             if self.is_elsewhere:
                 raise SystemExit  # the thread ends, which is alone in a child that was forked on it

@@ -206,9 +206,11 @@ class _ThreadDriver(Driver):
         leave: Callable[[], None] | None = None,
     ) -> object:
         """Have the task of the line do something, and wait for it as long as anybody wants it."""
-        task, line, pending = self._needed(), self.line, Pending()
+        line, pending = self.line, Pending()
+        task: LineTask | None = None
         try:
             # In here: what a Ctrl-C finds begun must be given up, also before anybody waits.
+            task = self._needed()
             task.submit(begin, pending)
             return opened(pending.wait(self.context))
         finally:
@@ -216,7 +218,10 @@ class _ThreadDriver(Driver):
                 if leave is not None:
                     leave()
                 self.line = line.copy()
-                task.give_up(pending, close)
+                if task is None:
+                    close()
+                else:
+                    task.give_up(pending, close)
 
     def close(self) -> None:
         """End the task of the line, if there is one, and what the run has left on its loop."""

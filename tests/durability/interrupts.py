@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias, get_args
@@ -53,10 +53,11 @@ class Interrupt:
     """Raises KeyboardInterrupt at the Nth place where Python would notice a signal.
 
     Those are the ends of calls, the beginnings of functions and the ends of loops, in the
-    library. A ``with`` is safe between them.
+    library, or where a function says so of a frame. A ``with`` is safe between them.
     """
 
-    def __init__(self, at: int) -> None:
+    def __init__(self, at: int, where: Callable[[Any], bool] | None = None) -> None:
+        self._where = is_ours if where is None else where
         self.left = at if at else sys.maxsize
         self.places = 0
         self.struck = "nowhere"
@@ -71,7 +72,7 @@ class Interrupt:
 
     def _enter(self, frame: Any, event: str, argument: object) -> Any:
         # A finalizer has nobody to raise to.
-        if not frame.f_code.co_filename.startswith(HOME) or is_below(frame, "__del__"):
+        if not self._where(frame) or is_below(frame, "__del__"):
             return None
         frame.f_trace_lines, frame.f_trace_opcodes = False, True
         code = frame.f_code.co_code
@@ -97,6 +98,11 @@ class Interrupt:
 
 HOME = str(Path(pocoflow.__file__).parent)
 NOTICES = ("CALL", "RESUME", "JUMP_BACKWARD")
+
+
+def is_ours(frame: Any) -> bool:
+    """Whether it executes code of the library."""
+    return bool(frame.f_code.co_filename.startswith(HOME))
 
 
 def is_below(frame: Any, name: str) -> bool:
