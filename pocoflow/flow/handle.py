@@ -57,6 +57,7 @@ class RunHandle(Generic[StateT]):
         self._database = database
         self._outcome: Future[None] = Future()
         self._apart = on_shared_loop()
+        self._steps: list[Steps] = []
         try:
             if run.only_awaits and not self._apart:
                 self._begin_on(Companion(run.context.token).loop())
@@ -66,9 +67,11 @@ class RunHandle(Generic[StateT]):
         except Exception as exc:
             exhaust(fail(run, exc))
             raise
-        except BaseException:
+        except BaseException as exc:
             # A Ctrl-C; it may be at work already, and nobody gets the handle to it.
             run.context.cancellation.request()
+            if self._take_steps() is not None:
+                exhaust(fail(run, exc))
             raise
 
     def _note(self, is_read: bool) -> None:
@@ -101,15 +104,26 @@ class RunHandle(Generic[StateT]):
         around.run(loop.call, begin)
 
     def _begin_in_thread(self) -> None:
+        self._steps.append(steps(self._run))
         # In a copy of the caller's context, as everywhere else where the engine changes threads.
         threading.Thread(
             target=copy_context().run,
-            args=(self._work, steps(self._run)),
+            args=(self._work,),
             name=f"pocoflow-{self.run_id}",
             daemon=True,
         ).start()
 
-    def _work(self, work: Steps) -> None:
+    def _take_steps(self) -> Steps | None:
+        """The steps, for the first to ask: the thread, or a Ctrl-C that has kept it from that."""
+        try:
+            return self._steps.pop()
+        except IndexError:
+            return None
+
+    def _work(self) -> None:
+        work = self._take_steps()
+        if work is None:
+            return
         try:
             drive(self._run.context, work, apart=self._apart)
         except BaseException as exc:  # noqa: BLE001 - kept for wait(), which raises it
@@ -128,7 +142,8 @@ class RunHandle(Generic[StateT]):
         return isinstance(error, RunCancelled) and self._run.context.cancellation.requested
 
     def __del__(self) -> None:
-        if _failed.pop(id(self), None) is not None and not self._is_seen:
+        # Nothing is left of the module where Python kept a thread, and with it this, to its end.
+        if _failed and _failed.pop(id(self), None) is not None and not self._is_seen:
             leave(partial(_tell, self.run_id, self._outcome))
 
     def add_done_callback(self, callback: Callable[[], object]) -> None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import gc
 import logging
+import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pocoflow import Flow, Node
+from pocoflow import Flow, Node, WorkflowDB
 from pocoflow.engine import companion
 from tests.durability.interrupts import Interrupt, Way, interrupt_everywhere, is_below
+from tests.waiting import wait_for
 
 
 @pytest.mark.parametrize("way", ["run", "background", "awaiting"])
@@ -50,3 +52,17 @@ def test_ctrl_c_on_the_way_to_the_loop_leaves_nothing_there(
             flow.run()
     gc.collect()
     assert [one.getMessage() for one in caplog.records if one.name == "asyncio"] == []
+
+
+def test_ctrl_c_as_a_thread_is_started_leaves_no_run_at_work(tmp_path: Path) -> None:
+    """Python keeps a thread that was interrupted before it began; its run has ended, though."""
+
+    def where(frame: Any) -> bool:
+        return frame.f_code is threading.Thread.start.__code__
+
+    with WorkflowDB(tmp_path / "runs.db") as db:
+        for at in range(1, 6):
+            flow: Flow[Any] = Flow(Node(), db_path=db, run_id=f"r{at}")
+            with Interrupt(at, where), suppress(KeyboardInterrupt):
+                _ = flow.run_background()
+            wait_for(lambda: db.list_runs(1)[0]["status"] != "running", "it is at work")
