@@ -20,6 +20,7 @@ from pocoflow.store.store import Store
 from pocoflow.store.watch import Changed, Watch
 from pocoflow.values.changes.difference import Change as Place
 from pocoflow.values.changes.frozen import Frozen, difference, freeze, is_same
+from pocoflow.values.changes.groups import SIMPLE
 from pocoflow.values.changes.together import put_together, tree_of
 from pocoflow.values.encoding import TAG, is_utf8, to_json
 from pocoflow.values.failures import escaped
@@ -187,7 +188,7 @@ class ValueWriter:
         return changes
 
     def _recheck(self, store: Recorded, one: Changed) -> bool:
-        is_known = one.found is not None and one.key not in self._unsaved
+        is_known = one.key not in self._unsaved
         return store.recheck(one.key, one.found[0] if one.found and is_known else None)
 
     def _change(
@@ -203,11 +204,11 @@ class ValueWriter:
                 change = self._changed(key, value, before, found)
                 if change is not None:
                     return change
-            frozen = freeze(value)
+            frozen = None if type(value) in SIMPLE else freeze(value)
             text, is_whole = self._encoded(key, value, key)
             size = Size(len(text)) if is_whole else None
             change = Change(key, WHOLE, text, value, frozen, size)
-            return change if is_same(frozen, value) else change.unsure()
+            return change if frozen is None or is_same(frozen, value) else change.unsure()
         except NotStorableError as exc:
             mark = Unsaved.because(exc)
             if self._unsaved.get(key) == mark:

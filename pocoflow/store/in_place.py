@@ -97,6 +97,8 @@ def check_in_place(store: Store, watch: Watch) -> None:
 
 def _recheck(store: Store, watch: Watch, one: Changed) -> None:
     # Remembered as it is before the check: what changes meanwhile is checked the next time.
-    changes, frozen = one.found or (None, freeze(one.value))
+    changes, frozen = one.found or (None, None)
+    if frozen is None and type(one.value) not in SIMPLE:
+        frozen = freeze(one.value)
     store.recheck(one.key, changes)
     watch.remember(one.key, one.value, frozen)
