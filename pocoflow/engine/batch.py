@@ -124,7 +124,10 @@ class _Batch:
             facts = (item.identity.number, context.attempt, context.path)
             run.tell("item_end", place.name, run.step, *facts)
         finally:
-            current.set(around)  # no token: a call that was given up may have kept its context
+            # No token: a call that was given up may have kept its context. In the context of whoever
+            # throws away a run that never ends, it is not set.
+            if current.get(None) is context:
+                current.set(around)
 
     def _keep(self, item: _Item, result: object) -> Steps:
         """Put a finished item on record, before the next one begins; one that failed is none."""

@@ -140,7 +140,10 @@ class _Fork:
             self.ends[index] = BranchEnd(start.name, None, failure=Failure.of(failed, mine))
         finally:
             inner.context.line = None
-            current.set(around)  # no token: a call that was given up may have kept its context
+            # No token: a call that was given up may have kept its context. In the context of whoever
+            # throws away a run that never ends, it is not set.
+            if current.get(None) is inner.context:
+                current.set(around)
 
     def _run(self, start: Start, number: int, saved: Unfinished | None) -> Line:
         run, name = self.run, self.place.name

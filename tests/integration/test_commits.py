@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import subprocess
 import sys
 import textwrap
@@ -17,11 +18,17 @@ from typing import Any, Literal
 import pytest
 from pydantic import BaseModel
 
-from pocoflow import BatchNode, Flow, Node, Store, WorkflowDB, context
+from pocoflow import BatchNode, Flow, Node, Parallel, Store, WorkflowDB, context
 from pocoflow.db.port import Transaction
 from pocoflow.engine import commits
 from pocoflow.engine.effects import Commit
-from pocoflow.errors import DatabaseBusyError, DatabaseFileError, DeadlineError, InvalidValueError
+from pocoflow.errors import (
+    DatabaseBusyError,
+    DatabaseFileError,
+    DeadlineError,
+    InvalidValueError,
+    NoRunError,
+)
 from tests.rows import held, raw_of, row_of
 from tests.waiting import wait_for
 
@@ -575,9 +582,21 @@ class ForeverEach(BatchNode):
         await asyncio.Event().wait()
 
 
-@pytest.mark.parametrize("make", [Forever, ForeverEach])
+class ForeverBeside(Parallel):
+    """The same, in a branch."""
+
+    def __init__(self) -> None:
+        node = Forever()
+        super().__init__(node)
+        self.waits = node.waits
+
+
+@pytest.mark.parametrize("make", [Forever, ForeverEach, ForeverBeside])
 def test_a_run_whose_loop_was_closed_under_it_has_an_end(tmp_path: Path, make: Any) -> None:
-    """A task that is thrown away with its loop leaves no run that reads as running."""
+    """A task that is thrown away with its loop leaves no run that reads as running.
+
+    Nor does it leave its context to whoever throws it away.
+    """
     path, node, tasks = tmp_path / "runs.db", make(), []
     coroutine = Flow(node, db_path=path, run_id="r").run_async({})
     loop = asyncio.new_event_loop()
@@ -591,6 +610,9 @@ def test_a_run_whose_loop_was_closed_under_it_has_an_end(tmp_path: Path, make: A
     coroutine.close()
     commits._finish()
     assert status_of(path, "r")[0] in ("failed", "cancelled")
+    gc.collect()
+    with pytest.raises(NoRunError):
+        context()
 
 
 # -- items ------------------------------------------------------------------------------------
