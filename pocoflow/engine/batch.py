@@ -124,8 +124,8 @@ class _Batch:
             facts = (item.identity.number, context.attempt, context.path)
             run.tell("item_end", place.name, run.step, *facts)
         finally:
-            # No token: a call that was given up may have kept its context. In the context of whoever
-            # throws away a run that never ends, it is not set.
+            # No token: a call that was given up may have kept its context. A run that never ends
+            # may be thrown away in another one.
             if current.get(None) is context:
                 current.set(around)
 

@@ -140,8 +140,8 @@ class _Fork:
             self.ends[index] = BranchEnd(start.name, None, failure=Failure.of(failed, mine))
         finally:
             inner.context.line = None
-            # No token: a call that was given up may have kept its context. In the context of whoever
-            # throws away a run that never ends, it is not set.
+            # No token: a call that was given up may have kept its context. A run that never ends
+            # may be thrown away in another one.
             if current.get(None) is inner.context:
                 current.set(around)
 
