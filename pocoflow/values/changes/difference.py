@@ -17,6 +17,7 @@ from pocoflow.values.changes.parts import (
     Part,
     bulk,
     closed_if_small,
+    in_pieces,
     old_items,
     opened,
     part_matches,
@@ -81,7 +82,6 @@ class Difference:
 
     def __init__(self) -> None:
         self.found: list[Change] = []
-        self._bulk = 0  # about how many characters they are
 
     def part(self, part: Part, value: object, path: _Path = ()) -> Part:
         """Find what changed in a part; how it is remembered from now on: as before if nothing did.
@@ -92,24 +92,24 @@ class Difference:
         Raises:
             Exception: The value cannot be taken apart, as its own code fails.
         """
-        known, before = len(self.found), self._bulk
+        known = len(self.found)
         made = self._inside(part, value, path) if len(path) < _MAX_DEPTH else None
         found = len(self.found) - known
         if made is not None and not found:
             return part
-        if made is None or (found > _FEW and self._are_most(self._bulk - before, made)):
+        if made is None or (found > _FEW and self._are_most(self._bulk(known), made)):
             del self.found[known:]
-            self._bulk = before
             if made is None:
                 if part_matches(part, value):
                     return part
                 made = lay_out([value])
-            self._add(Change(path, "set", value, now=made))
-        return closed_if_small(made)
+            self.found.append(Change(path, "set", value, now=made))
+        return closed_if_small(made) if path or in_pieces(made) else made
 
-    def _add(self, change: Change) -> None:
-        self.found.append(change)
-        self._bulk += _AROUND + (0 if change.now is None else bulk(change.now))
+    def _bulk(self, known: int) -> int:
+        """About how many characters the changes are that were found since."""
+        new = [one.now for one in self.found[known:]]
+        return _AROUND * len(new) + bulk(*(one for one in new if one is not None))
 
     def _are_most(self, size: int, *parts: Part) -> bool:
         """Whether changes of about so many characters are no less than half of some parts."""
@@ -141,7 +141,7 @@ class Difference:
         if not is_longer or not is_utf8(value):
             return None
         tail = value[len(old) :]
-        self._add(Change(path, "append", tail, True, lay_out([tail])))
+        self.found.append(Change(path, "append", tail, True, lay_out([tail])))
         return lay_out([value])
 
     # -- lists ----------------------------------------------------------------------------------
@@ -157,14 +157,14 @@ class Difference:
             first = chunks.first(items, min(old, new))
             if first == old:
                 new_ones = lay_out(items[old:])
-                self._add(Change(path, "append", items[old:], True, new_ones))
+                self.found.append(Change(path, "append", items[old:], True, new_ones))
                 return chunks.grown(new_ones)
             last = chunks.last(items, min(old, new) - first)
             places = chunks.differing(items, first, old - last) if old < new else []
         gone, come = old - first - last, new - first - last
         moved = self._moved(chunks, items, first, gone, come)
         if moved:
-            self._add(Change(path, "splice", (first, moved, [])))
+            self.found.append(Change(path, "splice", (first, moved, [])))
             chunks = chunks.cut(0, first).joined(chunks.cut(first + moved, old))
             old, first, gone = old - moved, first + gone - moved, 0
             come = new - last - first
@@ -177,9 +177,9 @@ class Difference:
         new_ones = lay_out(elements)
         grows = not moved and not gone
         if not gone and first == old:
-            self._add(Change(path, "append", elements, grows, new_ones))
+            self.found.append(Change(path, "append", elements, grows, new_ones))
         elif elements or gone:
-            self._add(Change(path, "splice", (first, gone, elements), grows, new_ones))
+            self.found.append(Change(path, "splice", (first, gone, elements), grows, new_ones))
         ends = chunks.cut(0, first), chunks.cut(old - last, old)
         return ends[0].joined(Chunks.of(new_ones), ends[1]).packed()
 
@@ -203,10 +203,10 @@ class Difference:
         They stay apart from the others: what changed once may change again, as a last message does
         with each token, and is found at once then.
         """
-        made, done, known = list[Part](), 0, self._bulk
+        made, done, known = list[Part](), 0, len(self.found)
         for count, place in enumerate(places):
             if count == _SAMPLE and len(places) > _FEW:
-                expected = (self._bulk - known) * len(places) // count
+                expected = self._bulk(known) * len(places) // count
                 if self._are_most(expected, *chunks.parts):
                     return None
             (before,) = chunks.cut(place, place + 1).parts
@@ -249,12 +249,12 @@ class Difference:
         if gone:
             stay_keys, stay_values = _without(keys, values, old, set(gone))
         for key in gone:
-            self._add(Change((*path, key), "delete", None))
+            self.found.append(Change((*path, key), "delete", None))
         found = self._values(stay_values, items[:kept], lambda at: (*path, new[at]))
         if found is None:
             return None
         for key, item in zip(new[kept:], items[kept:], strict=True):
-            self._add(Change((*path, key), "set", item, not gone, lay_out([item])))
+            self.found.append(Change((*path, key), "set", item, not gone, lay_out([item])))
         below = stay_keys.grown(lay_out(new[kept:])), found.grown(lay_out(items[kept:]))
         return reopened(dict, value, *below)
 
@@ -302,7 +302,7 @@ class Difference:
         made = [fields, *inner[1:]]
         if not part_matches(made[1], state[1]):
             given = parts.get("set")
-            self._add(Change((*path, "set"), "delete" if given is None else "set", given))
+            self.found.append(Change((*path, "set"), "delete" if given is None else "set", given))
             made[1] = lay_out([state[1]])
         for place, name in ((2, "extra"), (3, "private")):
             if not part_matches(made[place], state[place]):

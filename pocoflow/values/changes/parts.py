@@ -128,9 +128,16 @@ def closed(part: Part) -> Column:
     return column
 
 
+def in_pieces(part: Part) -> bool:
+    """Whether it takes more than one look to compare what is in it."""
+    return isinstance(part, Opened) and any(len(one.parts) > 1 for one in part.below)
+
+
 def closed_if_small(part: Part) -> Part:
     """The same, closed if it is so small that this is no more than to look at it once."""
-    return closed(part) if isinstance(part, Opened) and part_weight(part) < _SMALL else part
+    if not isinstance(part, Opened) or sum(one.size for one in part.below) >= _SMALL:
+        return part
+    return closed(part) if part_weight(part) < _SMALL else part
 
 
 class Chunks(NamedTuple):
