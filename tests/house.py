@@ -38,7 +38,7 @@ FACES = ("events", "failure", "function", "middleware", "node", "parsing", "redu
 
 _BETWEEN = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT}
 _DOCUMENTED_NAMES = {
-    *("_replace", "_asdict", "_fields", "_make"),  # of named tuples
+    *("_replace", "_asdict", "_fields", "_make", "_field_defaults"),  # of named tuples
     *("_name_", "_value_"),  # of enums
     "_getframe",  # of sys
 }
