@@ -66,3 +66,4 @@ def test_ctrl_c_as_a_thread_is_started_leaves_no_run_at_work(tmp_path: Path) -> 
             with Interrupt(at, where), suppress(KeyboardInterrupt):
                 _ = flow.run_background()
             wait_for(lambda: db.list_runs(1)[0]["status"] != "running", "it is at work")
+        assert {run["status"] for run in db.list_runs()} <= {"completed", "cancelled", "failed"}

@@ -13,7 +13,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pytest
@@ -29,6 +28,7 @@ from benchmarks.task import KILOBYTE, Measures, Task
 from benchmarks.work import PEERS
 from benchmarks.works import all_works
 from pocoflow import Flow, WorkflowDB
+from tests.counting import calls
 
 ROOT = Path(__file__).parents[2]
 
@@ -129,26 +129,16 @@ def test_a_missed_goal_is_called_missed() -> None:
 
 
 def calls_a_step(folder: Path, worker: Callable[[Task], Measures], variant: str = "") -> float:
-    """How many functions a step calls, in Python and in C, without what begins and ends a run."""
+    """How many functions a step calls, without what begins and ends a run."""
     files = iter(range(100))
 
-    def calls(steps: int) -> int:
-        count, own = 0, folder / str(next(files))
+    def of(steps: int) -> int:
+        own = folder / str(next(files))
         own.mkdir(parents=True)
+        return calls(lambda: worker(a_task(own, variant, steps=steps)))
 
-        def called(frame: FrameType, event: str, function: object) -> None:
-            nonlocal count
-            count += event in ("call", "c_call")
-
-        sys.setprofile(called)
-        try:
-            worker(a_task(own, variant, steps=steps))
-        finally:
-            sys.setprofile(None)
-        return count
-
-    calls(100)
-    return (calls(400) - calls(100)) / 300
+    of(100)
+    return (of(400) - of(100)) / 300
 
 
 def a_task(folder: Path, variant: str = "", **sizes: int) -> Task:

@@ -19,7 +19,6 @@ import re
 import struct
 import sys
 import threading
-import types
 import uuid
 import weakref
 import zoneinfo
@@ -36,6 +35,7 @@ from pocoflow import values as codec
 from pocoflow.errors import NotStorableError
 from pocoflow.values.changes.frozen import Frozen, difference, freeze, is_same
 from pocoflow.values.changes.together import apply
+from tests.counting import calls
 
 T = TypeVar("T")
 
@@ -619,22 +619,6 @@ def test_one_place_in_depth(change: Callable[[Any], object], expected: list[Any]
     again = codec.decode(apply(tree, stored(found[0])))
     assert exactly_equal(codec.encode(again), codec.encode(value))
     assert is_same(found[1], value)
-
-
-def calls(function: Callable[[], object]) -> int:
-    """How many functions it calls, in Python and in C."""
-    count = 0
-
-    def called(frame: types.FrameType, event: str, what: object) -> None:
-        nonlocal count
-        count += event in ("call", "c_call")
-
-    sys.setprofile(called)
-    try:
-        function()
-    finally:
-        sys.setprofile(None)
-    return count
 
 
 AROUND: list[Callable[[Any], Any]] = [
