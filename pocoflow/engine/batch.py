@@ -18,7 +18,7 @@ from pocoflow.graph.step_records import ALONE, Identity
 from pocoflow.graph.unfinished import NOTHING
 from pocoflow.messages import short
 from pocoflow.nodes.base import Node
-from pocoflow.nodes.context import Cancellation, RunContext, current
+from pocoflow.nodes.context import Cancellation, Entered, RunContext
 from pocoflow.nodes.function import FunctionNode
 from pocoflow.values.failures import add_note
 
@@ -104,9 +104,7 @@ class _Batch:
         context = run.context.for_item(*item.identity, self.stop)
         if item.identity.number in self.begun:
             context.attempt += self.begun[item.identity.number].attempts
-        around = current.get()
-        current.set(context)
-        try:
+        with Entered(context):
             context.check_cancelled()
             result: object = None
             error: Exception | None = None
@@ -123,11 +121,6 @@ class _Batch:
             yield from self._keep(item, result)
             facts = (item.identity.number, context.attempt, context.path)
             run.tell("item_end", place.name, run.step, *facts)
-        finally:
-            # No token: a call that was given up may have kept its context. A run that never ends
-            # may be thrown away in another one.
-            if current.get(None) is context:
-                current.set(around)
 
     def _keep(self, item: _Item, result: object) -> Steps:
         """Put a finished item on record, before the next one begins; one that failed is none."""

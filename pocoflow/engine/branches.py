@@ -17,7 +17,7 @@ from pocoflow.graph.routing import Taken
 from pocoflow.graph.step_records import Numbers
 from pocoflow.graph.unfinished import NOTHING, Unfinished
 from pocoflow.messages import package_of
-from pocoflow.nodes.context import Cancellation, current
+from pocoflow.nodes.context import Cancellation, Entered
 from pocoflow.nodes.parallel import NO_ITEM, BranchEnd, Spread, Start
 from pocoflow.store.branch_view import BranchStore
 from pocoflow.store.watch import Watch
@@ -120,30 +120,26 @@ class _Fork:
 
     def _job(self, index: int, start: Start, number: int, saved: Unfinished | None) -> Job:
         inner = self._run(start, number, saved)
-        around = current.get()
-        current.set(inner.context)
-        try:
-            inner.context.check_cancelled()
-            inner.context.line = inner
-            yield Inside(self.loop(inner))
-            store = cast(BranchStore, inner.store)
-            self.ends[index] = BranchEnd(start.name, store, inner.action)
-        except Paused:
-            self.is_waiting = True
-        except Exception as exc:
-            mine = own(exc)
-            failed = _tell(inner, mine, "a parallel branch" if start.base is None else "a subflow")
-            stopped = inner.context.is_stopped_by(mine) or inner.cannot_write(mine)
-            if stopped or not self.node.collects:
-                self.run.note_told(mine)
-                raise
-            self.ends[index] = BranchEnd(start.name, None, failure=Failure.of(failed, mine))
-        finally:
-            inner.context.line = None
-            # No token: a call that was given up may have kept its context. A run that never ends
-            # may be thrown away in another one.
-            if current.get(None) is inner.context:
-                current.set(around)
+        within = "a parallel branch" if start.base is None else "a subflow"
+        with Entered(inner.context):
+            try:
+                inner.context.check_cancelled()
+                inner.context.line = inner
+                yield Inside(self.loop(inner))
+                store = cast(BranchStore, inner.store)
+                self.ends[index] = BranchEnd(start.name, store, inner.action)
+            except Paused:
+                self.is_waiting = True
+            except Exception as exc:
+                mine = own(exc)
+                failed = _tell(inner, mine, within)
+                stopped = inner.context.is_stopped_by(mine) or inner.cannot_write(mine)
+                if stopped or not self.node.collects:
+                    self.run.note_told(mine)
+                    raise
+                self.ends[index] = BranchEnd(start.name, None, failure=Failure.of(failed, mine))
+            finally:
+                inner.context.line = None
 
     def _run(self, start: Start, number: int, saved: Unfinished | None) -> Line:
         run, name = self.run, self.place.name
