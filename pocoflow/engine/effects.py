@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Generator, Hashable, Iterator, Sequence
 from concurrent.futures import Future
 from contextvars import Context
+from types import CoroutineType
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from typing_extensions import TypeVar
@@ -148,11 +149,19 @@ Job: TypeAlias = Steps
 
 
 def awaiting(coroutine: Coroutine[Any, Any, object], on_loop: bool) -> Effects:
-    """The result of a coroutine. On an event loop, the driver hears only of one that waits."""
-    if not on_loop:
-        return (yield Await(coroutine))
-    try:
-        first = coroutine.send(None)
-    except StopIteration as done:
-        return done.value
-    return (yield Await(coroutine, first=first))
+    """The result of a coroutine, and of one that this gives.
+
+    On an event loop, the driver hears only of one that waits.
+    """
+    result: object = coroutine
+    while type(result) is CoroutineType:
+        if not on_loop:
+            result = yield Await(result)
+            continue
+        try:
+            first = result.send(None)
+        except StopIteration as done:
+            result = done.value
+        else:
+            result = yield Await(result, first=first)
+    return result

@@ -150,7 +150,7 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
                     prepared = node.prep(store)
                 else:
                     prepared = yield Call(node.prep, (store,))
-                while type(prepared) is CoroutineType:
+                if type(prepared) is CoroutineType:
                     prepared = yield from awaiting(prepared, on_loop)
 
             context.phase = "exec"
@@ -169,7 +169,7 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
                 try:
                     if phases is not None and phases.outcome:
                         result = opened(phases.outcome[0])
-                        while type(result) is CoroutineType:
+                        if type(result) is CoroutineType:
                             result = yield from awaiting(result, on_loop)
                     elif (
                         (direct or (beside and place.exec_async))
@@ -178,7 +178,7 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
                         and place.is_bare
                     ):
                         result = node.exec(prepared)
-                        while type(result) is CoroutineType:
+                        if type(result) is CoroutineType:
                             result = yield from awaiting(result, on_loop)
                     else:
                         result = yield from attempt(run, place, prepared, not on_loop)
@@ -209,7 +209,7 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
                 action = node.post(store, prepared, result)
             else:
                 action = yield Call(node.post, (store, prepared, result))
-            while type(action) is CoroutineType:
+            if type(action) is CoroutineType:
                 action = yield from awaiting(action, on_loop)
             promised = place.promised
             if (
