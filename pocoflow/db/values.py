@@ -19,8 +19,7 @@ from pocoflow.store.missing import Unsaved
 from pocoflow.store.store import Store
 from pocoflow.store.watch import Changed, Watch
 from pocoflow.values.changes.difference import Change as Place
-from pocoflow.values.changes.frozen import Frozen, difference, freeze, is_same
-from pocoflow.values.changes.groups import SIMPLE
+from pocoflow.values.changes.frozen import Frozen, difference, freeze, freeze_parts, is_same
 from pocoflow.values.changes.together import put_together, tree_of
 from pocoflow.values.encoding import TAG, is_utf8, to_json
 from pocoflow.values.failures import escaped
@@ -188,8 +187,8 @@ class ValueWriter:
         return changes
 
     def _recheck(self, store: Recorded, one: Changed) -> bool:
-        is_known = one.key not in self._unsaved
-        return store.recheck(one.key, one.found[0] if one.found and is_known else None)
+        places = one.found[0] if one.found and one.key not in self._unsaved else None
+        return store.recheck(one.key, places)
 
     def _change(
         self,
@@ -204,7 +203,7 @@ class ValueWriter:
                 change = self._changed(key, value, before, found)
                 if change is not None:
                     return change
-            frozen = None if type(value) in SIMPLE else freeze(value)
+            frozen = freeze_parts(value)
             text, is_whole = self._encoded(key, value, key)
             size = Size(len(text)) if is_whole else None
             change = Change(key, WHOLE, text, value, frozen, size)

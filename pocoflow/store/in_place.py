@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pocoflow.store.store import Store
 from pocoflow.store.watch import Changed, Watch
-from pocoflow.values.changes.frozen import freeze
+from pocoflow.values.changes.frozen import freeze_parts
 from pocoflow.values.changes.groups import SIMPLE
 from pocoflow.values.copies import IMMUTABLE
 
@@ -97,8 +97,6 @@ def check_in_place(store: Store, watch: Watch) -> None:
 
 def _recheck(store: Store, watch: Watch, one: Changed) -> None:
     # Remembered as it is before the check: what changes meanwhile is checked the next time.
-    changes, frozen = one.found or (None, None)
-    if frozen is None and type(one.value) not in SIMPLE:
-        frozen = freeze(one.value)
+    changes, frozen = one.found or (None, freeze_parts(one.value))
     store.recheck(one.key, changes)
     watch.remember(one.key, one.value, frozen)

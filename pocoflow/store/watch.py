@@ -7,8 +7,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from pocoflow.store.store import Store
 from pocoflow.values.changes.difference import Change
-from pocoflow.values.changes.frozen import Frozen, difference, freeze, is_same
-from pocoflow.values.changes.groups import SIMPLE
+from pocoflow.values.changes.frozen import Frozen, difference, freeze_parts, is_same
 
 _LONG = 400
 """Of a value with more parts, only what changed in it is checked and remembered again."""
@@ -104,11 +103,13 @@ class Watch:
 
     def remember(self, key: str, value: object, frozen: Frozen | None = None) -> None:
         """Take a value as known; ``frozen`` is its remembered form if it has been made already."""
-        if frozen is None and type(value) in SIMPLE:
+        if frozen is None:
+            frozen = freeze_parts(value)
+        if frozen is None:
             self._known[key] = value
             self.in_parts.discard(key)
         else:
-            self._known[key] = freeze(value) if frozen is None else frozen
+            self._known[key] = frozen
             self.in_parts.add(key)
 
     def forget(self, key: str) -> None:

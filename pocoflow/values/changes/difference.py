@@ -86,8 +86,8 @@ class Difference:
     def part(self, part: Part, value: object, path: _Path = ()) -> Part:
         """Find what changed in a part; how it is remembered from now on: as before if nothing did.
 
-        It is gone into at once: to compare each container first would take as many comparisons of
-        what stands at the bottom as there are containers around it.
+        What was opened before is gone into at once: to compare each container first would take as
+        many comparisons of what stands at the bottom as there are containers around it.
 
         Raises:
             Exception: The value cannot be taken apart, as its own code fails.

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pocoflow.values.changes.columns import lay_out, matches
 from pocoflow.values.changes.difference import Change, Difference
-from pocoflow.values.changes.groups import Column
+from pocoflow.values.changes.groups import SIMPLE, Column
 from pocoflow.values.changes.parts import Part, part_matches, part_weight
 
-__all__ = ["Frozen", "difference", "freeze", "is_same"]
+__all__ = ["Frozen", "difference", "freeze", "freeze_parts", "is_same"]
 
 
 class Frozen:
@@ -27,6 +27,11 @@ class Frozen:
 def freeze(value: object) -> Frozen:
     """Remember a value; one of a kind that the codec refuses is the same if it is that object."""
     return Frozen(lay_out([value]))
+
+
+def freeze_parts(value: object) -> Frozen | None:
+    """The same; ``None`` for a value of a simple type, which is compared by itself."""
+    return None if type(value) in SIMPLE else freeze(value)
 
 
 def is_same(frozen: Frozen, value: object) -> bool:

@@ -42,7 +42,6 @@ _SPREAD = 0.618
 _SHORT = 1000
 """So many items of a column are put together with those behind them at once."""
 
-
 _BESIDE, _TAGGED = 4, 40
 """About so many characters are written of a part beside its text, and more of a tagged one."""
 
