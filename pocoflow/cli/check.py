@@ -170,7 +170,7 @@ def _cannot_go_on(flow_name: str, run: Mapping[str, Any], exc: Exception) -> Fin
     why = " ".join([*parts, changes]).strip() or type(exc).__name__
     text = f"run {run['run_id']!r} ({run['status']}) could not go on: {why}"
     remedies = exc.remedies if isinstance(exc, PocoflowError) else ()
-    ways = [f"{one.what}: {one.python}" for one in remedies] or ["do what is said of it"]
+    ways = [f"{one.what}: {one.python}" for one in remedies] or ["do what the message says"]
     fix = "; or ".join(["finish it under the code that it was started with", *ways])
     found = Finding("PF403", "error", flow_name, run["current_node"], message=text, fix=fix)
     return found if first is None else replace(found, file=first.file, line=first.line)

@@ -9,6 +9,7 @@ from pocoflow.graph.graph import GraphNode
 from pocoflow.graph.routing import Stand, catch, follow
 from pocoflow.graph.step_records import ALONE, Bill
 from pocoflow.graph.unfinished import Unfinished
+from pocoflow.nodes.spending import TO_SPEND_MORE
 
 
 def affordable(run: Line, place: GraphNode) -> GraphNode:
@@ -61,4 +62,4 @@ def go_past(run: Line, place: GraphNode, error: BudgetError) -> None:
     where = Address(run.context.path, place.name)
     bill = Bill(where, ALONE, run.context.attempt, dict.fromkeys(error.names))
     run.ledger.spend(run.step, bill)
-    run.remark(str(error).partition("; set a larger")[0])
+    run.remark(str(error).partition(TO_SPEND_MORE)[0])

@@ -13,7 +13,7 @@ def digest_of(item: object, classes: codec.Classes | None = None) -> str:
 
     Args:
         item: The item.
-        classes: What has read it: as what it was stored, it is to be known again.
+        classes: What has read the stored items, if the digest is to be that of the stored form.
     """
     if type(item) is str:
         return digest(f"str {item}")  # nothing that the codec writes begins so

@@ -21,6 +21,9 @@ Amounts: TypeAlias = Mapping[str, Decimal]
 
 NO_AMOUNTS: Amounts = MappingProxyType({})
 
+TO_SPEND_MORE = "; set a larger budget"
+"""Where the message of a spent budget begins to say what can be done."""
+
 _SUMS = Context(prec=60)
 _NONE = Decimal(0)
 
@@ -206,10 +209,11 @@ class Account:
                     said.append(f"{total} of {limit} {name} in {budget.where}")
         if not spent:
             return None
+        edge = f"flow.then(node.when_spent({', '.join(map(repr, dict.fromkeys(spent)))}), target)"
         return BudgetError(
-            f"run {run_id!r}: node {shown!r} may spend no more: {', '.join(said)}; set a larger "
-            "budget, with which a run on record can be resumed, or write where it goes then: "
-            f"flow.then(node.when_spent({', '.join(map(repr, dict.fromkeys(spent)))}), target)",
+            f"run {run_id!r}: node {shown!r} may spend no more: {', '.join(said)}"
+            f"{TO_SPEND_MORE}, with which a run on record can be resumed, or write where it goes "
+            f"then: {edge}",
             names=tuple(dict.fromkeys(spent)),
             account=sums,
         )
