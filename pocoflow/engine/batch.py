@@ -9,6 +9,7 @@ from typing import Any
 from pocoflow.engine.asking import Paused, ask, is_waiting
 from pocoflow.engine.attempts import attempt, try_again
 from pocoflow.engine.effects import Effects, Job, Steps
+from pocoflow.engine.gathering import Entered
 from pocoflow.engine.items import ItemNumbers, tell_gone
 from pocoflow.engine.line import Line
 from pocoflow.engine.outcomes import own
@@ -18,7 +19,7 @@ from pocoflow.graph.step_records import ALONE, Identity
 from pocoflow.graph.unfinished import NOTHING
 from pocoflow.messages import short
 from pocoflow.nodes.base import Node
-from pocoflow.nodes.context import Cancellation, Entered, RunContext
+from pocoflow.nodes.context import Cancellation, RunContext
 from pocoflow.nodes.function import FunctionNode
 from pocoflow.values.failures import add_note
 

@@ -9,6 +9,7 @@ from pocoflow.address import Numbered
 from pocoflow.engine.around import middleware_of
 from pocoflow.engine.asking import Paused
 from pocoflow.engine.effects import Effects, Inside, Job, Steps
+from pocoflow.engine.gathering import Entered
 from pocoflow.engine.items import ItemNumbers, tell_gone
 from pocoflow.engine.line import Line
 from pocoflow.engine.outcomes import own
@@ -17,7 +18,7 @@ from pocoflow.graph.routing import Taken
 from pocoflow.graph.step_records import Numbers
 from pocoflow.graph.unfinished import NOTHING, Unfinished
 from pocoflow.messages import package_of
-from pocoflow.nodes.context import Cancellation, Entered
+from pocoflow.nodes.context import Cancellation
 from pocoflow.nodes.parallel import NO_ITEM, BranchEnd, Spread, Start
 from pocoflow.store.branch_view import BranchStore
 from pocoflow.store.watch import Watch

@@ -13,10 +13,29 @@ from pocoflow.engine.effects import Gather, Job
 from pocoflow.engine.outcomes import Carried, opened
 from pocoflow.engine.threads import in_thread
 from pocoflow.engine.waits import Pending, awaited, wait
-from pocoflow.nodes.context import current
+from pocoflow.nodes.context import RunContext, current
 
 if TYPE_CHECKING:
     import asyncio
+
+
+class Entered:
+    """Makes the context of an item or a branch the current one, in a ``with`` block."""
+
+    __slots__ = ("_around", "_own")
+
+    def __init__(self, own: RunContext) -> None:
+        self._own = own
+
+    def __enter__(self) -> None:
+        self._around = current.get()
+        current.set(self._own)
+
+    def __exit__(self, *error: object) -> None:
+        # No token: a call that was given up may have kept its context. A run that never ends may
+        # be thrown away in another one.
+        if current.get(None) is self._own:
+            current.set(self._around)
 
 
 async def gather_tasks(

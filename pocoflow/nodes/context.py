@@ -362,25 +362,6 @@ class RunContext:
 current: ContextVar[RunContext] = ContextVar("pocoflow_run_context")
 
 
-class Entered:
-    """Makes the context of an item or a branch the current one, in a ``with`` block."""
-
-    __slots__ = ("_around", "_own")
-
-    def __init__(self, own: RunContext) -> None:
-        self._own = own
-
-    def __enter__(self) -> None:
-        self._around = current.get()
-        current.set(self._own)
-
-    def __exit__(self, *error: object) -> None:
-        # No token: a call that was given up may have kept its context. A run that never ends may
-        # be thrown away in another one.
-        if current.get(None) is self._own:
-            current.set(self._around)
-
-
 def context() -> RunContext:
     """Return the context of the run that executes the calling ``prep``, ``exec`` or ``post``.
 
