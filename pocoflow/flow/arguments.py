@@ -258,6 +258,10 @@ SETTINGS: Mapping[str, Callable[[Any], object]] = {
 }
 """What a setting of a flow is made of what is given for it, or an error that says what it takes."""
 
+COMMON = {*SETTINGS, "schedules", "_database", "_hooks", "_proofs", "_settings"}
+COMMON -= {"start", "node_budgets"}
+"""What a flow and its deep copies have in common, or is made anew for each copy."""
+
 _OPTIONAL = {"schema", "db_path", "checkpoint_dir", "inputs", "outputs", "deadline", "run_id"}
 _OPTIONAL |= {"budget", "thread_budget", "executor"}
 

@@ -105,10 +105,6 @@ StoreLike: TypeAlias = "Store[StateT] | StateT | dict[str, Any] | None"
 Opened: TypeAlias = tuple[Resources, tuple[Resource, ...]]
 """The resources of a run in this process, and those of them that it has to open."""
 
-_COMMON = {*arguments.SETTINGS, "schedules", "_database", "_hooks", "_proofs", "_settings"}
-_COMMON -= {"start", "node_budgets"}
-"""What a flow and its deep copies have in common, or is made anew for each copy."""
-
 
 @cache
 def _execution() -> type[Execution]:
@@ -257,13 +253,13 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
         """What a copy has: the same nodes, and a wiring and hooks of its own."""
         own, slots = Composite.__getstate__(self)
         hooks_ = hooks.Hooks(self._hooks)
-        return {**own, "wiring": self.wiring.copy(), "_hooks": hooks_, "_proofs": Proofs()}, slots
+        return {**own, "wiring": copy(self.wiring), "_hooks": hooks_, "_proofs": Proofs()}, slots
 
     def __deepcopy__(self, memo: dict[int, object]) -> Self:
         """The same with copies of the nodes; both keep their runs in the same place."""
         other = memo[id(self)] = copy(self)
         own = other.__dict__
-        for name in own.keys() - _COMMON:
+        for name in own.keys() - arguments.COMMON:
             own[name] = deepcopy(own[name], memo)
         return other
 

@@ -65,19 +65,11 @@ class FlowEdges:
         self.rules: list[OrderRule] = []
         self.is_strict = self.is_drawn = False
 
-    def copy(self) -> FlowEdges:
-        """The same edges, to which others can be added."""
-        other = FlowEdges()
-        other._by_node = dict(self._by_node)
-        other.sources, other.replaced = [*self.sources], [*self.replaced]
-        other.middleware, other.rules = self.middleware, [*self.rules]
-        other.is_strict = self.is_strict
-        return other
-
     def __getstate__(self) -> dict[str, Any]:
-        """What a copy has; edges in the order of their nodes, which may be copied, too."""
+        """What a copy has, to which others can be added; its nodes may be copies, too."""
+        lists = {name: [*one] for name, one in vars(self).items() if isinstance(one, list)}
         edges = [self.of(node) for node in self.sources]
-        return {**vars(self.copy()), "_by_node": edges}
+        return {**vars(self), **lists, "_by_node": edges, "is_drawn": False}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
