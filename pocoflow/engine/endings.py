@@ -83,22 +83,21 @@ def fail(run: Line, exc: BaseException) -> Steps:
     address = None if place is None else Address(context.path, place.name)
     ended = (status, exc, run.step, address, context.attempt, run.elapsed())
     ledger = run.ledger
-    if not run.on_loop or ledger.storage is None:
-        if ledger.end(*ended):
-            _tell(run, exc, place, cancelled)
-        return
-    written: list[bool] = []
+    recorded = False
 
-    def end() -> bool:
-        written[:] = [ledger.end(*ended)]
-        return written[0]
+    def end() -> None:
+        nonlocal recorded
+        recorded = ledger.end(*ended)
 
-    hurried = cancelled or context.cancellation.requested
     try:
-        recorded = yield Commit(ledger.storage, end, is_last=hurried)
+        if run.on_loop and ledger.storage is not None:
+            hurried = cancelled or context.cancellation.requested
+            yield Commit(ledger.storage, end, is_last=hurried)
+        else:
+            end()
     except BaseException as again:
         # The task was cancelled once more: by anyio it is whenever it awaits.
-        if is_cancelled_error(again) and written == [True]:
+        if recorded and is_cancelled_error(again):
             _tell(run, exc, place, cancelled)
         raise
     if recorded:
