@@ -218,10 +218,8 @@ class _ThreadDriver(Driver):
                 if leave is not None:
                     leave()
                 self.line = line.copy()
-                if task is None:
-                    close()
-                else:
-                    task.give_up(pending, close)
+                give_up = close if task is None else partial(task.give_up, pending, close)
+                give_up()
 
     def close(self) -> None:
         """End the task of the line, if there is one, and what the run has left on its loop."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 from pocoflow.store.store import Store
 from pocoflow.values.changes.difference import Change
@@ -14,9 +14,6 @@ _LONG = 400
 
 _NOTHING = object()
 
-Difference: TypeAlias = tuple[list[Change], Frozen]
-"""What changed in a value, and how it is remembered from now on."""
-
 
 class Changed(NamedTuple):
     """A key whose value is not the remembered one.
@@ -26,14 +23,15 @@ class Changed(NamedTuple):
         value: Its value now.
         before: The remembered parts or text, if either is remembered.
         is_long: Whether it has so many parts that only what changed in it is checked.
-        found: What changed in a long value, unless it is another one altogether.
+        found: What changed in a long value, and how it is remembered from now on; ``None`` if it is
+            another one altogether.
     """
 
     key: str
     value: object
     before: Frozen | str | None
     is_long: bool = False
-    found: Difference | None = None
+    found: tuple[list[Change], Frozen] | None = None
 
 
 class Watch:
@@ -103,8 +101,7 @@ class Watch:
 
     def remember(self, key: str, value: object, frozen: Frozen | None = None) -> None:
         """Take a value as known; ``frozen`` is its remembered form if it has been made already."""
-        if frozen is None:
-            frozen = freeze_parts(value)
+        frozen = frozen or freeze_parts(value)
         if frozen is None:
             self._known[key] = value
             self.in_parts.discard(key)
