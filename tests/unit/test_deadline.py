@@ -13,6 +13,7 @@ import pytest
 from pocoflow import END, Flow, Node, Parallel, RunCancelled, Store, WorkflowDB, context, node
 from pocoflow.errors import DeadlineError, DefinitionError
 from tests.rows import row_of
+from tests.waiting import wait_for
 
 SOON = 0.02
 NEVER = 600.0
@@ -75,10 +76,7 @@ def test_a_run_in_time_is_left_alone() -> None:
     flow = Flow(work, deadline=NEVER)
     assert flow.run({})["done"]
     assert asyncio.run(flow.run_async({}))["done"]
-    for thread in threading.enumerate():
-        if isinstance(thread, threading.Timer):
-            thread.join(60)
-    assert threading.active_count() <= before
+    wait_for(lambda: threading.active_count() <= before, "a thread is left waiting")
 
 
 def test_a_late_run_goes_on_with_a_deadline_of_its_own(tmp_path: Path) -> None:
