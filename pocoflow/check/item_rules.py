@@ -72,7 +72,7 @@ def _collected(subject: Subject, at: Site, node: AnyFunctionNode) -> Iterator[Fi
 
 def _of_branch(subject: Subject, at: Site, node: FanOut) -> Iterator[Finding]:
     fields = subject.fields
-    holds = fields.type_of(node.each)
+    holds = fields.holds(node.each)
     item = item_of(holds)
     if item is None:
         yield _without(subject, at, repr(node.each), holds)

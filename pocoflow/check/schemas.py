@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
+from enum import Enum
 from functools import cached_property
 from types import GenericAlias
 from typing import Any, cast, get_args, get_origin
@@ -135,9 +136,13 @@ class Fields:
 
     def held(self, field: StoreField) -> object:
         """What a field holds; without a schema, by the model that its reference names."""
-        if self or field.model is None:
-            return self.type_of(field.name)
-        return field.model.model_fields[field.name].annotation
+        return (self if self or field.model is None else fields_of(field.model)).holds(field.name)
+
+    def holds(self, name: str) -> object:
+        """What is read of a field; ``Any`` if the model keeps the values of enums instead."""
+        kind = self.type_of(name)
+        is_value = self.model is not None and self.model.model_config.get("use_enum_values")
+        return Any if is_value and _has_enum(kind) else kind
 
     def takes(self, name: str) -> object:
         """What may be written to a field: its type; ``Any`` if it is converted or reduced to it."""
@@ -180,3 +185,9 @@ class Fields:
             if converts(field.metadata):
                 found.add(name)
         return frozenset(found)
+
+
+def _has_enum(kind: object) -> bool:
+    if isinstance(kind, Enum) or (isinstance(kind, type) and issubclass(kind, Enum)):
+        return True
+    return any(map(_has_enum, get_args(kind)))

@@ -16,7 +16,7 @@ from pocoflow.check.flat import Spot
 from pocoflow.check.item_rules import item_of
 from pocoflow.check.node_effects import Places
 from pocoflow.check.schemas import fields_of
-from pocoflow.check.source import knows_name
+from pocoflow.check.source import is_a, knows_name
 from pocoflow.check.subject import Site, Subject
 from pocoflow.graph.graph import GraphNode, label
 from pocoflow.messages import closest, package_of, short, type_label
@@ -93,12 +93,20 @@ def _unknown_fields(subject: Subject, site: Site) -> Iterator[Finding]:
 
 
 def _attributes(subject: Subject, site: Site) -> Iterator[Finding]:
-    """What a store has no attribute for; a warning, as a run may be given one of another class."""
-    for attribute, at in subject.effects(site.place).strays.items():
+    """What a store has no attribute for; a warning, as a run may be given one of another class.
+
+    Nothing is said if an annotation names that class.
+    """
+    strays = subject.effects(site.place).strays
+    every = (one for _, hints in _phases_with_store(site.place) for one in hints.values())
+    kinds = [kind for one in every if is_a(kind := get_origin(one) or one, type)] if strays else []
+    for attribute, at in strays.items():
         if attribute == "name":
             if attribute not in subject.fields:
                 continue
             what = f"which is the name of the store, and not the field of {subject.fields.label}"
+        elif any(issubclass(one, Store) and hasattr(one, attribute) for one in kinds):
+            continue
         else:
             near = "" if attribute in subject.fields else closest(attribute, _ATTRIBUTES)
             what = f"an attribute that a store does not have{near}"

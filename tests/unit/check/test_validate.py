@@ -5,11 +5,12 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from pocoflow import END, FanOut, Flow, Node, Parallel, Store, Subflow, bind, fields, key, node
 from pocoflow.check.findings import Finding
@@ -579,6 +580,65 @@ def test_a_validator_that_converts_is_believed() -> None:
 
     assert codes(Flow(start=now, schema=Loose)) == []
     assert Flow(start=now, schema=Loose).run()["when"] == 5
+
+
+class Colour(Enum):
+    """What a model may keep the values of."""
+
+    RED = "red"
+
+
+class Painted(BaseModel):
+    """A model whose fields hold the values of their enums."""
+
+    model_config = ConfigDict(use_enum_values=True)
+    colour: Colour = Colour.RED
+    colours: list[Colour] = []
+
+
+def test_the_values_of_enums_are_read_where_the_model_keeps_those() -> None:
+    """A parameter takes what its field holds, and a node writes what its field takes."""
+
+    @node
+    def show(colour: str, colours: list[str]) -> None:
+        """Take the values."""
+        assert (colour, colours) == ("red", ["red"])
+
+    @node(each=key("colours"))
+    def each(colour: str) -> None:
+        """Take one value."""
+        assert colour == "red"
+
+    flow = Flow(show, schema=Painted).then(show, each)
+    assert codes(flow) == []
+    flow.run({"colour": Colour.RED, "colours": [Colour.RED]})
+
+    @node(writes=key("colour"))
+    def paint() -> str:
+        """Write what the store refuses."""
+        return "red"
+
+    assert codes(Flow(paint, schema=Painted)) == ["PF203"]
+
+
+def test_what_a_store_of_another_class_has_is_left_alone() -> None:
+    """Who annotates a parameter with a class of stores may use what that has."""
+
+    class Kept(Store[Article]):
+        """A store with a method of its own."""
+
+        def first(self) -> str:
+            """The first word."""
+            return self.state.document.split()[0]
+
+    @node
+    def first(store: Kept) -> None:
+        """Use it."""
+        print(store.first())
+
+    flow = Flow(first, schema=Article)
+    assert codes(flow) == []
+    flow.run(Kept({"document": "a b"}, schema=Article))
 
 
 def test_what_is_written_from_a_parameter_is_compared() -> None:
