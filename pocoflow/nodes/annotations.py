@@ -16,7 +16,7 @@ from enum import Enum
 from functools import lru_cache
 from inspect import getsourcelines, unwrap
 from textwrap import dedent
-from types import CodeType, FunctionType, NoneType, SimpleNamespace, UnionType
+from types import CodeType, CoroutineType, FunctionType, NoneType, SimpleNamespace, UnionType
 from typing import (
     Annotated,
     Any,
@@ -270,9 +270,8 @@ def plain(annotation: Any) -> object:
 def awaited(annotation: object) -> object:
     """What awaiting the value of an annotation gives: ``X`` of an ``Awaitable[X]``, else itself."""
     inner = plain(annotation)
-    origin = get_origin(inner)
-    if origin in (Awaitable, Coroutine) and get_args(inner):
-        return get_args(inner)[-1]
+    if (get_origin(inner) or inner) in (Awaitable, Coroutine, CoroutineType):
+        return (Any, *get_args(inner))[-1]
     return inner
 
 

@@ -1,7 +1,7 @@
 """What is wrong with a class is read once and said once, however many nodes there are of it."""
 
 import ast
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Coroutine, Iterable, Iterator
 from itertools import pairwise
 from typing import Any, Generic, Literal, TypeVar
 
@@ -184,3 +184,28 @@ def test_what_a_class_says_of_itself_holds_for_batches_and_for_each_action(
     assert sorted((one.code, one.severity) for one in found) == told
     if kind is Adds:
         assert found[0].message.startswith("it writes 'results', a list[int], to field 'count'")
+
+
+@pytest.mark.parametrize(
+    "hint", [Awaitable, Coroutine, Awaitable[int], Coroutine[Any, Any, int]], ids=str
+)
+def test_a_phase_that_gives_a_coroutine_hands_on_what_that_gives(hint: Any) -> None:
+    """An annotation that does not say what that is fits whatever takes it."""
+
+    class Counts(Node):
+        """Gives a coroutine without being one."""
+
+        def exec(self, prep_result: object) -> hint:
+            """Begin to count."""
+
+            async def count() -> int:
+                return 1
+
+            return count()
+
+        def post(self, store: Store[S], prep_result: object, exec_result: int) -> None:
+            """Take what has been counted."""
+            store.state.count = exec_result
+
+    assert Flow(Counts(), schema=S).validate() == []
+    assert Flow(Counts(), schema=S).run()["count"] == 1
