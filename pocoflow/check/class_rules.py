@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Union, get_args, get_origin
 from pocoflow.check.assignable import fits
 from pocoflow.check.findings import Finding, Severity
 from pocoflow.check.item_rules import item_of
-from pocoflow.check.source import PHASES, is_a
+from pocoflow.check.source import PHASES, is_a, is_foreign
 from pocoflow.check.subject import Site, Subject
 from pocoflow.messages import package_of, type_label
 from pocoflow.nodes.annotations import (
@@ -390,11 +390,11 @@ def _names(kind: type, owner: type) -> Iterator[_Mistake]:
     for given, value in vars(owner).items():
         if given in elsewhere or given.startswith("_") or not given.isidentifier():
             continue
-        if _OF_BATCHES.get(given) is type(value) and not _is_used(owner, given):
+        if _OF_BATCHES.get(given) is type(value) and not _is_used(kind, given):
             yield _of_batches(f"{owner.__name__}.{given}", class_place(owner))
             continue
         meant = _meant(kind, given, value)
-        if meant is not None and meant not in theirs and not _is_used(owner, given):
+        if meant is not None and meant not in theirs and not _is_used(kind, given):
             is_function = is_a(value, FunctionType)
             where = definition_place(value) if is_function else class_place(owner)
             yield _nearly(f"{owner.__name__}.{given}", given, meant, where)
@@ -487,10 +487,9 @@ def _takes(kind: type, phase: str) -> int | None:
     return len(inspect.signature(function).parameters) if callable(function) else None
 
 
-def _is_used(owner: type, name: str) -> bool:
-    """Whether something in the file of a class reads an attribute of that name, or may."""
-    text = _source_around(owner)
-    return not text or re.search(rf"""[.'"]{name}\b""", text) is not None
+def _is_used(kind: type, name: str) -> bool:
+    """Whether something in a file of a class, or of its bases, reads such an attribute, or may."""
+    return _is_in(_sources_of(kind), rf"""[.'"]{name}\b""")
 
 
 def _is_read(node: AnyNode, name: str) -> bool:
@@ -498,9 +497,16 @@ def _is_read(node: AnyNode, name: str) -> bool:
     if isinstance(node, FunctionNode):
         texts = ["".join(linecache.getlines(definition_place(node.signature.function)[0]))]
     else:
-        texts = [_source_around(one) for one in _users_classes(type(node))]
-    reads = re.compile(rf"""[.'"]{name}\b(?!\s*(:[^=\n]+)?=[^=])""")
-    return not all(texts) or any(map(reads.search, texts))
+        texts = _sources_of(type(node))
+    return _is_in(texts, rf"""[.'"]{name}\b(?!\s*(:[^=\n]+)?=[^=])""")
+
+
+def _is_in(texts: list[str], pattern: str) -> bool:
+    return not all(texts) or any(re.search(pattern, text) for text in texts)
+
+
+def _sources_of(kind: type) -> list[str]:
+    return [_source_around(one) for one in kind.__mro__ if not is_foreign(one.__module__)]
 
 
 def _source_around(owner: type) -> str:

@@ -16,12 +16,12 @@ from tests.unit.check.test_validate import codes
 numbers = count()
 
 
-def kind_of(program: str) -> Any:
-    """The ``kind`` that a program makes, whose source is that of a file."""
+def kind_of(program: str, **others: Any) -> Any:
+    """The ``kind`` that a program makes of others, whose source is that of a file."""
     name = f"<names {next(numbers)}>"
     text = "from pocoflow import *\n" + dedent(program)
     linecache.cache[name] = (len(text), None, text.splitlines(True), name)
-    names: dict[str, Any] = {"__name__": "names_of_a_test"}
+    names: dict[str, Any] = {"__name__": "names_of_a_test", **others}
     exec(compile(text, name, "exec"), names)  # noqa: S102
     return names["kind"]
 
@@ -249,6 +249,17 @@ def test_a_name_that_another_base_has_is_left_alone() -> None:
     assert found(mixin + "class kind(Node, Mixin):\n    def exc(self, given): return 2\n") == []
     outside = "def limit(node): return node.timeouts\n"
     assert found(outside + with_body("timeouts = 3")) == []
+
+
+@pytest.mark.parametrize("bases", ["(Node)", ""])
+def test_a_name_that_a_base_in_another_file_reads_is_left_alone(bases: str) -> None:
+    """A base class, or a mixin, may declare a name that each class below gives a value."""
+    reads = "    max_retry: int\n    def exec(self, given): return self.max_retry\n"
+    base = kind_of(f"class kind{bases}:\n{reads}")
+    given = "max_retry = 3\n    def prep(self, store): return 1"
+    for body in (given, "def __init__(self): self.max_retry = 3"):
+        kind = kind_of(f"class kind(base, Node):\n    {body}\n", base=base)
+        assert codes(Flow(kind())) == []
 
 
 def test_concurrency_is_a_setting_of_a_batch_alone() -> None:
