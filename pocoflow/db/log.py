@@ -70,11 +70,13 @@ class Begin(NamedTuple):
         parent: The line that it branched off.
         step: The number of the step there.
         number: Which branch of that step it is.
+        names: Its first node, after the names of the flows and branches around it.
     """
 
     parent: int
     step: int
     number: int
+    names: tuple[str, ...]
 
 
 def read_begin(row: Record) -> Begin:
@@ -83,7 +85,8 @@ def read_begin(row: Record) -> Begin:
     Raises:
         DecodeError: The row does not say.
     """
-    begin = Begin(*read_json(row["data"], is_begin, f"row {row['id']} of the log"))
+    parent, step, number = read_json(row["data"], is_begin, f"row {row['id']} of the log")
+    begin = Begin(parent, step, number, names_at(row["node"], row["path"]))
     if begin.parent >= row["line"]:
         raise DecodeError(f"row {row['id']} of the log cannot be read: its line began before it")
     return begin

@@ -96,7 +96,7 @@ class _Reader:
         self._inside: dict[tuple[int, int], dict[int, int]] = {}
         for line, rows in lines.items():
             if rows.begin is not None:
-                parent, step, number = rows.begin
+                parent, step, number, _ = rows.begin
                 self._inside.setdefault((parent, step), {})[number] = line
         self._asked: dict[int, dict[int, Asked]] = {}
         for one in questions_of(connection, run_no):
@@ -150,6 +150,7 @@ class _Reader:
         return Unfinished(
             line=line,
             count=rows.count,
+            began=() if rows.begin is None else rows.begin.names,
             names=() if is_new else names_at(last["next_node"], last["next_path"]) or None,
             action=DEFAULT_ACTION if is_new else _action(last),
             taken=() if is_new else read_taken(last["mark"]),

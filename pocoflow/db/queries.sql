@@ -472,7 +472,7 @@ SELECT status, error_type FROM pf_run WHERE run_no = ?;
 SELECT * FROM pf_log WHERE id > ? AND id <= ? ORDER BY id;
 
 -- name: lines_of_run
-SELECT id, line, data FROM pf_log WHERE id >= ? AND id < ? AND kind = 9;
+SELECT id, line, data, node, path FROM pf_log WHERE id >= ? AND id < ? AND kind = 9;
 
 -- name: steps_of_run
 SELECT step, node, ts FROM pf_rows
@@ -502,6 +502,9 @@ WHERE id >= ? AND id < ? AND next_node IS NOT NULL AND kind IN (0, 1, 2, 16);
 
 -- name: rename_next
 UPDATE pf_log SET next_node = ?, next_path = ?, mark = ? WHERE id = ?;
+
+-- name: rename_begun
+UPDATE pf_log SET node = ?, path = ? WHERE id = ?;
 
 -- name: insert_key
 INSERT INTO pf_key (run_no, key_no, line, key) VALUES (?, ?, ?, ?);

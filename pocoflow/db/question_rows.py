@@ -24,11 +24,11 @@ def _read(row: Record, lines: Mapping[int, Begin]) -> Asked:
     for part in ("default_answer", "answer"):
         if row[part] is not None:
             read_json(row[part], is_anything, about + part)
-    branches: tuple[int, ...] = ()
+    branches: tuple[tuple[str, ...], ...] = ()
     line = row["line"]
     while line in lines:
-        line, _, number = lines[line]
-        branches = (number, *branches)
+        line, _, _, names = lines[line]
+        branches = (names, *branches)
     return Asked(
         row["question"],
         row["run_id"],

@@ -43,6 +43,11 @@ def rename_places(raw: Transaction, run_no: int, renamed: Renamed) -> None:
         there = rename_taken(taken, names, renamed)
         if now != names or there != taken:
             raw.execute(QUERIES["rename_next"], (*placed(now), dump_taken(there), number))
+    for row in raw.execute(QUERIES["lines_of_run"], row_ids(run_no)).fetchall():
+        number, _, _, node, path = row
+        names = names_at(node, path)
+        if (now := renamed(names)) != names:
+            raw.execute(QUERIES["rename_begun"], (*placed(now), number))
     for number, path in raw.execute(QUERIES["places_of_questions"], (run_no,)).fetchall():
         now = renamed(read_names(path, "the path of a position"))
         raw.execute(QUERIES["rename_question"], (dump_names(now), number))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import count
 from typing import Any, TypeAlias, cast
 
 from pocoflow.address import Numbered
@@ -80,12 +81,17 @@ class _Fork:
         run, ledger = self.run, self.run.ledger
         known = {number: one.mark for number, one in self.unfinished.items.items()}
         numbers, marks = ItemNumbers(known, self.unfinished.branches), {}
+        begun = {which: number for number, which in self.unfinished.templates.items()}
+        free = (one for one in count() if one not in self.unfinished.templates)
         for number, start in enumerate(self.node.starts(given, run.store)):
             if start.item is not NO_ITEM and ledger.keeps:
                 digest = numbers.digest_of(start.item, self.unfinished.classes)
                 number, mark = numbers.give(number, digest)
                 if number not in known:
                     marks[number] = mark
+            elif start.item is NO_ITEM:
+                # Others may stand before it by now; its number is in its idempotency keys.
+                number = begun[start.template] if start.template in begun else next(free)
             self.starts.append((number, start.numbered(number)))
         if marks:
             yield from run.commit(not run.on_loop, ledger.begin_items, self.count, marks)

@@ -171,15 +171,17 @@ def _has(graph: Graph, node: object) -> bool:
 
 def asker(graph: Graph, one: Asked) -> GraphNode | None:
     """The node that asked a question, in the graph as it is now."""
-    numbers = list(one.branches)
+    begun = list(one.branches)
     graphs: tuple[Graph, ...] = (graph,)
     place: GraphNode | None = None
-    for name in plain(one.path):
+    for depth, name in enumerate(plain(one.path), 1):
         place = next((g.nodes[name] for g in graphs if name in g.nodes), None)
         if place is None:
             return None
         graphs = place.within
-        if place.branches and numbers:
-            number = numbers.pop(0)
-            graphs = graphs if len(graphs) == 1 else graphs[number : number + 1]
+        if place.branches and begun and len(graphs) > 1:
+            begins = begun[0][depth : depth + 1]
+            graphs = tuple(g for g in graphs if (g.start.name,) == begins)
+        if place.branches:
+            begun = begun[1:]
     return place

@@ -44,6 +44,7 @@ class Unfinished:
         line: The number of the line in the log; 0 is the run itself.
         count: How many steps the line has finished; of the run, the number under which its step
             began.
+        began: Of a branch, its first node, after the names of the flows and branches around it.
         names: The node that comes next, after the names of the flows around it; empty for the first
             one of a branch, ``None`` at the end of the line.
         action: The action of the last step.
@@ -63,6 +64,7 @@ class Unfinished:
         keys: The numbers of the keys that a branch has of its own.
         rows: The values of these as they are stored: key, operation, text.
         branches: The branches that have begun in the step, by number.
+        templates: Which branch of its node each of these is now; ``None`` if that was removed.
         spent: Of the run itself, what it has spent.
         steps: How many steps of the run are committed.
         read_at: When it was read; deadlines are held against this one time.
@@ -73,6 +75,7 @@ class Unfinished:
 
     line: int = 0
     count: int = 0
+    began: tuple[str, ...] = ()
     names: tuple[str, ...] | None = ()
     action: str = DEFAULT_ACTION
     taken: Sequence[TakenEdge] = ()
@@ -89,6 +92,7 @@ class Unfinished:
     keys: Mapping[str, int] = field(default_factory=dict)
     rows: Sequence[tuple[str, int, str | None]] = ()
     branches: Mapping[int, Unfinished] = field(default_factory=dict)
+    templates: Mapping[int, int | None] = field(default_factory=dict)
     spent: Sequence[Spent] = ()
     steps: int = 0
     read_at: str = ""

@@ -134,7 +134,7 @@ class Asked(NamedTuple):
         answered_by: Who gave it, as far as that was said.
         answered_at: When.
         is_closed: Whether its step is finished, so that an answer would come too late.
-        branches: Which branches of the parallel nodes around it it was asked in, outermost first.
+        branches: The first node of each branch around it, outermost first, as ``path``.
     """
 
     question: int
@@ -154,7 +154,7 @@ class Asked(NamedTuple):
     answered_by: str | None
     answered_at: str | None
     is_closed: bool
-    branches: tuple[int, ...] = ()
+    branches: tuple[tuple[str, ...], ...] = ()
 
     @property
     def node(self) -> str:

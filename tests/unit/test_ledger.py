@@ -336,7 +336,7 @@ def test_a_step_closes_the_questions_of_the_branches_in_it(run: Run) -> None:
     inner.ask(0, place, QUESTION, None, "given")
     asked = other.ask(0, place, QUESTION, None, "given")
     first, second = run.db.get_questions("r")
-    assert (first.branches, second.branches) == ((0, 1), (1,))
+    assert [len(one.branches) for one in (first, second)] == [2, 1]
     outer.step(finished(0, "inner", "inner", "fork"))
     assert [one.question for one in run.db.get_questions("r") if one.is_open] == [asked]
     run.ledger.step(finished(1, "second"))

@@ -18,6 +18,7 @@ from pocoflow.graph.unfinished import Unfinished
 from pocoflow.messages import main_name
 from pocoflow.nodes.answer_types import answer_type
 from pocoflow.nodes.base import AnyNode
+from pocoflow.nodes.parallel import Parallel
 from pocoflow.nodes.phase_types import exec_types, prep_types
 from pocoflow.nodes.question import Asked
 from pocoflow.nodes.subflow import Subflow
@@ -73,6 +74,7 @@ class Reader:
         leaf, path = first_of(nodes[-1])
         depth = (len(found.names) if found.names else depth + 1) + len(path)
         results = self._results(found, leaf, classes) | answers(found.asked, leaf, self._now)
+        templates = self._templates(found, leaf, depth)
         return replace(
             found,
             places=tuple(nodes),
@@ -81,33 +83,44 @@ class Reader:
             results=results,
             calls=_calls_now(found.calls, self._places.moved),
             prepared=self.prepared(found, leaf, classes),
-            branches=self._branches(found, leaf, depth, classes, is_known),
+            templates=templates,
+            branches=self._branches(found, leaf, templates, depth, classes, is_known),
         )
+
+    def _templates(self, found: Unfinished, place: GraphNode, depth: int) -> dict[int, int | None]:
+        """Which branch of a node each one that has begun is now, by its number."""
+        if found.branches and not place.branches:
+            raise ResumeError(
+                f"run {self._run_id!r} stands in the parallel branches of {place.name!r}, "
+                f"which has none now{self._places.listed}"
+            )
+        if not isinstance(place.node, Parallel):
+            return dict.fromkeys(found.branches, 0)  # they are all of one graph
+        starts = [graph.start.name for graph in place.branches]
+        return {
+            number: self._places.branch(starts, branch.began[: depth + 1])
+            for number, branch in found.branches.items()
+        }
 
     def _branches(
         self,
         found: Unfinished,
         place: GraphNode,
+        templates: Mapping[int, int | None],
         depth: int,
         classes: codec.Classes,
         is_known: bool,
     ) -> dict[int, Unfinished]:
-        graphs, node = place.branches, place.node
-        if found.branches and not graphs:
-            raise ResumeError(
-                f"run {self._run_id!r} stands in the parallel branches of {place.name!r}, "
-                f"which has none now{self._places.listed}"
-            )
+        node = place.node
         if isinstance(node, Subflow):
             classes = classes_within(classes, node.flow.schema)
             is_known = False  # nobody knows what its schema was
         branches: dict[int, Unfinished] = {}
         for number, branch in found.branches.items():
-            # The branches of FanOut are all of one graph.
-            which = 0 if len(graphs) == 1 else number
-            if which >= len(graphs):
+            which = templates[number]
+            if which is None:
                 continue
-            graph: Graph = graphs[which]
+            graph: Graph = place.branches[which]
             label = f"run {self._run_id!r}, branch {number} of node {place.name!r}"
             under = self._places.definitions(branch.row) if is_known else None
             branch = replace(
@@ -117,6 +130,7 @@ class Reader:
                 nodes = [graph.start]
                 if branch.names:
                     nodes = self._places.find(graph, branch.names, depth)
+                self._places.refuse_another(branch.names or branch.began)
                 branch = self.line(branch, nodes, depth, classes, is_known)
                 if branch.prepared:
                     under = self._places.definitions(branch.changed_at) if is_known else None

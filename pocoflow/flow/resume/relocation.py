@@ -108,7 +108,7 @@ class Places:
             )
         self._rename = self._still_to_do(found)
         nodes = self.find(self._graph, found.names, 0)
-        self._refuse_another(plain(found.names), nodes)
+        self.refuse_another(found.names)
         return nodes
 
     def find(self, graph: Graph, names: tuple[str, ...], skipped: int) -> list[GraphNode]:
@@ -133,6 +133,29 @@ class Places:
             found.append(place)
             here = place.inner
         return found
+
+    def branch(self, now: list[str], names: tuple[str, ...]) -> int | None:
+        """Which of the branches of a node, by their names now, one is; ``None`` if it was removed.
+
+        Args:
+            now: Their names.
+            names: The names that it had, and those around it.
+
+        Raises:
+            ResumeError: It may be one that has another name.
+        """
+        names = plain(names)
+        around, name = names[:-1], self._name_of(names, now)
+        if name in now:
+            return now.index(name)
+        if all((*around, one) in self._before for one in now):
+            return None
+        raise ResumeError(
+            f"run {self.run_id!r} was in branch {_text(names)!r}, and node {_text(around)!r} has "
+            f"no branch {name!r}{closest(name, now) or '.'} If it has another name now, pass "
+            f"rename={{{names[-1]!r}: <new name>}}{self.listed}",
+            remedies=[renaming(self.run_id, names[-1])],
+        )
 
     def renamed(self, names: tuple[str, ...]) -> tuple[str, ...]:
         """The names now of the flows and branches around a node, and its own."""
@@ -172,19 +195,27 @@ class Places:
             remedies=[renaming(self.run_id, names[number])],
         )
 
-    def _refuse_another(self, names: Names, found: list[GraphNode]) -> None:
+    def refuse_another(self, names: tuple[str, ...]) -> None:
+        """Refuse to go on with a node that is made from something else now.
+
+        Args:
+            names: The names that it had, and those around it.
+
+        Raises:
+            ResumeError: It is.
+        """
+        now, names = plain(self.renamed(names)), plain(names)
         name, before = names[-1], _text(names)
-        now = tuple(place.name for place in found)
         old, new = self._before.get(names), self._now.get(now)
         if old is None or new is None or {name, before} & self._rename.keys():
             return
         if not is_same_definition(old, new):
-            same = ", the same name on both sides" if name == found[-1].name else ""
+            same = ", the same name on both sides" if name == now[-1] else ""
             raise ResumeError(
                 f"run {self.run_id!r} stands before node {before!r}, which was {old['class']} and "
                 f"is {new['class']} now; if that is the node to go on with, say so with "
-                f"rename={{{name!r}: {found[-1].name!r}}}{same}{self.listed}",
-                remedies=[renaming(self.run_id, name, found[-1].name)],
+                f"rename={{{name!r}: {now[-1]!r}}}{same}{self.listed}",
+                remedies=[renaming(self.run_id, name, now[-1])],
             )
 
     def _still_to_do(self, found: Unfinished) -> Mapping[str, str]:
