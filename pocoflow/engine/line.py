@@ -127,6 +127,7 @@ class Line:
         past: The spent budgets that limit this line no more, as an edge for them was taken.
         opens: The resources that it has to open.
         told: The errors of its branches that listeners know, and that it raises in turn.
+        remarks: What was logged of the run, which is not logged again.
         calls: The number of a step, and the journaled calls in it, by item; ``None`` before the
             first.
         known: Its store as it was last checked, if nobody else remembers that.
@@ -162,6 +163,7 @@ class Line:
     past: frozenset[str] = frozenset()
     opens: tuple[Resource, ...] = ()
     told: tuple[BaseException, ...] = ()
+    remarks: frozenset[str] = frozenset()
     known: Watch | None = None
 
     @property
@@ -285,8 +287,13 @@ class Line:
         return (yield Call(function, arguments))
 
     def remark(self, text: str) -> None:
-        """Log what people should know of the run, and put it on record."""
-        _log.warning("%s", text)
+        """Put on record what people should know of the run, and log it, once for the run."""
+        root = self._root
+        with _guard:
+            is_known = text in root.remarks
+            root.remarks |= {text}
+        if not is_known:
+            _log.warning("%s", text)
         self.ledger.remark(text)
 
     def gather(self, jobs: Iterator[Job], limit: int, on_loop: bool, stop: Cancellation) -> Steps:

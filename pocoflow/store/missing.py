@@ -76,9 +76,14 @@ def missing_key(
 
 
 def check_complete(
-    owner: str, schema: Schema, data: Mapping[str, object], unsaved: Mapping[str, Unsaved]
+    owner: str,
+    schema: Schema,
+    data: Mapping[str, object],
+    unsaved: Mapping[str, Unsaved],
+    *,
+    is_whole: bool,
 ) -> None:
-    """Refuse a store that lacks what its schema requires.
+    """Refuse a store that lacks what its schema requires; if it is to be whole, also a default.
 
     Raises:
         IncompleteStoreError: Names what is not set.
@@ -86,7 +91,10 @@ def check_complete(
     for name in schema.names():
         if name in unsaved:
             raise IncompleteStoreError(str(missing_key(owner, name, schema, data, unsaved)))
-    if missing := schema.missing(data):
+    missing = schema.missing(data)
+    if is_whole:  # a default may have been deleted
+        missing = [name for name in schema.names() if name not in data]
+    if missing:
         raise IncompleteStoreError(
             f"{owner}: field{'s' if len(missing) > 1 else ''} of {schema.label} not set: "
             f"{', '.join(map(repr, missing))}"

@@ -616,7 +616,7 @@ class Store(MutableMapping[str, Any], Generic[SchemaT_co]):
             InvalidValueError: Names the fields that do not fit.
             StoreError: The store has no model schema.
         """
-        schema = self._complete()
+        schema = self._complete(is_whole=True)
         made = None
         if schema is not None:
             copies = {key: stored_copy(value) for key, value in self._data.items()}
@@ -625,9 +625,10 @@ class Store(MutableMapping[str, Any], Generic[SchemaT_co]):
             raise StoreError(f"{self._label} has no model schema: Store(..., schema=Model)")
         return cast(SchemaT_co, made)
 
-    def _complete(self) -> Schema | None:
+    def _complete(self, *, is_whole: bool = False) -> Schema | None:
         if self._schema is not None:
-            check_complete(self._label, self._schema, self._data, self._unsaved)
+            facts = (self._label, self._schema, self._data, self._unsaved)
+            check_complete(*facts, is_whole=is_whole)
         return self._schema
 
     # -- snapshots ----------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pocoflow import Flow, Node, WorkflowDB, key, node
+from pocoflow import FanOut, Flow, Node, WorkflowDB, key, node
 from pocoflow.cli import main
 
 
@@ -42,6 +42,23 @@ def test_remarks_are_shown_whole_by_the_command_line(
     assert "which has no edge; did you mean 'bad'?; the run ends here (edges: bad)" in shown
     assert "store key 'lock' is not saved" in shown
     assert "error " not in shown
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+def test_a_remark_of_many_steps_is_logged_once_for_each_run(
+    concurrency: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is on the record of each of these steps, and told once of all branches and loops."""
+    grade = Node(name="grade")
+    grade.then("bad", Node(name="fix"))
+    each = FanOut(grade, each=key("texts"), as_=key("text"), concurrency=concurrency)
+    flow = Flow(each, db_path=":memory:")
+    for run_id in ("a", "b"):
+        caplog.clear()
+        flow.run({"texts": [1, 2, 3]}, run_id=run_id)
+        assert sum("has no edge" in record.message for record in caplog.records) == 1
+        notes = [event["note"] or "" for event in flow.database.get_events(run_id)]
+        assert sum("has no edge" in note for note in notes) == 3
 
 
 def test_a_node_deep_inside_is_shown_by_the_command_line(

@@ -765,6 +765,17 @@ def test_validate_names_all_that_is_missing() -> None:
         store.to_model()
 
 
+def test_a_default_that_was_deleted_is_named_where_the_model_is_needed() -> None:
+    """``to_model`` is the complete model or an error: no field is left out of it in silence."""
+    store = Store(Article(document="d", summary="s"), name="jobs")
+    del store["tags"]
+    store.validate()
+    with pytest.raises(IncompleteStoreError, match="of Article not set: 'tags'"):
+        store.to_model()
+    with pytest.raises(IncompleteStoreError, match="not set: 'tags'"):
+        str(store.state)
+
+
 def test_validate_finds_what_was_changed_in_place() -> None:
     """A list that was spoilt after it was written is found by ``validate`` and ``to_model``."""
     store = Store(Article(document="d", summary="s", tags=["a"]), name="jobs")
