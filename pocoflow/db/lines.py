@@ -445,15 +445,21 @@ class LineRecorder:
         *,
         of_run: bool = False,
     ) -> None:
-        """Put what was spent on record, on some items or all, by this line or any."""
+        """Put what was spent on record, on some items or all, by this line and those in it or any.
+
+        Those in it have ended where this puts all on record, perhaps before a commit of their own.
+        """
         run = self.log
-        found = [
-            one
-            for one in self.unwritten.bills
-            if (of_run or one[0] is self) and (items is None or one[2].item in items)
-        ]
+
+        def is_meant(owner: LineRecorder, step: int, bill: Bill) -> bool:
+            if items is None:
+                return of_run or owner.is_within(self)
+            return owner is self and bill.item in items
+
+        found = [one for one in self.unwritten.bills if is_meant(*one)]
         self._take(self.unwritten.bills, found)
         for owner, step, bill in found:
+            owner.begin_line(raw, step)
             item = None if bill.item == ALONE else bill.item
             facts = _of_bill(bill.place, item, bill.attempt, bill.amounts)
             run.last = run.append(raw, Row(Kind.SPENT, owner.line, step, **facts))
@@ -653,6 +659,10 @@ class LineRecorder:
     def begin_line(self, raw: Transaction, step: int, place: Sequence[str] = ()) -> None:
         """Put the beginning of the line on record, with its first row."""
 
+    def is_within(self, line: LineRecorder) -> bool:
+        """Whether it is that line, or one that branched off it."""
+        return self is line
+
     def _end_line(self, raw: Transaction, node: str, path: tuple[str, ...]) -> None:
         """Put the end of the line on record with its last step."""
 
@@ -734,6 +744,13 @@ class BranchRecorder(LineRecorder):
     def end(self, *facts: Any) -> bool:
         """As of the run."""
         return self.parent.end(*facts)
+
+    def is_within(self, line: LineRecorder) -> bool:
+        """Whether it is that line, or one that branched off it."""
+        one: LineRecorder = self  # no recursion: branches may be a thousand deep
+        while one is not line and isinstance(one, BranchRecorder):
+            one = one.parent
+        return one is line
 
     def _local(self, step: int) -> int:
         return self._context.count

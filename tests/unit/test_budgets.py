@@ -415,6 +415,66 @@ def test_branches_spend_of_one_budget(db: WorkflowDB | None) -> None:
     assert flow.run({"items": [1], "visits": 0})["account"]["usd"] == "0.3"
 
 
+@pytest.mark.parametrize("collects", [True, False], ids=["collected", "caught"])
+def test_what_a_branch_has_spent_that_failed_is_in_the_account(
+    db: WorkflowDB | None, collects: bool
+) -> None:
+    """Its last attempt, too, also of a branch in a branch, and before its first commit."""
+
+    class Fails(Node):
+        def exec(self, prep_result: object) -> None:
+            context().spend(usd=1)
+            raise OSError
+
+    class Twice(Fails):
+        max_retries = 2
+
+    inner = Parallel(Fails(), Twice(), name="inner", on_error="collect")
+    start = Parallel(
+        Flow(inner, flow_name="deep").then(inner.when("*"), Fails(name="after")),
+        name="outer",
+        on_error="collect" if collects else "stop",
+    )
+    note = Note()
+    flow = Flow(start, db_path=db, run_id="r")
+    flow.then(start.when("*") if collects else start.catch(OSError), note)
+    assert flow.run({})["account"] == {"usd": "4"}
+    if db is not None:
+        assert db.get_account("r") == {"usd": 4}
+        spent = {(one.names, one.attempt) for one in db.get_expenses("r")}
+        inside = ("outer", "deep", "inner")
+        assert spent == {
+            ((*inside, "Fails"), 1),
+            ((*inside, "Twice"), 1),
+            ((*inside, "Twice"), 2),
+            (("outer", "deep", "after"), 1),
+        }
+
+
+def test_a_budget_that_a_branch_goes_on_without_counts_outside_of_it(tmp_path: Path) -> None:
+    """Also where the branch, and with it the run, has failed before its first commit."""
+    down = [True]
+
+    @node
+    def pay(item: int) -> None:
+        if item == 1:
+            context().spend(usd=1)
+
+    @node
+    def go_past() -> None:
+        if down:
+            raise OSError(down.pop())
+
+    branch = Flow(pay, flow_name="branch").then(pay.when_spent("usd"), go_past)
+    fan = FanOut(branch, each=key("items"), as_=key("item"), concurrency=1)
+    last = Node(name="last")
+    flow = Flow(fan, budget={"usd": 1}, db_path=tmp_path / "runs.db", run_id="r").then(fan, last)
+    with pytest.raises(OSError, match="True"):
+        flow.run({"items": [1, 2]})
+    with pytest.raises(BudgetError, match="'last'"):
+        flow.resume("r")
+
+
 @pytest.mark.parametrize(
     "settings",
     [
