@@ -11,6 +11,7 @@ from pocoflow.nodes.base import Node, NodeLike
 from pocoflow.nodes.parallel import BranchEnd, Spread, Start
 from pocoflow.store.fields import StoreField, reference_of
 from pocoflow.store.store import Store
+from pocoflow.values.copies import stored_copy
 
 T = TypeVar("T")
 
@@ -149,7 +150,12 @@ class Subflow(Spread[Any]):
         (end,) = ends
         inner = end.store
         if inner is not None:
-            results = {link.target.name: inner[link.source.name] for link in self.outputs}
+            results: dict[str, Any] = {}
+            for target, source, _ in self.outputs:
+                value = inner[source.name]
+                # Two fields share nothing: after a resume they would not, either.
+                is_shared = any(value is one for one in results.values())
+                results[target.name] = stored_copy(value) if is_shared else value
             store.put(results, _definitions(self.outputs, inner))
         return end.action
 

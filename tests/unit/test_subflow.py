@@ -258,6 +258,23 @@ def found(inputs: Any, outputs: Any, inner: Flow[Any] | None = None) -> list[tup
     return [(one.code, one.message) for one in flow.validate()]
 
 
+def test_fields_that_one_field_is_handed_to_do_not_share_it() -> None:
+    """What is changed in place of one is not changed of the other, as it is not after a resume."""
+
+    @node
+    def grow(store: Store[Any]) -> None:
+        store["inner"].append(1)
+
+    @node
+    def change(store: Store[Any]) -> None:
+        store["first"].append(2)
+
+    links = [bind(key(name)).to(key("inner")) for name in ("first", "second")]
+    made = Subflow(Flow(grow), inputs=[bind(key("inner")).to(key("given"))], outputs=links)
+    store = Flow(made).then(made, change).run({"given": []})
+    assert (store["first"], store["second"], store["given"]) == ([1, 2], [1], [])
+
+
 def test_what_is_bound_wrongly_is_found() -> None:
     """Fields that are not there, or hold something else, are found before the run."""
     ok_in, ok_out = [bind(S.text).to(A.document)], [bind(A.summary).to(S.result)]
