@@ -28,6 +28,7 @@ from pocoflow.db.shield import (
     refuse_companion,
     refuse_second_name,
 )
+from pocoflow.db.wal import put_away, refuse_other_log
 from pocoflow.errors import DatabaseBusyError, DatabaseError, DatabaseFileError
 from pocoflow.logging import OwnLogger
 
@@ -258,6 +259,7 @@ class SQLiteConnection(Connection):
             if look[0] is None:
                 raise DatabaseFileError(self._why_unseen())
             refuse_second_name(self.file, self.label, read_only=True)
+            refuse_other_log(self.file, self.label)
             # Without a log beside it nobody writes. SQLite then need not make the log's files,
             # which it would leave behind, and which a read-only folder has no place for.
             mode = "?mode=ro&immutable=1" if _at_rest(look) else "?mode=ro"
@@ -270,12 +272,13 @@ class SQLiteConnection(Connection):
             for name, what in left.items():
                 # Of a file that was moved away or removed, and is still in use.
                 if what is not None and identify(name) == what:
-                    os.unlink(name)
+                    put_away(name, self.label)
         except OSError as exc:
             folder = self.file.parent
             if isinstance(exc, FileExistsError) and os.path.isdir(folder):
                 # It is not opened here, see above.
                 refuse_second_name(self.file, self.label, read_only=False)
+                refuse_other_log(self.file, self.label)
                 return os.fspath(self.file)
             why = (
                 exc.strerror

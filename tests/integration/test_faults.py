@@ -19,6 +19,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -427,6 +428,80 @@ def test_a_damaged_log_takes_back_the_last_steps_whole(
                 assert len(db.get_checkpoints("r")) == run["total_steps"]
                 for step in range(run["total_steps"]):
                     assert db.load_checkpoint("r", step)["n"] == step + 1
+
+
+def left_by_a_kill(path: Path) -> Path:
+    """A database of two runs as a killed process leaves it, and a copy of the file before them."""
+    folder = path.with_name("left")
+    folder.mkdir()
+    # Not by this process: closing a descriptor of the file would drop SQLite's locks on it.
+    copy = partial(subprocess.run, check=True)
+    with WorkflowDB(path, synchronous="NORMAL") as db:
+        db.create_run("first")
+    copy(["cp", path, folder / "older.db"])
+    with WorkflowDB(path, synchronous="NORMAL") as db:
+        for run_id, text in (("long", "x" * 6_000_000), ("last", "x")):  # which the log has alone
+            db.create_run(run_id)
+            db.save_event(run_id, "said", error_msg=text)
+        for suffix in ("", "-wal"):
+            copy(["cp", f"{path}{suffix}", folder / f"{path.name}{suffix}"])
+    return folder / path.name
+
+
+@keeps("An older copy is put in the place of the file, and the log beside it is left")
+@pytest.mark.parametrize("read_only", [True, False])
+def test_an_older_copy_is_not_opened_with_a_log_that_is_not_its_own(
+    path: Path, read_only: bool
+) -> None:
+    """It would be damaged by it; it is as it was without the log, and so is the file with its."""
+    file = left_by_a_kill(path)
+    whole, older = file.read_bytes(), file.with_name("older.db").read_bytes()
+    file.write_bytes(older)
+    log = file.with_name(f"{file.name}-wal")
+    kept = log.read_bytes()
+    with pytest.raises(DatabaseFileError, match="is older than its log") as caught:
+        WorkflowDB(file, read_only=read_only)
+    assert str(log) in str(caught.value)
+    assert (file.read_bytes(), log.read_bytes()) == (older, kept)
+    log.unlink()
+    with WorkflowDB(file, read_only=read_only) as db:
+        assert [run["run_id"] for run in db.list_runs()] == ["first"]
+    file.write_bytes(whole)
+    log.write_bytes(kept)
+    with WorkflowDB(file, read_only=read_only) as db:
+        assert [run["run_id"] for run in db.list_runs()] == ["last", "long", "first"]
+
+
+def test_a_torn_log_is_no_other_one(path: Path) -> None:
+    """A page that was not written whole ends it; what its header says of the file is not read."""
+    file = left_by_a_kill(path)
+    log = file.with_name(f"{file.name}-wal")
+    frame = 24 + 4096
+    damaged(log, 32 + frame + 4, (1 << 20).to_bytes(4, "big"))
+    with WorkflowDB(file) as db:
+        assert "first" in [run["run_id"] for run in db.list_runs()]
+        assert db.connection.rows("PRAGMA integrity_check")[0][0] == "ok"
+
+
+@keeps("The file is deleted, moved or replaced under a run")
+def test_the_log_of_a_file_that_was_moved_is_kept(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever makes a new file there tells where it is; with it the moved one has all its steps."""
+
+    def happen() -> None:
+        path.rename(path.with_name("moved.db"))
+        WorkflowDB(path).close()
+
+    disturbed = Disturbed(path, happen)
+    with pytest.raises(DatabaseFileError, match="was deleted, moved or replaced"):
+        disturbed.run()
+    disturbed.flow.database.close()
+    kept = path.with_name("runs.db-wal-left")
+    assert str(kept) in caplog.text
+    kept.rename(path.with_name("moved.db-wal"))
+    with WorkflowDB(path.with_name("moved.db")) as db:
+        assert [row["step"] for row in db.get_checkpoints("r")] == [0, 1]
 
 
 @keeps("The file is deleted, moved or replaced under a run")
