@@ -7,7 +7,7 @@ from pocoflow.logging import OwnLogger
 from pocoflow.messages import short
 from pocoflow.nodes.edges import AnyNode, Catch, Edge, End, Limit, NodeT
 from pocoflow.store.fields import reference_of
-from pocoflow.values.callables import UNSET, unrun
+from pocoflow.values.callables import UNSET, misfit, unrun
 
 _log = OwnLogger("flow")
 
@@ -83,6 +83,9 @@ def make_catch(node: AnyNode, kinds: tuple[object, ...], writes: object, value: 
         raise DefinitionError(
             f"{where}: value={short(value)} is {kind}: it is called, and what it returns is written"
         )
+    wrong = misfit(value, "exc") if callable(value) else None
+    if wrong is not None:
+        raise DefinitionError(f"{where}: value= is called with the exception; {wrong}")
     return Catch(node, classes, field, value if callable(value) else None)
 
 

@@ -16,7 +16,6 @@ the run goes on with. ``yield coroutine`` awaits one, in synchronous and asynchr
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
@@ -24,7 +23,7 @@ from typing import Any, NamedTuple, TypeAlias
 from pocoflow.errors import DefinitionError
 from pocoflow.messages import short
 from pocoflow.store.store import Store
-from pocoflow.values.callables import is_generator
+from pocoflow.values.callables import is_generator, misfit
 
 Around: TypeAlias = Generator[Any, Any, Any]
 """What a middleware returns: it yields ``None`` to go on, or a coroutine to await it."""
@@ -102,7 +101,6 @@ def check_middleware(kind: str, given: object) -> None:
             f"{wanted}: 'yield' goes on and gives what comes of it, 'yield coroutine' awaits one; "
             f"{short(given)} is none"
         )
-    try:
-        inspect.signature(given).bind(None)
-    except TypeError as exc:
-        raise DefinitionError(f"{wanted}; {short(given)}: {exc}") from None
+    wrong = misfit(given, "visit")
+    if wrong is not None:
+        raise DefinitionError(f"{wanted}; {wrong}")

@@ -27,7 +27,7 @@ from typing import (
 from pocoflow.errors import DefinitionError, Gap, Remedy, ResourceError
 from pocoflow.messages import defined_again, short, type_label
 from pocoflow.store.fields import Reference
-from pocoflow.values.callables import is_generator, unrun
+from pocoflow.values.callables import is_generator, misfit, unrun
 
 T = TypeVar("T")
 
@@ -119,7 +119,8 @@ def resource(
 
     Raises:
         DefinitionError: ``kind`` is not a class, ``name`` is not a non-empty string, ``open`` gives
-            no context manager, or ``per`` is neither of the two, or stands without ``open``.
+            no context manager or needs arguments, or ``per`` is neither of the two, or stands
+            without ``open``.
     """
     if not isinstance(kind, type) and get_origin(kind) is None:
         raise DefinitionError(
@@ -148,6 +149,9 @@ def _check_opening(owner: str, given: object, per: object) -> None:
     if callable(given):
         kind = unrun(given)
         if kind is None:
+            wrong = misfit(given)
+            if wrong is not None:
+                raise DefinitionError(f"{owner}: open is called without arguments; {wrong}")
             return
         manager = "asynccontextmanager" if inspect.isasyncgenfunction(given) else "contextmanager"
         if inspect.iscoroutinefunction(given):

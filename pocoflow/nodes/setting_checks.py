@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from concurrent.futures import Executor
 from functools import lru_cache
-from inspect import signature
 from threading import TIMEOUT_MAX
 from typing import Any, cast
 
@@ -13,7 +12,7 @@ from pocoflow.errors import DefinitionError
 from pocoflow.messages import short
 from pocoflow.nodes.resources import declared
 from pocoflow.nodes.settings import unbound
-from pocoflow.values.callables import unrun
+from pocoflow.values.callables import misfit, unrun
 
 
 def check_settings(node: Any) -> None:
@@ -80,6 +79,9 @@ def retry_problem(
     kind = None if isinstance(retry_on, (type, tuple)) else unrun(retry_on)
     if kind is not None:
         return f"retry_on is {retry_on!r}, {kind}: it must be a function that returns a bool"
+    wrong = None if isinstance(retry_on, (type, tuple)) else misfit(unbound(retry_on, 1), "exc")
+    if wrong is not None:
+        return f"retry_on is to be called with the exception; {wrong}"
     return None
 
 
@@ -102,15 +104,8 @@ def check_executor(what: str, given: object, others: str = "") -> None:
     if isinstance(given, Executor):
         return
     kind = unrun(given) if callable(given) else None
-    problem = isinstance(given, str) or not callable(given) or kind is not None
-    if not problem:
-        try:
-            signature(unbound(given, 0)).bind()
-        except TypeError:
-            problem = True
-        except ValueError:
-            pass  # builtins do not tell their parameters
-    if problem:
+    is_text = isinstance(given, str)
+    if is_text or not callable(given) or kind is not None or misfit(unbound(given, 0)):
         raise DefinitionError(
             f"{what} is {short(given)}{f', {kind}' if kind else ''}: it must be an executor of "
             f"concurrent.futures, or a function without parameters that gives one{others}"

@@ -103,14 +103,22 @@ def check_callback(wanted: str, callback: object, *given: str) -> None:
         raise HookError(
             f"{wanted} without awaiting it or going through it; {short(callback)} is {kind}"
         )
+    wrong = misfit(callback, *given)
+    if wrong is not None:
+        raise HookError(f"{wanted}; {wrong}")
+
+
+def misfit(function: Callable[..., object], *given: object) -> str | None:
+    """Why a function cannot be called with such arguments; ``None`` if it can, or nobody knows."""
     try:
-        signature = inspect.signature(callback)
+        signature = inspect.signature(function)
     except (ValueError, TypeError):
-        return  # builtins such as print do not tell their signature
+        return None  # builtins such as print do not tell their signature
     try:
         signature.bind(*given)
     except TypeError as exc:
-        raise HookError(f"{wanted}; {short(callback)} takes {signature}: {exc}") from None
+        return f"{short(function)} takes {signature}: {exc}"
+    return None
 
 
 def check_called(gave: object) -> None:

@@ -351,6 +351,8 @@ def test_a_value_that_has_to_be_awaited_is_not_written() -> None:
         ((ValueError,), {"writes": "failure"}, "writes='failure' is a string"),
         ((ValueError,), {"writes": 5}, "takes a field reference"),
         ((ValueError,), {"value": str}, "the field that writes="),
+        ((ValueError,), {"writes": key("a"), "value": lambda: 1}, "too many positional arguments"),
+        ((ValueError,), {"writes": key("a"), "value": lambda a, b: 1}, "argument: 'b'"),
     ],
 )
 def test_arguments_without_sense_are_refused(

@@ -265,6 +265,18 @@ def test_a_failure_that_is_not_retried_reaches_the_fallback() -> None:
     assert node.attempts == 1
 
 
+@pytest.mark.parametrize(
+    "given", [staticmethod(lambda: True), staticmethod(lambda node, exc: True)], ids=["none", "two"]
+)
+def test_a_retry_on_that_cannot_take_the_exception_is_refused_when_the_node_is_made(
+    given: Any,
+) -> None:
+    """It would fail at the first failure, when its error hides that."""
+    kind = type("Asks", (Flaky,), {"retry_on": given})
+    with pytest.raises(DefinitionError, match=r"Asks\.retry_on is to be called with the exception"):
+        kind(0)
+
+
 def test_a_retry_on_that_fails_does_not_hide_the_failure() -> None:
     """The exception of the function has the exception of ``exec`` as its context."""
 

@@ -610,6 +610,7 @@ async def _begin_async() -> AsyncGenerator[Client]:
         ({"open": _begin}, "@contextlib.contextmanager"),
         ({"open": _begin_async}, "@contextlib.asynccontextmanager"),
         ({"open": 5}, "nothing that can be called"),
+        ({"open": lambda url: nullcontext([url])}, "without arguments; .* missing .* 'url'"),
         ({"per": "process"}, "needs open="),
         ({"open": Client([]).opened, "per": "step"}, "'run' or 'process'"),
     ],
