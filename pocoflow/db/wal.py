@@ -90,7 +90,7 @@ def _lacking(file: Path) -> int:
     log = Path(f"{file}-wal")
     if not os.stat(log).st_size:
         return 0
-    before = None
+    before, lacking = None, set[int]()
     while (now := _read(log, is_sure=before is not None)) is not None and now != before:
         # What somebody writes meanwhile is in the file only after it was in the log.
         there = os.stat(file).st_size // now.page_size
