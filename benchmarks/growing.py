@@ -232,11 +232,11 @@ class Traced:
         tracemalloc.stop()
 
 
-Spread: TypeAlias = Callable[[Path, int, int, AbstractContextManager[object]], object]
+SplitNode: TypeAlias = Callable[[Path, int, int, AbstractContextManager[object]], object]
 """Works on the items beside so many dicts, so many at once, and measures that; the results."""
 
 
-def branches(task: Task, spread: Spread) -> Measures:
+def branches(task: Task, spread: SplitNode) -> Measures:
     """The time and the memory of a branch, alone and beside dicts that nobody touches."""
     found, files, items = Measures(), iter(range(100)), task.sizes["items"]
     for name, at_once in (("one", 1), ("hundred", 100)):

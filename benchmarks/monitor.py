@@ -106,8 +106,8 @@ def rows(stem: int, began: int) -> Iterator[tuple[object, ...]]:
     yield stem, 0, 0, -1, began, None, None, None, "N0"
     for step in range(STEPS):
         at = began + (step + 1) * 1_000_000
-        following = f"N{step + 1}" if step + 1 < STEPS else ""
-        yield stem + 1 + step, 1, step + 1, step, at, f"N{step}", "done", 1_000_000, following
+        successor = f"N{step + 1}" if step + 1 < STEPS else ""
+        yield stem + 1 + step, 1, step + 1, step, at, f"N{step}", "done", 1_000_000, successor
 
 
 @contextmanager

@@ -48,8 +48,8 @@ def chain(task: Task) -> Measures:
     size = task.sizes["nodes"]
     with Clock() as building:
         nodes = [Add() for _ in range(size)]
-        for one, following in pairwise(nodes):
-            one.next(following, "again")
+        for one, successor in pairwise(nodes):
+            one.next(successor, "again")
         nodes[-1].next(pocketflow.Node(), "default")
     shared = {"n": 0, "steps": size}
     with Clock() as clock:

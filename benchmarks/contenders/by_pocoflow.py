@@ -124,8 +124,8 @@ def chain(task: Task) -> Measures:
     size = task.sizes["nodes"]
     with Clock() as building:
         nodes = [Add(name=f"n{number}") for number in range(size)]
-        for one, following in pairwise(nodes):
-            one.then("again", following)
+        for one, successor in pairwise(nodes):
+            one.then("again", successor)
         flow: Flow[Any] = Flow(nodes[0], max_steps=size, flow_name="benchmark")
         flow.validate()
     store = {"n": 0, "steps": size}
@@ -150,8 +150,8 @@ class AddThree(Add):
 def in_turn() -> Flow[Any]:
     """A flow of nodes of four classes, which take turns."""
     nodes: list[Add] = [Add(), AddOne(), AddTwo(), AddThree()]
-    for one, following in pairwise([*nodes, nodes[0]]):
-        one.then("again", following).then("done", END)
+    for one, successor in pairwise([*nodes, nodes[0]]):
+        one.then("again", successor).then("done", END)
     return Flow(nodes[0], flow_name="benchmark")
 
 

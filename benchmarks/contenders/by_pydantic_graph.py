@@ -66,8 +66,8 @@ def chain(task: Task) -> Measures:
         steps = [builder.step(add, node_id=f"n{number}") for number in range(size)]
         builder.add_edge(builder.start_node, steps[0])
         for number, one in enumerate(steps):
-            following = steps[number + 1] if number + 1 < size else builder.end_node
-            builder.add_edge(one, following)
+            successor = steps[number + 1] if number + 1 < size else builder.end_node
+            builder.add_edge(one, successor)
         graph = builder.build()
     state = Count()
     with Clock() as clock:

@@ -68,16 +68,16 @@ class Recorded:
     def step(self, step: int, changed: str, action: str, began: float, *, journaled: bool) -> None:
         raw, run_no, number = self.raw, self.run_no, self.first + step + 1
         elapsed, now = perf_counter() - began, datetime.now(UTC).isoformat()
-        following = "add" if action == "again" else None
+        successor = "add" if action == "again" else None
         raw.execute("BEGIN IMMEDIATE")
-        raw.execute(STEP, (number, "add", changed, following, now))
+        raw.execute(STEP, (number, "add", changed, successor, now))
         raw.execute(EVENT, (run_no, step, "add", "node_end", action, elapsed, now))
-        raw.execute(EVENT, (run_no, step + 1, following, "node_start", None, None, now))
+        raw.execute(EVENT, (run_no, step + 1, successor, "node_start", None, None, now))
         if journaled:
             raw.execute("DELETE FROM journal WHERE id > ? AND id <= ?", (self.first, number))
         raw.execute(
             "UPDATE runs SET status = ?, steps = ?, node = ? WHERE run_no = ?",
-            ("running" if following else "completed", step + 1, following, run_no),
+            ("running" if successor else "completed", step + 1, successor, run_no),
         )
         raw.execute("COMMIT")
 

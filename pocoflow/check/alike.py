@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from pocoflow.check.class_rules import idle_retries, misnamed
 from pocoflow.check.node_effects import Effects
 from pocoflow.check.subject import Subject, effects_of_class, is_constant
-from pocoflow.graph.graph import GraphNode
+from pocoflow.graph.graph import Vertex
 from pocoflow.nodes.answer_types import asks
 from pocoflow.nodes.function import FunctionNode
 from pocoflow.nodes.signature import Signature
@@ -57,11 +57,11 @@ def keep(likeness: Likeness | None, subject: Subject, proof: Proof) -> None:
     """Keep what was proved of a flow for those like it, if there is nothing to say of it."""
     if likeness is None or proof.is_refused or proof.remarks or proof.silencer.used:
         return
-    places = [place for _, place in subject.nodes]
-    if any(asks(one.node) for one in places):
+    vertices = [vertex for _, vertex in subject.nodes]
+    if any(asks(one.node) for one in vertices):
         return
-    effects = {id(one): one for one in map(subject.effects, places)}
-    nodes = (place.node for place in places)
+    effects = {id(one): one for one in map(subject.effects, vertices)}
+    nodes = (vertex.node for vertex in vertices)
     signatures = tuple(one.signature for one in nodes if isinstance(one, FunctionNode))
     is_passing = passes((subject.fields.model, *(one.function for one in signatures)))
     known, most = (_passing, FEW) if is_passing else (_known, _MOST)
@@ -74,13 +74,13 @@ def likeness_of(subject: Subject) -> Likeness | None:
     """All that decides what is proved of a plain flow; ``None`` for any other."""
     graph, model = subject.graph, subject.fields.model
     special = (
-        *(subject.strays, subject.ignore, subject.budgets, subject.around, subject.executor),
+        *(subject.unused_edges, subject.ignore, subject.budgets, subject.around, subject.executor),
         *(subject.expected, subject.lost_budgets, subject.is_inner, not subject.is_start),
         *(graph.rules, graph.conflicts, graph.wraps, graph.has_executors),
     )
     if any(special) or (model is None and subject.schema is not None):
         return None
-    nodes = [_node(place, subject.fields.attributes) for place in graph.nodes.values()]
+    nodes = [_node(vertex, subject.fields.attributes) for vertex in graph.nodes.values()]
     if None in nodes:
         return None
     return (
@@ -92,18 +92,18 @@ def likeness_of(subject: Subject) -> Likeness | None:
     )
 
 
-def _node(place: GraphNode, attributes: frozenset[str]) -> Likeness | None:
+def _node(vertex: Vertex, attributes: frozenset[str]) -> Likeness | None:
     """All of a node that any rule reads; ``None`` if that cannot be described.
 
     What is forgotten here, of classes or of functions, lets a flow pass that differs in it.
     """
-    node = place.node
-    phases = place.phases
-    if phases is None or phases.is_own or place.branches or place.catches:
+    node = vertex.node
+    phases = vertex.phases
+    if phases is None or phases.is_own or vertex.branches or vertex.catches:
         return None
     if any(misnamed(node)):
         return None
-    facts = (phases, node.name, node.timeout is None, node.journal, place.copies_input)
+    facts = (phases, node.name, node.timeout is None, node.journal, vertex.copies_input)
     if isinstance(node, FunctionNode):
         collects = getattr(node, "on_error", "stop") == "collect"
         return (*facts, id(node.signature), node.actions, collects, *idle_retries(node))

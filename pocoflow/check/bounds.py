@@ -11,7 +11,7 @@ from typing import TypeAlias
 from pocoflow.check.control import solve
 from pocoflow.check.findings import Finding
 from pocoflow.check.subject import Level, Subject
-from pocoflow.graph.graph import Graph, GraphNode, label
+from pocoflow.graph.graph import Graph, Vertex, label
 from pocoflow.graph.listed_edges import GraphEdge
 from pocoflow.messages import counted
 from pocoflow.nodes.parallel import FanOut
@@ -85,9 +85,9 @@ def bound_of(graph: Graph) -> Bound | Endless:
     for one in graph.inner_first():
         path = paths[id(one)]
         weights = {
-            name: _weight(place, path, known)
-            for name, place in one.nodes.items()
-            if place.reachable
+            name: _weight(vertex, path, known)
+            for name, vertex in one.nodes.items()
+            if vertex.reachable
         }
         found = _Loops(one, weights).longest()
         if isinstance(found, Endless):
@@ -96,20 +96,20 @@ def bound_of(graph: Graph) -> Bound | Endless:
     return known[id(graph)]
 
 
-def _weight(place: GraphNode, path: tuple[str, ...], known: Mapping[int, Bound]) -> Bound:
+def _weight(vertex: Vertex, path: tuple[str, ...], known: Mapping[int, Bound]) -> Bound:
     """What one visit of a node comes to at most."""
-    if place.inner is not None:
-        return known[id(place.inner)]
-    name = label(place.name, path)
-    if place.branches:
+    if vertex.inner is not None:
+        return known[id(vertex.inner)]
+    name = label(vertex.name, path)
+    if vertex.branches:
         inside = Bound()
-        for graph in place.branches:
+        for graph in vertex.branches:
             inside = inside.plus(known[id(graph)])
-        if isinstance(place.node, FanOut):
+        if isinstance(vertex.node, FanOut):
             return Bound(1, 0, {name: (inside.steps, inside.calls), **inside.each})
         return Bound(1).plus(inside)
-    calls = place.node.max_retries if place.has_exec else 0
-    return Bound(1, 0, {name: (0, calls)}) if place.is_batch else Bound(1, calls)
+    calls = vertex.node.max_retries if vertex.has_exec else 0
+    return Bound(1, 0, {name: (0, calls)}) if vertex.is_batch else Bound(1, calls)
 
 
 class _Loops:

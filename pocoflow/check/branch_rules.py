@@ -7,16 +7,16 @@ from typing import Any, NamedTuple, get_origin
 
 from pocoflow.check.findings import Finding
 from pocoflow.check.flat import DataFlow, Spot
-from pocoflow.check.node_effects import Place
+from pocoflow.check.node_effects import Location
 from pocoflow.check.schemas import Fields, fields_of
 from pocoflow.check.subject import Site, Subject
 from pocoflow.errors import BranchError
 from pocoflow.graph.graph import Graph
 from pocoflow.messages import type_label
 from pocoflow.nodes.annotations import plain
-from pocoflow.nodes.definitions import place_of
+from pocoflow.nodes.definitions import location_of
 from pocoflow.nodes.function import FunctionNode
-from pocoflow.nodes.parallel import FanOut, Spread
+from pocoflow.nodes.parallel import FanOut, SplitNode
 from pocoflow.nodes.subflow import Link, Subflow
 
 
@@ -26,28 +26,28 @@ class _Written(NamedTuple):
     Attributes:
         branch: The branch.
         node: The node in it that does.
-        place: Where in its source.
+        location: Where in its source.
         certainty: 2 if the branch has written it wherever it ends, 1 if only on some path.
     """
 
     branch: str
     node: str
-    place: Place
+    location: Location
     certainty: int
 
 
 def check_branches(subject: Subject) -> Iterator[Finding]:
     """What parallel branches write that cannot be put together, or that nobody reads."""
-    for at, node in subject.spreads:
+    for at, node in subject.fans_out:
         if not isinstance(node, Subflow):
             yield from _clashes(subject, at, node)
             yield from _assigned(subject, at, node)
             yield from _dropped(subject, at, node)
 
 
-def _clashes(subject: Subject, at: Site, node: Spread) -> Iterator[Finding]:
+def _clashes(subject: Subject, at: Site, node: SplitNode) -> Iterator[Finding]:
     first: dict[str, _Written] = {}
-    for branch, graph in zip(node.branches, at.place.branches, strict=True):
+    for branch, graph in zip(node.branches, at.vertex.branches, strict=True):
         for key, one in _writes(subject, branch.name, graph).items():
             if key in node.private or (isinstance(node, FanOut) and key == node.item):
                 continue
@@ -71,47 +71,49 @@ def _clashes(subject: Subject, at: Site, node: Spread) -> Iterator[Finding]:
                 f"{ways}name it in private=(key({key!r}),) if only the nodes of one branch use it, "
                 "or declare how the writes are put together, as in Annotated[list[str], extend]",
                 at=at,
-                where=one.place.where,
+                where=one.location.where,
                 severity="error" if is_error else "warning",
             )
 
 
-def _assigned(subject: Subject, at: Site, node: Spread) -> Iterator[Finding]:
+def _assigned(subject: Subject, at: Site, node: SplitNode) -> Iterator[Finding]:
     """Keys with a reducer that a branch assigns to, which cannot be put together."""
-    for graph in at.place.branches:
+    for graph in at.vertex.branches:
         for spot, effects in subject.inside(graph).effects.items():
             found = [
-                (one.key, one.place, one.is_certain) for one in effects.values if not one.is_default
+                (one.key, one.location, one.is_certain)
+                for one in effects.values
+                if not one.is_default
             ]
-            found += [(key, place, False) for key, place in effects.changes.items()]
-            for key, place, is_sure in found:
+            found += [(key, location, False) for key, location in effects.changes.items()]
+            for key, location, is_sure in found:
                 if key in node.private or not subject.fields.reduces(key):
                     continue
-                if place.node is not None and not isinstance(spot.place.node, Subflow):
+                if location.node is not None and not isinstance(spot.vertex.node, Subflow):
                     continue  # in a branch of its own, which is looked at by itself
-                does = "changes" if effects.changes.get(key) is place else "assigns to"
-                severity = subject.unless_caught(spot.place, (BranchError,))
+                does = "changes" if effects.changes.get(key) is location else "assigns to"
+                severity = subject.unless_caught(spot.vertex, (BranchError,))
                 yield subject.finding(
                     "PF303",
                     f"it {does} {key!r} in a parallel branch, and {key!r} has a reducer: a branch "
                     "gives it increments",
                     f"write store.reduce({key!r}, increment)",
-                    node=f"{at.name}/{spot.inside(place.node)}",
-                    where=place.where,
+                    node=f"{at.name}/{spot.inside(location.node)}",
+                    where=location.where,
                     # What a resumed run has of branches that ended becomes increments.
                     severity=severity if is_sure and subject.is_new else "warning",
                 )
 
 
-def _dropped(subject: Subject, at: Site, node: Spread) -> Iterator[Finding]:
+def _dropped(subject: Subject, at: Site, node: SplitNode) -> Iterator[Finding]:
     """What a branch writes for itself alone, and nothing in it reads."""
     item = node.item if isinstance(node, FanOut) else ""
     own = node.private.union([item] if item else [])
-    for graph in () if subject.is_watched else at.place.branches:
+    for graph in () if subject.is_watched else at.vertex.branches:
         flow = subject.inside(graph)
         for spot, effects in flow.effects.items():
             for key in own & effects.writes.keys():
-                place = effects.writes[key]
+                location = effects.writes[key]
                 if _is_read_after(flow, spot, key):
                     continue
                 whose = "where each branch finds its item"
@@ -124,15 +126,15 @@ def _dropped(subject: Subject, at: Site, node: Spread) -> Iterator[Finding]:
                     f"anything reads it: that field is {whose}",
                     f"{fix}, with a reducer that puts the writes of several branches together, as "
                     "in Annotated[list[str], append]; or take the write out",
-                    node=f"{at.name}/{spot.inside(place.node)}",
-                    where=place.where,
+                    node=f"{at.name}/{spot.inside(location.node)}",
+                    where=location.where,
                 )
 
 
 def _is_read_after(flow: DataFlow, spot: Spot, key: str) -> bool:
     """Whether a branch may read what one of its nodes writes."""
     # A function reads what it is given before it writes; a class may read what it has written.
-    if key in flow.effects[spot].reads and not isinstance(spot.place.node, FunctionNode):
+    if key in flow.effects[spot].reads and not isinstance(spot.vertex.node, FunctionNode):
         return True
     readers = [one for one, does in flow.effects.items() if key in does.reads or does.reads_more]
     return any(flow.walk.leads(one, readers) for one in flow.walk.alike(spot))
@@ -177,13 +179,13 @@ def check_links(subject: Subject) -> Iterator[Finding]:
 def subflows_of(subject: Subject) -> list[Subject]:
     """The flows of the subflows, each by itself with what is handed in as its inputs."""
     return [
-        _alone(subject, at.name, node, () if subject.is_strict else tuple(at.place.targets))
+        _alone(subject, at.name, node, () if subject.is_strict else tuple(at.vertex.targets))
         for at, node in _subflows(subject)
     ]
 
 
 def _subflows(subject: Subject) -> Iterator[tuple[Site, Subflow]]:
-    return ((at, node) for at, node in subject.spreads if isinstance(node, Subflow))
+    return ((at, node) for at, node in subject.fans_out if isinstance(node, Subflow))
 
 
 def _alone(subject: Subject, name: str, node: Subflow, expected: tuple[str, ...]) -> Subject:
@@ -196,7 +198,7 @@ def _alone(subject: Subject, name: str, node: Subflow, expected: tuple[str, ...]
         node.flow.schema,
         handed,
         subject.stored,
-        where=place_of(node),
+        where=location_of(node),
         outputs={link.source.name: link.written for link in node.outputs},
         is_inner=True,
         ignore=node.flow.ignore,

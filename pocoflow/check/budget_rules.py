@@ -49,18 +49,18 @@ def check_budgets(subject: Subject) -> Iterator[Finding]:
 
 def _never_taken(subject: Subject) -> Iterator[Finding]:
     for level in subject.levels:
-        places = level.graph.nodes.values()
-        waits = [(place, one.catch) for place in places for one in place.catches]
-        for place, catch in waits:
+        vertices = level.graph.nodes.values()
+        waits = [(vertex, one.catch) for vertex in vertices for one in vertex.catches]
+        for vertex, catch in waits:
             for name in catch.spent or ():
                 if name not in subject.budgets:
                     yield subject.finding(
                         "PF115",
-                        f"the edge of {place.name!r} for {name!r} is never taken: the flow has no "
+                        f"the edge of {vertex.name!r} for {name!r} is never taken: the flow has no "
                         f"budget of that name{closest(name, subject.budgets)}",
                         f'give the flow one, Flow(budget={{"{name}": ...}}), or take the edge out',
-                        at=level.site(place),
-                        edge=level.edges[place.name, catch.label],
+                        at=level.site(vertex),
+                        edge=level.edges[vertex.name, catch.label],
                         severity="warning",
                     )
 
@@ -81,7 +81,7 @@ class _Spending:
             return None
         left: list[object] = []
         for _, graph in subject.graph.levels():
-            for node in (place.node for place in graph.nodes.values()):
+            for node in (vertex.node for vertex in graph.nodes.values()):
                 if isinstance(node, FunctionNode):
                     if node.by_parameter:
                         return None

@@ -13,7 +13,7 @@ from pocoflow.check.findings import Finding, Severity
 from pocoflow.check.source import definition_of, functions_of, inner_parts, is_a, reached
 from pocoflow.check.storage_rules import exec_types, how_bad, not_storable
 from pocoflow.check.subject import Subject
-from pocoflow.graph.graph import GraphNode
+from pocoflow.graph.graph import Vertex
 from pocoflow.graph.references import refer
 from pocoflow.messages import type_label
 from pocoflow.nodes.annotations import awaited, is_variable, read_hints, type_arguments
@@ -31,8 +31,8 @@ def check_calls(subject: Subject) -> Iterator[Finding]:
     """Journaled calls that are refused whenever they are made."""
     asking = cache(_asking)
     for at in subject.classes:
-        kind: type = type(at.place.node)
-        for phase, own in _phases(at.place.node):
+        kind: type = type(at.vertex.node)
+        for phase, own in _phases(at.vertex.node):
             for function in asking(kind, own) if phase == "exec" else [own]:
                 if makes_calls(function.__code__):
                     refused = _refused(function) if phase == "exec" else _misplaced(function, phase)
@@ -55,8 +55,8 @@ def check_resources_asked(subject: Subject) -> Iterator[Finding]:
     """PF209: what a class takes from the context, that a run would open, and that none declares."""
     asking = cache(_asking)
     for at in subject.classes:
-        kind: type = type(at.place.node)
-        for key, where in asked_for(asking(kind, *functions_of(at.place.node))):
+        kind: type = type(at.vertex.node)
+        for key, where in asked_for(asking(kind, *functions_of(at.vertex.node))):
             if is_opened(key) and key not in subject.graph.resources:
                 yield subject.finding(
                     "PF209",
@@ -90,9 +90,9 @@ def asked_for(functions: Iterable[FunctionType]) -> Iterator[tuple[Resource, tup
                     yield key, (function.__code__.co_filename, one.lineno)
 
 
-def exec_functions(place: GraphNode) -> list[FunctionType]:
+def exec_functions(vertex: Vertex) -> list[FunctionType]:
     """The functions that ``exec`` of a node is."""
-    return functions_of(place.node, ("exec", "exec_async"))
+    return functions_of(vertex.node, ("exec", "exec_async"))
 
 
 class _Made(NamedTuple):
@@ -199,13 +199,13 @@ def check_executors(subject: Subject) -> Iterator[Finding]:
         return
     files = () if subject.where is None else (subject.where[0],)
     for at in subject.nodes:
-        node = at.place.node
-        if not at.place.travels:
+        node = at.vertex.node
+        if not at.vertex.travels:
             found = _without_effect(node)
         elif where_to(node.executor, subject.executor) is None:
             continue
         else:
-            found = _unsendable(at.place, files)
+            found = _unsendable(at.vertex, files)
         for what, fix, severity in found:
             yield subject.finding(EXECUTORS, what, fix, at=at, severity=severity)
 
@@ -219,13 +219,13 @@ def _without_effect(node: Node) -> _Found:
         yield what, "leave executor out, or give it to the nodes inside", "error"
 
 
-def _unsendable(place: GraphNode, files: tuple[str, ...]) -> _Found:
-    node = place.node
+def _unsendable(vertex: Vertex, files: tuple[str, ...]) -> _Found:
+    node = vertex.node
     reference = refer(node, files)
     if isinstance(reference, str):
         what = f"an executor calls its exec, and cannot be told which node it is: {reference}"
         yield what, f"define it, or its flow, at the top of a module{_HERE}", "error"
-    for said, hints in (("is called with", _taken(node)), ("returns", exec_types(place))):
+    for said, hints in (("is called with", _taken(node)), ("returns", exec_types(vertex))):
         for hint in hints:
             if (bad := not_storable(hint)) is not None:
                 what = f"an executor calls its exec, which {said} {type_label(bad)}: that cannot"
@@ -233,7 +233,7 @@ def _unsendable(place: GraphNode, files: tuple[str, ...]) -> _Found:
                 break
     opened = [one for one in declared(node) if is_opened(one)]
     for key in dict.fromkeys(
-        (*declared(node), *(key for key, _ in asked_for(exec_functions(place))))
+        (*declared(node), *(key for key, _ in asked_for(exec_functions(vertex))))
     ):
         if key not in opened:
             what = f"an executor calls its exec, which needs {key!r}: no worker opens it"

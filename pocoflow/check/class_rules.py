@@ -27,12 +27,12 @@ from pocoflow.nodes.annotations import (
     type_arguments,
 )
 from pocoflow.nodes.base import AnyNode, Node
-from pocoflow.nodes.definitions import class_place, overrides, place_of
+from pocoflow.nodes.definitions import class_location, location_of, overrides
 from pocoflow.nodes.function import AnyFunctionNode, FunctionNode
 from pocoflow.nodes.node_kinds import AskNode, BatchNode
 from pocoflow.nodes.porting import RENAMED
 from pocoflow.nodes.settings import ITEM_SETTINGS, STEP_SETTINGS
-from pocoflow.nodes.signature import definition_place
+from pocoflow.nodes.signature import definition_location
 from pocoflow.nodes.subflow import Subflow
 from pocoflow.values.callables import forgets_to_return
 from pocoflow.values.remembering import remembered
@@ -69,7 +69,7 @@ class _Phase(NamedTuple):
 
     @property
     def where(self) -> tuple[str, int]:
-        return definition_place(self.function)
+        return definition_location(self.function)
 
 
 _Phases = dict[str, _Phase]
@@ -83,25 +83,25 @@ def hints_of(function: Callable[..., object]) -> dict[str, object]:
 
 def check_class(subject: Subject, at: Site) -> Iterator[Finding]:
     """PF204 and PF205 for one node."""
-    kind: type = type(at.place.node)
+    kind: type = type(at.vertex.node)
     return _told(subject, at, _mistakes(kind))
 
 
 def check_names(subject: Subject) -> Iterator[Finding]:
     """PF208, which needs neither a schema nor what the code does: it is told before a run."""
     for at in subject.classes:
-        kind: type = type(at.place.node)
+        kind: type = type(at.vertex.node)
         yield from _told(subject, at, _near(kind))
         if not subject.graph.wraps:  # what is around an attempt may fail, and be tried again
-            yield from _told(subject, at, _idle(at.place.node))
+            yield from _told(subject, at, _idle(at.vertex.node))
     for at in subject.nodes:
-        yield from _told(subject, at, misnamed(at.place.node))
+        yield from _told(subject, at, misnamed(at.vertex.node))
     for level in subject.levels:
-        for place in level.graph.nodes.values():
-            if place.inner is not None:
-                yield from _told(subject, level.site(place), _of_runs(place.node))
-            elif isinstance(place.node, Subflow):
-                yield from _told(subject, level.site(place), _of_runs(place.node.flow))
+        for vertex in level.graph.nodes.values():
+            if vertex.inner is not None:
+                yield from _told(subject, level.site(vertex), _of_runs(vertex.node))
+            elif isinstance(vertex.node, Subflow):
+                yield from _told(subject, level.site(vertex), _of_runs(vertex.node.flow))
 
 
 def _told(subject: Subject, at: Site, mistakes: Iterable[_Mistake]) -> Iterator[Finding]:
@@ -324,7 +324,7 @@ def _idle(node: AnyNode) -> Iterator[_Mistake]:
     kind: type = type(node)
     if isinstance(node, FunctionNode):
         lacks, names = "max_retries above 1", idle_retries(node)
-        file = definition_place(node.signature.function)[0] if names else ""
+        file = definition_location(node.signature.function)[0] if names else ""
         if any(".calling(" in line for line in linecache.getlines(file)):
             return  # the attempts of a journaled call go by them, too
     else:
@@ -335,7 +335,7 @@ def _idle(node: AnyNode) -> Iterator[_Mistake]:
     if names:
         what = f"{' and '.join(names)} of {node.name!r} {'has' if len(names) == 1 else 'have'}"
         fix = f"give it {lacks}, or take {'it' if len(names) == 1 else 'them'} out"
-        yield _Mistake("PF208", f"{what} no effect: it has no {lacks}", fix, place_of(node))
+        yield _Mistake("PF208", f"{what} no effect: it has no {lacks}", fix, location_of(node))
 
 
 _BUDGETS = ("budget", "node_budgets", "thread_budget", "label_budgets")
@@ -391,12 +391,12 @@ def _names(kind: type, owner: type) -> Iterator[_Mistake]:
         if given in elsewhere or given.startswith("_") or not given.isidentifier():
             continue
         if _OF_BATCHES.get(given) is type(value) and not _is_used(kind, given):
-            yield _of_batches(f"{owner.__name__}.{given}", class_place(owner))
+            yield _of_batches(f"{owner.__name__}.{given}", class_location(owner))
             continue
         meant = _meant(kind, given, value)
         if meant is not None and meant not in theirs and not _is_used(kind, given):
             is_function = is_a(value, FunctionType)
-            where = definition_place(value) if is_function else class_place(owner)
+            where = definition_location(value) if is_function else class_location(owner)
             yield _nearly(f"{owner.__name__}.{given}", given, meant, where)
 
 
@@ -415,13 +415,13 @@ def misnamed(node: AnyNode) -> Iterator[_Mistake]:
         what = f"{given} of {node.name!r}"
         if _OF_BATCHES.get(given) is type(value):
             if not isinstance(node, FunctionNode) and not _is_read(node, given):
-                yield _of_batches(what, place_of(node))
+                yield _of_batches(what, location_of(node))
             continue
         meant = _meant(kind, given, value)
         if meant is None or any(meant in vars(one) for one in (node, *_users_classes(kind))):
             continue
         if not _is_read(node, given):
-            yield _nearly(what, given, meant, place_of(node))
+            yield _nearly(what, given, meant, location_of(node))
 
 
 def _of_batches(what: str, where: tuple[str, int] | None) -> _Mistake:
@@ -495,7 +495,7 @@ def _is_used(kind: type, name: str) -> bool:
 def _is_read(node: AnyNode, name: str) -> bool:
     """The same of an attribute of a node itself, which is at least set somewhere."""
     if isinstance(node, FunctionNode):
-        texts = ["".join(linecache.getlines(definition_place(node.signature.function)[0]))]
+        texts = ["".join(linecache.getlines(definition_location(node.signature.function)[0]))]
     else:
         texts = _sources_of(type(node))
     return _is_in(texts, rf"""[.'"]{name}\b(?!\s*(:[^=\n]+)?=[^=])""")

@@ -12,17 +12,17 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 
-from pocoflow.check.node_effects import Place
+from pocoflow.check.node_effects import Location
 
-PlaceT = TypeVar("PlaceT", bound=Hashable)
+SpotT = TypeVar("SpotT", bound=Hashable)
 KnownT = TypeVar("KnownT")
 
 
 def solve(
-    start: Mapping[PlaceT, KnownT],
-    leads: Callable[[PlaceT, KnownT], Iterable[tuple[PlaceT, KnownT]]],
+    start: Mapping[SpotT, KnownT],
+    leads: Callable[[SpotT, KnownT], Iterable[tuple[SpotT, KnownT]]],
     join: Callable[[KnownT, KnownT], KnownT],
-) -> dict[PlaceT, KnownT]:
+) -> dict[SpotT, KnownT]:
     """What holds at each place of a graph, to a fixpoint; those that nothing leads to are left out.
 
     Args:
@@ -33,9 +33,9 @@ def solve(
     known = dict(start)
     queue, waiting = deque(known), set(known)
     while queue:
-        place = queue.popleft()
-        waiting.discard(place)
-        for target, given in leads(place, known[place]):
+        location = queue.popleft()
+        waiting.discard(location)
+        for target, given in leads(location, known[location]):
             new = join(known[target], given) if target in known else given
             if target not in known or new != known[target]:
                 known[target] = new
@@ -85,7 +85,7 @@ Does: TypeAlias = Literal[
     "ask",  # of what the schema, or a setting of the node, is
     "doubt",  # perhaps no execution comes past this, for a reason that is not seen here
     "change",  # changes a value in place
-    "stray",  # uses an attribute that the store does not have
+    "unknown_attribute",  # uses an attribute that the store does not have
     "raise",
     "next",  # the end of a function after which another one is called
     "exit",
@@ -172,7 +172,7 @@ class Step:
     Attributes:
         does: What it does.
         key: To which key.
-        place: Where in the source.
+        location: Where in the source.
         value: What is written, or the action of a way out.
         is_guarded: Whether an error of the store is caught around it.
         lacks: Of a way out: what it is, if it has no value, or none that can be an action.
@@ -182,7 +182,7 @@ class Step:
 
     does: Does
     key: str | None = None
-    place: Place = Place()  # noqa: RUF009 - it is immutable
+    location: Location = Location()  # noqa: RUF009 - it is immutable
     value: Any = None
     is_guarded: bool = False
     lacks: Lacks = None

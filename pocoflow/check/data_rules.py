@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 from pocoflow.check.findings import Finding, Severity
 from pocoflow.check.flat import DataFlow, Spot, Way, path_text
-from pocoflow.check.node_effects import ANYTHING, Effects, Exit, Place
+from pocoflow.check.node_effects import ANYTHING, Effects, Exit, Location
 from pocoflow.check.subject import Subject
 from pocoflow.errors import MissingKeyError
-from pocoflow.graph.graph import GraphNode
+from pocoflow.graph.graph import Vertex
 from pocoflow.messages import closest
 from pocoflow.nodes.function import FunctionNode
 
@@ -23,12 +23,12 @@ class Missing(NamedTuple):
     Attributes:
         key: The key.
         spot: The node that reads it.
-        place: Where in the source.
+        location: Where in the source.
     """
 
     key: str
     spot: Spot
-    place: Place
+    location: Location
 
 
 class Data:
@@ -59,8 +59,8 @@ class Data:
         subject = self._subject
         if subject.outputs is not None:
             return tuple(key for key in subject.outputs if not subject.fields.lacks(key))
-        spreads = [(*node.private, getattr(node, "item", None)) for _, node in subject.spreads]
-        own = {key for keys in spreads for key in keys}
+        fans_out = [(*node.private, getattr(node, "item", None)) for _, node in subject.fans_out]
+        own = {key for keys in fans_out for key in keys}
         effects = self.flow.effects.values()
         own |= {key for key in self._caught if not any(key in one.writes for one in effects)}
         every = subject.inputs is not None
@@ -74,8 +74,8 @@ class Data:
         only who declares what is set counts on it after an error, or where a choice ends the run.
         """
         subject = self._subject
-        aside = (at.place for at in subject.nodes if at.place not in self._walked)
-        written = {key for place in aside for key in subject.effects(place).writes}
+        aside = (at.vertex for at in subject.nodes if at.vertex not in self._walked)
+        written = {key for vertex in aside for key in subject.effects(vertex).writes}
         wanted = {key for key in self.wanted if key in self.written or key not in written}
         given = frozenset(() if subject.inputs is not None else self.inputs)
         flow = self.calm
@@ -95,15 +95,15 @@ class Data:
         if way.is_unhandled or subject.outputs is not None:
             return way.is_unhandled
         # Where neither flow nor node declares anything, a choice may end the run whatever is there.
-        is_silent = subject.inputs is None and subject.declared(spot.place) is None
-        return way.catch is not None or (is_silent and _ends_early(spot.place, way.action))
+        is_silent = subject.inputs is None and subject.declared(spot.vertex) is None
+        return way.catch is not None or (is_silent and _ends_early(spot.vertex, way.action))
 
     @cached_property
-    def _walked(self) -> set[GraphNode]:
+    def _walked(self) -> set[Vertex]:
         """What a run comes to, and what is in the branches there."""
-        found = [spot.place for spot in self._subject.walk.spots]
-        for place in found:  # grows while it is walked through
-            found += (inner for graph in place.within for inner in graph.nodes.values())
+        found = [spot.vertex for spot in self._subject.walk.spots]
+        for vertex in found:  # grows while it is walked through
+            found += (inner for graph in vertex.within for inner in graph.nodes.values())
         return set(found)
 
     @cached_property
@@ -127,9 +127,9 @@ class Data:
         return _each(self.given.unwritten)
 
     def _of(self, spot: Spot) -> Effects:
-        subject, place = self._subject, spot.place
-        effects = subject.effects(place)
-        if subject.fields or subject.inputs is not None or isinstance(place.node, FunctionNode):
+        subject, vertex = self._subject, spot.vertex
+        effects = subject.effects(vertex)
+        if subject.fields or subject.inputs is not None or isinstance(vertex.node, FunctionNode):
             return effects
         # Without a schema the store of a classic flow is whatever the caller makes it.
         found = self._unneeding.get(id(effects))
@@ -140,7 +140,7 @@ class Data:
 
     @cached_property
     def _caught(self) -> set[str]:
-        spots = (one for one in self._subject.walk.spots if one.frames or one.place.catches)
+        spots = (one for one in self._subject.walk.spots if one.frames or one.vertex.catches)
         ways = (way for spot in spots for way in spot.ways)
         return {way.catch.field.name for way in ways if way.catch and way.catch.field}
 
@@ -212,7 +212,7 @@ class Data:
         for (_, key), spots in sources.items():
             writes = (key in self.flow.effects[one].writes for one in spots)
             if not any(writes) and all(self.flow.lacks(one, key) for one in spots):
-                yield Missing(key, spots[0], Place())
+                yield Missing(key, spots[0], Location())
 
     def severity(self, one: Missing, flow: DataFlow) -> Severity:
         """How bad it is that a key is missing: nothing fails where that is caught.
@@ -222,11 +222,11 @@ class Data:
         """
         if self._subject.has_writers or not flow.lacks(one.spot, one.key):
             return "warning"
-        reader = self._places.get(one.spot.inside(one.place.node), one.spot.place)
+        reader = self._vertices.get(one.spot.inside(one.location.node), one.spot.vertex)
         return self._subject.unless_caught(reader, (MissingKeyError,))
 
     @cached_property
-    def _places(self) -> dict[str, GraphNode]:
+    def _vertices(self) -> dict[str, Vertex]:
         return dict(self._subject.nodes)
 
     def path(self, key: str, spot: Spot, flow: DataFlow) -> tuple[str, str | None]:
@@ -235,18 +235,18 @@ class Data:
         return path_text([(one.name, action) for one, action in steps]), removed
 
 
-def _each(unwritten: Iterable[tuple[Spot, str, Place]]) -> list[Missing]:
+def _each(unwritten: Iterable[tuple[Spot, str, Location]]) -> list[Missing]:
     """Each key that a node reads too early, once."""
     found: dict[tuple[int, str], Missing] = {}
-    for spot, key, place in unwritten:
-        found.setdefault((id(spot.place.node), key), Missing(key, spot, place))
+    for spot, key, location in unwritten:
+        found.setdefault((id(spot.vertex.node), key), Missing(key, spot, location))
     return list(found.values())
 
 
-def _ends_early(place: GraphNode, action: str | None) -> bool:
+def _ends_early(vertex: Vertex, action: str | None) -> bool:
     """Whether an action ends the run on purpose, where others go on."""
-    targets = place.targets
-    return targets.get(action or "", place) is None and any(targets.values())
+    targets = vertex.targets
+    return targets.get(action or "", vertex) is None and any(targets.values())
 
 
 def check_schedules(subject: Subject, needed: Collection[str]) -> Iterator[Finding]:
@@ -270,8 +270,8 @@ def check_data(subject: Subject, flow: Data) -> Iterator[tuple[Missing | None, F
     whoever writes it needs it first.
     """
     yield from ((None, one) for one in _removed(subject))
-    late = {(id(one.spot.place.node), one.key) for one in flow.late}
-    missing = [one for one in flow.missing if (id(one.spot.place.node), one.key) not in late]
+    late = {(id(one.spot.vertex.node), one.key) for one in flow.late}
+    missing = [one for one in flow.missing if (id(one.spot.vertex.node), one.key) not in late]
     for one in (*missing, *flow.late):
         is_late = one not in missing
         is_known = not subject.fields.lacks(one.key)  # of the others, PF201 says it better
@@ -282,22 +282,22 @@ def check_data(subject: Subject, flow: Data) -> Iterator[tuple[Missing | None, F
         yield one, _read_before(subject, flow, one, flow.flow)
     for key, spot, way in flow.unset():
         found = _unset(subject, flow, key, spot, way)
-        yield None if found.severity == "warning" else Missing(key, spot, Place()), found
+        yield None if found.severity == "warning" else Missing(key, spot, Location()), found
     yield from ((None, one) for one in _set_again(subject, flow.flow))
     yield from ((None, one) for one in _unread(subject, flow.flow))
 
 
 def _removed(subject: Subject) -> Iterator[Finding]:
     """Keys that a node itself has removed where it reads them."""
-    for name, place in subject.definitions:
-        for key, at in subject.effects(place).lost.items():
+    for name, vertex in subject.definitions:
+        for key, at in subject.effects(vertex).lost.items():
             yield subject.finding(
                 "PF301",
                 f"it reads {key!r} where it has removed it, or found that it is not there",
                 f"read {key!r} before that, or write it again",
                 node=name if at.node is None else at.node,
                 where=at.where,
-                severity=subject.unless_caught(place, (MissingKeyError,)),
+                severity=subject.unless_caught(vertex, (MissingKeyError,)),
             )
 
 
@@ -313,7 +313,7 @@ def _read_before(subject: Subject, flow: Data, one: Missing, data: DataFlow) -> 
         why += closest(one.key, inputs)
     message = f"it reads {one.key!r} before anything wrote it, on the path {path}: {why}"
     fix = f"write {one.key!r} on that path, give it a default in the schema, or "
-    if one.key not in subject.effects(one.spot.place).reads:
+    if one.key not in subject.effects(one.spot.vertex).reads:
         message = f"it gives an increment to {one.key!r}, which has no value yet"
         message += f" on the path {path}"
         fix = f"give {one.key!r} a default in the schema, such as an empty list, or "
@@ -327,8 +327,8 @@ def _read_before(subject: Subject, flow: Data, one: Missing, data: DataFlow) -> 
         "PF301",
         message,
         fix if removed is None else f"write {one.key!r} again on that path, or do not remove it",
-        node=one.spot.inside(one.place.node),
-        where=one.place.where,
+        node=one.spot.inside(one.location.node),
+        where=one.location.where,
         severity=flow.severity(one, data),
     )
 
@@ -363,8 +363,8 @@ def _set_again(subject: Subject, flow: DataFlow) -> Iterator[Finding]:
     told: set[tuple[int, str]] = set()
     for spot, effects in flow.effects.items() if subject.fields.frozen else ():
         for key in subject.fields.frozen & effects.writes.keys():
-            if (id(spot.place.node), key) not in told and flow.is_set_again(spot, key):
-                told.add((id(spot.place.node), key))
+            if (id(spot.vertex.node), key) not in told and flow.is_set_again(spot, key):
+                told.add((id(spot.vertex.node), key))
                 at = effects.writes[key]
                 yield subject.finding(
                     "PF203",
@@ -384,7 +384,7 @@ def _unread(subject: Subject, flow: DataFlow) -> Iterator[Finding]:
     for spot in spots:
         effects = flow.effects[spot]
         for key, at in effects.writes.items():
-            once = (id(spot.place.node), key)
+            once = (id(spot.vertex.node), key)
             if once in reported or key in effects.reads or subject.fields.reduces(key):
                 continue
             if flow.is_read(spot, key):

@@ -51,9 +51,9 @@ class Finding:
         return {**asdict(self), "edge": drawn}
 
     def __str__(self) -> str:
-        place = f"{self.where}: " if self.where else ""
+        location = f"{self.where}: " if self.where else ""
         node = "" if self.node is None else f", node {self.node!r}"
-        head = f"{place}{self.severity} {self.code}: flow {self.flow!r}{node}: {self.message}"
+        head = f"{location}{self.severity} {self.code}: flow {self.flow!r}{node}: {self.message}"
         return f"{head}\n    fix: {self.fix}"
 
 

@@ -11,11 +11,11 @@ from operator import and_, attrgetter, or_
 from typing import NamedTuple, TypeAlias
 
 from pocoflow.check.control import Keys, solve
-from pocoflow.check.node_effects import Effects, Exit, Place, place_at
-from pocoflow.graph.graph import Graph, GraphNode, label
+from pocoflow.check.node_effects import Effects, Exit, Location, location_at
+from pocoflow.graph.graph import Graph, Vertex, label
 from pocoflow.graph.routing import IsSpent, Stand, after_catch, enter, follow
 from pocoflow.nodes.edges import DEFAULT_ACTION, Catch
-from pocoflow.nodes.parallel import FAILED, FanOut, Spread
+from pocoflow.nodes.parallel import FAILED, FanOut, SplitNode
 
 _SHOWN = 12
 
@@ -30,7 +30,7 @@ class Way(NamedTuple):
         ending: The action with which it ends a nested flow or the run; ``None`` if not known.
         catch: What the edge was written with, if errors take it.
         is_unhandled: Whether it ends a flow although the node has edges, and none for the action.
-        kept: How many of the nested flows around the node it does not leave.
+        depth: How many of the nested flows around the node it does not leave.
         is_guess: Whether the edge of a flow around that it takes is likelier there for another node
             inside of that flow: nobody knows the actions of this one.
     """
@@ -40,11 +40,11 @@ class Way(NamedTuple):
     ending: str | None = None
     catch: Catch | None = None
     is_unhandled: bool = False
-    kept: int = 0
+    depth: int = 0
     is_guess: bool = False
 
 
-Actions: TypeAlias = "Callable[[GraphNode], tuple[str, ...] | None]"
+Actions: TypeAlias = "Callable[[Vertex], tuple[str, ...] | None]"
 """The actions that a node can return; ``None`` if they are not known."""
 
 
@@ -61,22 +61,22 @@ class Spot:
     """A node that works, at its place in the flow and the nested flows around it.
 
     Attributes:
-        place: The node in its graph.
+        vertex: The node in its graph.
         frames: The nested flows around it, outermost first.
         taken: The edges with limits that were taken on the way there: no other has reached its
             limit.
         ways: The ways on.
     """
 
-    place: GraphNode
-    frames: tuple[GraphNode, ...]
+    vertex: Vertex
+    frames: tuple[Vertex, ...]
     taken: frozenset[LimitedEdge] = _NONE
     ways: list[Way] = field(default_factory=list)
 
     @property
     def name(self) -> str:
         """The node's name, with the nested flows around it."""
-        return label(self.place.name, tuple(frame.name for frame in self.frames))
+        return label(self.vertex.name, tuple(frame.name for frame in self.frames))
 
     def inside(self, node: str | None) -> str:
         """The name of a node in a branch of this one; its own if that is ``None``."""
@@ -87,7 +87,7 @@ class Walk:
     """Everything that a run can come to from one node.
 
     Args:
-        place: Where the run begins or goes on.
+        vertex: Where the run begins or goes on.
         frames: The nested flows around it.
         actions: What nodes can return; by default what they declare.
 
@@ -97,60 +97,60 @@ class Walk:
 
     def __init__(
         self,
-        place: GraphNode,
-        frames: Sequence[GraphNode] = (),
+        vertex: Vertex,
+        frames: Sequence[Vertex] = (),
         actions: Actions = attrgetter("declared"),
     ) -> None:
         self._actions = actions
-        self._endings: dict[int, tuple[set[str], list[GraphNode]]] = {}
+        self._endings: dict[int, tuple[set[str], list[Vertex]]] = {}
         # By place, and there by the edges with limits that were taken.
         self._known: dict[object, dict[frozenset[LimitedEdge], Spot]] = {}
         self.spots: list[Spot] = []
-        start = enter(place, frames)
-        self.start = self._at(start.place or place, start.frames, _NONE)
+        start = enter(vertex, frames)
+        self.start = self._at(start.vertex or vertex, start.frames, _NONE)
         for spot in self.spots:  # grows while it is walked through
             self._add_ways(spot)
 
     def _spot(self, stand: Stand, taken: frozenset[LimitedEdge]) -> Spot | None:
-        if stand.place is None:
+        if stand.vertex is None:
             return None
         if taken:
-            taken = frozenset(edge for edge in taken if edge[0] <= stand.kept)
-        return self._at(stand.place, stand.frames, taken)
+            taken = frozenset(edge for edge in taken if edge[0] <= stand.depth)
+        return self._at(stand.vertex, stand.frames, taken)
 
     def _at(
-        self, place: GraphNode, frames: tuple[GraphNode, ...], taken: frozenset[LimitedEdge]
+        self, vertex: Vertex, frames: tuple[Vertex, ...], taken: frozenset[LimitedEdge]
     ) -> Spot:
-        key = _key(place, frames)
+        key = _key(vertex, frames)
         here = self._known.get(key)
         if here is None:
             here = self._known[key] = {}
         spot = here.get(taken)
         if spot is None:
-            spot = here[taken] = Spot(place, frames, taken)
+            spot = here[taken] = Spot(vertex, frames, taken)
             self.spots.append(spot)
         return spot
 
     def alike(self, spot: Spot) -> Collection[Spot]:
         """The same place, whichever edges with limits were taken on the way there."""
-        return self._known[_key(spot.place, spot.frames)].values()
+        return self._known[_key(spot.vertex, spot.frames)].values()
 
     def _add_ways(self, spot: Spot) -> None:
-        place, frames, ways = spot.place, spot.frames, spot.ways
-        known = self._actions(place)
-        for action in place.targets if known is None else known:
-            ways += self._leads(spot, action, place, action, frames)
+        vertex, frames, ways = spot.vertex, spot.frames, spot.ways
+        known = self._actions(vertex)
+        for action in vertex.targets if known is None else known:
+            ways += self._leads(spot, action, vertex, action, frames)
         if known is None:
             self._add_others(spot)
-        if place.catches or frames:
+        if vertex.catches or frames:
             ways += self._catching(spot)
 
     def _catching(self, spot: Spot) -> Iterator[Way]:
-        place, frames = spot.place, spot.frames
+        vertex, frames = spot.vertex, spot.frames
         caught: tuple[type[Exception], ...] = ()
         for depth in range(len(frames), -1, -1):
-            catching = place if depth == len(frames) else frames[depth]
-            where = "" if catching is place else f" in {catching.name}"
+            catching = vertex if depth == len(frames) else frames[depth]
+            where = "" if catching is vertex else f" in {catching.name}"
             for one in catching.catches:
                 # What is caught further inside does not come here; that a budget is spent does.
                 spent, kinds = one.catch.spent, one.catch.kinds
@@ -161,22 +161,22 @@ class Walk:
 
     def _add_others(self, spot: Spot) -> None:
         """Where any action leads that has no edge at the node: the flows around may have one."""
-        place, frames = spot.place, spot.frames
-        while place.fallback is None and frames:
-            *outer, place = frames
+        vertex, frames = spot.vertex, spot.frames
+        while vertex.fallback is None and frames:
+            *outer, vertex = frames
             frames = tuple(outer)
-            for action in place.targets:
-                is_guess = self._is_guess(spot.place, place, action)
-                found = self._leads(spot, None, place, action, frames)
+            for action in vertex.targets:
+                is_guess = self._is_guess(spot.vertex, vertex, action)
+                found = self._leads(spot, None, vertex, action, frames)
                 spot.ways += (one._replace(is_guess=is_guess) for one in found)
-        spot.ways += self._leads(spot, None, spot.place, None, spot.frames)
+        spot.ways += self._leads(spot, None, spot.vertex, None, spot.frames)
 
-    def _is_guess(self, place: GraphNode, around: GraphNode, action: str) -> bool:
+    def _is_guess(self, vertex: Vertex, around: Vertex, action: str) -> bool:
         """Whether somebody else inside of a flow may be who ends it with an action."""
         known, others = self._ending(around.within[0])
-        return action in known or others != [place]
+        return action in known or others != [vertex]
 
-    def _ending(self, graph: Graph) -> tuple[set[str], list[GraphNode]]:
+    def _ending(self, graph: Graph) -> tuple[set[str], list[Vertex]]:
         """The actions that are known to end a graph, and the nodes that may do so with any.
 
         Of these, those without edges are meant to be ends.
@@ -184,15 +184,15 @@ class Walk:
         for one in () if id(graph) in self._endings else graph.inner_first():
             if id(one) not in self._endings:
                 known: set[str] = set()
-                unknown: list[GraphNode] = []
-                for place in one.nodes.values():
+                unknown: list[Vertex] = []
+                for vertex in one.nodes.values():
                     given: Iterable[str] | None
-                    if place.inner is None:
-                        given, open_ = self._actions(place), [place]
+                    if vertex.inner is None:
+                        given, open_ = self._actions(vertex), [vertex]
                     else:
-                        given, open_ = self._endings[id(place.inner)]
-                    known.update(a for a in given or place.targets if place.next(a) is None)
-                    if place.fallback is None and (given is None or place.inner is not None):
+                        given, open_ = self._endings[id(vertex.inner)]
+                    known.update(a for a in given or vertex.targets if vertex.next(a) is None)
+                    if vertex.fallback is None and (given is None or vertex.inner is not None):
                         unknown += open_
                 self._endings[id(one)] = known, [p for p in unknown if not p.targets] or unknown
         return self._endings[id(graph)]
@@ -201,20 +201,20 @@ class Walk:
         self,
         spot: Spot,
         action: str | None,
-        place: GraphNode,
+        vertex: Vertex,
         ending: str | None,
-        frames: tuple[GraphNode, ...],
+        frames: tuple[Vertex, ...],
     ) -> tuple[Way, ...] | list[Way]:
         """Where an action leads, whether or not the limits of edges on the way are reached."""
-        if not place.limits and not (frames and any(frame.limits for frame in frames)):
-            stand = follow(place, ending, frames)
+        if not vertex.limits and not (frames and any(frame.limits for frame in frames)):
+            stand = follow(vertex, ending, frames)
             target, unhandled = self._spot(stand, spot.taken), stand.unhandled is not None
-            return (Way(action, target, ending, None, unhandled, stand.kept),)
-        lead = partial(follow, place, ending, frames)
+            return (Way(action, target, ending, None, unhandled, stand.depth),)
+        lead = partial(follow, vertex, ending, frames)
         found = []
         for stand, taken in self._each_stand(lead, spot.taken):
             target, unhandled = self._spot(stand, taken), stand.unhandled is not None
-            found.append(Way(action, target, ending, None, unhandled, stand.kept))
+            found.append(Way(action, target, ending, None, unhandled, stand.depth))
         return found
 
     def _caught(
@@ -223,7 +223,7 @@ class Walk:
         """Where errors lead that a node, or a nested flow, catches."""
         for stand, taken in self._each_stand(lead, spot.taken):
             target = self._spot(stand, taken)
-            yield Way(catch.label + where, target, DEFAULT_ACTION, catch, kept=stand.kept)
+            yield Way(catch.label + where, target, DEFAULT_ACTION, catch, depth=stand.depth)
 
     def _each_stand(
         self, lead: Callable[[IsSpent], Stand], taken: frozenset[LimitedEdge]
@@ -280,8 +280,8 @@ class Walk:
         return [(at, None), *reversed(steps)]
 
 
-def _key(place: GraphNode, frames: tuple[GraphNode, ...]) -> object:
-    return (id(place), *map(id, frames)) if frames else id(place)
+def _key(vertex: Vertex, frames: tuple[Vertex, ...]) -> object:
+    return (id(vertex), *map(id, frames)) if frames else id(vertex)
 
 
 def _one_stand(
@@ -425,7 +425,7 @@ class DataFlow:
             for way, one, (kept, added) in zip(spot.ways, self.out[spot], changes, strict=True):
                 sees_all = self.effects[spot].reads_more
                 looks[spot].append((kept, kept if sees_all else self.keys.of(one.looked)))
-                own = (one.catch for one in spot.place.catches)
+                own = (one.catch for one in spot.vertex.catches)
                 if way.catch is not None and all(one is not way.catch for one in own):
                     at = (id(way.catch), way.target)
                     caught[at] = caught.get(at, 0) | some[spot] & kept | added
@@ -435,7 +435,7 @@ class DataFlow:
             is_choice = len({way.target for way in spot.ways}) > 1
             behind[spot] = []
             for way, (kept, added), (_, new) in zip(spot.ways, changes, looks[spot], strict=True):
-                counts = is_choice or (way.target is not None and way.target.place.branches)
+                counts = is_choice or (way.target is not None and way.target.vertex.branches)
                 asked = looked[spot] & kept | new if counts else 0
                 around = caught.get((id(way.catch), way.target), 0)
                 behind[spot].append((kept, added | asked | around))
@@ -527,12 +527,12 @@ class DataFlow:
         )
 
     @cached_property
-    def unwritten(self) -> list[tuple[Spot, str, Place]]:
+    def unwritten(self) -> list[tuple[Spot, str, Location]]:
         """Each read of a key that some path comes to before anything may have written it."""
         return [
-            (spot, key, place)
+            (spot, key, location)
             for spot, does in self.effects.items()
-            for key, place in does.needs.items()
+            for key, location in does.needs.items()
             if not self.has(spot, key)
         ]
 
@@ -600,10 +600,10 @@ class DataFlow:
         return steps, removed
 
 
-def effects_of_branches(place: GraphNode, node: Spread, branches: Sequence[DataFlow]) -> Effects:
+def effects_of_branches(vertex: Vertex, node: SplitNode, branches: Sequence[DataFlow]) -> Effects:
     """What a node with branches does, from what is written and read inside of them."""
     inside = [one for branch in branches for one in branch.effects.values()]
-    here = place_at(place.where)
+    here = location_at(vertex.where)
     items = {node.each: here} if isinstance(node, FanOut) else {}
     private = node.private.union((node.item,) if isinstance(node, FanOut) else ())
     # Written when all branches have ended, be the list empty or not.
@@ -655,10 +655,10 @@ def effects_of_branches(place: GraphNode, node: Spread, branches: Sequence[DataF
 
 
 def _written(
-    branches: Iterable[DataFlow], private: frozenset[str], writes: dict[str, Place]
-) -> tuple[dict[str, Place], dict[str, Place]]:
+    branches: Iterable[DataFlow], private: frozenset[str], writes: dict[str, Location]
+) -> tuple[dict[str, Location], dict[str, Location]]:
     """What branches write, what they change in place, and where."""
-    changes: dict[str, Place] = {}
+    changes: dict[str, Location] = {}
     for branch in branches:
         for spot, one in branch.effects.items():
             for done, found in ((one.changes, changes), (one.writes, writes)):

@@ -19,7 +19,7 @@ from pocoflow.check.node_effects import Lacking
 from pocoflow.check.subject import Level, Site, Subject
 from pocoflow.check.unseen import may_stop
 from pocoflow.errors import ActionError
-from pocoflow.graph.graph import Graph, GraphNode
+from pocoflow.graph.graph import Graph, Vertex
 from pocoflow.graph.listed_edges import GraphEdge
 from pocoflow.messages import closest, type_label
 from pocoflow.nodes.annotations import awaited
@@ -28,7 +28,7 @@ from pocoflow.nodes.base import Node
 from pocoflow.nodes.definitions import has_own_post
 from pocoflow.nodes.edges import DEFAULT_ACTION, Catch, End
 from pocoflow.nodes.function import FunctionNode
-from pocoflow.nodes.signature import definition_place
+from pocoflow.nodes.signature import definition_location
 from pocoflow.values.failures import Failure
 
 
@@ -44,7 +44,7 @@ def check_graph(subject: Subject) -> Iterator[Finding]:
     yield from check_namesakes(subject)
     yield from _lacking(subject)
     yield from _endless(subject)
-    yield from check_strays(subject)
+    yield from check_unused_edges(subject)
 
 
 def listed(actions: object) -> str:
@@ -54,8 +54,8 @@ def listed(actions: object) -> str:
 
 
 def _unreachable(subject: Subject, level: Level) -> Iterator[Finding]:
-    for place in level.graph.nodes.values():
-        if not place.reachable:
+    for vertex in level.graph.nodes.values():
+        if not vertex.reachable:
             start = level.graph.start.name
             reached = [one for one in level.graph.nodes.values() if one.reachable]
             source = next((one for one in reached if not one.targets), level.graph.start)
@@ -65,22 +65,22 @@ def _unreachable(subject: Subject, level: Level) -> Iterator[Finding]:
                 way += f".when({(*left, *actions)[0]!r})"
             yield subject.finding(
                 "PF101",
-                f"no edge leads from the start {start!r} to {place.name!r}",
-                f"write an edge to it, such as flow.then({way}, {_variable(subject, place)}), "
+                f"no edge leads from the start {start!r} to {vertex.name!r}",
+                f"write an edge to it, such as flow.then({way}, {_variable(subject, vertex)}), "
                 "or take its own edges out",
-                at=level.site(place),
+                at=level.site(vertex),
             )
 
 
 def _impossible(subject: Subject, level: Level) -> Iterator[Finding]:
-    for place in level.graph.nodes.values():
-        actions = subject.actions(place)
+    for vertex in level.graph.nodes.values():
+        actions = subject.actions(vertex)
         if actions is None:
             continue
-        for action in place.targets:
+        for action in vertex.targets:
             if action in actions:
                 continue
-            edge = level.edges[place.name, action]
+            edge = level.edges[vertex.name, action]
             returns = f"(it returns: {listed(actions)}{closest(action, actions)})"
             fix = f"write the edge for one of those, or add {action!r} to what it returns"
             if not actions:
@@ -88,20 +88,20 @@ def _impossible(subject: Subject, level: Level) -> Iterator[Finding]:
                     "as it comes to no end",
                     "let it come to an end, or take the edge out",
                 )
-            if _says_nothing(place.node):
+            if _says_nothing(vertex.node):
                 returns = "as it has no return annotation"
-                wanted = [one for one in place.targets if one != DEFAULT_ACTION]
+                wanted = [one for one in vertex.targets if one != DEFAULT_ACTION]
                 fix = f"declare what it returns: -> Literal[{listed(wanted)}]"
             yield subject.finding(
                 "PF102",
-                f"an edge for action {action!r}, which {place.name!r} never returns {returns}",
+                f"an edge for action {action!r}, which {vertex.name!r} never returns {returns}",
                 fix,
-                at=level.site(place),
+                at=level.site(vertex),
                 edge=edge,
                 severity=(
                     "warning"
-                    if subject.declared(place) is None or subject.is_wrapped
-                    else _if_declared(place, edge.written)
+                    if subject.declared(vertex) is None or subject.is_wrapped
+                    else _if_declared(vertex, edge.written)
                 ),
             )
 
@@ -115,90 +115,90 @@ def _says_nothing(node: Node) -> bool:
     )
 
 
-def _if_declared(place: GraphNode, written: str) -> Severity:
+def _if_declared(vertex: Vertex, written: str) -> Severity:
     """How bad a wrong edge is: a class that says nothing of its actions is wired as ever."""
-    silent = place.inner is None and not has_own_post(type(place.node))
+    silent = vertex.inner is None and not has_own_post(type(vertex.node))
     return "warning" if silent and written == "node" else "error"
 
 
 def _unhandled(subject: Subject, level: Level) -> Iterator[Finding]:
-    for place in level.graph.nodes.values():
-        actions = subject.declared(place) if place.is_open else None
+    for vertex in level.graph.nodes.values():
+        actions = subject.declared(vertex) if vertex.is_open else None
         if actions is None:
             continue
-        if place.targets and _says_nothing(place.node):
+        if vertex.targets and _says_nothing(vertex.node):
             continue  # its other edges are findings (PF102), which say what it lacks
-        misspelt = [one for one in place.targets if one not in actions]
+        misspelt = [one for one in vertex.targets if one not in actions]
         for action in actions:
-            if action in place.targets or subject.is_expected(level.graph, action):
+            if action in vertex.targets or subject.is_expected(level.graph, action):
                 continue
             # Where an edge is nearly for this action, its own finding (PF102) has said so.
             if not any(closest(action, [one]) for one in misspelt):
-                source = f"flow.then({_variable(subject, place)}.when({action!r})"
+                source = f"flow.then({_variable(subject, vertex)}.when({action!r})"
                 yield subject.finding(
                     "PF103",
-                    f"{place.name!r} can return {action!r}, which has no edge: the run would end "
-                    f"there (edges: {listed(place.actions)})",
+                    f"{vertex.name!r} can return {action!r}, which has no edge: the run would end "
+                    f"there (edges: {listed(vertex.actions)})",
                     f"write where it leads, {source}, ...), or that it ends on purpose, {source}, "
                     "END)",
-                    at=level.site(place),
-                    severity=_if_unhandled(subject, place),
+                    at=level.site(vertex),
+                    severity=_if_unhandled(subject, vertex),
                 )
 
 
-def _if_unhandled(subject: Subject, place: GraphNode) -> Severity:
+def _if_unhandled(subject: Subject, vertex: Vertex) -> Severity:
     """How bad a missing edge is: a class that is wired as ever may end a run by that."""
-    edges = (one for one in place.edges.values() if one.catch is None)
-    is_typed = isinstance(place.node, FunctionNode) or any(one.written == "flow" for one in edges)
+    edges = (one for one in vertex.edges.values() if one.catch is None)
+    is_typed = isinstance(vertex.node, FunctionNode) or any(one.written == "flow" for one in edges)
     # A middleware may return another action in the place of this one.
     return "error" if is_typed and not subject.is_wrapped else "warning"
 
 
 def _lacking(subject: Subject) -> Iterator[Finding]:
     """Classes that name their actions, and a ``post`` that may end without one of them."""
-    for name, place in subject.definitions:
-        post = getattr(type(place.node), "post", None)
-        promised = place.promised
+    for name, vertex in subject.definitions:
+        post = getattr(type(vertex.node), "post", None)
+        promised = vertex.promised
         if not inspect.isfunction(post):
             continue
-        yield from _misgiven(subject, Site(name, place), post)
+        yield from _misgiven(subject, Site(name, vertex), post)
         if promised is None or DEFAULT_ACTION in promised:
             continue
-        found = subject.effects(place).lacking
+        found = subject.effects(vertex).lacking
         if found is not None:
             yield subject.finding(
                 "PF109",
-                f"post of {place.name!r} {_ends(found)} without an action, which would be "
+                f"post of {vertex.name!r} {_ends(found)} without an action, which would be "
                 f"'default', and its actions are {listed(promised)}",
                 "return one of them on every way, or add 'default' to them",
                 node=name,
-                where=(definition_place(post)[0], found.line),
+                where=(definition_location(post)[0], found.line),
                 severity="error" if found.always else "warning",
             )
 
 
 def _misgiven(subject: Subject, at: Site, post: FunctionType) -> Iterator[Finding]:
     """What ``post`` of a class returns and a run does not take for an action."""
-    if isinstance(at.place.node, FunctionNode) or not has_own_post(type(at.place.node)):
+    if isinstance(at.vertex.node, FunctionNode) or not has_own_post(type(at.vertex.node)):
         return
-    found, (file, line) = subject.effects(at.place).misgiven, definition_place(post)
+    found, (file, line) = subject.effects(at.vertex).misgiven, definition_location(post)
     # What is around a function has its annotations, and may return something else.
     hint = Any if hasattr(post, "__wrapped__") else awaited(hints_of(post).get("return", Any))
-    is_sure = at.place.promised is None and not fits(hint, str | None)
+    is_sure = at.vertex.promised is None and not fits(hint, str | None)
     if found is not None or is_sure:
         does, fix = "returns what", "return an action, and write the value to the store"
-        if found is None and any(map(any, subject.returned(at.place))):  # it does return one
+        if found is None and any(map(any, subject.returned(at.vertex))):  # it does return one
             is_sure, fix = False, "annotate it with the actions that it returns, or with str"
             does = f"is annotated with {type_label(hint)}, which"
         is_sure = (is_sure or (found is not None and found.always)) and not subject.is_wrapped
         yield subject.finding(
             "PF109",
-            f"post of {at.place.name!r} {does} is no action: that is a text with characters, "
+            f"post of {at.vertex.name!r} {does} is no action: that is a text with characters, "
             "or None for 'default'",
             fix,
             at=at,
             where=(file, line if found is None else found.line),
-            severity=subject.unless_caught(at.place, (ActionError,)) if is_sure else "warning",
+            severity=subject.unless_caught(at.vertex, (ActionError,)) if is_sure else "warning",
         )
 
 
@@ -208,12 +208,12 @@ def _ends(found: Lacking) -> str:
     return "has a return" if found.is_bare else "can come to its end"
 
 
-def _variable(subject: Subject, place: GraphNode) -> str:
+def _variable(subject: Subject, vertex: Vertex) -> str:
     """What a node is probably called in the program: as in its module, or as its class is."""
-    name = subject.variables.get(id(place.node))
-    if name is not None or not place.name.isidentifier():
+    name = subject.variables.get(id(vertex.node))
+    if name is not None or not vertex.name.isidentifier():
         return name or "node"
-    return _WORD.sub("_", place.name).lower()
+    return _WORD.sub("_", vertex.name).lower()
 
 
 _WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
@@ -221,13 +221,13 @@ _WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 def _conflicts(subject: Subject, level: Level) -> Iterator[Finding]:
     for kept, dropped in level.graph.conflicts:
-        places = [f"{_target(one)} ({one.file}:{one.line})" for one in (kept, dropped)]
+        ends = [f"{_target(one)} ({one.file}:{one.line})" for one in (kept, dropped)]
         disagree = kept.written != dropped.written
         who = "the flow and the node disagree on" if disagree else "two edges for"
         rule = "the flow's counts" if disagree else "the later counts"
         yield subject.finding(
             "PF106" if disagree else "PF105",
-            f"{who} action {kept.action!r} of {kept.source!r}: {places[0]} and {places[1]}; {rule}",
+            f"{who} action {kept.action!r} of {kept.source!r}: {ends[0]} and {ends[1]}; {rule}",
             "keep one of the two edges",
             at=level.site(level.graph.nodes[kept.source]),
             edge=kept,
@@ -256,25 +256,25 @@ def check_namesakes(subject: Subject) -> Iterator[Finding]:
                 )
 
 
-def _by_own_name(graph: Graph) -> dict[str, list[GraphNode]]:
+def _by_own_name(graph: Graph) -> dict[str, list[Vertex]]:
     """The nodes of a graph by the name that they have by themselves."""
-    found: dict[str, list[GraphNode]] = {}
-    for place in graph.nodes.values():
-        found.setdefault(place.node.name, []).append(place)
+    found: dict[str, list[Vertex]] = {}
+    for vertex in graph.nodes.values():
+        found.setdefault(vertex.node.name, []).append(vertex)
     return found
 
 
-def check_strays(subject: Subject) -> Iterator[Finding]:
+def check_unused_edges(subject: Subject) -> Iterator[Finding]:
     """Edges of the flow itself, as a node, where one of its nodes was meant."""
-    for edge in subject.strays:
-        places = subject.graph.nodes
+    for edge in subject.unused_edges:
+        vertices = subject.graph.nodes
         name = "END" if isinstance(edge.target, End) else edge.target.name
         target = subject.variables.get(id(edge.target), name)
-        if (named := places.get(edge.action)) is not None:
+        if (named := vertices.get(edge.action)) is not None:
             fix = f"{edge.action!r} is the name of a node: write "
             fix += f"flow.then({_variable(subject, named)}, {target})"
         else:
-            ends = (one for one in places.values() if one.reachable and not one.actions)
+            ends = (one for one in vertices.values() if one.reachable and not one.actions)
             source = _variable(subject, next(ends, subject.graph.start))
             meant = source if edge.action == DEFAULT_ACTION else f"{source}.when({edge.action!r})"
             fix = f"did you mean flow.then({meant}, {target})?"
@@ -296,7 +296,7 @@ def _endless(subject: Subject) -> Iterator[Finding]:
         for way in spot.ways:
             before.setdefault(way.target, []).append(spot)
     # Nobody may answer any more, which ends the run as well.
-    ends = {spot for spot in spots if asks(spot.place.node)}.union(before.get(None, ()))
+    ends = {spot for spot in spots if asks(spot.vertex.node)}.union(before.get(None, ()))
     free = solve(
         dict.fromkeys(ends, True),
         lambda spot, _: ((one, True) for one in before.get(spot, ())),
@@ -314,33 +314,33 @@ def _endless(subject: Subject) -> Iterator[Finding]:
 def _circle(start: Spot, seen: set[int]) -> list[Spot] | None:
     """A loop that is met from a node by taking the first way each time, if it is a new one."""
     trail: list[Spot] = []
-    places: dict[int, int] = {}
+    vertices: dict[int, int] = {}
     spot = start
-    while id(spot) not in places:
+    while id(spot) not in vertices:
         if id(spot) in seen or not spot.ways:
             seen.update(map(id, trail))
             return None
-        places[id(spot)] = len(trail)
+        vertices[id(spot)] = len(trail)
         trail.append(spot)
         target = spot.ways[0].target
         if target is None:
             return None
         spot = target
     seen.update(map(id, trail))
-    return trail[places[id(spot)] :]
+    return trail[vertices[id(spot)] :]
 
 
 def _endless_finding(subject: Subject, circle: list[Spot]) -> Finding:
     shown = [spot.name for spot in circle[:8]] + (["..."] if len(circle) > 8 else [])
     first = circle[0]
     is_led = subject.graph.wraps or bool(subject.budgets)
-    may_end = is_led or bool(subject.around) or any(may_stop(spot.place) for spot in circle)
+    may_end = is_led or bool(subject.around) or any(may_stop(spot.vertex) for spot in circle)
     return subject.finding(
         "PF104",
         f"no way leads out of the loop {' -> '.join([*shown, first.name])}: every run that comes "
         "there goes on until max_steps",
         "give one of its nodes an action that leaves it, or an edge to END",
-        at=Site(first.name, first.place),
+        at=Site(first.name, first.vertex),
         severity="warning" if may_end else "error",
     )
 
@@ -351,16 +351,16 @@ def _endless_finding(subject: Subject, circle: list[Spot]) -> Finding:
 def _caught(subject: Subject, level: Level) -> Iterator[Finding]:
     for at in (level.site(one) for one in level.graph.nodes.values() if one.catches):
         taken: tuple[type[Exception], ...] = ()
-        for one in at.place.catches:
+        for one in at.vertex.catches:
             if one.catch.spent is not None:
                 continue  # it comes before those for errors, and only for what it names
-            edge = level.edges[at.place.name, one.catch.label]
+            edge = level.edges[at.vertex.name, one.catch.label]
             for kind in one.catch.kinds:
                 before = next((other for other in taken if issubclass(kind, other)), None)
                 if before is not None:
                     yield subject.finding(
                         "PF108",
-                        f"an edge of {at.place.name!r} catches {kind.__qualname__}, which an edge "
+                        f"an edge of {at.vertex.name!r} catches {kind.__qualname__}, which an edge "
                         f"before it for {before.__qualname__} takes already",
                         "write the edge for the narrower class first, or take one of the two out",
                         at=at,

@@ -60,13 +60,13 @@ def check_inputs(subject: Subject, *, lost_only: bool = False) -> Iterator[Findi
         lost_only: Only what each run loses, as ``exec`` works on a copy there.
     """
     for at in _sites(subject):
-        copies = at.place.copies_input
-        for function in exec_functions(at.place) if copies or not lost_only else ():
+        copies = at.vertex.copies_input
+        for function in exec_functions(at.vertex) if copies or not lost_only else ():
             found = definition_of(function) if _may_change(function.__code__) else None
             if found is None:
                 continue
             changes = list(_changes(found[0].body, lost_only))
-            for name in _of_the_store(at.place.node, found[0]):
+            for name in _of_the_store(at.vertex.node, found[0]):
                 line = next((line for changed, line in changes if changed == name), None)
                 if line is not None and not _is_own(found[0].body, name):
                     yield subject.finding(
@@ -83,9 +83,9 @@ def _sites(subject: Subject) -> Iterable[Site]:
     """Each function, and a node of each other class, one that works on a copy if there is one."""
     found: dict[object, Site] = {}
     for at in subject.nodes:
-        node = at.place.node
+        node = at.vertex.node
         which = node if isinstance(node, FunctionNode) else type(node)
-        if which not in found or (at.place.copies_input and not found[which].place.copies_input):
+        if which not in found or (at.vertex.copies_input and not found[which].vertex.copies_input):
             found[which] = at
     return found.values()
 
@@ -195,7 +195,7 @@ def check_handed(subject: Subject, *, at_once: bool = False) -> Iterator[Finding
             flow that keeps no runs, nothing else is told anyway.
     """
     for at in subject.classes if subject.stored and not at_once else _of_items(subject):
-        node = at.place.node
+        node = at.vertex.node
         if isinstance(node, FunctionNode) or node.is_flow:
             continue
         for one in _handed(node):
@@ -212,13 +212,13 @@ def check_handed(subject: Subject, *, at_once: bool = False) -> Iterator[Finding
 def _of_items(subject: Subject) -> Iterator[Site]:
     """The nodes of which several may be at work at the same time in one run."""
     inside: set[int] = set()
-    for at, node in subject.spreads:
+    for at, node in subject.fans_out:
         if isinstance(node, FanOut) and node.limit != 1:
-            for branch in at.place.branches:
+            for branch in at.vertex.branches:
                 inside.update(
                     id(one) for graph in branch.inner_first() for one in graph.nodes.values()
                 )
-    return (at for at in subject.nodes if id(at.place) in inside)
+    return (at for at in subject.nodes if id(at.vertex) in inside)
 
 
 def _handed(node: Node) -> Iterator[_Handed]:

@@ -25,7 +25,7 @@ def check_items(subject: Subject) -> Iterator[Finding]:
     for at, node in subject.functions:
         if node.signature.each is not None:
             yield from _of_function(subject, at, node, node.signature.each)
-    for at, spread in subject.spreads if subject.fields else ():
+    for at, spread in subject.fans_out if subject.fields else ():
         if isinstance(spread, FanOut):
             yield from _of_branch(subject, at, spread)
 

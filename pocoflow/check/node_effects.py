@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
 
-class Place(NamedTuple):
+class Location(NamedTuple):
     """Where something is done to the store.
 
     Attributes:
@@ -28,12 +28,12 @@ class Place(NamedTuple):
         return self.file, self.line
 
 
-NOWHERE = Place()
+NOWHERE = Location()
 
 
-def place_at(written: tuple[str, int] | None) -> Place:
+def location_at(written: tuple[str, int] | None) -> Location:
     """The place of what is written there."""
-    return NOWHERE if written is None else Place(*written)
+    return NOWHERE if written is None else Location(*written)
 
 
 class Value(NamedTuple):
@@ -71,11 +71,11 @@ class Fact(NamedTuple):
         return self.names.get(self.name, ABSENT) is self.value
 
 
-Places: TypeAlias = Mapping[str, Place]
+Locations: TypeAlias = Mapping[str, Location]
 """Keys of the store, each with the place where it is used first."""
 
 
-def _none() -> Places:
+def _none() -> Locations:
     return MappingProxyType({})
 
 
@@ -113,14 +113,14 @@ class Write(NamedTuple):
 
     Attributes:
         key: The key.
-        place: Where.
+        location: Where.
         value: What is known of it.
         is_certain: Whether every execution that comes to an end has written it.
         is_default: Whether it is written only where the key has no value.
     """
 
     key: str
-    place: Place
+    location: Location
     value: Value
     is_certain: bool
     is_default: bool = False
@@ -156,7 +156,7 @@ class Effects:
         looks: Keys that it asks for, and does without.
         values: What is assigned where, reducer or not, and what it is as far as the source tells.
         changes: Keys whose values are changed in place.
-        strays: Attributes that are used of the store, and that it does not have.
+        unknown_attributes: Attributes that are used of the store, and that it does not have.
         makes: Keys that it writes without need of them, where others are written and needed by
             different nodes inside of it; by default what it writes and does not need.
         lost: Keys that every execution reads after it has removed them.
@@ -166,20 +166,20 @@ class Effects:
         facts: What else it depends on.
     """
 
-    needs: Places = field(default_factory=_none)
+    needs: Locations = field(default_factory=_none)
     reads: frozenset[str] = frozenset()
-    writes: Places = field(default_factory=_none)
+    writes: Locations = field(default_factory=_none)
     exits: tuple[Exit, ...] = (Exit(),)
     reads_more: bool = False
     writes_more: bool = False
-    named: Places = field(default_factory=_none)
-    doubtful: Places = field(default_factory=_none)
-    looks: Places = field(default_factory=_none)
+    named: Locations = field(default_factory=_none)
+    doubtful: Locations = field(default_factory=_none)
+    looks: Locations = field(default_factory=_none)
     values: tuple[Write, ...] = ()
-    changes: Places = field(default_factory=_none)
-    strays: Places = field(default_factory=_none)
+    changes: Locations = field(default_factory=_none)
+    unknown_attributes: Locations = field(default_factory=_none)
     makes: frozenset[str] | None = None
-    lost: Places = field(default_factory=_none)
+    lost: Locations = field(default_factory=_none)
     lacking: Lacking | None = None
     misgiven: Lacking | None = None
     used: frozenset[str] = frozenset()

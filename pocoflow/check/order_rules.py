@@ -16,10 +16,10 @@ from typing import NamedTuple, TypeAlias
 from pocoflow.check.findings import Finding
 from pocoflow.check.flat import Spot, Walk, Way, path_text
 from pocoflow.check.subject import Level, Subject
-from pocoflow.graph.graph import Graph, GraphNode, label
+from pocoflow.graph.graph import Graph, Vertex, label
 from pocoflow.graph.order import OrderRule, Visited
 from pocoflow.nodes.edges import ANY_ACTION
-from pocoflow.nodes.parallel import FAILED, FanOut, Spread
+from pocoflow.nodes.parallel import FAILED, FanOut, SplitNode
 from pocoflow.nodes.subflow import Subflow
 
 Path: TypeAlias = tuple[tuple[str, str | None], ...]
@@ -73,11 +73,11 @@ class _Outcome(NamedTuple):
     raised: set[_State]
     inside: set[_State]
 
-    def on(self, place: GraphNode, way: Way) -> set[_State]:
+    def on(self, vertex: Vertex, way: Way) -> set[_State]:
         """The states in which a node may be left on one of its ways."""
         if way.catch is not None:
             return self.raised
-        if way.action == FAILED and _collects(place):
+        if way.action == FAILED and _collects(vertex):
             return self.collected
         return {
             one
@@ -89,7 +89,7 @@ class _Outcome(NamedTuple):
 def check_order(subject: Subject) -> Iterator[Finding]:
     """A finding for each rule that a path breaks, or that is about nothing in its flow."""
     for level in (one for one in subject.levels if one.graph.rules):
-        begins = subject.place if level.graph is subject.graph and subject.is_new else None
+        begins = subject.vertex if level.graph is subject.graph and subject.is_new else None
         walk = Walk(begins or level.graph.start)
         for rule in level.graph.rules:
             idle = _idle(level.graph, rule)
@@ -220,13 +220,13 @@ class _Proof:
             here = states.queue.popleft()
             spot, state = here
             outcome = _Outcome({(state, None)}, set(), {state}, {state})
-            if spot.place.branches:
+            if spot.vertex.branches:
                 outcome = self._branches(spot, state, states.path(here), found)
             found.inside |= outcome.inside
             if not _catches_all(spot):
                 found.failing |= outcome.raised
             for way in spot.ways:
-                after = outcome.on(spot.place, way)
+                after = outcome.on(spot.vertex, way)
                 for happens in self._happens(spot, way):
                     for one in after:
                         states.go(here, way, one, happens)
@@ -252,40 +252,40 @@ class _Proof:
 
     def _happens(self, spot: Spot, way: Way) -> Iterator[str]:
         """What may happen on a way: its node ends, flows are left and entered, a node begins."""
-        places = (*spot.frames, spot.place)
-        caught = len(places)
+        vertices = (*spot.frames, spot.vertex)
+        caught = len(vertices)
         if way.catch is not None:
-            caught = next(n for n, one in enumerate(places) if one.node is way.catch.node)
+            caught = next(n for n, one in enumerate(vertices) if one.node is way.catch.node)
         parts = []
-        for depth in range(len(spot.frames), way.kept - 1, -1):
+        for depth in range(len(spot.frames), way.depth - 1, -1):
             action = way.action if depth == len(spot.frames) else way.ending
             if caught > depth:
-                parts.append(self._ending(places[depth], action))
+                parts.append(self._ending(vertices[depth], action))
             elif way.catch is not None and way.catch.spent is not None:
                 # A budget may be spent when the node is done, or before.
-                parts.append([*self._ending(places[depth], None, is_any=True), ""])
+                parts.append([*self._ending(vertices[depth], None, is_any=True), ""])
         target = way.target
-        parts.append([""] if target is None else self._entering(target.frames[way.kept :], target))
+        parts.append([""] if target is None else self._entering(target.frames[way.depth :], target))
         return map("".join, product(*parts))
 
-    def _entering(self, frames: Sequence[GraphNode], spot: Spot) -> list[str]:
-        return ["".join(self._beginning(one) for one in (*frames, spot.place))]
+    def _entering(self, frames: Sequence[Vertex], spot: Spot) -> list[str]:
+        return ["".join(self._beginning(one) for one in (*frames, spot.vertex))]
 
-    def _beginning(self, place: GraphNode) -> str:
-        return "".join(name for name, one in self._watched(begins=True) if one.node is place.node)
+    def _beginning(self, vertex: Vertex) -> str:
+        return "".join(name for name, one in self._watched(begins=True) if one.node is vertex.node)
 
-    def _ending(self, place: GraphNode, action: str | None, *, is_any: bool = False) -> list[str]:
+    def _ending(self, vertex: Vertex, action: str | None, *, is_any: bool = False) -> list[str]:
         """What may have happened with the end of a node.
 
         An action of ``None`` is any that has no edge, or any at all.
         """
         found = [""]
         for name, one in self._watched(begins=False):
-            if one.node is not place.node:
+            if one.node is not vertex.node:
                 continue
             if one.action is None or one.action == action:
                 found = [f"{before}{name}" for before in found]
-            elif is_any or (action is None and one.action not in place.targets):
+            elif is_any or (action is None and one.action not in vertex.targets):
                 found += [f"{before}{name}" for before in found]
         return found
 
@@ -305,11 +305,11 @@ class _Proof:
 
     def _branches(self, spot: Spot, state: _State, path: Path, found: _Explored) -> _Outcome:
         """The states behind a node with branches; what happens in these is noted."""
-        node = spot.place.node
-        assert isinstance(node, Spread)
+        node = spot.vertex.node
+        assert isinstance(node, SplitNode)
         if isinstance(node, FanOut) and node.limit == 1:
             return self._in_turn(spot, state, path, found)
-        those = [self._explored(graph, state.value) for graph in spot.place.branches]
+        those = [self._explored(graph, state.value) for graph in spot.vertex.branches]
         for one in those:
             self._note(one, spot, path, found)
         self._note_beside(those, spot, path, found)
@@ -320,16 +320,16 @@ class _Proof:
         raised, inside = {state}, {state}
         queue = [(state, False)]
         for one, has_failed in queue:  # grows while it is walked through
-            branch = self._explored(spot.place.branches[0], one.value)
+            branch = self._explored(spot.vertex.branches[0], one.value)
             self._note(branch, spot, path, found)
             failing = {_after(one, other) for other in branch.failing}
             inside |= {_after(one, other) for other in branch.inside}
-            following = {(_after(one, other), has_failed) for other in _ends(branch)}
-            if _collects(spot.place):
-                following |= {(other, True) for other in failing}
+            after_branch = {(_after(one, other), has_failed) for other in _ends(branch)}
+            if _collects(spot.vertex):
+                after_branch |= {(other, True) for other in failing}
             else:
                 raised |= failing
-            queue += following - {*queue}
+            queue += after_branch - {*queue}
         ended = {(one, None) for one, has_failed in queue if not has_failed}
         collected = {one for one, has_failed in queue if has_failed}
         every = {one for one, _ in queue}
@@ -357,7 +357,7 @@ class _Proof:
         pair = {"before": ("b", "b"), "never after": ("b", "a")}.get(self._rule.kind)
         if pair is None or (self._rule.kind == "before" and not self._rule.each):
             return
-        is_fan = isinstance(spot.place.node, FanOut)
+        is_fan = isinstance(spot.vertex.node, FanOut)
         for number, one in enumerate(those):
             for other_number, other in enumerate(those):
                 if number == other_number and not is_fan:
@@ -371,12 +371,14 @@ class _Proof:
 
 def _catches_all(spot: Spot) -> bool:
     """Whether every error of a node is caught, there or in a flow around it."""
-    places = (*spot.frames, spot.place)
-    return any(issubclass(Exception, one.catch.kinds) for place in places for one in place.catches)
+    vertices = (*spot.frames, spot.vertex)
+    return any(
+        issubclass(Exception, one.catch.kinds) for vertex in vertices for one in vertex.catches
+    )
 
 
-def _collects(place: GraphNode) -> bool:
-    return isinstance(place.node, Spread) and place.node.collects
+def _collects(vertex: Vertex) -> bool:
+    return isinstance(vertex.node, SplitNode) and vertex.node.collects
 
 
 def _inside(spot: Spot, path: Path, way: Path) -> Path:
@@ -392,7 +394,7 @@ def _after(before: _State, here: _State) -> _State:
     return here if here.touched else before
 
 
-def _joined_by(before: _State, branches: Sequence[_Explored], node: Spread) -> _Outcome:
+def _joined_by(before: _State, branches: Sequence[_Explored], node: SplitNode) -> _Outcome:
     """The states behind branches that run side by side, all of them or, of a fan, any number."""
     is_fan = isinstance(node, FanOut)
     ends, inside = [_ends(one) for one in branches], [one.inside for one in branches]

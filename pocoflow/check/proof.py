@@ -20,7 +20,7 @@ from pocoflow.check.class_rules import check_names
 from pocoflow.check.data_rules import Data, Missing, check_data, check_schedules
 from pocoflow.check.findings import Finding, in_order
 from pocoflow.check.flat import Spot
-from pocoflow.check.graph_rules import check_graph, check_namesakes, check_strays
+from pocoflow.check.graph_rules import check_graph, check_namesakes, check_unused_edges
 from pocoflow.check.input_rules import check_handed, check_inputs
 from pocoflow.check.item_rules import check_items
 from pocoflow.check.order_rules import check_order
@@ -165,7 +165,7 @@ class Proof:
         """What is told before every run, also of a flow of which nothing else is looked at."""
         told = chain(
             check_namesakes(self._subject),
-            check_strays(self._subject),
+            check_unused_edges(self._subject),
             check_inputs(self._subject, lost_only=True),
             check_handed(self._subject, at_once=True),
         )
@@ -257,7 +257,7 @@ class Proof:
             reader = self._readers.get(key)
             who = "an input of the flow"
             if reader is not None:
-                who = f"node {reader.name!r} reads it{supplying(reader.place, key)}"
+                who = f"node {reader.name!r} reads it{supplying(reader.vertex, key)}"
             told.append(f"{key!r} ({who}{closest(key, keys)})")
         return (
             f"flow {self._subject.flow_name!r} is run without {', '.join(told)}: put it into the "

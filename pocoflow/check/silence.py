@@ -16,8 +16,8 @@ from typing import NamedTuple
 from pocoflow.check.findings import Finding
 from pocoflow.check.subject import Subject
 from pocoflow.nodes.base import Node, made_of
-from pocoflow.nodes.definitions import place_of
-from pocoflow.nodes.parallel import Spread
+from pocoflow.nodes.definitions import location_of
+from pocoflow.nodes.parallel import SplitNode
 
 _COMMENT = re.compile(r"#\s*pocoflow:\s*ignore(?:\[([\w\s,]*)\])?", re.IGNORECASE)
 
@@ -42,7 +42,7 @@ class Silencer:
         for level in subject.levels[1:]:
             ignored = getattr(level.node, "ignore", ())
             if ignored and level.node is not None:
-                around.append((f"{'/'.join(level.path)}/", ignored, place_of(level.node)))
+                around.append((f"{'/'.join(level.path)}/", ignored, location_of(level.node)))
         self._around = around
         self._at = cache(_codes_at)  # the findings on many nodes may stand at the line of a class
 
@@ -101,16 +101,16 @@ def _lines(subject: Subject) -> Iterator[tuple[str, int]]:
     for level in subject.levels:
         for edge in level.graph.edges:
             yield edge.file, edge.line
-        for place in level.graph.nodes.values():
-            yield from _definition(place.node)
+        for vertex in level.graph.nodes.values():
+            yield from _definition(vertex.node)
 
 
 def _definition(node: Node) -> Iterator[tuple[str, int]]:
-    made = place_of(node)
+    made = location_of(node)
     if made is None:
         return
     file, line = made
-    if node.is_flow or isinstance(node, Spread):
+    if node.is_flow or isinstance(node, SplitNode):
         yield made
         return
     try:

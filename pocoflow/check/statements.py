@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from types import BuiltinFunctionType, CoroutineType, FunctionType, NoneType
 
 from pocoflow.check.control import Does, Lacks, Step
-from pocoflow.check.node_effects import NOWHERE, Place
+from pocoflow.check.node_effects import NOWHERE, Location
 from pocoflow.check.scope import Owner, Scope, Sort
 from pocoflow.check.source import inner_parts, is_a, pairs_of
 from pocoflow.check.uses import GENERATOR, Around, Return, Takes, Uses
@@ -54,14 +54,14 @@ class Statements(Uses):
         self.may_not_run = bool(scope.function.__code__.co_flags & GENERATOR)
         if self.may_not_run:
             before = self.at
-            self._leave(None, self.place(scope.node))
+            self._leave(None, self.location(scope.node))
             self.at = before
         self.body(body)
-        self._leave(DEFAULT_ACTION, self.place(body[-1]), "end")
+        self._leave(DEFAULT_ACTION, self.location(body[-1]), "end")
         ends = []
         for one in self.returns:
             step = Step(
-                then, place=one.place, value=one.action, lacks=one.lacks, choices=one.choices
+                then, location=one.location, value=one.action, lacks=one.lacks, choices=one.choices
             )
             ends.append(self.chart.add(step, one.at))
         self.at = ends
@@ -69,7 +69,7 @@ class Statements(Uses):
 
     def ends(self, then: Does, action: str | None) -> None:
         """End what was read here."""
-        self.at = [self.chart.add(Step(then, place=NOWHERE, value=action), self.at)]
+        self.at = [self.chart.add(Step(then, location=NOWHERE, value=action), self.at)]
         self.parts.append(len(self.chart.steps))
 
     def body(self, body: Sequence[ast.stmt]) -> None:
@@ -150,7 +150,7 @@ class Statements(Uses):
     def _return(self, value: ast.expr | None, node: ast.stmt) -> None:
         match value:
             case None | ast.Constant(value=None):
-                self._leave(DEFAULT_ACTION, self.place(node), "return")
+                self._leave(DEFAULT_ACTION, self.location(node), "return")
             case ast.IfExp(test=test, body=body, orelse=other):
                 ways = [lambda one=one: self._return(one, node) for one in (body, other)]
                 self.either(test, *ways)
@@ -162,7 +162,7 @@ class Statements(Uses):
                 self.expression(value)
                 lacks: Lacks = "other" if self._is_no_action(value) else None
                 self._leave(
-                    self.scope.key(value), self.place(node), lacks, self.scope.choices(value)
+                    self.scope.key(value), self.location(node), lacks, self.scope.choices(value)
                 )
 
     def _is_no_action(self, node: ast.expr) -> bool:
@@ -181,25 +181,25 @@ class Statements(Uses):
         """Return what a function does that is read here, too."""
         if self.scope.called(call.func) is not None:
             self.expression(call)
-            self._leave(None, self.place(node))
+            self._leave(None, self.location(node))
             return
         self.follow(call, is_awaited=is_awaited)
         for one in self.followed or [Return(None, self.at)]:
             self.at = one.at
             self.step("doubt")
-            self._leave(one.action, self.place(node), choices=one.choices)
+            self._leave(one.action, self.location(node), choices=one.choices)
 
     def _leave(
         self,
         action: str | None,
-        place: Place,
+        location: Location,
         lacks: Lacks = None,
         choices: frozenset[str] = frozenset(),
     ) -> None:
         """Leave the function, by way of each ``finally`` on the way."""
         self._unwind(self.base)
         if self.at:
-            self.returns.append(Return(action, self.at, place, lacks, choices))
+            self.returns.append(Return(action, self.at, location, lacks, choices))
         self.at = []
 
     def _unwind(self, number: int) -> None:
@@ -258,7 +258,7 @@ class Statements(Uses):
                 return
             case ast.Attribute(value=owner, attr=name) if self.scope.is_store(owner):
                 if self.scope.sort(owner) is Sort.STORE:
-                    self.stray(name, target)
+                    self.unknown_attribute(name, target)
                 else:
                     self.unknown()
             case ast.Subscript(value=owner, slice=key):

@@ -15,12 +15,12 @@ from pocoflow.check.class_rules import hints_of
 from pocoflow.check.findings import Finding, Severity
 from pocoflow.check.subject import Site, Subject
 from pocoflow.errors import DefinitionError
-from pocoflow.graph.graph import GraphNode
+from pocoflow.graph.graph import Vertex
 from pocoflow.messages import type_label
 from pocoflow.nodes.annotations import answered, awaited, is_unknown, plain, type_arguments
 from pocoflow.nodes.answer_types import answer_type
 from pocoflow.nodes.base import Node
-from pocoflow.nodes.definitions import class_place
+from pocoflow.nodes.definitions import class_location
 from pocoflow.nodes.function import FunctionNode
 from pocoflow.values.kinds import kind_of
 from pocoflow.values.objects import family_of
@@ -47,13 +47,13 @@ def check_storage(subject: Subject) -> Iterator[Finding]:
                 if hasattr(bad, "get_secret_value") or (get_origin(bad) or bad) in _CODE
                 else "give the object to the run as a resource, or make its class a dataclass or a "
                 "Pydantic model",
-                where=_place(subject.fields.model),
+                where=_location(subject.fields.model),
                 severity=_severity(subject, name),
             )
     asking = {id(at) for at in subject.asking}
     for at in subject.nodes:
         # An answer is kept as JSON, and that it can be is looked at with the question.
-        if at.place.has_exec and at.place.node.journal and id(at) not in asking:
+        if at.vertex.has_exec and at.vertex.node.journal and id(at) not in asking:
             yield from _results(subject, at)
 
 
@@ -61,10 +61,10 @@ def _severity(subject: Subject, name: str) -> Severity:
     """How bad a field is: the worst of its own type and of what nodes always write to it."""
     given = [subject.fields.type_of(name)]
     for at in subject.nodes:
-        node, values = at.place.node, subject.effects(at.place).values
+        node, values = at.vertex.node, subject.effects(at.vertex).values
         given += [one.value.kind for one in values if one.key == name and one.is_certain]
         if isinstance(node, FunctionNode) and [one.name for one in node.signature.writes] == [name]:
-            given += exec_types(at.place)
+            given += exec_types(at.vertex)
     return "error" if "error" in map(how_bad, given) else "warning"
 
 
@@ -79,23 +79,23 @@ def _questions(subject: Subject) -> Iterator[Finding]:
                 at=at,
             )
         try:
-            answer_type(at.place.node)
+            answer_type(at.vertex.node)
         except DefinitionError as exc:
             yield subject.finding(
                 "PF405",
-                str(exc).removeprefix(f"node {at.place.node.name!r}: "),
+                str(exc).removeprefix(f"node {at.vertex.node.name!r}: "),
                 "ask for a bool, a string, a number, a Literal, a Pydantic model or a list of "
                 "these",
                 at=at,
             )
 
 
-def _place(model: type[BaseModel] | None) -> tuple[str, int] | None:
-    return None if model is None else class_place(model)
+def _location(model: type[BaseModel] | None) -> tuple[str, int] | None:
+    return None if model is None else class_location(model)
 
 
 def _results(subject: Subject, at: Site) -> Iterator[Finding]:
-    for hint in exec_types(at.place):
+    for hint in exec_types(at.vertex):
         bad = not_storable(hint)
         if bad is not None:
             yield subject.finding(
@@ -108,9 +108,9 @@ def _results(subject: Subject, at: Site) -> Iterator[Finding]:
             return
 
 
-def exec_types(place: GraphNode) -> list[object]:
+def exec_types(vertex: Vertex) -> list[object]:
     """The types that ``exec`` of a node gives, as far as it says."""
-    node = place.node
+    node = vertex.node
     if isinstance(node, FunctionNode):
         if node.signature.takes_store or "return" not in node.signature.hints:
             return []

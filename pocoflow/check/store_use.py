@@ -13,7 +13,7 @@ from types import FunctionType
 from typing import Any, NamedTuple
 
 from pocoflow.check.control import Chart, Lacks, State, Step
-from pocoflow.check.node_effects import Effects, Exit, Lacking, Place, Places, Value, Write
+from pocoflow.check.node_effects import Effects, Exit, Lacking, Location, Locations, Value, Write
 from pocoflow.check.scope import Given, Owner, Scope, Sort
 from pocoflow.check.source import with_room
 from pocoflow.check.statements import Statements
@@ -32,9 +32,9 @@ class Around(NamedTuple):
         writes: What is written at the end; with any, the action is that of no function.
     """
 
-    needs: tuple[tuple[str, Place], ...] = ()
-    looks: tuple[tuple[str, Place], ...] = ()
-    writes: tuple[tuple[str, Place], ...] = ()
+    needs: tuple[tuple[str, Location], ...] = ()
+    looks: tuple[tuple[str, Location], ...] = ()
+    writes: tuple[tuple[str, Location], ...] = ()
 
 
 def read_source(
@@ -91,8 +91,8 @@ def _read(reading: _Reading, owner: Owner) -> Effects:
 def _statements(reading: _Reading, owner: Owner) -> Statements:
     functions, stores, attributes, around = reading
     read = Statements(owner, attributes)
-    steps = [Step("read", key, place) for key, place in around.needs]
-    steps += [Step("look", key, place) for key, place in around.looks]
+    steps = [Step("read", key, location) for key, location in around.needs]
+    steps += [Step("look", key, location) for key, location in around.looks]
     for step in steps:
         read.at = [read.chart.add(step, read.at)]
     if around != Around():
@@ -102,8 +102,8 @@ def _statements(reading: _Reading, owner: Owner) -> Statements:
         scope = None if function is None or given is None else Scope.of(function, given, owner)
         is_last = number == len(functions) and not around.writes
         read.function(scope, "exit" if is_last else "next")
-    for key, place in around.writes:
-        read.at = [read.chart.add(Step("increment", key, place), read.at)]
+    for key, location in around.writes:
+        read.at = [read.chart.add(Step("increment", key, location), read.at)]
     if around.writes:
         read.ends("exit", None)
     return read
@@ -149,7 +149,7 @@ class _Facts:
         self._read = read
         self._required: frozenset[str] = frozenset()
         self._sites: _Sites = []
-        self._lost: dict[str, Place] = {}
+        self._lost: dict[str, Location] = {}
         for first, end in zip([0, *read.parts], read.parts, strict=False):
             self._part([(n, s) for n, s in read.chart.states.items() if first <= n < end])
         states, steps = read.chart.states, read.chart.steps
@@ -174,25 +174,25 @@ class _Facts:
                 # A read that fails whatever was there, if nothing gets past it.
                 fails = not ends and self._chart.past(n, state) is None
                 if fails and not step.is_guarded:
-                    self._lost.setdefault(step.key, step.place)
+                    self._lost.setdefault(step.key, step.location)
 
     def effects(self) -> Effects:
         """All of it."""
         named, doubtful = self._named()
-        needs = self._places("read", "take")
+        needs = self._locations("read", "take")
         return Effects(
-            needs={key: place for key, place in needs.items() if key in self._required},
-            reads=frozenset(self._places("read", "look", "take", "default")),
-            writes=self._places("write", "default", "increment"),
+            needs={key: location for key, location in needs.items() if key in self._required},
+            reads=frozenset(self._locations("read", "look", "take", "default")),
+            writes=self._locations("write", "default", "increment"),
             exits=self._exits(),
             reads_more=self._read.reads_all,
             writes_more=any(self._chart.steps[n].does == "unknown" for n in self._chart.states),
             named=named,
             doubtful=doubtful,
-            looks=self._places("look", "default"),
+            looks=self._locations("look", "default"),
             values=tuple(self._values()),
-            changes=self._places("change"),
-            strays=self._places("stray"),
+            changes=self._locations("change"),
+            unknown_attributes=self._locations("unknown_attribute"),
             lost=self._lost,
             lacking=self._lacking("return", "end"),
             misgiven=self._lacking("other"),
@@ -200,16 +200,16 @@ class _Facts:
             facts=tuple(self._read.owner.facts),
         )
 
-    def _places(self, *does: str) -> dict[str, Place]:
-        found: dict[str, Place] = {}
+    def _locations(self, *does: str) -> dict[str, Location]:
+        found: dict[str, Location] = {}
         for step, _, _ in self._sites:
             if step.does in does and step.key is not None:
-                found.setdefault(step.key, step.place)
+                found.setdefault(step.key, step.location)
         return found
 
-    def _named(self) -> tuple[Places, Places]:
-        certain: dict[str, Place] = {}
-        doubtful: dict[str, Place] = {}
+    def _named(self) -> tuple[Locations, Locations]:
+        certain: dict[str, Location] = {}
+        doubtful: dict[str, Location] = {}
         for step, state, always in self._sites:
             is_use = step.does in ("read", "write", "increment", "take", "default")
             if not is_use or step.key is None or step.is_guarded:
@@ -217,9 +217,9 @@ class _Facts:
             if self._is_found(step.key, state):
                 continue
             if always:
-                certain.setdefault(step.key, step.place)
+                certain.setdefault(step.key, step.location)
             elif not state.is_asked:
-                doubtful.setdefault(step.key, step.place)
+                doubtful.setdefault(step.key, step.location)
         return certain, doubtful
 
     def _is_found(self, key: str, state: State) -> bool:
@@ -229,7 +229,7 @@ class _Facts:
 
     def _values(self) -> list[Write]:
         return [
-            Write(step.key, step.place, step.value or _ANYTHING, always, step.does == "default")
+            Write(step.key, step.location, step.value or _ANYTHING, always, step.does == "default")
             for step, state, always in self._sites
             if step.key is not None
             and step.does in ("write", "default")
@@ -267,10 +267,10 @@ class _Facts:
         clear = [step for step, state in ends if state.is_clear or step.lacks == "other"]
         if not clear or self._read.may_not_run:
             return None
-        first = min(clear, key=lambda step: (step.lacks != "return", step.place.line))
+        first = min(clear, key=lambda step: (step.lacks != "return", step.location.line))
         begin = self._read.parts[-2] if self._read.parts[1:] else 0
         raises = any(
             n >= begin and self._chart.steps[n].does == "raise" for n in self._chart.states
         )
         always = not raises and all(step.lacks in (*kinds, "other") for step, _ in self._last)
-        return Lacking(first.place.line, first.lacks == "return", always)
+        return Lacking(first.location.line, first.lacks == "return", always)

@@ -20,17 +20,17 @@ from pocoflow.check.node_effects import (
     UNKNOWN,
     Effects,
     Exit,
-    Place,
-    Places,
+    Location,
+    Locations,
     join,
-    place_at,
+    location_at,
 )
 from pocoflow.check.schemas import Fields, fields_of
 from pocoflow.check.store_use import Around, read_source
 from pocoflow.check.unseen import lets_through
 from pocoflow.errors import InvalidValueError, UnknownFieldError
 from pocoflow.graph.final_actions import ends_of
-from pocoflow.graph.graph import Graph, GraphNode, label
+from pocoflow.graph.graph import Graph, Vertex, label
 from pocoflow.graph.listed_edges import GraphEdge
 from pocoflow.messages import closest, redefined_among, type_label
 from pocoflow.nodes.answer_types import asks
@@ -38,7 +38,7 @@ from pocoflow.nodes.base import Node
 from pocoflow.nodes.definitions import has_own_post, names_actions, overrides
 from pocoflow.nodes.edges import ANY_ACTION, Edge
 from pocoflow.nodes.function import AnyFunctionNode, FunctionNode
-from pocoflow.nodes.parallel import Spread
+from pocoflow.nodes.parallel import SplitNode
 from pocoflow.nodes.settings import Where
 from pocoflow.nodes.subflow import Subflow
 from pocoflow.values.remembering import remembered
@@ -50,7 +50,7 @@ class Site(NamedTuple):
     """A node of the flow under the name that messages give it: with the nested flows around it."""
 
     name: str
-    place: GraphNode
+    vertex: Vertex
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,9 @@ class Level:
     path: tuple[str, ...] = ()
     node: Node | None = None
 
-    def site(self, place: GraphNode) -> Site:
+    def site(self, vertex: Vertex) -> Site:
         """A node of the graph."""
-        return Site(label(place.name, self.path) if self.path else place.name, place)
+        return Site(label(vertex.name, self.path) if self.path else vertex.name, vertex)
 
     @cached_property
     def edges(self) -> dict[tuple[str, str], GraphEdge]:
@@ -121,9 +121,9 @@ class Subject:
         schema: The schema of the store: a model class, a dict of types, or ``None``.
         inputs: The keys that a run is given, if the flow says so.
         stored: Whether runs are kept in a database.
-        place: Where the run begins; the start of the graph by default.
+        vertex: Where the run begins; the start of the graph by default.
         frames: The nested flows around that place.
-        strays: The edges of the flow as a node, if it is a node of no other flow.
+        unused_edges: The edges of the flow as a node, if it is a node of no other flow.
         where: File and line where the flow is made.
         outputs: The keys that a run has set when it ends, if that is said, and where it is.
         is_inner: Whether it is the flow of a subflow.
@@ -149,9 +149,9 @@ class Subject:
     schema: object = None
     inputs: tuple[str, ...] | None = None
     stored: bool = False
-    place: GraphNode | None = None
-    frames: tuple[GraphNode, ...] = ()
-    strays: tuple[Edge, ...] = ()
+    vertex: Vertex | None = None
+    frames: tuple[Vertex, ...] = ()
+    unused_edges: tuple[Edge, ...] = ()
     where: tuple[str, int] | None = None
     outputs: Mapping[str, tuple[str, int] | None] | None = None
     is_inner: bool = False
@@ -175,12 +175,20 @@ class Subject:
         said = (self.inputs, outputs, self.stored, self.ends_in_time, self.ignore)
         watched = (self.is_watched, self.has_writers)
         budgets = (self.budgets, self.lost_budgets, id(self.executor))
-        where = (self.place, self.frames, id(self.schema), self.is_new)
-        return (*where, *said, *watched, *budgets, self.schedules, bool(self.strays), self.is_part)
+        where = (self.vertex, self.frames, id(self.schema), self.is_new)
+        return (
+            *where,
+            *said,
+            *watched,
+            *budgets,
+            self.schedules,
+            bool(self.unused_edges),
+            self.is_part,
+        )
 
     def __post_init__(self) -> None:
         self.fields = fields_of(self.schema)
-        self.is_start = self.place is None or (self.place is self.graph.start and not self.frames)
+        self.is_start = self.vertex is None or (self.vertex is self.graph.start and not self.frames)
         self._effects: dict[int, Effects] = {}
         self._branches: dict[int, DataFlow] = {}
         self._ends: dict[int, tuple[str, ...] | None] = {}
@@ -190,11 +198,11 @@ class Subject:
     @cached_property
     def walk(self) -> Walk:
         """Everything that a run can come to."""
-        return self.walk_from(self.place or self.graph.start, self.frames)
+        return self.walk_from(self.vertex or self.graph.start, self.frames)
 
-    def walk_from(self, place: GraphNode, frames: tuple[GraphNode, ...] = ()) -> Walk:
+    def walk_from(self, vertex: Vertex, frames: tuple[Vertex, ...] = ()) -> Walk:
         """Everything that a run can come to from a node."""
-        return Walk(place, frames, self.actions)
+        return Walk(vertex, frames, self.actions)
 
     @cached_property
     def levels(self) -> list[Level]:
@@ -202,13 +210,13 @@ class Subject:
         found = [Level(self.graph)]
         known = {id(self.graph)}
         for level in found:  # grows while it is walked through
-            for place in level.graph.nodes.values():
+            for vertex in level.graph.nodes.values():
                 # A flow on a store of its own is looked at by itself.
-                within = () if isinstance(place.node, Subflow) else place.within
+                within = () if isinstance(vertex.node, Subflow) else vertex.within
                 for graph in within:
                     if id(graph) not in known:
                         known.add(id(graph))
-                        found.append(Level(graph, (*level.path, place.name), place.node))
+                        found.append(Level(graph, (*level.path, vertex.name), vertex.node))
         return found
 
     @cached_property
@@ -217,13 +225,13 @@ class Subject:
         return any(level.graph.is_strict for level in self.levels)
 
     @cached_property
-    def _occurrences(self) -> dict[int, list[tuple[Graph, GraphNode]]]:
+    def _occurrences(self) -> dict[int, list[tuple[Graph, Vertex]]]:
         """Where each graph is nested: the graph around it, and its node there."""
-        found: dict[int, list[tuple[Graph, GraphNode]]] = {}
+        found: dict[int, list[tuple[Graph, Vertex]]] = {}
         for level in self.levels:
-            for place in level.graph.nodes.values():
-                for graph in place.within:
-                    found.setdefault(id(graph), []).append((level.graph, place))
+            for vertex in level.graph.nodes.values():
+                for graph in vertex.within:
+                    found.setdefault(id(graph), []).append((level.graph, vertex))
         return found
 
     def is_expected(self, graph: Graph, action: str) -> bool:
@@ -232,10 +240,10 @@ class Subject:
         for one in () if self.is_strict else around:  # grows while it is walked through
             if one is self.graph and action not in self.expected:
                 return False
-            for outer, place in self._occurrences.get(id(one), ()):
-                if action in place.targets:
+            for outer, vertex in self._occurrences.get(id(one), ()):
+                if action in vertex.targets:
                     continue
-                if place.inner is None or place.actions[-1:] == [ANY_ACTION]:
+                if vertex.inner is None or vertex.actions[-1:] == [ANY_ACTION]:
                     return False
                 if not any(outer is known for known in around):
                     around.append(outer)
@@ -248,16 +256,16 @@ class Subject:
         found: list[Site] = []
         for level in self.levels:
             of = level.site if level.path else None
-            for name, place in level.graph.nodes.items():
-                if place.inner is None and id(place.node) not in known:
-                    known.add(id(place.node))
-                    found.append(Site(name, place) if of is None else of(place))
+            for name, vertex in level.graph.nodes.items():
+                if vertex.inner is None and id(vertex.node) not in known:
+                    known.add(id(vertex.node))
+                    found.append(Site(name, vertex) if of is None else of(vertex))
         return found
 
     @cached_property
     def variables(self) -> dict[int, str]:
         """What a node is called in the module of its definition, by its id."""
-        homes = {getattr(place.node, "__module__", "") for _, place in self.nodes}
+        homes = {getattr(vertex.node, "__module__", "") for _, vertex in self.nodes}
         modules = [vars(sys.modules[home]) for home in homes if sys.modules.get(home) is not None]
         return {id(one): name for known in modules for name, one in reversed([*known.items()])}
 
@@ -265,13 +273,13 @@ class Subject:
     def _by_class(self) -> dict[type, list[Site]]:
         found: dict[type, list[Site]] = {}
         for one in self.nodes:
-            found.setdefault(type(one.place.node), []).append(one)
+            found.setdefault(type(one.vertex.node), []).append(one)
         return found
 
     def _of(self, kind: type) -> Iterator[tuple[Site, Node]]:
         for made, sites in self._by_class.items():
             if issubclass(made, kind):
-                yield from ((one, one.place.node) for one in sites)
+                yield from ((one, one.vertex.node) for one in sites)
 
     @cached_property
     def functions(self) -> list[tuple[Site, AnyFunctionNode]]:
@@ -280,9 +288,9 @@ class Subject:
         return [(at, node) for at, node in of if isinstance(node, FunctionNode)]
 
     @cached_property
-    def spreads(self) -> list[tuple[Site, Spread]]:
+    def fans_out(self) -> list[tuple[Site, SplitNode]]:
         """The nodes that have branches, or a flow on a store of its own."""
-        return [(at, node) for at, node in self._of(Spread) if isinstance(node, Spread)]
+        return [(at, node) for at, node in self._of(SplitNode) if isinstance(node, SplitNode)]
 
     @cached_property
     def classes(self) -> list[Site]:
@@ -297,8 +305,8 @@ class Subject:
     @cached_property
     def asking(self) -> list[Site]:
         """The nodes that may ask a person."""
-        kinds = {type(at.place.node) for at in self.classes if asks(at.place.node)}
-        return [at for kind in kinds for at in self._by_class[kind] if asks(at.place.node)]
+        kinds = {type(at.vertex.node) for at in self.classes if asks(at.vertex.node)}
+        return [at for kind in kinds for at in self._by_class[kind] if asks(at.vertex.node)]
 
     @cached_property
     def definitions(self) -> list[Site]:
@@ -309,9 +317,9 @@ class Subject:
         known: set[tuple[type, int]] = set()
         found = []
         for at in self.nodes:
-            node = at.place.node
-            is_own = isinstance(node, (FunctionNode, Spread)) or _is_patched(node)
-            read = (type(node), id(node if is_own else self.effects(at.place)))
+            node = at.vertex.node
+            is_own = isinstance(node, (FunctionNode, SplitNode)) or _is_patched(node)
+            read = (type(node), id(node if is_own else self.effects(at.vertex)))
             if read not in known:
                 known.add(read)
                 found.append(at)
@@ -350,23 +358,23 @@ class Subject:
         waiting = [(self.walk, every)]
         for walk, outer in waiting:  # grows while it is walked through
             for spot in walk.spots:
-                node = spot.place.node
+                node = spot.vertex.node
                 caught = outer.union(*(way.catch.kinds for way in spot.ways if way.catch))
                 known[id(node)] = known.get(id(node), caught) | caught
-                if isinstance(node, Spread) and node.collects:
+                if isinstance(node, SplitNode) and node.collects:
                     caught |= {Exception}
-                branches = () if isinstance(node, Subflow) else spot.place.branches
+                branches = () if isinstance(node, Subflow) else spot.vertex.branches
                 waiting += ((self.inside(graph).walk, caught) for graph in branches)
         return known
 
     @cached_property
     def _catches(self) -> bool:
         """Whether anything at all is caught, of whichever node."""
-        places = (place for level in self.levels for place in level.graph.nodes.values())
+        vertices = (vertex for level in self.levels for vertex in level.graph.nodes.values())
         return (
             bool(self.around)
             or self.is_wrapped
-            or any(p.catches or (p.branches and isinstance(p.node, Spread)) for p in places)
+            or any(p.catches or (p.branches and isinstance(p.node, SplitNode)) for p in vertices)
         )
 
     def caught_of(self, node: Node) -> frozenset[type[Exception]]:
@@ -374,66 +382,68 @@ class Subject:
         return self._caught.get(id(node), frozenset()) if self._catches else frozenset()
 
     def unless_caught(
-        self, place: GraphNode, errors: tuple[type[Exception], ...] = _REFUSALS
+        self, vertex: Vertex, errors: tuple[type[Exception], ...] = _REFUSALS
     ) -> Severity:
         """How bad it is that a store raises one of some errors: none fails if that is caught."""
-        kinds = tuple(self.caught_of(place.node))
+        kinds = tuple(self.caught_of(vertex.node))
         return "warning" if any(issubclass(one, kinds) for one in errors) else "error"
 
-    def actions(self, place: GraphNode) -> tuple[str, ...] | None:
+    def actions(self, vertex: Vertex) -> tuple[str, ...] | None:
         """The actions that a node can return, as it declares them or by the source of classes.
 
         ``None`` if they are not known.
         """
-        declared = self.declared(place)
+        declared = self.declared(vertex)
         if declared is not None:
             return declared
-        if place.inner is None:
-            return self._by_source(place)
-        for graph in () if id(place.inner) in self._ends else place.inner.inner_first():
+        if vertex.inner is None:
+            return self._by_source(vertex)
+        for graph in () if id(vertex.inner) in self._ends else vertex.inner.inner_first():
             if id(graph) not in self._ends:
                 self._ends[id(graph)] = ends_of(graph, self.actions)
-        return self._ends[id(place.inner)]
+        return self._ends[id(vertex.inner)]
 
-    def declared(self, place: GraphNode) -> tuple[str, ...] | None:
+    def declared(self, vertex: Vertex) -> tuple[str, ...] | None:
         """The actions that the definition of a node tells; ``None`` if it does not, or is wrong.
 
         A run holds no ``post`` to ``-> None``, so what its source returns counts.
         """
-        declared = place.declared
-        if declared is None or place.promised is not None:
+        declared = vertex.declared
+        if declared is None or vertex.promised is not None:
             return declared
-        if place.inner is not None:
-            inside = (one for graph in place.inner.inner_first() for one in graph.nodes.values())
+        if vertex.inner is not None:
+            inside = (one for graph in vertex.inner.inner_first() for one in graph.nodes.values())
             own = (one for one in inside if one.inner is None)
             return declared if all(self.declared(one) == one.declared for one in own) else None
-        if isinstance(place.node, (FunctionNode, Spread)) or not has_own_post(type(place.node)):
+        if isinstance(vertex.node, (FunctionNode, SplitNode)) or not has_own_post(
+            type(vertex.node)
+        ):
             return declared
-        return declared if all(map(set(declared).issuperset, self.returned(place))) else None
+        return declared if all(map(set(declared).issuperset, self.returned(vertex))) else None
 
-    def returned(self, place: GraphNode) -> list[tuple[str, ...]]:
+    def returned(self, vertex: Vertex) -> list[tuple[str, ...]]:
         """What a class may return at each end of its ``post``; ``("",)`` if that is not known."""
-        ends = self.effects(place).exits
+        ends = self.effects(vertex).exits
         return [(one.action,) if one.action else (*sorted(one.choices),) or ("",) for one in ends]
 
-    def _by_source(self, place: GraphNode) -> tuple[str, ...] | None:
-        if isinstance(place.node, (FunctionNode, Spread)):
+    def _by_source(self, vertex: Vertex) -> tuple[str, ...] | None:
+        if isinstance(vertex.node, (FunctionNode, SplitNode)):
             return None
-        found = tuple(dict.fromkeys(chain(*self.returned(place))))
+        found = tuple(dict.fromkeys(chain(*self.returned(vertex))))
         return found if found and "" not in found else None
 
-    def effects(self, place: GraphNode) -> Effects:
+    def effects(self, vertex: Vertex) -> Effects:
         """What a node does to the store."""
-        found = self._effects.get(id(place.node))
+        found = self._effects.get(id(vertex.node))
         if found is None:
-            if place.branches and self._is_flat:
+            if vertex.branches and self._is_flat:
                 self._is_flat = False
                 # The innermost branches first, so that no calls pile up, however deep they are.
                 for level in reversed(self.levels):
                     for inner in level.graph.nodes.values():
                         if inner.branches:
                             self.effects(inner)
-            found = self._effects[id(place.node)] = self._effects_of(place)
+            found = self._effects[id(vertex.node)] = self._effects_of(vertex)
         return found
 
     def inside(self, branch: Graph) -> DataFlow:
@@ -441,7 +451,7 @@ class Subject:
         found = self._branches.get(id(branch))
         if found is None:
             walk = self.walk_from(branch.start)
-            found = DataFlow(walk, lambda spot: self.effects(spot.place), self.exit)
+            found = DataFlow(walk, lambda spot: self.effects(spot.vertex), self.exit)
             self._branches[id(branch)] = found
         return found
 
@@ -450,14 +460,14 @@ class Subject:
         """Whether its nodes would be read now as they were."""
         return all(effects.is_current for effects in self._effects.values())
 
-    def _effects_of(self, place: GraphNode) -> Effects:
-        node = place.node
-        if place.branches and isinstance(node, Subflow):
+    def _effects_of(self, vertex: Vertex) -> Effects:
+        node = vertex.node
+        if vertex.branches and isinstance(node, Subflow):
             return self._with_increments(
                 _of_subflow(node), [link.target.name for link in node.outputs]
             )
-        if place.branches and isinstance(node, Spread):
-            return effects_of_branches(place, node, [*map(self.inside, place.branches)])
+        if vertex.branches and isinstance(node, SplitNode):
+            return effects_of_branches(vertex, node, [*map(self.inside, vertex.branches)])
         if isinstance(node, FunctionNode):
             effects = _of_function(node, self.fields.attributes)
             if node.signature.takes_store:  # which may have given a field its value itself
@@ -500,11 +510,11 @@ class Subject:
         """What a node has written when a run leaves it on one of its ways."""
         if way.is_guess:
             return ANYTHING
-        effects = self.effects(spot.place)
+        effects = self.effects(spot.vertex)
         if way.catch is None:
             return effects.on(way.action)
-        node, field = spot.place.node, way.catch.field
-        whole = isinstance(node, Spread) or (
+        node, field = spot.vertex.node, way.catch.field
+        whole = isinstance(node, SplitNode) or (
             isinstance(node, FunctionNode) and not node.signature.takes_store
         )
         failed = effects.on_error(whole, None if field is None else field.name)
@@ -517,7 +527,7 @@ class Subject:
         if where is None and edge is not None:
             where = (edge.file, edge.line)
         elif where is None and at is not None:
-            where = at.place.where
+            where = at.vertex.where
         is_known = where is not None and where[0] is not None
         file, line = (where if is_known else self.where) or (None, None)
         severity = about.get("severity") or _severity(code)
@@ -580,13 +590,13 @@ def _is_patched(node: Node) -> bool:
 
 def _of_subflow(node: Subflow) -> Effects:
     return _plain(
-        {link.source.name: place_at(link.written) for link in node.inputs},
+        {link.source.name: location_at(link.written) for link in node.inputs},
         {},
-        {link.target.name: place_at(link.written) for link in node.outputs},
+        {link.target.name: location_at(link.written) for link in node.outputs},
     )
 
 
-def _plain(needs: Places, looks: Places, writes: Places) -> Effects:
+def _plain(needs: Locations, looks: Locations, writes: Locations) -> Effects:
     """What something does that reads first and writes at its end."""
     written = frozenset(writes)
     return Effects(
@@ -627,7 +637,7 @@ def _of_function(node: AnyFunctionNode, attributes: frozenset[str]) -> Effects:
     """What a function does, from its signature, and from its source if it takes the store."""
     signature = node.signature
     code = signature.function.__code__
-    at = Place(code.co_filename, code.co_firstlineno)
+    at = Location(code.co_filename, code.co_firstlineno)
     taken = [(one, one.field.name) for one in signature.parameters if one.field is not None]
     needs = {key: at for one, key in taken if one.required}
     if signature.each is not None:

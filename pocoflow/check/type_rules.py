@@ -14,18 +14,18 @@ from pocoflow.check.class_rules import check_class, given_to_post, hints_of
 from pocoflow.check.findings import Finding, Severity
 from pocoflow.check.flat import Spot
 from pocoflow.check.item_rules import item_of
-from pocoflow.check.node_effects import Places
+from pocoflow.check.node_effects import Locations
 from pocoflow.check.schemas import fields_of
 from pocoflow.check.source import is_a, knows_name
 from pocoflow.check.subject import Site, Subject
-from pocoflow.graph.graph import GraphNode, label
+from pocoflow.graph.graph import Vertex, label
 from pocoflow.messages import closest, package_of, short, type_label
 from pocoflow.nodes.annotations import awaited, plain, unknown_names
 from pocoflow.nodes.base import AnyNode
-from pocoflow.nodes.definitions import place_of
+from pocoflow.nodes.definitions import location_of
 from pocoflow.nodes.function import AnyFunctionNode, FunctionNode
-from pocoflow.nodes.parallel import FanOut, Spread
-from pocoflow.nodes.signature import Signature, definition_place
+from pocoflow.nodes.parallel import FanOut, SplitNode
+from pocoflow.nodes.signature import Signature, definition_location
 from pocoflow.store.fields import StoreField
 from pocoflow.store.store import Store
 from pocoflow.values.callables import forgets_to_return
@@ -43,10 +43,10 @@ def check_types(subject: Subject) -> Iterator[Finding]:
             yield from _written_values(subject, at)
             yield from _failures(subject, at)
         yield from _attributes(subject, at)
-        if isinstance(at.place.node, FunctionNode):
-            yield from _unresolved(subject, at, at.place.node.signature)
-            yield from _parameters(subject, at, at.place.node)
-            yield from _result(subject, at, at.place.node)
+        if isinstance(at.vertex.node, FunctionNode):
+            yield from _unresolved(subject, at, at.vertex.node.signature)
+            yield from _parameters(subject, at, at.vertex.node)
+            yield from _result(subject, at, at.vertex.node)
         else:
             yield from check_class(subject, at)
     yield from _none_at_first(subject)
@@ -62,12 +62,12 @@ def _unknown_ends(subject: Subject) -> Iterator[Finding]:
 
 
 def _unknown_fields(subject: Subject, site: Site) -> Iterator[Finding]:
-    place = site.place
-    effects, fields = subject.effects(place), subject.fields
+    vertex = site.vertex
+    effects, fields = subject.effects(vertex), subject.fields
     likely = {key: at for key, at in effects.looks.items() if closest(key, fields.names)}
     told: set[str] = set()
-    kinds: tuple[tuple[Severity, Places], ...] = (
-        (subject.unless_caught(place), effects.named),
+    kinds: tuple[tuple[Severity, Locations], ...] = (
+        (subject.unless_caught(vertex), effects.named),
         ("warning", effects.doubtful),
         ("warning", likely),
     )
@@ -76,7 +76,7 @@ def _unknown_fields(subject: Subject, site: Site) -> Iterator[Finding]:
             if not fields.lacks(key) or key in told:
                 continue
             told.add(key)
-            how = _how(place, key)
+            how = _how(vertex, key)
             if how is None:
                 how = "asks for" if keys is likely else "reads"
                 how = "writes" if key in effects.writes else how
@@ -84,7 +84,7 @@ def _unknown_fields(subject: Subject, site: Site) -> Iterator[Finding]:
                 f"it {how}",
                 key,
                 fields,
-                supplying(place, key),
+                supplying(vertex, key),
                 at=site,
                 node=at.node,
                 where=at.where,
@@ -97,10 +97,14 @@ def _attributes(subject: Subject, site: Site) -> Iterator[Finding]:
 
     Nothing is said if an annotation names that class.
     """
-    strays = subject.effects(site.place).strays
-    every = (one for _, hints in _phases_with_store(site.place) for one in hints.values())
-    kinds = [kind for one in every if is_a(kind := get_origin(one) or one, type)] if strays else []
-    for attribute, at in strays.items():
+    unknown_attributes = subject.effects(site.vertex).unknown_attributes
+    every = (one for _, hints in _phases_with_store(site.vertex) for one in hints.values())
+    kinds = (
+        [kind for one in every if is_a(kind := get_origin(one) or one, type)]
+        if unknown_attributes
+        else []
+    )
+    for attribute, at in unknown_attributes.items():
         if attribute == "name":
             if attribute not in subject.fields:
                 continue
@@ -121,33 +125,33 @@ def _attributes(subject: Subject, site: Site) -> Iterator[Finding]:
         )
 
 
-def supplying(place: GraphNode, key: str) -> str:
+def supplying(vertex: Vertex, key: str) -> str:
     """What to add to an advice where a decorator may supply what is missing; else nothing."""
-    wrapped = isinstance(place.node, FunctionNode) and hasattr(
-        place.node.signature.function, "__wrapped__"
+    wrapped = isinstance(vertex.node, FunctionNode) and hasattr(
+        vertex.node.signature.function, "__wrapped__"
     )
     return f"; if a decorator supplies it, @node(supplied=({key!r},))" if wrapped else ""
 
 
-def _how(place: GraphNode, key: str) -> str | None:
+def _how(vertex: Vertex, key: str) -> str | None:
     """How a function node comes to use a field."""
-    if isinstance(place.node, FunctionNode):
-        each = place.node.signature.each
+    if isinstance(vertex.node, FunctionNode):
+        each = vertex.node.signature.each
         if each is not None and each.name == key:
             return "works on each item of"
-        for one in place.node.signature.parameters:
+        for one in vertex.node.signature.parameters:
             if one.field is not None and one.field.name == key:
                 return f"has the parameter {one.name!r} for field"
-    if isinstance(place.node, Spread) and key in place.node.private:
+    if isinstance(vertex.node, SplitNode) and key in vertex.node.private:
         return "has the private field"
-    if isinstance(place.node, FanOut) and key == place.node.item:
+    if isinstance(vertex.node, FanOut) and key == vertex.node.item:
         return "gives each item to its branch as"
     return None
 
 
 def _failures(subject: Subject, at: Site) -> Iterator[Finding]:
     """The field that gets the failures of branches has to hold a list of them."""
-    field = at.place.node.errors if isinstance(at.place.node, Spread) else None
+    field = at.vertex.node.errors if isinstance(at.vertex.node, SplitNode) else None
     if field is None or subject.fields.lacks(field):
         return
     yield from subject.misfit(
@@ -209,16 +213,16 @@ def _none_at_first(subject: Subject) -> Iterator[Finding]:
     fields = subject.fields.model.model_fields
     unset = {key for key, one in fields.items() if one.default is None}
     if subject.inputs is None:
-        every = [subject.effects(spot.place) for spot in subject.walk.spots]
+        every = [subject.effects(spot.vertex) for spot in subject.walk.spots]
         unset &= {key for effects in every for key in effects.writes}
     unset -= {*(subject.inputs or ())}
     spot: Spot | None = subject.walk.start
     came: set[Spot] = set()
     while unset and spot is not None and spot not in came:
         came.add(spot)
-        if isinstance(spot.place.node, FunctionNode):
-            yield from _takes_no_none(subject, spot, spot.place.node.signature, unset)
-        effects = subject.effects(spot.place)
+        if isinstance(spot.vertex.node, FunctionNode):
+            yield from _takes_no_none(subject, spot, spot.vertex.node.signature, unset)
+        effects = subject.effects(spot.vertex)
         unset = set() if effects.writes_more else unset - effects.writes.keys()
         after = {way.target for way in spot.ways if way.catch is None}
         spot = after.pop() if len(after) == 1 else None
@@ -238,7 +242,7 @@ def _takes_no_none(
             f"{one.field.name!r} is None here, its default: nothing has written it by then",
             f"annotate it as {type_label(hint)} | None, or write the field before",
             node=spot.name,
-            where=definition_place(signature.function),
+            where=definition_location(signature.function),
             severity="warning",
         )
 
@@ -263,7 +267,7 @@ def _result(subject: Subject, at: Site, node: AnyFunctionNode) -> Iterator[Findi
             f"it always returns None, and writes that to {written}: is a 'return' missing?",
             "return what the function has made, or take writes= out",
             at=at,
-            severity=subject.unless_caught(at.place),
+            severity=subject.unless_caught(at.vertex),
         )
         return
     if "return" not in signature.hints:
@@ -290,7 +294,7 @@ def _part(
     subject: Subject, at: Site, field: StoreField, given: object, each: StoreField | None
 ) -> Iterator[Finding]:
     """What is wrong with what a function returns for one field."""
-    takes, severity = _taken(subject, field), subject.unless_caught(at.place)
+    takes, severity = _taken(subject, field), subject.unless_caught(at.vertex)
     # With a schema it is known what the reducer of a field takes.
     if not subject.fields and fields_of(field.model).reduces(field.name):
         yield subject.finding(
@@ -340,15 +344,15 @@ def _taken(subject: Subject, field: StoreField) -> object:
 
 def _written_values(subject: Subject, at: Site) -> Iterator[Finding]:
     """What is written where the source tells what it is."""
-    place = at.place
-    effects, fields = subject.effects(place), subject.fields
+    vertex = at.vertex
+    effects, fields = subject.effects(vertex), subject.fields
     hints: Mapping[str, object] | None = None
-    is_fatal = subject.unless_caught(place) == "error"
+    is_fatal = subject.unless_caught(vertex) == "error"
     for write in effects.values:
         value, takes, why = write.value, fields.takes(write.key), ""
         severity: Severity | None = None
         if value.parameter is not None:
-            hints = _hints_of(subject, place) if hints is None else hints
+            hints = _hints_of(subject, vertex) if hints is None else hints
             given = hints.get(value.parameter, Any)
             shown = f"{value.parameter!r}, {_one(given)},"
             severity = _against(given, takes)
@@ -369,7 +373,7 @@ def _written_values(subject: Subject, at: Site) -> Iterator[Finding]:
                 f"write {'what it takes' if fits_type else type_label(takes)}, or change the field",
                 at=at,
                 types=(given, takes),
-                where=write.place.where,
+                where=write.location.where,
                 severity=severity if write.is_certain and is_fatal else "warning",
             )
 
@@ -390,11 +394,11 @@ def _against_increment(given: object, takes: object) -> Severity | None:
     return "error" if is_text else _against(given, takes)
 
 
-def _hints_of(subject: Subject, place: GraphNode) -> Mapping[str, object]:
+def _hints_of(subject: Subject, vertex: Vertex) -> Mapping[str, object]:
     """What is known of the parameters of the function of a node that writes."""
-    if isinstance(place.node, FunctionNode):
-        return place.node.signature.hints
-    kind: Any = type(place.node)
+    if isinstance(vertex.node, FunctionNode):
+        return vertex.node.signature.hints
+    kind: Any = type(vertex.node)
     given = (
         {} if any(one.graph.middleware.attempts for one in subject.levels) else given_to_post(kind)
     )
@@ -406,7 +410,7 @@ def _stores(subject: Subject, at: Site) -> Iterator[Finding]:
     model = subject.fields.model
     if model is None:
         return
-    for function, hints in _phases_with_store(at.place):
+    for function, hints in _phases_with_store(at.vertex):
         for parameter, hint in hints.items():
             other = _model_of(hint)
             if other is not None and parameter != "return" and not issubclass(model, other):
@@ -417,20 +421,20 @@ def _stores(subject: Subject, at: Site) -> Iterator[Finding]:
                     f"annotate it as Store[{model.__name__}], or as a Store of a base class of it",
                     at=at,
                     types=(other, model),
-                    where=definition_place(function),
+                    where=definition_location(function),
                 )
 
 
 def _phases_with_store(
-    place: GraphNode,
+    vertex: Vertex,
 ) -> Iterator[tuple[Callable[..., object], Mapping[str, object]]]:
     """The functions of a node that may be given the store, with their annotations."""
-    if isinstance(place.node, FunctionNode):
-        signature = place.node.signature
+    if isinstance(vertex.node, FunctionNode):
+        signature = vertex.node.signature
         if signature.takes_store:
             yield signature.function, signature.hints
         return
-    for function in (type(place.node).prep, type(place.node).post):
+    for function in (type(vertex.node).prep, type(vertex.node).post):
         if inspect.isfunction(function) and package_of(function) != "pocoflow":
             yield function, hints_of(function)
 
@@ -465,15 +469,15 @@ def _nested_schemas(subject: Subject) -> Iterator[Finding]:
             fix,
             types=(inner, model),
             node=label(path[-1], path[:-1]),
-            where=place_of(flow),
+            where=location_of(flow),
             severity=severity,
         )
 
 
 def _nested(subject: Subject) -> Iterator[tuple[tuple[str, ...], AnyNode, Severity]]:
     """The flows on the store of this one, with their names, and how bad another schema is there."""
-    branches = {level.path for level in subject.levels if isinstance(level.node, Spread)}
+    branches = {level.path for level in subject.levels if isinstance(level.node, SplitNode)}
     for level in subject.levels:
-        if level.node is not None and not isinstance(level.node, Spread):
+        if level.node is not None and not isinstance(level.node, SplitNode):
             is_branch = level.path[:-1] in branches
             yield level.path, level.node, "warning" if is_branch else "error"

@@ -7,7 +7,7 @@ import inspect
 from types import FunctionType
 
 from pocoflow.check.source import PHASES, Function, bindings_of, definition_of, inner_parts
-from pocoflow.graph.graph import GraphNode
+from pocoflow.graph.graph import Vertex
 from pocoflow.nodes.base import Node
 from pocoflow.nodes.definitions import overrides
 from pocoflow.nodes.function import FunctionNode
@@ -88,14 +88,14 @@ def _always_returns(body: list[ast.stmt]) -> bool:
 # -- what may end a run ---------------------------------------------------------------------------
 
 
-def may_stop(place: GraphNode) -> bool:
+def may_stop(vertex: Vertex) -> bool:
     """Whether a node may raise something, as far as its source tells: perhaps the way out.
 
     It has a timeout or a resource, or it calls, or waits for, what is not known to return.
     """
-    if isinstance(place.node, Subflow):
+    if isinstance(vertex.node, Subflow):
         return True
-    every = [place]
+    every = [vertex]
     for one in every:  # grows while it is walked through
         every += (inner for graph in one.within for inner in graph.nodes.values())
     return any(_may_raise(one.node) for one in every)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
 from pocoflow.check.control import Chart, Does, Lacks, Step
-from pocoflow.check.node_effects import NOWHERE, Place, Value
+from pocoflow.check.node_effects import NOWHERE, Location, Value
 from pocoflow.check.scope import Owner, Scope, Sort, Target
 from pocoflow.check.source import is_a
 from pocoflow.errors import InvalidValueError, MissingKeyError, UnknownFieldError
@@ -90,7 +90,7 @@ class Return(NamedTuple):
 
     action: str | None
     at: list[int]
-    place: Place = NOWHERE
+    location: Location = NOWHERE
     lacks: Lacks = None
     choices: frozenset[str] = frozenset()
 
@@ -128,9 +128,9 @@ class Uses:
 
     # -- the graph ------------------------------------------------------------------------------
 
-    def place(self, node: object) -> Place:
+    def location(self, node: object) -> Location:
         """Where something stands in the source."""
-        return Place(self.scope.function.__code__.co_filename, getattr(node, "lineno", 0))
+        return Location(self.scope.function.__code__.co_filename, getattr(node, "lineno", 0))
 
     def step(
         self, does: Does, key: str | None = None, node: ast.AST | None = None, value: object = None
@@ -141,7 +141,7 @@ class Uses:
         is_use = does in _ERRORS
         if is_use:
             self._may_refuse(does, value, key)
-        step = Step(does, key, self.place(node), value)
+        step = Step(does, key, self.location(node), value)
         step.is_guarded = is_use and any(one.takes(_ERRORS[does]) for one in self.around)
         self.at = [self.chart.add(step, self.at)]
 
@@ -222,7 +222,7 @@ class Uses:
                 return
             case ast.Attribute(value=owner, attr=name) if scope.is_store(owner):
                 if scope.sort(owner) is Sort.STORE and (name not in _HARMLESS or name == "name"):
-                    self.stray(name, node)
+                    self.unknown_attribute(name, node)
                 elif scope.sort(owner) is Sort.STORES or name not in _HARMLESS:
                     self.unknown()
             case ast.Call():
@@ -359,7 +359,7 @@ class Uses:
         return self._found(when, key, node, before), self._found(other, key, node, before)
 
     def _found(self, does: Does, key: str, node: ast.AST, before: list[int]) -> list[int]:
-        return [self.chart.add(Step(does, key, self.place(node)), before)]
+        return [self.chart.add(Step(does, key, self.location(node)), before)]
 
     def _several(self, is_all: bool, values: Sequence[ast.expr]) -> tuple[list[int], list[int]]:
         left: list[int] = []
@@ -556,15 +556,15 @@ class Uses:
             self.reads_all = True
             self.may_raise()
         elif name not in _HARMLESS:
-            self.stray(name, call)
+            self.unknown_attribute(name, call)
 
-    def stray(self, name: str, node: ast.AST) -> None:
+    def unknown_attribute(self, name: str, node: ast.AST) -> None:
         """Take note of an attribute of the store that, as far as is known, it does not have."""
         if name == "name":  # is it that of the store, or a field of the schema?
-            self.step("stray", name, node)
+            self.step("unknown_attribute", name, node)
             return
         if not (hasattr(Store, name) or name in _HARMLESS or name[:1] == "_"):
-            self.step("stray", name, node)
+            self.step("unknown_attribute", name, node)
         self.unknown()
 
     def update(self, call: ast.Call, *, is_put: bool = False) -> None:

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pocoflow.cli.asked import PAUSED, show_paused, show_question, table_of
 from pocoflow.cli.database import RUN_HELP, find_run, open_database
 from pocoflow.cli.output import CommandError, one_line, printable
-from pocoflow.cli.resume import go_on
+from pocoflow.cli.resume import resume_and_report
 from pocoflow.db import RunRow, WorkflowDB
 from pocoflow.db.jsonschemas import misfits
-from pocoflow.db.question_rows import choose, refuse_closed, refuse_late
+from pocoflow.db.question_rows import choose, refuse_closed, refuse_expired
 from pocoflow.errors import AnswerError, OtherFlowError
 from pocoflow.flow.answering import questions_now
 from pocoflow.flow.flow import Flow
@@ -102,7 +102,7 @@ class _Desk:
         for now in self.asked(one.run_id):
             if now.question == one.question:
                 refuse_closed(now)
-        refuse_late(one, self.database.now().isoformat())
+        refuse_expired(one, self.database.now().isoformat())
 
     def asked(self, run_id: str) -> list[Asked]:
         """The questions of a run; with the flow one is open if its answer does not fit any more."""
@@ -139,16 +139,16 @@ def _answer(desk: _Desk, args: argparse.Namespace, path: str | None) -> int:
     chosen = _choose(desk, args)
     if args.value is not UNSET:
         desk.keep(chosen[0], args.value)
-        print(_kept(chosen[0]))
+        print(_recorded(chosen[0]))
     else:
         _ask_all(desk, chosen)
     now = desk.database.now()
-    left = [one for one in desk.left(args.run_id) if not one.is_late(now.isoformat())]
+    left = [one for one in desk.left(args.run_id) if not one.is_expired(now.isoformat())]
     if left:
         print(*show_paused(args.run_id, left, now, path, args.flow), sep="\n")
         return PAUSED if desk.flow is not None else 0
     if desk.flow is not None:
-        return go_on(desk.flow, args.run_id, args.flow, path, relocations_of(args))
+        return resume_and_report(desk.flow, args.run_id, args.flow, path, relocations_of(args))
     print(f"go on with: {command('resume', args.run_id, 'FLOW', path=path)}")
     return 0
 
@@ -239,11 +239,11 @@ def _ask(desk: _Desk, one: Asked) -> None:
             desk.refuse(one)
             print(f"  {printable(str(exc))}")
             continue
-        print(_kept(one))
+        print(_recorded(one))
         return
 
 
-def _kept(one: Asked) -> str:
+def _recorded(one: Asked) -> str:
     return f"question {one.question} of run {printable(one.run_id)} is answered"
 
 

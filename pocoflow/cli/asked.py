@@ -26,7 +26,7 @@ def table_of(asked: Sequence[Asked], now: datetime, *, runs: bool = False) -> li
         (
             str(one.question),
             *((printable(one.run_id), one_line(one.flow_name, 30)) if runs else ()),
-            node_path(_place(one)),
+            node_path(_position(one)),
             moment(one.asked_at),
             _until(one, now),
             one_line(one.text, _TEXT),
@@ -42,10 +42,10 @@ def table_of(asked: Sequence[Asked], now: datetime, *, runs: bool = False) -> li
 def _until(one: Asked, now: datetime) -> str:
     if one.deadline is None:
         return ""
-    return "too late" if one.is_late(now.isoformat()) else moment(one.deadline)
+    return "too late" if one.is_expired(now.isoformat()) else moment(one.deadline)
 
 
-def _place(one: Asked) -> str:
+def _position(one: Asked) -> str:
     return one.node if one.item is None else f"{one.node}, item {one.item}"
 
 
@@ -64,7 +64,7 @@ def show_question(one: Asked, path: str) -> Iterator[str]:
     yield f"question {one.question}: {printable(lines[0])}"
     yield from (f"  {printable(line)}".rstrip() for line in lines[1:])
     asked = moment(one.asked_at)
-    yield f"  run {printable(one.run_id)}, node {printable(_place(one))}, asked {asked} UTC"
+    yield f"  run {printable(one.run_id)}, node {printable(_position(one))}, asked {asked} UTC"
     if one.deadline is not None:
         default = "the node fails" if one.default is None else f"{printable(one.default)} counts"
         yield f"  until {moment(one.deadline)} UTC; then {default}"
@@ -98,7 +98,7 @@ def history(asked: Sequence[Asked]) -> list[str]:
             told = f"{one_line(answer, 80)}{one_line(by, 40)}"
         when = moment(one.answered_at)
         about = one_line(one.text, _TEXT)
-        rows.append(("", str(one.question), node_path(_place(one)), about, told, when))
+        rows.append(("", str(one.question), node_path(_position(one)), about, told, when))
     return table(rows, right=(1,))
 
 

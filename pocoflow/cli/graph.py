@@ -38,10 +38,10 @@ def draw(args: argparse.Namespace) -> int:
 def _marks(graph: Graph, findings: list[Finding], path: tuple[str, ...] = ()) -> dict[str, str]:
     """Severity by node; one with others inside has that of the worst of them."""
     marks: dict[str, str] = {}
-    for name, place in graph.nodes.items():
+    for name, vertex in graph.nodes.items():
         where = Address(path, name).text
         inside: dict[str, str] = {}
-        for inner in place.within:
+        for inner in vertex.within:
             inside |= _marks(inner, findings, (*path, name))
         found = {*inside.values(), *(one.severity for one in findings if one.node == where)}
         if found:

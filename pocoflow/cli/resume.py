@@ -60,10 +60,10 @@ def resume(args: argparse.Namespace) -> int:
     given += [("--set", f"{key}={json.dumps(value)}") for key, value in changes.items()]
     given += [("--rename", renaming_option(*pair)) for pair in rename.items()]
     given += [] if args.resources is None else [("--resources", args.resources)]
-    return go_on(flow, run_id, args.flow, args.db, given, **how)
+    return resume_and_report(flow, run_id, args.flow, args.db, given, **how)
 
 
-def go_on(
+def resume_and_report(
     flow: Flow,
     run_id: str,
     target: str,

@@ -94,7 +94,7 @@ class Checkpoints(RunsFile):
         first, end = row_ids(run_no)
         with self.writing(run_no) as raw:
             later = raw.execute(QUERIES["next_step"], (first, end, step)).fetchone()[0]
-            following = None if later is None else self._untyped(run_no, later)
+            next_store = None if later is None else self._untyped(run_no, later)
             self._forget(raw, run_no, step)
             writer = ValueWriter(f"run {run_id!r}")
             writer.load(raw, run_no, self._untyped(run_no, step), step)
@@ -105,11 +105,11 @@ class Checkpoints(RunsFile):
                 append_foreign(raw, run_no, Kind.CHECKPOINT, step, **facts)
             changes = writer.changes(given)
             writer.write(raw, run_no, step, changes)
-            if following is not None:
+            if next_store is not None:
                 # The step after it is stored as what it changed, so that is another thing now.
                 writer.accept(changes)
                 self._forget(raw, run_no, later)
-                writer.write(raw, run_no, later, writer.changes(following))
+                writer.write(raw, run_no, later, writer.changes(next_store))
 
     def _refuse_before_its_flow(self, raw: Transaction, run_id: str, step: int) -> None:
         run_no = self.number(run_id)

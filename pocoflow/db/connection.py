@@ -39,11 +39,11 @@ class _Ends:
 class _Group(_Ends):
     """Transactions that are committed as one."""
 
-    __slots__ = ("has_begun", "is_lost", "refused", "thread")
+    __slots__ = ("has_started", "is_lost", "refused", "thread")
 
     def __init__(self) -> None:
         super().__init__()
-        self.has_begun = False
+        self.has_started = False
         self.is_lost = False
         self.refused: Exception | None = None
         self.thread = threading.get_ident()
@@ -273,7 +273,7 @@ class Connection(ABC):
     def _fail(self, ends: _Ends, exc: BaseException) -> None:
         """Undo it; an error of the library underneath is raised as one of ours."""
         if self._group is not None:
-            self._group.is_lost = self._group.has_begun
+            self._group.is_lost = self._group.has_started
             ends.undo()
         elif self._undo() or isinstance(exc, self._errors):
             ends.undo()  # not after a Ctrl-C right after the commit
@@ -381,7 +381,7 @@ class Connection(ABC):
                 if group.is_lost:
                     break
             else:
-                if group.has_begun:
+                if group.has_started:
                     self._commit()
         except Exception as exc:
             if not isinstance(exc, (DatabaseError, *self._errors)):
@@ -404,13 +404,13 @@ class Connection(ABC):
         """Begin at the first of them; if that cannot be, none of them is tried again."""
         if group.refused is not None:
             raise group.refused
-        if not group.has_begun:
+        if not group.has_started:
             try:
                 self._begin(patient=True, of=of)
             except self._errors as exc:
                 group.refused = exc
                 raise
-            group.has_begun = True
+            group.has_started = True
 
     @property
     def is_shared(self) -> bool:

@@ -11,7 +11,7 @@ from typing import ClassVar, NamedTuple, TypeAlias
 
 from pocoflow.cleanup import in_child
 from pocoflow.db.connection import Connection
-from pocoflow.db.log import Kind, Row, RunLog, placed
+from pocoflow.db.log import Kind, Row, RunLog, split_names
 from pocoflow.db.port import Transaction
 from pocoflow.db.sql import QUERIES
 from pocoflow.errors import DatabaseError
@@ -126,7 +126,7 @@ def append_emitted(
     Raises:
         RunLostError: Somebody else has the run now, or it is not there as it was left.
     """
-    facts = (emitter.step, emitter.item, run.clock(), *placed(emitter.names))
+    facts = (emitter.step, emitter.item, run.clock(), *split_names(emitter.names))
     data = f"[{','.join(texts)}]"
     given = (len(texts), run.end, Kind.EMITTED, line, run.steps, *facts)
     claim = (emitter.attempt, emitter.phase, emitter.call, data, run.run_no, run.fence, run.last)

@@ -63,12 +63,12 @@ def expenses_of(connection: Connection, run_no: int) -> Iterator[Expense]:
     inside = [row for row in rows if row["line"]]
     ends = connection.rows(QUERIES["branch_steps"], row_ids(run_no)) if inside else []
     # The steps of branches get their numbers as they are committed.
-    steps, following = dict[int, int](), dict[int, int]()
+    steps, next_step = dict[int, int](), dict[int, int]()
     for row in sorted((*inside, *ends), key=itemgetter("id"), reverse=True):
         if row["kind"] != Kind.SPENT:
-            following[row["line"]] = row["step"]
-        elif row["line"] in following:
-            steps[row["id"]] = following[row["line"]]
+            next_step[row["line"]] = row["step"]
+        elif row["line"] in next_step:
+            steps[row["id"]] = next_step[row["line"]]
     for row in rows:
         amounts, past = _read(row)
         yield Expense(

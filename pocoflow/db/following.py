@@ -195,13 +195,13 @@ class _Follower:
             case Kind.STEP | Kind.CAUGHT:
                 return self._ended(row)
             case Kind.RETRY:
-                node, path = _place(row)
+                node, path = _address(row)
                 facts = (row["attempt"] or 1, None, self._error(row), path, row["item"])
                 return (NodeRetried(run_id, node, step, *facts),)
             case Kind.ASKED:
                 return self._asked(row)
             case Kind.LINE:
-                node, path = _place(row)
+                node, path = _address(row)
                 return (NodeStarted(run_id, node, step, path),)
             case Kind.PAUSED:
                 asked = read_json(row["data"] or "[]", is_anything, "the questions of a pause")
@@ -218,7 +218,7 @@ class _Follower:
                 return ()
 
     def _ended(self, row: Record) -> tuple[Event | None, ...]:
-        node, path = _place(row)
+        node, path = _address(row)
         step, tried, took = row["step"], row["attempt"] or 1, (row["elapsed"] or 0) / 1e6
         event: Event
         if row["kind"] == Kind.CAUGHT:
@@ -232,7 +232,7 @@ class _Follower:
         return event, self._following(row, step + 1)
 
     def _asked(self, row: Record) -> tuple[Event | None, ...]:
-        node, path = _place(row)
+        node, path = _address(row)
         for one in questions_of(self._file.connection, self._run_no):
             if str(one.question) == row["data"]:
                 question: Question[object] = Question(one.text, one.context)
@@ -243,7 +243,7 @@ class _Follower:
     def _failed(self, row: Record) -> tuple[Event | None, ...]:
         error, first = self._error(row), None
         if row["node"] is not None:
-            node, path = _place(row)
+            node, path = _address(row)
             took = (row["elapsed"] or 0) / 1e6
             facts = (row["step"], None, row["attempt"] or 1, took, error, path)
             first = NodeFailed(self._run_id, node, *facts)
@@ -252,7 +252,7 @@ class _Follower:
 
     def _emitted(self, row: Record, last: int) -> Iterator[tuple[int, Event]]:
         """Values that a node has emitted; the numbers before its own are theirs, too."""
-        node, path = _place(row)
+        node, path = _address(row)
         trees = read_json(row["data"], lambda given: isinstance(given, list), "emitted values")
         first = last - 2 * (len(trees) - 1)
         for index, tree in enumerate(trees):
@@ -268,7 +268,7 @@ class _Follower:
         return RunFailedError(*(one or "" for one in facts))
 
 
-def _place(row: Record) -> tuple[str, tuple[str, ...]]:
+def _address(row: Record) -> tuple[str, tuple[str, ...]]:
     names = names_at(row["node"], row["path"]) or ("",)
     return names[-1], names[:-1]
 

@@ -23,13 +23,13 @@ from pocoflow.db.log import (
     Row,
     RunLog,
     dump_taken,
-    placed,
+    split_names,
 )
 from pocoflow.db.port import PutsOne, Transaction, put_one
 from pocoflow.db.rows import dump_names
 from pocoflow.db.sql import QUERIES
 from pocoflow.db.values import Change, Recorded, ValueWriter, stored_text
-from pocoflow.db.waiting_rows import WaitingRow, WaitingRows, tell_lost
+from pocoflow.db.waiting_rows import WaitingRow, WaitingRows, report_lost
 from pocoflow.db.workflow import WorkflowDB
 from pocoflow.errors import DatabaseError, NotStorableError, RunLostError
 from pocoflow.graph.step_records import ALONE, Bill, Called, Finished, Identity, Numbers, Tried
@@ -173,8 +173,8 @@ class LineRecorder:
         try:
             self.storage.commit(write, self.log.run_no, is_statement=is_alone)
         except DatabaseError as exc:
-            if not self._is_late(exc):
-                tell_lost(exc, f"exec of node {node!r} has finished")
+            if not self._is_after_end(exc):
+                report_lost(exc, f"exec of node {node!r} has finished")
                 raise
 
     def _write_result(
@@ -182,9 +182,9 @@ class LineRecorder:
     ) -> None:
         run = self.log
         if is_alone:
-            self._enter(is_late=True)
+            self._enter(after_end=True)
         else:
-            self._begin(raw, step, is_late=True)
+            self._begin(raw, step, after_end=True)
             self._put_input(raw, step)
             self._put_bills(raw, (ALONE,))
         row = (run.end, self.line, run.steps, step, run.clock(), node, text)
@@ -217,7 +217,7 @@ class LineRecorder:
             hints = [] if definition is None else exec_types(definition)
             if called is not None and called.function is not None:
                 hints.append(awaited(read_hints(called.function).get("return", Any)))
-            self._values.tell_strangers(strangers, what, self._values.classes.of(hints))
+            self._values.report_strangers(strangers, what, self._values.classes.of(hints))
         return text
 
     def journal_item(
@@ -249,15 +249,15 @@ class LineRecorder:
         """
         for prepared in called.given:
             self.take_input(prepared)
-        node, (item, mark) = called.place.node, called.item or _NO_ITEM
+        node, (item, mark) = called.address.node, called.item or _NO_ITEM
         rows: list[WaitingRow] = []
         if called.spent:
-            bill = _of_bill(called.place, item, called.attempt, called.spent)
+            bill = _of_bill(called.address, item, called.attempt, called.spent)
             rows.append((step, Kind.SPENT, {**bill, "note": called.key}))
         text = self._encoded(node, called.result, None, called)
         if text is not None:
             facts: Facts = {
-                "place": called.place.names,
+                "address": called.address.names,
                 "attempt": called.attempt,
                 "elapsed": int(called.elapsed * 1e6),
                 "note": called.key,
@@ -289,7 +289,7 @@ class LineRecorder:
         try:
             self._commit_rows(rows)
         except DatabaseError as exc:
-            tell_lost(exc, finished)
+            report_lost(exc, finished)
             raise
 
     def write_items(self) -> None:
@@ -304,12 +304,12 @@ class LineRecorder:
         try:
             self.storage.commit(partial(self._write_rows, rows), self.log.run_no)
         except RunLostError as exc:
-            if not self._is_late(exc):
+            if not self._is_after_end(exc):
                 raise
 
     def _write_rows(self, rows: Sequence[WaitingRow], raw: Transaction, put: PutsOne) -> None:
         self._is_open = True
-        self._begin(raw, rows[0][0], is_late=True)
+        self._begin(raw, rows[0][0], after_end=True)
         self._put_input(raw, rows[0][0])
         self._put_bills(raw, [row.get("item") for _, kind, row in rows if kind is Kind.ITEM])
         for step, kind, facts in rows:
@@ -373,7 +373,7 @@ class LineRecorder:
     def ask(
         self,
         step: int,
-        place: Address,
+        address: Address,
         question: NewQuestion,
         item: Identity | None,
         prepared: object,
@@ -382,7 +382,7 @@ class LineRecorder:
 
         Args:
             step: The step's number.
-            place: The node.
+            address: The node.
             question: The question.
             item: The item that it is about, if it is one of several.
             prepared: What ``prep`` returned.
@@ -396,7 +396,7 @@ class LineRecorder:
         with self._writing(step) as raw:
             facts = (stored_text(question.text), question.context, question.schema, now, until)
             of_item = ALONE if item is None else item.number
-            where = (run.run_no, self.line, self._local(step), of_item, dump_names(place.names))
+            where = (run.run_no, self.line, self._local(step), of_item, dump_names(address.names))
             row = (*where, *facts, question.default)
             number = raw.execute(QUERIES["insert_question"], row).lastrowid
             if item is not None:
@@ -404,7 +404,7 @@ class LineRecorder:
             self._put_input(raw, step)
             self._put_bills(raw, (of_item,))
             told, asked = escaped(question.text), str(number)
-            self._put(raw, Kind.ASKED, step, place=place.names, note=told, data=asked)
+            self._put(raw, Kind.ASKED, step, address=address.names, note=told, data=asked)
         self._is_open = True
         return int(number or 0)
 
@@ -461,7 +461,7 @@ class LineRecorder:
         for owner, step, bill in found:
             owner.begin_line(raw, step)
             item = None if bill.item == ALONE else bill.item
-            facts = _of_bill(bill.place, item, bill.attempt, bill.amounts)
+            facts = _of_bill(bill.address, item, bill.attempt, bill.amounts)
             run.last = run.append(raw, Row(Kind.SPENT, owner.line, step, **facts))
 
     def _take(self, known: list[T], found: Sequence[T]) -> None:
@@ -486,7 +486,7 @@ class LineRecorder:
         """
         described = Described.of(tried.error)
         item, mark = tried.item or _NO_ITEM
-        facts: Facts = {"place": tried.place.names, "attempt": tried.attempt}
+        facts: Facts = {"address": tried.address.names, "attempt": tried.attempt}
         facts |= {"item": item, "mark": mark, "error": described}
         if item is None:
             self.take_input(tried.given)
@@ -552,8 +552,8 @@ class LineRecorder:
             InvalidValueError: A value was changed in place into something that does not fit.
             DatabaseError: The database cannot be written.
         """
-        following = finished.following
-        changes = self._changes(following is None or finished.step % _LOOK_EVERY == 0)
+        successor = finished.successor
+        changes = self._changes(successor is None or finished.step % _LOOK_EVERY == 0)
         # Before the transaction, in which other writers wait.
         columns = _columns(finished)
         write = partial(self._step, finished, changes, columns)
@@ -568,7 +568,7 @@ class LineRecorder:
         put: PutsOne,
     ) -> tuple[int, bool]:
         step, node, path = finished[:3]
-        following, failure = finished.following, finished.failure
+        successor, failure = finished.successor, finished.failure
         run = self.log
         self._begin(raw, step, (*path, node))
         if self.unwritten.bills:
@@ -581,10 +581,10 @@ class LineRecorder:
         if self._is_open or (self._result and last != self._result):
             self._close(raw, last)  # before the values, which take the room that it leaves
         self._values.write(raw, run.run_no, step, changes)
-        if following is None:
+        if successor is None:
             self._end_line(raw, node, path)
         run.last, run.steps = last, step + 1
-        self.storage.at_end(partial(self._finished, step, last, changes, following))
+        self.storage.at_end(partial(self._finished, step, last, changes, successor))
         return step, asked
 
     def remark(self, text: str) -> None:
@@ -613,26 +613,26 @@ class LineRecorder:
             yield raw
 
     def _begin(
-        self, raw: Transaction, step: int, place: Sequence[str] = (), *, is_late: bool = False
+        self, raw: Transaction, step: int, address: Sequence[str] = (), *, after_end: bool = False
     ) -> None:
         """Write what comes before the rows of a commit."""
-        self._enter(is_late=is_late)
+        self._enter(after_end=after_end)
         if not self._is_begun:
-            self.begin_line(raw, step, place)
+            self.begin_line(raw, step, address)
         if self.unwritten.emitted:
             self.unwritten.emitted.write(raw)
         for spending in self.unwritten.shared:
             self.storage.at_end(undone=spending.forget)
             spending.look(raw.execute)
 
-    def _enter(self, *, is_late: bool = False) -> None:
+    def _enter(self, *, after_end: bool = False) -> None:
         """See that the run is still this process's; remember nothing of a commit that is undone.
 
-        Called in a transaction, where no other thread appends a row of the run. ``is_late`` allows
-        what ends after its run has, see :meth:`_is_late`.
+        Called in a transaction, where no other thread appends a row of the run. ``after_end``
+        allows what ends after its run has, see :meth:`_is_after_end`.
         """
         run = self.log
-        self._refuse_late(is_late=is_late)
+        self._refuse_after_end(after_end=after_end)
         known = (run.last, run.steps, self.line, self._since, self._result)
         self.storage.at_end(undone=partial(self._go_back, *known))
 
@@ -652,11 +652,11 @@ class LineRecorder:
         run.last = number = run.append(raw, Row(kind, self.line, step, **facts), put)
         return number
 
-    def _is_late(self, error: DatabaseError) -> bool:
+    def _is_after_end(self, error: DatabaseError) -> bool:
         """Whether it is lost as its run has ended here, and somebody else goes on with that."""
         return isinstance(error, RunLostError) and self.log.is_over
 
-    def begin_line(self, raw: Transaction, step: int, place: Sequence[str] = ()) -> None:
+    def begin_line(self, raw: Transaction, step: int, address: Sequence[str] = ()) -> None:
         """Put the beginning of the line on record, with its first row."""
 
     def is_within(self, line: LineRecorder) -> bool:
@@ -667,7 +667,7 @@ class LineRecorder:
         """Put the end of the line on record with its last step."""
 
     def _finished(
-        self, step: int, last: int, changes: Sequence[Change], following: str | None
+        self, step: int, last: int, changes: Sequence[Change], successor: str | None
     ) -> None:
         """A step is committed."""
         self._values.accept(changes)
@@ -680,10 +680,10 @@ class LineRecorder:
             self._returned.clear()
         self._is_open, self._knows_input, self._input = False, False, None
 
-    def _refuse_late(self, *, is_late: bool = False) -> None:
+    def _refuse_after_end(self, *, after_end: bool = False) -> None:
         if not self.log.is_over:
             self._refuse_without_lock()
-        elif not is_late:
+        elif not after_end:
             raise DatabaseError(f"run {self.run_id!r} has ended, so no step of it is written now")
 
     def _refuse_without_lock(self) -> None:
@@ -759,13 +759,13 @@ class BranchRecorder(LineRecorder):
         # What other branches have written counts, also what is committed together with this step.
         return self.log.steps
 
-    def begin_line(self, raw: Transaction, step: int, place: Sequence[str] = ()) -> None:
+    def begin_line(self, raw: Transaction, step: int, address: Sequence[str] = ()) -> None:
         """Put the beginning of the line on record, with its first row, and its parent's before it.
 
         Args:
             raw: The transaction.
             step: The step in which it writes.
-            place: The names of the node at which it is; by default, of that at which it began.
+            address: The names of the node at which it is; by default, of that at which it began.
         """
         if self.line:
             return
@@ -774,9 +774,9 @@ class BranchRecorder(LineRecorder):
             around.append(parent)
         for one in reversed(around[1:]):
             one.begin_alone(raw, step)
-        self.begin_alone(raw, step, place)
+        self.begin_alone(raw, step, address)
 
-    def begin_alone(self, raw: Transaction, step: int, place: Sequence[str] = ()) -> None:
+    def begin_alone(self, raw: Transaction, step: int, address: Sequence[str] = ()) -> None:
         """Put the beginning of the line on record, where that of its parent is."""
         run, context = self.log, self._context
         undo = partial(self._go_back, run.last, run.steps, 0, self._since, self._result)
@@ -788,23 +788,23 @@ class BranchRecorder(LineRecorder):
             Kind.LINE,
             step,
             at=self._began,
-            place=place or (*context.path, context.node),
+            address=address or (*context.path, context.node),
             data=json.dumps([self.parent.line, began, number]),
         )
 
     def _finished(
-        self, step: int, last: int, changes: Sequence[Change], following: str | None
+        self, step: int, last: int, changes: Sequence[Change], successor: str | None
     ) -> None:
-        super()._finished(step, last, changes, following)
+        super()._finished(step, last, changes, successor)
         self._context.count += 1
-        self._numbers.following = max(self._numbers.following, step + 1)
+        self._numbers.next_step = max(self._numbers.next_step, step + 1)
 
 
 def _columns(finished: Finished) -> tuple[object, ...]:
     """What the row of a finished step says of it, beside its number, line and time."""
-    _, node, path, action, attempts, elapsed, following, following_path, _, taken = finished
-    at, names = placed((*path, node))
-    next_at, next_names = placed((*following_path, following)) if following else ("", "")
+    _, node, path, action, attempts, elapsed, successor, successor_path, _, taken = finished
+    at, names = split_names((*path, node))
+    next_at, next_names = split_names((*successor_path, successor)) if successor else ("", "")
     shown = escaped(action)
     return (
         at,
@@ -814,15 +814,15 @@ def _columns(finished: Finished) -> tuple[object, ...]:
         attempts,
         next_at,
         next_names or "",
-        (following and dump_taken(taken)) or "",
+        (successor and dump_taken(taken)) or "",
         "" if shown == action else stored_text(action),
     )
 
 
 def _of_bill(
-    place: Address, item: int | None, attempt: int, amounts: Mapping[str, Decimal | None]
+    address: Address, item: int | None, attempt: int, amounts: Mapping[str, Decimal | None]
 ) -> Facts:
     """The columns of what was spent."""
     texts = {name: None if one is None else str(one) for name, one in amounts.items()}
     data = json.dumps(texts)
-    return {"place": place.names, "item": item, "attempt": attempt, "data": data}
+    return {"address": address.names, "item": item, "attempt": attempt, "data": data}

@@ -103,7 +103,7 @@ def data_of(row: Record) -> str:
     return row["data"]
 
 
-def placed(names: Sequence[str]) -> tuple[str, str | None]:
+def split_names(names: Sequence[str]) -> tuple[str, str | None]:
     """A node as the log has it: what people read, and all its names if there are several."""
     return (names[0], None) if len(names) == 1 else ("/".join(names), dump_names(names))
 
@@ -152,10 +152,10 @@ class Row(NamedTuple):
     step: int | None
     item: int | None = None
     at: int | None = None
-    place: Sequence[str] = ()
+    address: Sequence[str] = ()
     attempt: int | None = None
     elapsed: int | None = None
-    following: Sequence[str] = ()
+    successor: Sequence[str] = ()
     note: str | None = None
     error: Described = NO_ERROR
     mark: str | None = None
@@ -168,7 +168,7 @@ class Facts(TypedDict, total=False):
     item: int | None
     mark: str | None
     at: int
-    place: Sequence[str]
+    address: Sequence[str]
     attempt: int
     elapsed: int
     note: str
@@ -244,8 +244,8 @@ class RunLog:
         """
         claim = (self.run_no, self.fence)
         if replaced and replaced == self.last and error is None:
-            place = (replaced, replaced + 1, *claim)
-            if put(raw, _END_STEP, (*row, *place), replaced) is not None:
+            old_row = (replaced, replaced + 1, *claim)
+            if put(raw, _END_STEP, (*row, *old_row), replaced) is not None:
                 return replaced, False
         caught = (*NO_ERROR, _STEP) if error is None else (*error, _CAUGHT)
         given = (self.end, *row, *caught, *claim)
@@ -276,10 +276,10 @@ class RunLog:
             row.step,
             row.item,
             self.clock() if row.at is None else row.at,
-            *(placed(row.place) if row.place else _NOWHERE),
+            *(split_names(row.address) if row.address else _NOWHERE),
             row.attempt,
             row.elapsed,
-            *(placed(row.following) if row.following else _NOWHERE),
+            *(split_names(row.successor) if row.successor else _NOWHERE),
             row.note,
             *row.error,
             row.mark,

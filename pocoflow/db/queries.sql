@@ -333,7 +333,7 @@ DELETE FROM pf_run WHERE run_no = ?;
 -- apart from one that was given before an older copy of the file was restored.
 UPDATE pf_run SET fence = max(fence + 1, ?) WHERE run_no = ? RETURNING fence;
 
--- name: go_on
+-- name: resume_run
 -- A run is at work again: only one that is not completed, by whoever holds its lock.
 UPDATE pf_run SET
     status = 'running', owned = 1, completed_at = NULL, error_msg = NULL, error_type = NULL,

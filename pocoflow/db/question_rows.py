@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from pocoflow.db.connection import Connection
 from pocoflow.db.file import RunsFile
-from pocoflow.db.log import Begin, Kind, append_foreign, placed, read_begin
+from pocoflow.db.log import Begin, Kind, append_foreign, read_begin, split_names
 from pocoflow.db.port import Record
 from pocoflow.db.rows import is_anything, is_object, read_json, read_names
 from pocoflow.db.sql import QUERIES, row_ids
@@ -88,7 +88,7 @@ def keep_answer(
         taken = raw.execute(QUERIES[query], row).fetchone()
         if taken is not None:
             told = escaped(f"{given.text}, by {given.by}" if given.by else given.text)
-            node, path = placed(one.path)
+            node, path = split_names(one.path)
             facts = {"node": node, "path": path, "note": told, "at": connection.micros()}
             append_foreign(raw, run_no, Kind.EVENT, one.step, event="answer", **facts)
             raw.execute(QUERIES["answered_run"], (now, run_no))
@@ -99,13 +99,13 @@ def keep_answer(
     raise AnswerError(f"question {one.about}: run {one.run_id!r} has ended")
 
 
-def refuse_late(one: Asked, now: str) -> None:
+def refuse_expired(one: Asked, now: str) -> None:
     """Refuse an answer after the deadline.
 
     Raises:
         AnswerError: The deadline has passed.
     """
-    if one.is_late(now):
+    if one.is_expired(now):
         rest = f"the default counts: {one.default}" if one.default else "it has no default"
         raise AnswerError(
             f"question {one.about} of run {one.run_id!r} could be answered until {one.deadline}; "
@@ -174,7 +174,8 @@ class Questions(RunsFile):
     def pending(self) -> list[Asked]:
         """The questions that wait for an answer, of all runs, the oldest first.
 
-        One whose deadline has passed is among them until its run goes on; its ``is_late`` says so.
+        A question whose deadline has passed is among them until its run is resumed; its
+        ``is_expired`` is then true.
         """
         rows = self.connection.rows(QUERIES["open_questions"])
         return [_read(row, {}) for row in rows]
@@ -247,7 +248,7 @@ class Questions(RunsFile):
             DatabaseError: The database cannot be written.
         """
         self._refuse_read_only()
-        refuse_late(one, self.connection.now())
+        refuse_expired(one, self.connection.now())
         if by is not None and not _is_text(by):
             raise AnswerError(f"who answers cannot be recorded: {by!r:.80} is not a text")
         given = Answer(text, by, instead_of)

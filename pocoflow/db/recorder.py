@@ -16,11 +16,11 @@ from pocoflow.db.clock import later, new_fence
 from pocoflow.db.due import Limits
 from pocoflow.db.emitting import EmittedValues, ValueRange, mark_void
 from pocoflow.db.lines import LineRecorder, Unwritten
-from pocoflow.db.log import NO_ERROR, Described, Kind, Row, RunLog, dump_taken, placed
+from pocoflow.db.log import NO_ERROR, Described, Kind, Row, RunLog, dump_taken, split_names
 from pocoflow.db.port import Transaction
 from pocoflow.db.positions import read_unfinished
 from pocoflow.db.question_rows import Answer, keep_answer, questions_of
-from pocoflow.db.renaming import Renamed, rename_places
+from pocoflow.db.renaming import Renamed, rename_nodes
 from pocoflow.db.run_threads import UNNAMED, Named, refuse_resume
 from pocoflow.db.sql import QUERIES
 from pocoflow.db.values import INITIAL, Change, ValueWriter, stored_text
@@ -134,7 +134,7 @@ class RunRecorder(LineRecorder):
             "current_node": "/".join(names),
             **row,
         }
-        facts = (*placed(names), self._values.note, dump_taken(start.taken))
+        facts = (*split_names(names), self._values.note, dump_taken(start.taken))
         try:
             with self.storage.transaction() as raw:
                 if also is not None:
@@ -150,9 +150,9 @@ class RunRecorder(LineRecorder):
                 raw.execute(QUERIES["first_row"], (run.first, kind, run.clock(), *facts))
                 self._values.write(raw, run.run_no, INITIAL, changes)
                 accept = partial(self._values.accept, changes)
-                self.storage.at_end(accept, undone=self.let_go)
+                self.storage.at_end(accept, undone=self.release)
         except BaseException:
-            self.let_go()
+            self.release()
             raise
         run.last = self._since = run.first
 
@@ -174,7 +174,7 @@ class RunRecorder(LineRecorder):
     ) -> Unfinished:
         """Take the lock of a stored run that this process wants to go on with, and read where.
 
-        From here on no other process can go on with it; :meth:`go_on` or :meth:`let_go` follows.
+        From here on no other process can go on with it; :meth:`resume` or :meth:`release` follows.
 
         Args:
             recovering: Only if it is interrupted, due, or a fork that has not begun.
@@ -199,7 +199,7 @@ class RunRecorder(LineRecorder):
             self._limits = limits
             return self.unfinished()
         except BaseException:
-            self.let_go()
+            self.release()
             raise
 
     def _refuse_interrupted(self, limits: Limits) -> None:
@@ -321,7 +321,7 @@ class RunRecorder(LineRecorder):
         row = self.storage.row(QUERIES["was_resumed"], (run.first, run.end))
         return row is not None
 
-    def go_on(self, store: Store, stored: Store, unfinished: Unfinished, now: Standing) -> None:
+    def resume(self, store: Store, stored: Store, unfinished: Unfinished, now: Standing) -> None:
         """Set a claimed run running again.
 
         Args:
@@ -339,13 +339,13 @@ class RunRecorder(LineRecorder):
         run = self.log
         self._since = unfinished.row
         self._is_open, self._knows_input = True, bool(unfinished.prepared)
-        self._refuse_late()
+        self._refuse_after_end()
         with self.storage.transaction() as raw:
             self._refuse_cancelled(raw)
             if self._limits is not None:
                 self._limits.admit(raw, self.database, run.run_no, begins=self._is_new)
             questions = unfinished.questions()
-            seen = [one for one in questions if one.answer or one.is_late(unfinished.read_at)]
+            seen = [one for one in questions if one.answer or one.is_expired(unfinished.read_at)]
             raw.executemany(QUERIES["take_answer"], [(one.question,) for one in seen])
             self._values.load(raw, run.run_no, stored, unfinished.steps - 1)
             made = self._values.amend(raw, run.run_no, unfinished.steps - 1, store, now.amended)
@@ -358,16 +358,16 @@ class RunRecorder(LineRecorder):
                 if not line.prepared:
                     raw.execute(QUERIES["remove_input"], (line.row, run.end, line.line))
             if now.renamed is not None:
-                rename_places(raw, run.run_no, now.renamed)
+                rename_nodes(raw, run.run_no, now.renamed)
             facts = (now.flow_name, now.node.text, number, self.storage.now(), run.run_no)
-            raw.execute(QUERIES["go_on"], facts)
+            raw.execute(QUERIES["resume_run"], facts)
             run.steps = unfinished.steps
             if now.given:
                 # Before the row of the beginning: the last row of a run is never removed.
                 data = self._changes_text(now.prepared, now.amended)
                 run.last = run.append(raw, Row(Kind.PREPARED, 0, run.steps, data=data))
             kind, step = (Kind.START, INITIAL) if self._is_new else (Kind.RESUMED, run.steps)
-            about = Row(kind, 0, step, following=now.node.names)
+            about = Row(kind, 0, step, successor=now.node.names)
             run.last = run.append(raw, about._replace(note=self._values.note))
             self._void_unfinished(raw, unfinished)
         self._values.accept(made)
@@ -395,7 +395,7 @@ class RunRecorder(LineRecorder):
         """Record what nodes emit from now on."""
         self.unwritten.emitted = EmittedValues(self.log, self.storage)
 
-    def settle(self, found: Unfinished) -> Unfinished:
+    def apply_defaults(self, found: Unfinished) -> Unfinished:
         """Let the defaults count of the questions that were not answered before their deadlines.
 
         Returns:
@@ -406,11 +406,11 @@ class RunRecorder(LineRecorder):
         """
         connection, number = self.storage, self.log.run_no
         for one in found.questions():
-            if one.is_open and one.is_late(found.read_at) and one.default is not None:
+            if one.is_open and one.is_expired(found.read_at) and one.default is not None:
                 # An answer that was given in the last instant counts.
                 with suppress(AnsweredError):
-                    settled = Answer(one.default, "its deadline")
-                    keep_answer(connection, one, number, settled, "settle_question")
+                    answer = Answer(one.default, "its deadline")
+                    keep_answer(connection, one, number, answer, "settle_question")
         return replace(self.unfinished(), read_at=found.read_at)
 
     def _refuse_cancelled(self, raw: Transaction) -> None:
@@ -421,7 +421,7 @@ class RunRecorder(LineRecorder):
                 "with it all the same"
             )
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Give the lock of the run back; its status stays what it was."""
         if self.log.run_no:
             self.log.is_over = True
@@ -440,11 +440,11 @@ class RunRecorder(LineRecorder):
         self._finish(raw, "completed", Address(path, node).text, NO_ERROR)
 
     def _finished(
-        self, step: int, last: int, changes: Sequence[Change], following: str | None
+        self, step: int, last: int, changes: Sequence[Change], successor: str | None
     ) -> None:
-        super()._finished(step, last, changes, following)
-        if following is None:
-            self.let_go()
+        super()._finished(step, last, changes, successor)
+        if successor is None:
+            self.release()
 
     def pause(self, node: str) -> list[Asked] | None:
         """Record that the run waits for answers, and give its lock back.
@@ -456,7 +456,7 @@ class RunRecorder(LineRecorder):
             DatabaseError: The database cannot be written.
         """
         run = self.log
-        self._refuse_late()
+        self._refuse_after_end()
         with self.storage.transaction(of=run.run_no) as raw:
             if raw.execute(QUERIES["standing"], (run.run_no,)).fetchone()["cancel_requested"]:
                 return None
@@ -468,7 +468,7 @@ class RunRecorder(LineRecorder):
             run.append(raw, Row(Kind.PAUSED, 0, run.steps, data=numbers))
             raw.execute(QUERIES["pause_run"], (run.steps, node, run.run_no))
             questions = questions_of(self.storage, run.run_no)
-            self.storage.at_end(self.let_go)
+            self.storage.at_end(self.release)
         return [one for one in questions if one.is_open]
 
     # -- the end ------------------------------------------------------------------------------
@@ -496,12 +496,12 @@ class RunRecorder(LineRecorder):
             return False  # whoever goes on with it now says how it ends
         if isinstance(error, DatabaseLostError):
             _log.error("run %r is interrupted: %s", run.run_id, error)
-            self.let_go()
+            self.release()
             return True
         try:
             with self.storage.transaction(of=run.run_no) as raw:
                 # Not before it is committed: or somebody would find the run interrupted.
-                self.storage.at_end(self.let_go, undone=self._still_goes_on)
+                self.storage.at_end(self.release, undone=self._still_goes_on)
                 known = raw.execute(QUERIES["standing"], (run.run_no,)).fetchone()
                 self._refuse_without_lock()
                 if known is not None and known["status"] in ("completed", "paused"):
@@ -518,7 +518,7 @@ class RunRecorder(LineRecorder):
                     if node is not None:
                         took = int(elapsed * 1e6)
                         where = node.names
-                        row = row._replace(step=step, place=where, attempt=attempts, elapsed=took)
+                        row = row._replace(step=step, address=where, attempt=attempts, elapsed=took)
                 self._put_bills(raw, of_run=True)
                 run.append(raw, row._replace(note=self._values.note))
                 self._finish(raw, status, None if node is None else node.text, described)
@@ -528,9 +528,9 @@ class RunRecorder(LineRecorder):
             said = "run %r: its end (%s) could not be recorded: %s"
             level = logging.DEBUG if isinstance(exc, RunLostError) else logging.ERROR
             _log.log(level, said, self.run_id, status, exc, exc_info=level == logging.ERROR)
-            self.let_go()
+            self.release()
         except BaseException:
-            self.let_go()
+            self.release()
             raise
         return True
 

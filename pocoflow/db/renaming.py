@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-from pocoflow.db.log import dump_taken, names_at, placed, read_taken
+from pocoflow.db.log import dump_taken, names_at, read_taken, split_names
 from pocoflow.db.port import Transaction
 from pocoflow.db.rows import dump_names, read_names
 from pocoflow.db.sql import QUERIES, row_ids
@@ -31,7 +31,7 @@ def rename_taken(
     )
 
 
-def rename_places(raw: Transaction, run_no: int, renamed: Renamed) -> None:
+def rename_nodes(raw: Transaction, run_no: int, renamed: Renamed) -> None:
     """Put every position of a run, and every open question, under the names of now.
 
     Two nodes may have changed their names: with old names among the new ones, nobody could tell
@@ -42,12 +42,12 @@ def rename_places(raw: Transaction, run_no: int, renamed: Renamed) -> None:
         now = renamed(names) if names else names
         there = rename_taken(taken, names, renamed)
         if now != names or there != taken:
-            raw.execute(QUERIES["rename_next"], (*placed(now), dump_taken(there), number))
+            raw.execute(QUERIES["rename_next"], (*split_names(now), dump_taken(there), number))
     for row in raw.execute(QUERIES["lines_of_run"], row_ids(run_no)).fetchall():
         number, _, _, node, path = row
         names = names_at(node, path)
         if (now := renamed(names)) != names:
-            raw.execute(QUERIES["rename_begun"], (*placed(now), number))
+            raw.execute(QUERIES["rename_begun"], (*split_names(now), number))
     for number, path in raw.execute(QUERIES["places_of_questions"], (run_no,)).fetchall():
         now = renamed(read_names(path, "the path of a position"))
         raw.execute(QUERIES["rename_question"], (dump_names(now), number))

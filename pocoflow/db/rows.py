@@ -254,19 +254,19 @@ def of_type(shape: Any) -> _Fits:
     return fits
 
 
-_Place: TypeAlias = Annotated[list[StrictStr], Field(min_length=1)]
+_Address: TypeAlias = Annotated[list[StrictStr], Field(min_length=1)]
 _Change: TypeAlias = tuple[StrictStr, Annotated[StrictInt, Field(ge=0, le=4)], StrictStr | None]
 _Amount: TypeAlias = Annotated[
     StrictStr, Field(pattern=r"^[0-9]{1,100}(\.[0-9]{1,100})?(E[+-]?[0-9]{1,6})?$")
 ]
-_Node = TypedDict("_Node", {"class": StrictStr, "code": StrictStr, "path": _Place})
+_Node = TypedDict("_Node", {"class": StrictStr, "code": StrictStr, "path": _Address})
 
 
 class _Graph(TypedDict):
     start: StrictStr
     nodes: list[_Node]
-    edges: list[tuple[_Place, StrictStr, _Place | None]]
-    limits: NotRequired[list[tuple[_Place, StrictStr, StrictInt, _Place | None]]]
+    edges: list[tuple[_Address, StrictStr, _Address | None]]
+    limits: NotRequired[list[tuple[_Address, StrictStr, StrictInt, _Address | None]]]
     schema: NotRequired[dict[str, object] | None]
     older: NotRequired[list[tuple[StrictInt, dict[StrictStr, StrictStr]]]]
 

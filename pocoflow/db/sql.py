@@ -45,7 +45,7 @@ def row_ids(run_no: int) -> tuple[int, int]:
     return run_no << 32, run_no + 1 << 32
 
 
-def place_in_run(row_id: int) -> int:
+def number_in_run(row_id: int) -> int:
     """Where a row is among those of its run: the same in each database that has the run."""
     return row_id & (1 << 32) - 1
 

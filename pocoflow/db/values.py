@@ -18,7 +18,7 @@ from pocoflow.store.branch_view import BranchValues
 from pocoflow.store.missing import Unsaved
 from pocoflow.store.store import Store
 from pocoflow.store.watch import Changed, Watch
-from pocoflow.values.changes.difference import Change as Place
+from pocoflow.values.changes.difference import Change as Edit
 from pocoflow.values.changes.frozen import Frozen, difference, freeze, freeze_parts, is_same
 from pocoflow.values.changes.together import put_together, tree_of
 from pocoflow.values.encoding import TAG, is_utf8, to_json
@@ -113,7 +113,7 @@ class Recorded(Protocol):
 
     def __contains__(self, key: object, /) -> bool: ...
 
-    def recheck(self, key: str, changes: Iterable[Place] | None = None, /) -> bool:
+    def recheck(self, key: str, changes: Iterable[Edit] | None = None, /) -> bool:
         """Check a value that was changed in place, or what changed in it.
 
         Returns:
@@ -187,15 +187,15 @@ class ValueWriter:
         return changes
 
     def _recheck(self, store: Recorded, one: Changed) -> bool:
-        places = one.found[0] if one.found and one.key not in self._unsaved else None
-        return store.recheck(one.key, places)
+        edits = one.found[0] if one.found and one.key not in self._unsaved else None
+        return store.recheck(one.key, edits)
 
     def _change(
         self,
         key: str,
         value: object,
         before: Frozen | str | None = None,
-        found: tuple[Sequence[Place], Frozen] | None = None,
+        found: tuple[Sequence[Edit], Frozen] | None = None,
     ) -> Change | None:
         frozen = None
         try:
@@ -220,7 +220,7 @@ class ValueWriter:
         key: str,
         value: Any,
         before: Frozen | str,
-        found: tuple[Sequence[Place], Frozen] | None,
+        found: tuple[Sequence[Edit], Frozen] | None,
     ) -> Change | None:
         """What changed in a value, unless it is to be written as a whole."""
         size = self._sizes.get(key)
@@ -232,36 +232,36 @@ class ValueWriter:
             return Change(key, APPENDED, tail, value, None, size.grown(len(tail)))
         if found is None:
             return None
-        places, frozen = found
-        if [(one.path, one.operation) for one in places] == [((), "append")]:
+        edits, frozen = found
+        if [(one.path, one.operation) for one in edits] == [((), "append")]:
             if size is not None and not size.has_room:
                 return None
-            tail = places[0].value
+            tail = edits[0].value
             tail, is_whole = self._encoded(key, tail, key, len(value) - len(tail))
             size = size.grown(len(tail)) if size is not None and is_whole else None
             change = Change(key, APPENDED, tail, value, frozen, size)
-            return change if places[0].is_still() else change.unsure()
+            return change if edits[0].is_still() else change.unsure()
         if size is None or size.whole <= _SMALL:
             return None
         strangers: set[type] = set()
         try:
-            texts = [_text_of(one, strangers) for one in places]
+            texts = [_text_of(one, strangers) for one in edits]
         except NotStorableError:
             return None
         text = f"[{','.join(texts)}]"
         if not size.takes(text):
             return None
-        self.tell_strangers(strangers, f"store key {key!r}", self.classes.of_field(key))
-        grown = sum(len(own) for own, one in zip(texts, places, strict=True) if one.grows)
+        self.report_strangers(strangers, f"store key {key!r}", self.classes.of_field(key))
+        grown = sum(len(own) for own, one in zip(texts, edits, strict=True) if one.grows)
         change = Change(key, CHANGED, text, value, frozen, size.grown(grown, len(text) - grown))
-        return change if all(one.is_still() for one in places) else change.unsure()
+        return change if all(one.is_still() for one in edits) else change.unsure()
 
     def _encoded(self, key: str, value: object, name: str, first: int = 0) -> tuple[str, bool]:
         """The text of a value, and whether all of it could be stored."""
         strangers: set[type] = set()
         text, marks = codec.keep(value, name, strangers, first)
         if strangers:
-            self.tell_strangers(strangers, f"store key {key!r}", self.classes.of_field(key))
+            self.report_strangers(strangers, f"store key {key!r}", self.classes.of_field(key))
         if marks:
             self._tell(key, "a part of ", "; ".join(reason for _, reason in marks[:3]))
         return text, not marks
@@ -281,7 +281,7 @@ class ValueWriter:
         """The remarks that are not on record yet; they are until :meth:`accept`."""
         return escaped("\n".join(self.remarks)) if self.remarks else None
 
-    def tell_strangers(self, strangers: set[type], what: str, classes: codec.Classes) -> None:
+    def report_strangers(self, strangers: set[type], what: str, classes: codec.Classes) -> None:
         """Say, once, that classes in a value will not be found again."""
         for name in sorted(codec.strange_names(strangers, classes)):
             self.remark(
@@ -405,7 +405,7 @@ def _fits(text: str) -> bool:
     return size <= _FITS and (4 * size <= _FITS or len(text.encode()) <= _FITS)
 
 
-def _text_of(change: Place, strangers: set[type]) -> str:
+def _text_of(change: Edit, strangers: set[type]) -> str:
     """The text of a change.
 
     Raises:

@@ -65,13 +65,13 @@ class WaitingRows:
         error.args = (text, *error.args[1:])
         count = len(self._waiting)
         if count == 1:
-            tell_lost(error, "an item or a call has finished")
+            report_lost(error, "an item or a call has finished")
         else:
-            tell_lost(error, f"{count} items or calls have finished", _SEVERAL_ARE_LOST)
+            report_lost(error, f"{count} items or calls have finished", _SEVERAL_ARE_LOST)
         return error
 
 
-def tell_lost(exc: DatabaseError, finished: str, lost: str = _ONE_IS_LOST) -> None:
+def report_lost(exc: DatabaseError, finished: str, lost: str = _ONE_IS_LOST) -> None:
     """Say in an error of the database what has finished, and is called again."""
     if isinstance(exc, DatabaseBusyError | DatabaseFileError):
         exc.args = (f"{exc}; {finished}, and {lost}", *exc.args[1:])

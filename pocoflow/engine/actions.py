@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pocoflow.engine.line import Line
 from pocoflow.errors import ActionError, UnhandledActionError
-from pocoflow.graph.graph import GraphNode
+from pocoflow.graph.graph import Vertex
 from pocoflow.graph.routing import is_expected
 from pocoflow.messages import closest, short
 from pocoflow.nodes.edges import DEFAULT_ACTION
 
 
-def action_of(place: GraphNode, action: object) -> str:
+def action_of(vertex: Vertex, action: object) -> str:
     """What ``post`` of a node, or middleware around it, has returned, as an action.
 
     Raises:
@@ -18,45 +18,45 @@ def action_of(place: GraphNode, action: object) -> str:
     """
     if action is None or isinstance(action, str):
         found = DEFAULT_ACTION if action is None else str.__str__(action)
-        promised = place.promised
+        promised = vertex.promised
         if found and (promised is None or found in promised):
             return found
         if promised is None:
             raise ActionError(
-                f"post of node {place.name!r} returned an empty string: an action is a non-empty "
-                f"string (edges: {', '.join(place.actions) or 'none'}), or None for "
+                f"post of node {vertex.name!r} returned an empty string: an action is a non-empty "
+                f"string (edges: {', '.join(vertex.actions) or 'none'}), or None for "
                 f"{DEFAULT_ACTION!r}"
             )
         hint = "; is a 'return' missing?" if action is None else closest(found, promised)
         raise ActionError(
-            f"post of node {place.name!r} returned {short(action)}, which is not among its actions "
-            f"({', '.join(map(repr, promised))}){hint}"
+            f"post of node {vertex.name!r} returned {short(action)}, which is not among its "
+            f"actions ({', '.join(map(repr, promised))}){hint}"
         )
     raise ActionError(
-        f"post of node {place.name!r} returned {type(action).__name__} {short(action)}: an "
-        f"action is a string (edges: {', '.join(place.actions) or 'none'}) or None for "
+        f"post of node {vertex.name!r} returned {type(action).__name__} {short(action)}: an "
+        f"action is a string (edges: {', '.join(vertex.actions) or 'none'}) or None for "
         f"{DEFAULT_ACTION!r}"
     )
 
 
-def tell_unhandled(run: Line, place: GraphNode, action: str, following: GraphNode | None) -> None:
+def report_unhandled(run: Line, vertex: Vertex, action: str, successor: Vertex | None) -> None:
     """Say, unless that is expected, that an action has no edge.
 
     Args:
         run: The run.
-        place: The node that has returned it.
+        vertex: The node that has returned it.
         action: The action.
-        following: The node that comes next all the same, if one does.
+        successor: The node that comes next all the same, if one does.
 
     Raises:
         UnhandledActionError: The flow is strict.
     """
     what = "run" if run.parent is None else "branch"
-    after = f"the {what} ends here" if following is None else f"{following.name!r} comes next"
+    after = f"the {what} ends here" if successor is None else f"{successor.name!r} comes next"
     text = (
-        f"flow {run.context.flow_name!r}: node {place.name!r} returned action {action!r}, "
-        f"which has no edge{closest(action, place.actions)}; {after} "
-        f"(edges: {', '.join(place.actions) or 'none'})"
+        f"flow {run.context.flow_name!r}: node {vertex.name!r} returned action {action!r}, "
+        f"which has no edge{closest(action, vertex.actions)}; {after} "
+        f"(edges: {', '.join(vertex.actions) or 'none'})"
     )
     around = (frame.inner for frame in run.frames)
     if run.strict or any(graph is not None and graph.is_strict for graph in around):

@@ -9,7 +9,7 @@ from pocoflow.engine.effects import Await, Effects, Steps
 from pocoflow.engine.line import Line
 from pocoflow.engine.outcomes import own
 from pocoflow.errors import RunError
-from pocoflow.graph.graph import GraphNode
+from pocoflow.graph.graph import Vertex
 from pocoflow.messages import short
 from pocoflow.nodes.middleware import Around, Middleware, Visit
 
@@ -69,8 +69,8 @@ def wrapped(
 class Visiting:
     """One visit of a node within middleware, which the step loop enters and leaves."""
 
-    def __init__(self, run: Line, place: GraphNode, middleware: Middleware) -> None:
-        facts = (place.node, place.name, run.context.path, run.step, run.store)
+    def __init__(self, run: Line, vertex: Vertex, middleware: Middleware) -> None:
+        facts = (vertex.node, vertex.name, run.context.path, run.step, run.store)
         self._steps = wrapped(middleware.visits, Visit(*facts), _inner)
 
     def enter(self) -> Steps:

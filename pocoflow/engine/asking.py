@@ -12,7 +12,7 @@ from pocoflow.address import Address
 from pocoflow.engine.effects import Effects, Steps
 from pocoflow.engine.line import Line
 from pocoflow.errors import AnswerError, DefinitionError, QuestionExpiredError, RunError, RunPaused
-from pocoflow.graph.graph import GraphNode, label
+from pocoflow.graph.graph import Vertex, label
 from pocoflow.graph.step_records import Identity
 from pocoflow.messages import counted
 from pocoflow.nodes.base import AnyNode
@@ -35,11 +35,11 @@ class Waiting:
 
     Attributes:
         asked: The question.
-        is_late: Whether its deadline has passed, without a default.
+        is_expired: Whether its deadline has passed, without a default.
     """
 
     asked: Asked
-    is_late: bool
+    is_expired: bool
 
     def stop(self) -> NoReturn:
         """Wait on, or fail.
@@ -48,7 +48,7 @@ class Waiting:
             Paused: It can still be answered.
             QuestionExpiredError: It cannot.
         """
-        if not self.is_late:
+        if not self.is_expired:
             raise Paused
         raise QuestionExpiredError(
             f"question {self.asked.about} of run {self.asked.run_id!r} was not answered until "
@@ -64,7 +64,7 @@ def is_waiting(result: object) -> bool:
 
 def ask(
     run: Line,
-    place: GraphNode,
+    vertex: Vertex,
     prepared: object,
     result: Question | Waiting,
     item: Identity | None = None,
@@ -77,32 +77,32 @@ def ask(
         QuestionExpiredError: It was asked before, and nobody has answered in time.
     """
     if isinstance(result, Waiting):
-        if result.is_late:
+        if result.is_expired:
             result.stop()
         return
     context = current.get()  # that of the item, if it is one of several that ask at once
     if not run.ledger.keeps:
-        where = Address(context.path, place.name).text
+        where = Address(context.path, vertex.name).text
         raise RunError(
             f"node {where!r} of flow {context.flow_name!r} asks a question, and a run that is not "
             "kept cannot wait for the answer: give the flow a db_path"
         )
-    new = _described(place, result)
+    new = _described(vertex, result)
     phase, context.phase = context.phase, "commit"
-    facts = (run.step, Address(context.path, place.name), new, item, prepared)
+    facts = (run.step, Address(context.path, vertex.name), new, item, prepared)
     number = yield from run.commit(not run.on_loop, run.ledger.ask, *facts)
     context.phase = phase
     number_of_item = None if item is None else item.number
-    run.tell("node_ask", place.name, run.step, number, result, number_of_item, context.path)
+    run.notify("node_ask", vertex.name, run.step, number, result, number_of_item, context.path)
 
 
 def pause(run: Line) -> Effects[RunPaused]:
     """Record that the run waits for answers; what its caller is told."""
     context = run.context
-    if not context.cancellation.is_late:
+    if not context.cancellation.is_expired:
         context.check_cancelled()
-    place = label(context.node, context.path)
-    questions = yield from run.commit(not run.on_loop, run.ledger.pause, place)
+    asker = label(context.node, context.path)
+    questions = yield from run.commit(not run.on_loop, run.ledger.pause, asker)
     if questions is None:  # the run was asked to stop
         run.cancel()
         context.check_cancelled()
@@ -137,21 +137,21 @@ def check_answer(node: AnyNode, answer: object) -> None:
         ) from None
 
 
-def _described(place: GraphNode, question: Question[object]) -> NewQuestion:
+def _described(vertex: Vertex, question: Question[object]) -> NewQuestion:
     from pocoflow.nodes.answer_types import answer_type
 
-    kind = answer_type(place.node)
+    kind = answer_type(vertex.node)
     try:
         context = json.dumps(as_json(dict(question.context)))
     except (PydanticSerializationError, TypeError, ValueError) as exc:
         raise DefinitionError(
-            f"node {place.name!r}: the context of its question cannot be shown as JSON: {exc}"
+            f"node {vertex.name!r}: the context of its question cannot be shown as JSON: {exc}"
         ) from exc
     default = None
     if question.default is not NO_DEFAULT:
         try:
             default = kind.from_python(question.default)
         except AnswerError as exc:
-            text = f"node {place.name!r}: the default of its question: {exc}"
+            text = f"node {vertex.name!r}: the default of its question: {exc}"
             raise DefinitionError(text) from exc
     return NewQuestion(question.text, context, json.dumps(kind.schema), question.deadline, default)

@@ -12,7 +12,7 @@ from pocoflow.engine.effects import Await, Call, Effects, Sleep
 from pocoflow.engine.line import Line
 from pocoflow.engine.outcomes import own
 from pocoflow.errors import NodeTimeoutError, RunCancelled
-from pocoflow.graph.graph import GraphNode
+from pocoflow.graph.graph import Vertex
 from pocoflow.graph.step_records import Tried
 from pocoflow.nodes.context import current
 from pocoflow.nodes.middleware import Attempt
@@ -20,43 +20,43 @@ from pocoflow.nodes.settings import retry_wait, wants_retry
 from pocoflow.values.copies import copied
 
 
-def attempt(run: Line, place: GraphNode, given: object, inline: bool) -> Effects:
+def attempt(run: Line, vertex: Vertex, given: object, inline: bool) -> Effects:
     """One attempt of ``exec``, within the middleware of the flow, if it has some."""
-    copies = place.copies_input
-    if copies and not place.is_batch:
+    copies = vertex.copies_input
+    if copies and not vertex.is_batch:
         run.given = (run.step, given)
     if run.plan.graph.wraps and (middleware := middleware_of(run).attempts):
         context = current.get()
         which = (context.path, context.step, context.attempt, context.item)
         # What the middleware changes in place is of this attempt, too.
-        call = Attempt(place.node, place.name, *which, copied(given) if copies else given)
-        around = wrapped(middleware, call, lambda: _attempt(run, place, call.given, inline))
+        call = Attempt(vertex.node, vertex.name, *which, copied(given) if copies else given)
+        around = wrapped(middleware, call, lambda: _attempt(run, vertex, call.given, inline))
         result = yield from around
     else:
-        result = yield from _attempt(run, place, given, inline)
+        result = yield from _attempt(run, vertex, given, inline)
     if run.unfinished is not None or (run.calls is not None and run.calls[0] == run.step):
         run.after_exec(current.get())
     return result
 
 
-def _attempt(run: Line, place: GraphNode, given: object, inline: bool) -> Effects:
+def _attempt(run: Line, vertex: Vertex, given: object, inline: bool) -> Effects:
     """One attempt of ``exec``, by an executor or in this process."""
     executors = run.plan.executors
-    if executors is not None and (gives := executors.of(place)) is not None:
+    if executors is not None and (gives := executors.of(vertex)) is not None:
         from pocoflow.engine.away import call_away
 
-        return call_away(run, place, given, gives, inline)
-    return tried_here(place, given, inline)
+        return call_away(run, vertex, given, gives, inline)
+    return tried_here(vertex, given, inline)
 
 
-def tried_here(place: GraphNode, given: object, inline: bool) -> Effects:
+def tried_here(vertex: Vertex, given: object, inline: bool) -> Effects:
     """One attempt of ``exec`` in this process."""
-    node = place.node
-    if place.copies_input:
+    node = vertex.node
+    if vertex.copies_input:
         given = copied(given)
     if node.timeout is not None:
-        return (yield from _limited(place, given, node.timeout))
-    if place.exec_async or inline:
+        return (yield from _limited(vertex, given, node.timeout))
+    if vertex.exec_async or inline:
         result: object = node.exec(given)
     else:
         result = yield Call(node.exec, (given,))
@@ -65,7 +65,7 @@ def tried_here(place: GraphNode, given: object, inline: bool) -> Effects:
     return result
 
 
-def _limited(place: GraphNode, given: object, timeout: float) -> Effects:
+def _limited(vertex: Vertex, given: object, timeout: float) -> Effects:
     """An attempt that is given up at its timeout, while it may go on.
 
     It has a context of its own, so that nothing of it reaches the run after that: what it sets is
@@ -74,10 +74,10 @@ def _limited(place: GraphNode, given: object, timeout: float) -> Effects:
     mine, apart = current.get().for_attempt(), copy_context()
     apart.run(current.set, mine)
     try:
-        if place.exec_async:
-            result: object = apart.run(place.node.exec, given)
+        if vertex.exec_async:
+            result: object = apart.run(vertex.node.exec, given)
         else:
-            result = yield Call(place.node.exec, (given,), timeout, apart)
+            result = yield Call(vertex.node.exec, (given,), timeout, apart)
         while result.__class__ is CoroutineType:
             result = yield Await(result, timeout, context=apart)
     except (NodeTimeoutError, RunCancelled) as exc:
@@ -94,11 +94,9 @@ def _limited(place: GraphNode, given: object, timeout: float) -> Effects:
     return result
 
 
-def try_again(
-    run: Line, place: GraphNode, given: object, error: Exception, inline: bool
-) -> Effects:
+def try_again(run: Line, vertex: Vertex, given: object, error: Exception, inline: bool) -> Effects:
     """The attempts after the first, which raised ``error``, and the fallback after the last."""
-    node, context = place.node, current.get()
+    node, context = vertex.node, current.get()
     calls = run.calls_of(context)
     while not context.is_stopped_by(error) and context.attempt < node.max_retries:
         calls.check_record(context)
@@ -109,14 +107,14 @@ def try_again(
         context.check_cancelled()  # no attempt follows, so none is announced
         delay = retry_wait(node, context.attempt)
         context.phase = "commit"
-        where = Address(context.path, place.name)
+        where = Address(context.path, vertex.name)
         again = calls.fail(context.attempt, error)
         tried = Tried(where, context.attempt, error, calls.item, given, again)
         yield from run.commit(inline, run.ledger.retry, run.step, tried)
         context.phase = "exec"
-        run.tell(
+        run.notify(
             "node_retry",
-            place.name,
+            vertex.name,
             run.step,
             context.attempt,
             delay,
@@ -127,11 +125,11 @@ def try_again(
         if delay > 0:
             yield Sleep(delay)
         context.check_cancelled()
-        if run.budget is not None and (refused := run.refusal(place)) is not None:
+        if run.budget is not None and (refused := run.refusal(vertex)) is not None:
             raise refused from error
         context.attempt += 1
         try:
-            return (yield from attempt(run, place, given, inline))
+            return (yield from attempt(run, vertex, given, inline))
         except Exception as exc:  # noqa: BLE001 - kept for retry_on and exec_fallback
             error = own(exc)
     if context.is_stopped_by(error):
@@ -141,8 +139,8 @@ def try_again(
         # Also a resume, which begins with the first attempt, makes it again.
         yield from run.commit(inline, run.ledger.call_again, run.step, again, calls.item)
     with _DealingWith(error):
-        last = (given if place.is_bare else copied(given), error)
-        here = inline or place.is_bare  # it only raises
+        last = (given if vertex.is_bare else copied(given), error)
+        here = inline or vertex.is_bare  # it only raises
         result: object = (
             node.exec_fallback(*last) if here else (yield Call(node.exec_fallback, last))
         )

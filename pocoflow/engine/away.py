@@ -16,14 +16,14 @@ from pocoflow.engine.executors import is_here, sendable
 from pocoflow.engine.line import Line
 from pocoflow.engine.telling import Told, door
 from pocoflow.errors import DatabaseError
-from pocoflow.graph.graph import GraphNode
+from pocoflow.graph.graph import Vertex
 from pocoflow.nodes.context import RunContext, current
 from pocoflow.nodes.settings import GivesExecutor
 from pocoflow.nodes.spending import NO_AMOUNTS
 
 
 def call_away(
-    run: Line, place: GraphNode, given: object, gives: GivesExecutor, inline: bool
+    run: Line, vertex: Vertex, given: object, gives: GivesExecutor, inline: bool
 ) -> Effects:
     """One attempt of ``exec`` by an executor: its result, or what it raised.
 
@@ -33,7 +33,7 @@ def call_away(
     assert executors is not None  # one of them gave this
     told = None if context.emitter is None else Told(context)
     try:
-        letter = _letter(run, place, context, told, gives)
+        letter = _letter(run, vertex, context, told, gives)
         trip = executors.trip(gives, letter, given, _given(run, context))
 
         def is_quick(came: Reply | BaseException) -> bool:
@@ -50,7 +50,7 @@ def call_away(
         if told is not None:
             told.forget()
     rest = () if told is None else told.rest(reply.emitted)
-    yield from _take_over(run, context, place, reply._replace(emitted=rest), error, inline)
+    yield from _take_over(run, context, vertex, reply._replace(emitted=rest), error, inline)
     if error is not None:
         raise error
     for number, text in reply.variables:
@@ -66,23 +66,23 @@ def _given(run: Line, context: RunContext) -> dict[object, object]:
 
 
 def _letter(
-    run: Line, place: GraphNode, context: RunContext, told: Told | None, gives: GivesExecutor
+    run: Line, vertex: Vertex, context: RunContext, told: Told | None, gives: GivesExecutor
 ) -> Letter:
-    executors, names = run.plan.executors, (*context.path, place.name)
+    executors, names = run.plan.executors, (*context.path, vertex.name)
     assert executors is not None
     made = run.calls is not None and run.calls[0] == run.step
     calls = run.calls_of(context) if made or run.unfinished is not None else None
     limits = None
     if run.budget is not None:
-        limits = Limits.of(run.budget, run.plan.node_budgets.get(id(place.node), NO_AMOUNTS))
+        limits = Limits.of(run.budget, run.plan.node_budgets.get(id(vertex.node), NO_AMOUNTS))
     sums = run.account.rows(names) if run.has_spent else ()
-    reference, state = executors.reference(place)
+    reference, state = executors.reference(vertex)
     return Letter(
         reference,
-        code_here(place.node),
+        code_here(vertex.node),
         here(),
         (context.run_id, context.flow_name, context.token),
-        place.name,
+        vertex.name,
         context.path,
         context.step,
         context.branches,
@@ -90,8 +90,8 @@ def _letter(
         context.attempt,
         context.item,
         context.mark,
-        sendable(place.name, "what it has of its own", dict(state)) if state else "",
-        run.ledger.keeps or place.node.max_retries > 1,
+        sendable(vertex.name, "what it has of its own", dict(state)) if state else "",
+        run.ledger.keeps or vertex.node.max_retries > 1,
         0 if told is None else told.number,
         NO_DOOR if told is None or (isinstance(gives, Executor) and is_here(gives)) else door(),
         {} if calls is None else calls.record,
@@ -99,17 +99,17 @@ def _letter(
         tuple(one.amounts for one in sums),
         limits,
         logging.getLogger().getEffectiveLevel(),
-        [(one, _value(place, variable)) for variable, one in executors.variables],
+        [(one, _value(vertex, variable)) for variable, one in executors.variables],
         _headers(),
     )
 
 
-def _value(place: GraphNode, variable: ContextVar[object]) -> str:
+def _value(vertex: Vertex, variable: ContextVar[object]) -> str:
     """The value of a context variable as text; empty if it is not set."""
     found = copy_context()
     if variable not in found:
         return ""
-    return sendable(place.name, f"context variable {variable.name!r}", found[variable])
+    return sendable(vertex.name, f"context variable {variable.name!r}", found[variable])
 
 
 def _headers() -> dict[str, str]:
@@ -132,7 +132,7 @@ def _log(reply: Reply) -> None:
 def _take_over(
     run: Line,
     context: RunContext,
-    place: GraphNode,
+    vertex: Vertex,
     reply: Reply,
     error: BaseException | None,
     inline: bool,
@@ -140,7 +140,7 @@ def _take_over(
     _log(reply)
     for text in reply.emitted:
         context.emit(codec.loads(text))
-    names = (*context.path, place.name)
+    names = (*context.path, vertex.name)
     for amounts in reply.spent:
         run.account.add(names, amounts)
         run.spend(context, amounts)
@@ -159,6 +159,6 @@ def _take_over(
             calls.note(error, reply)
     remarks = [*reply.remarks]
     if reply.has_other_code and run.plan.executors is not None:
-        remarks += run.plan.executors.other_code(context.run_id, place)
+        remarks += run.plan.executors.other_code(context.run_id, vertex)
     for text in remarks:
         run.remark(text)

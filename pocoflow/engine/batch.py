@@ -10,11 +10,11 @@ from pocoflow.engine.asking import Paused, ask, is_waiting
 from pocoflow.engine.attempts import attempt, try_again
 from pocoflow.engine.effects import Effects, Job, Steps
 from pocoflow.engine.gathering import Entered
-from pocoflow.engine.items import ItemNumbers, tell_gone
+from pocoflow.engine.items import ItemNumbers, report_gone
 from pocoflow.engine.line import Line
 from pocoflow.engine.outcomes import own
 from pocoflow.errors import ActionError, BudgetError, QuestionExpiredError
-from pocoflow.graph.graph import GraphNode
+from pocoflow.graph.graph import Vertex
 from pocoflow.graph.step_records import ALONE, Identity
 from pocoflow.graph.unfinished import NOTHING
 from pocoflow.messages import short
@@ -36,12 +36,12 @@ class _Item:
 class _Batch:
     """One batch node in one step."""
 
-    def __init__(self, run: Line, place: GraphNode, prepared: object) -> None:
+    def __init__(self, run: Line, vertex: Vertex, prepared: object) -> None:
         self.run = run
-        self.place = place
+        self.vertex = vertex
         self.prepared = prepared
         self.is_waiting = False
-        node: Any = place.node  # a BatchNode, or a function that maps over items
+        node: Any = vertex.node  # a BatchNode, or a function that maps over items
         # The other arguments of a function are no part of what an item is.
         self.parameter = _parameter(node)
         self.concurrency, self.collects = node.concurrency, node.on_error == "collect"
@@ -54,9 +54,9 @@ class _Batch:
         self.results: list[object] = []
         self.stop = Cancellation()
         executors = run.plan.executors
-        is_away = executors is not None and executors.of(place) is not None
+        is_away = executors is not None and executors.of(vertex) is not None
         # A thread that waits for an executor costs less than a task, if there are not too many.
-        self.on_loop = place.exec_async if not is_away else run.on_loop or node.concurrency > 64
+        self.on_loop = vertex.exec_async if not is_away else run.on_loop or node.concurrency > 64
         # Items that run at the same time have threads of their own, where they may block.
         self.inline = not self.on_loop and (not run.on_loop or self.concurrency > 1)
         self.keeps = run.ledger.keeps
@@ -97,11 +97,11 @@ class _Batch:
             self.results[item.index] = exc
 
     def _ask(self, item: _Item, question: Any) -> Steps:
-        yield from ask(self.run, self.place, self.prepared, question, item.identity)
+        yield from ask(self.run, self.vertex, self.prepared, question, item.identity)
         self.is_waiting = True
 
     def _job(self, item: _Item) -> Job:
-        run, place = self.run, self.place
+        run, vertex = self.run, self.vertex
         context = run.context.for_item(*item.identity, self.stop)
         if item.identity.number in self.begun:
             context.attempt += self.begun[item.identity.number].attempts
@@ -110,7 +110,7 @@ class _Batch:
             result: object = None
             error: Exception | None = None
             try:
-                result = yield from attempt(run, place, item.value, self.inline)
+                result = yield from attempt(run, vertex, item.value, self.inline)
             except Exception as exc:  # noqa: BLE001 - retry_on and exec_fallback decide
                 error = own(exc)
             if error is not None:
@@ -121,18 +121,18 @@ class _Batch:
             self.results[item.index] = result
             yield from self._keep(item, result)
             facts = (item.identity.number, context.attempt, context.path)
-            run.tell("item_end", place.name, run.step, *facts)
+            run.notify("item_end", vertex.name, run.step, *facts)
 
     def _keep(self, item: _Item, result: object) -> Steps:
         """Put a finished item on record, before the next one begins; one that failed is none."""
         if self.journals and not (self.collects and isinstance(result, Exception)):
-            facts = (self.run.step, self.place.name, result, item.identity, self.place.node)
+            facts = (self.run.step, self.vertex.name, result, item.identity, self.vertex.node)
             yield from self.run.commit(self.inline, self.run.ledger.journal_item, *facts)
 
     def _failed(self, context: RunContext, item: object, error: Exception) -> Effects:
         run = self.run
         try:
-            return (yield from try_again(run, self.place, item, error, self.inline))
+            return (yield from try_again(run, self.vertex, item, error, self.inline))
         except Exception as exc:
             mine = own(exc)
             add_note(mine, f"pocoflow: item {context.item}, attempt {context.attempt}")
@@ -149,7 +149,7 @@ def _parameter(node: Node) -> str | None:
     return node.signature.parameters[0].name if isinstance(node, FunctionNode) else None
 
 
-def map_items(run: Line, place: GraphNode, items: object) -> Effects[list[object]]:
+def map_items(run: Line, vertex: Vertex, items: object) -> Effects[list[object]]:
     """The results of ``exec`` for all items, in their order.
 
     Raises:
@@ -160,10 +160,10 @@ def map_items(run: Line, place: GraphNode, items: object) -> Effects[list[object
     if not isinstance(items, Iterable) or isinstance(items, (str, bytes)):
         run.context.phase = "prep"  # whose mistake it is
         raise ActionError(
-            f"prep of batch node {place.name!r} returned {short(items)}: it gives the items, "
+            f"prep of batch node {vertex.name!r} returned {short(items)}: it gives the items, "
             "as a list or another iterable"
         )
-    batch = _Batch(run, place, items)
+    batch = _Batch(run, vertex, items)
     if batch.keeps:
         yield from run.compute(batch.look_at)
     try:
@@ -172,7 +172,7 @@ def map_items(run: Line, place: GraphNode, items: object) -> Effects[list[object
         if not run.on_loop:
             run.ledger.write_items()  # that of a thread whose commit a Ctrl-C has interrupted
         raise
-    tell_gone(run, place, batch.numbers)
+    report_gone(run, vertex, batch.numbers)
     if batch.is_waiting:
         raise Paused
     return batch.results

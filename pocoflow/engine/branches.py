@@ -11,16 +11,16 @@ from pocoflow.engine.around import middleware_of
 from pocoflow.engine.asking import Paused
 from pocoflow.engine.effects import Effects, Inside, Job, Steps
 from pocoflow.engine.gathering import Entered
-from pocoflow.engine.items import ItemNumbers, tell_gone
+from pocoflow.engine.items import ItemNumbers, report_gone
 from pocoflow.engine.line import Line
 from pocoflow.engine.outcomes import own
-from pocoflow.graph.graph import GraphNode, label
+from pocoflow.graph.graph import Vertex, label
 from pocoflow.graph.routing import Taken
 from pocoflow.graph.step_records import Numbers
 from pocoflow.graph.unfinished import NOTHING, Unfinished
 from pocoflow.messages import package_of
 from pocoflow.nodes.context import Cancellation
-from pocoflow.nodes.parallel import NO_ITEM, BranchEnd, Spread, Start
+from pocoflow.nodes.parallel import NO_ITEM, BranchEnd, SplitNode, Start
 from pocoflow.store.branch_view import BranchStore
 from pocoflow.store.watch import Watch
 from pocoflow.values.failures import Failure, add_note
@@ -28,22 +28,20 @@ from pocoflow.values.failures import Failure, add_note
 Loop: TypeAlias = Callable[[Line], Steps]
 
 
-def run_branches(
-    run: Line, place: GraphNode, given: object, loop: Loop
-) -> Effects[list[BranchEnd]]:
+def run_branches(run: Line, vertex: Vertex, given: object, loop: Loop) -> Effects[list[BranchEnd]]:
     """Run the branches of a parallel node to their ends; returns these, in order.
 
     Raises:
         Paused: Some branches wait for answers, and all others have ended.
         Exception: Whatever the first branch that failed raised, unless failures are collected.
     """
-    node = cast(Spread, place.node)
-    fork = _Fork(run, place, node, loop)
+    node = cast(SplitNode, vertex.node)
+    fork = _Fork(run, vertex, node, loop)
     yield from fork.begin(given)
     try:
         yield from run.gather(fork.jobs(), fork.limit, fork.on_loop, fork.stop)
     finally:
-        run.step = run.finished = run.context.step = fork.numbers.following
+        run.step = run.finished = run.context.step = fork.numbers.next_step
     if fork.is_waiting:
         raise Paused
     if package_of(node.post) != "pocoflow":
@@ -56,8 +54,8 @@ def run_branches(
 class _Fork:
     """One parallel node in one step."""
 
-    def __init__(self, run: Line, place: GraphNode, node: Spread, loop: Loop) -> None:
-        self.run, self.place, self.node, self.loop = run, place, node, loop
+    def __init__(self, run: Line, vertex: Vertex, node: SplitNode, loop: Loop) -> None:
+        self.run, self.vertex, self.node, self.loop = run, vertex, node, loop
         self.count = run.count()
         self.unfinished = run.unfinished or NOTHING
         self.stop = Cancellation()
@@ -65,7 +63,7 @@ class _Fork:
             run.numbers = Numbers(run.step)  # the steps since an earlier fork have not taken any
         self.numbers = run.numbers
         # Tasks on the event loop that there is anyway, or threads that wait for nobody.
-        self.on_loop = run.on_loop or place.exec_async
+        self.on_loop = run.on_loop or vertex.exec_async
         self.limit = len(node.branches) if node.limit is None else node.limit
         # One after the other they are carried out by the driver of the run itself.
         self.tasks = self.on_loop and self.limit > 1
@@ -95,7 +93,7 @@ class _Fork:
             self.starts.append((number, start.numbered(number)))
         if marks:
             yield from run.commit(not run.on_loop, ledger.begin_items, self.count, marks)
-        tell_gone(run, self.place, numbers)
+        report_gone(run, self.vertex, numbers)
 
     def jobs(self) -> Iterator[Job]:
         """A job for each branch that had not ended before a crash, made as it is asked for."""
@@ -142,32 +140,32 @@ class _Fork:
                 failed = _tell(inner, mine, within)
                 stopped = inner.context.is_stopped_by(mine) or inner.cannot_write(mine)
                 if stopped or not self.node.collects:
-                    self.run.note_told(mine)
+                    self.run.note_notified(mine)
                     raise
                 self.ends[index] = BranchEnd(start.name, None, failure=Failure.of(failed, mine))
             finally:
                 inner.context.line = None
 
     def _run(self, start: Start, number: int, saved: Unfinished | None) -> Line:
-        run, name = self.run, self.place.name
+        run, name = self.run, self.vertex.name
         own = name if start.number is None else Numbered(name, start.number)
         prefix = (*run.context.path, own)
         context = run.context.for_branch((self.count, number), prefix, self.stop)
         context.count = 0 if saved is None else saved.count
         store, values = self._store(start, saved)
-        graph = self.place.branches[start.template]
-        places = (graph.start,) if saved is None else saved.places
+        graph = self.vertex.branches[start.template]
+        vertices = (graph.start,) if saved is None else saved.vertices
         inner = Line(
             context=context,
             store=store,
-            start=places[-1],
-            frames=tuple(places[:-1]),
+            start=vertices[-1],
+            frames=tuple(vertices[:-1]),
             plan=run.plan,
             strict=run.strict or graph.is_strict,
             on_loop=run.on_loop or self.tasks,
             listeners=run.listeners,
             ledger=run.ledger.branch(context, store, values, self.numbers, saved),
-            step=self.numbers.following,
+            step=self.numbers.next_step,
             numbers=self.numbers,
             unfinished=saved,
             parent=run,
@@ -190,10 +188,10 @@ class _Fork:
 
 def _tell(inner: Line, exc: Exception, within: str) -> str:
     """Say which node of a branch failed, and what that is; its label."""
-    context, node = inner.context, (inner.place or inner.start).name
+    context, node = inner.context, (inner.vertex or inner.start).name
     name = label(node, context.path)
     if not context.is_stopped_by(exc):
         add_note(exc, f"pocoflow: in {context.phase} of {name!r}, in {within}")
         facts = (context.phase, context.attempt, inner.elapsed(), exc, context.path, False)
-        inner.tell("node_error", node, inner.step, *facts, inner.was_told(exc))
+        inner.notify("node_error", node, inner.step, *facts, inner.was_notified(exc))
     return name

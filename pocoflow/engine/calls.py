@@ -32,7 +32,7 @@ from pocoflow.errors import (
     NotStorableError,
     Retry,
 )
-from pocoflow.graph.graph import GraphNode
+from pocoflow.graph.graph import Vertex
 from pocoflow.graph.step_records import ALONE, Called, Identity
 from pocoflow.graph.unfinished import NOTHING, Unfinished
 from pocoflow.messages import main_name, short, type_label
@@ -84,7 +84,7 @@ class ExecCalls:
     def __init__(
         self,
         ledger: Ledger,
-        place: GraphNode,
+        vertex: Vertex,
         context: RunContext,
         found: Unfinished | None,
         given: tuple[object, ...],
@@ -94,15 +94,15 @@ class ExecCalls:
 
         Args:
             ledger: Where calls are put on record.
-            place: The node.
+            vertex: The node.
             context: That of the ``exec``.
             found: What is on record of the step, if it is one that was resumed.
             given: What ``prep`` gave, if it is as ``prep`` gave it.
             refusal: Says why no call may be made any more; ``None`` if there is no budget.
         """
-        self._ledger, self._node, self._given = ledger, place.node, given
+        self._ledger, self._node, self._given = ledger, vertex.node, given
         self._step = context.step
-        self._place = Address(context.path, place.name)
+        self._address = Address(context.path, vertex.name)
         self.item = None if context.item is None else Identity(context.item, context.mark)
         number = ALONE if context.item is None else context.item
         found = found or NOTHING
@@ -113,7 +113,7 @@ class ExecCalls:
         self._texts: dict[Hashable, str] = dict(found.calls.get(number, {}).items())
         self._values: dict[Hashable, object] = {}
         self._awaited: set[Hashable] = set()
-        self._keeps, self._remembers = ledger.keeps, place.node.max_retries > 1
+        self._keeps, self._remembers = ledger.keeps, vertex.node.max_retries > 1
         self._forgets = not (self._keeps or self._remembers)  # nothing is given again
         self._guard = threading.Lock()
         self._begin(context.attempt)
@@ -339,7 +339,7 @@ class ExecCalls:
         is_awaited: bool = False,
     ) -> Called:
         attempt, elapsed = call.context.attempt, perf_counter() - began
-        facts = (self._place, str(call.key), result, is_awaited, attempt, elapsed)
+        facts = (self._address, str(call.key), result, is_awaited, attempt, elapsed)
         return Called(*facts, self.item, self._given, sum_of(bill), call.function)
 
     def _failed(self, call: _Call, error: BaseException, bill: list[Amounts]) -> None:
@@ -403,7 +403,7 @@ class ExecCalls:
             text = ",".join(map(encode_basestring, arguments))
         else:
             parts = [
-                self._text(name, f"{place + 1}", one, shapes) for place, one in enumerate(arguments)
+                self._text(name, f"{index + 1}", one, shapes) for index, one in enumerate(arguments)
             ]
             for key in sorted(keywords):
                 parts.append(f"{key}={self._text(name, repr(key), keywords[key], shapes)}")
@@ -421,14 +421,14 @@ class ExecCalls:
             raise
 
     def _about(self, name: str) -> str:
-        return f"context().call({name}) in exec of node {self._place.text!r}"
+        return f"context().call({name}) in exec of node {self._address.text!r}"
 
     # -- attempts ---------------------------------------------------------------------------------
 
     @property
     def errors(self) -> tuple[Failure, ...]:
         """What the attempts before this one have raised."""
-        where, errors = self._place.text, self._errors
+        where, errors = self._address.text, self._errors
         found = [one if isinstance(one, Failure) else Failure.of(where, one) for one in errors]
         errors[:] = found
         return tuple(found)
@@ -506,7 +506,7 @@ class ExecCalls:
             self._texts[made.key] = f"{'~' if made.awaited else ''}{made.result}"
             if self._keeps:
                 result = codec.loads(made.result)
-                facts = (self._place, made.key, result, made.awaited, attempt, made.elapsed)
+                facts = (self._address, made.key, result, made.awaited, attempt, made.elapsed)
                 yield Called(*facts, self.item, self._given, made.spent)
 
     def note(self, error: BaseException, reply: Reply) -> None:
@@ -530,7 +530,7 @@ class ExecCalls:
         if not names:
             return None
         shown = ", ".join(f"{name} ({count})" for name, count in Counter(names).most_common(5))
-        where = self._place.text
+        where = self._address.text
         item = "" if self.item is None else f", item {self.item.number}"
         return (
             f"exec of node {where!r}{item} (step {self._step}) has not asked for {len(names)} "

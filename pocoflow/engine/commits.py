@@ -92,7 +92,7 @@ class _Waiting:
             self.given_up = True
             self.future.set_result(None)
 
-    def tell(self) -> None:
+    def notify(self) -> None:
         """Log what nobody waits for any more, if it failed."""
         if self.given_up and isinstance(self.outcome, Raised):
             error = self.outcome.error
@@ -178,12 +178,12 @@ class _CommitThread:
                 return
             waiting = [first]
             while len(waiting) < _AT_ONCE and not self.queue.empty():
-                following = self.queue.get()
-                if following is None:
+                item = self.queue.get()
+                if item is None:
                     self.queue.put(None)
                     break
-                waiting.append(following)
-                del following  # whatever waits for it may be garbage before this thread ends
+                waiting.append(item)
+                del item  # whatever waits for it may be garbage before this thread ends
             _carry_out(waiting)
             del first, waiting
 
@@ -208,7 +208,7 @@ def _carry_out(waiting: Sequence[_Waiting]) -> None:
             one.done.set()
         if one.future is not None:
             loops.setdefault(one.future.get_loop(), []).append(one)
-        one.tell()
+        one.notify()
     for loop, those in loops.items():
         try:
             loop.call_soon_threadsafe(_wake, those)

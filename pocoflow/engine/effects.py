@@ -12,7 +12,7 @@ from typing_extensions import TypeVar
 
 from pocoflow.nodes.context import Cancellation
 
-NOT_BEGUN: object = object()
+NOT_STARTED: object = object()
 """What a coroutine waits for that has not begun."""
 
 
@@ -25,7 +25,7 @@ class Await(NamedTuple):
 
     awaitable: Coroutine[Any, Any, object]
     timeout: float | None = None
-    first: object = NOT_BEGUN
+    first: object = NOT_STARTED
     context: Context | None = None
 
 

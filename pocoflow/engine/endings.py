@@ -8,13 +8,13 @@ from pocoflow.engine.line import Line
 from pocoflow.engine.outcomes import own
 from pocoflow.engine.waits import is_cancelled_error, is_task_cancelled, withdrawn
 from pocoflow.errors import DeadlineError, InvalidValueError, MaxStepsError, Remedy, StoreError
-from pocoflow.graph.graph import GraphNode, label
+from pocoflow.graph.graph import Vertex, label
 from pocoflow.nodes.function import FunctionNode
 from pocoflow.values.callables import forgets_to_return
 from pocoflow.values.failures import add_note
 
 
-def check_steps(run: Line, place: GraphNode, step: int) -> None:
+def check_steps(run: Line, vertex: Vertex, step: int) -> None:
     """Refuse a step more than a run may take.
 
     Raises:
@@ -24,7 +24,7 @@ def check_steps(run: Line, place: GraphNode, step: int) -> None:
     if step >= most:
         raise MaxStepsError(
             f"flow {run.context.flow_name!r} took max_steps={most} steps and would go "
-            f"on with node {place.name!r}: raise max_steps, or look for a loop without a way out",
+            f"on with node {vertex.name!r}: raise max_steps, or look for a loop without a way out",
             remedies=[Remedy("allow more steps", "Flow(<start>, max_steps=<number>)")],
         )
 
@@ -45,13 +45,13 @@ def failure_of(run: Line, error: BaseException) -> Exception | None:
 def late_of(run: Line, error: BaseException) -> DeadlineError | None:
     """The error of a run that its deadline has stopped; ``None`` if something else did."""
     context, cancellation = run.context, run.context.cancellation
-    if not cancellation.is_late or not context.is_stopped_by(error):
+    if not cancellation.is_expired or not context.is_stopped_by(error):
         return None
     # The path is that of the next node by now, so the number of the step has to say it.
     where = f"in {context.phase} of node {label(context.node, context.path)!r} (step {run.step})"
     if run.finished > run.step:
         where = f"after step {run.step}"
-    if run.place is None:
+    if run.vertex is None:
         where = "while it opened its resources"
     return DeadlineError(
         f"run {context.run_id!r} has not ended within its deadline of {cancellation.deadline:g} "
@@ -63,12 +63,12 @@ def fail(run: Line, exc: BaseException) -> Steps:
     """Record and report how the run ended; the caller raises ``exc`` on."""
     if run.completed:
         return
-    context, place = run.context, run.place
+    context, vertex = run.context, run.vertex
     cancelled = is_cancelled_error(exc) or context.is_stopped_by(exc)
     if run.finished > run.step or (context.phase == "commit" and not isinstance(exc, StoreError)):
-        place = None  # it is no error of the node
-    if place is not None and not cancelled:
-        where, node = label(place.name, context.path), place.node
+        vertex = None  # it is no error of the node
+    if vertex is not None and not cancelled:
+        where, node = label(vertex.name, context.path), vertex.node
         is_result = isinstance(node, FunctionNode) and not node.signature.takes_store
         phase = "taking the result" if is_result and context.phase == "post" else context.phase
         add_note(
@@ -77,10 +77,10 @@ def fail(run: Line, exc: BaseException) -> Steps:
             f"{context.run_id!r}, step {run.step}, attempt {context.attempt})",
         )
         is_none = isinstance(exc, InvalidValueError) and "got NoneType" in str(exc)
-        if is_none and phase == "post" and place.has_exec and forgets_to_return(type(node).exec):
+        if is_none and phase == "post" and vertex.has_exec and forgets_to_return(type(node).exec):
             add_note(exc, f"pocoflow: exec of {where!r} returned None: is a 'return' missing?")
     status = "cancelled" if cancelled else "failed"
-    address = None if place is None else Address(context.path, place.name)
+    address = None if vertex is None else Address(context.path, vertex.name)
     ended = (status, exc, run.step, address, context.attempt, run.elapsed())
     ledger = run.ledger
     recorded = False
@@ -98,22 +98,22 @@ def fail(run: Line, exc: BaseException) -> Steps:
     except BaseException as again:
         # The task was cancelled once more: by anyio it is whenever it awaits.
         if recorded and is_cancelled_error(again):
-            _tell(run, exc, place, cancelled)
+            _tell(run, exc, vertex, cancelled)
         raise
     if recorded:
-        _tell(run, exc, place, cancelled)
+        _tell(run, exc, vertex, cancelled)
 
 
-def _tell(run: Line, exc: BaseException, place: GraphNode | None, cancelled: bool) -> None:
+def _tell(run: Line, exc: BaseException, vertex: Vertex | None, cancelled: bool) -> None:
     """Tell listeners of an end that is on record."""
     context = run.context
     if cancelled:
-        run.tell("flow_cancelled", context.flow_name, run.finished)
+        run.notify("flow_cancelled", context.flow_name, run.finished)
         return
-    if place is not None:
-        attempt = (place.name, run.step, context.phase, context.attempt, run.elapsed())
-        run.tell("node_error", *attempt, exc, context.path, False, run.was_told(exc))
-    run.tell("flow_error", context.flow_name, run.finished, exc)
+    if vertex is not None:
+        attempt = (vertex.name, run.step, context.phase, context.attempt, run.elapsed())
+        run.notify("node_error", *attempt, exc, context.path, False, run.was_notified(exc))
+    run.notify("flow_error", context.flow_name, run.finished, exc)
 
 
 def exhaust(ending: Steps) -> None:

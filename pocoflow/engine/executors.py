@@ -20,7 +20,7 @@ from pocoflow.errors import (
     ResourceError,
     UnknownClassError,
 )
-from pocoflow.graph.graph import Graph, GraphNode, label
+from pocoflow.graph.graph import Graph, Vertex, label
 from pocoflow.graph.references import Reference, refer, refer_to_variable, state_of
 from pocoflow.logging import OwnLogger
 from pocoflow.nodes.function import FunctionNode
@@ -58,7 +58,7 @@ class Executors:
     ) -> None:
         self._of_flow, self._files, self._serve = of_flow, tuple(files), serve
         self._told: set[str] = set()
-        self._known: dict[int, tuple[GraphNode, Reference]] = {}
+        self._known: dict[int, tuple[Vertex, Reference]] = {}
         self.variables: list[tuple[ContextVar[object], Reference]] = []
         for variable in carry:
             reference = refer_to_variable(variable)
@@ -66,9 +66,9 @@ class Executors:
                 raise DefinitionError(f"Flow(carry=...), {variable.name!r}: {reference}")
             self.variables.append((variable, reference))
 
-    def of(self, place: GraphNode) -> GivesExecutor | None:
+    def of(self, vertex: Vertex) -> GivesExecutor | None:
         """What calls ``exec`` of a node; ``None`` for this process."""
-        return where_to(place.node.executor, self._of_flow) if place.travels else None
+        return where_to(vertex.node.executor, self._of_flow) if vertex.travels else None
 
     def resources(self, graph: Graph) -> Mapping[Resource, str]:
         """What the nodes of a run take from it, each with the name of a node that does.
@@ -77,11 +77,11 @@ class Executors:
         """
         found: dict[Resource, str] = {}
         for path, level in graph.levels():
-            for place in level.nodes.values():
-                is_away = isinstance(place.node, FunctionNode) and self.of(place) is not None
-                if place.reachable and place.inner is None and not is_away:
-                    for key in declared(place.node):
-                        found.setdefault(key, label(place.name, path))
+            for vertex in level.nodes.values():
+                is_away = isinstance(vertex.node, FunctionNode) and self.of(vertex) is not None
+                if vertex.reachable and vertex.inner is None and not is_away:
+                    for key in declared(vertex.node):
+                        found.setdefault(key, label(vertex.name, path))
         return found
 
     def refuse_given(self, graph: Graph, given: Resources) -> None:
@@ -91,40 +91,40 @@ class Executors:
             ResourceError: A node whose ``exec`` is called in another process takes one.
         """
         for path, level in graph.levels() if given else ():
-            for place in level.nodes.values():
-                gives = self.of(place) if place.reachable and place.inner is None else None
-                found = () if gives is None else declared(place.node)
+            for vertex in level.nodes.values():
+                gives = self.of(vertex) if vertex.reachable and vertex.inner is None else None
+                found = () if gives is None else declared(vertex.node)
                 wrong = [one for one in found if one in given]
                 if gives is not None and wrong and not is_here(_executor(gives)):
                     raise ResourceError(
                         f"resources={{{wrong[0]!r}: ...}} cannot be sent to the executor that "
-                        f"calls exec of node {label(place.name, path)!r}, which would open its "
+                        f"calls exec of node {label(vertex.name, path)!r}, which would open its "
                         "own by open= of the key: leave it out; or, as in a test, call exec by a "
                         "ThreadPoolExecutor, or in the process of the run, executor='here'"
                     )
 
-    def reference(self, place: GraphNode) -> tuple[Reference, Mapping[str, object]]:
+    def reference(self, vertex: Vertex) -> tuple[Reference, Mapping[str, object]]:
         """Under which name a node is found elsewhere, and what it has of its own.
 
         Raises:
             DefinitionError: It is not found.
         """
-        known = self._known.get(id(place.node))
+        known = self._known.get(id(vertex.node))
         if known is not None:
             is_made = known[1].kind == "class"
-            return known[1], state_of(place.node) if is_made else {}
-        found = refer(place.node, self._files)
+            return known[1], state_of(vertex.node) if is_made else {}
+        found = refer(vertex.node, self._files)
         if isinstance(found, str):
-            raise DefinitionError(f"node {place.name!r} cannot be sent to an executor: {found}")
-        self._known[id(place.node)] = place, found[0]
+            raise DefinitionError(f"node {vertex.name!r} cannot be sent to an executor: {found}")
+        self._known[id(vertex.node)] = vertex, found[0]
         return found
 
-    def other_code(self, run_id: str, place: GraphNode) -> Iterator[str]:
+    def other_code(self, run_id: str, vertex: Vertex) -> Iterator[str]:
         """What to say of a worker that has other code of a node, if it was not said before."""
-        if place.name not in self._told:
-            self._told.add(place.name)
+        if vertex.name not in self._told:
+            self._told.add(vertex.name)
             yield (
-                f"run {run_id!r}: a worker has other code of node {place.name!r} than this "
+                f"run {run_id!r}: a worker has other code of node {vertex.name!r} than this "
                 "process, and calls that; deploy both together"
             )
 

@@ -8,7 +8,7 @@ from itertools import chain, count
 
 from pocoflow.engine.digests import digest_of
 from pocoflow.engine.line import Line
-from pocoflow.graph.graph import GraphNode, label
+from pocoflow.graph.graph import Vertex, label
 from pocoflow.graph.step_records import Identity
 from pocoflow.values import Classes
 
@@ -53,9 +53,9 @@ class ItemNumbers:
             return was if was in self._left else found
         return found
 
-    def give(self, place: int, digest: str) -> Identity:
+    def give(self, index: int, digest: str) -> Identity:
         """Which item stands at a place; the places come in their order."""
-        number = self._number(place, digest) if self._known else place
+        number = self._number(index, digest) if self._known else index
         mark = self._known.get(number)
         return Identity(number, self._mark(digest) if mark is None else mark)
 
@@ -68,21 +68,21 @@ class ItemNumbers:
             self._marks[digest] = chain((digest,), again)
         return next(mark for mark in self._marks[digest] if mark not in self._taken)
 
-    def _number(self, place: int, digest: str) -> int:
+    def _number(self, index: int, digest: str) -> int:
         numbers = self._left[digest]
         if digest:
-            number = next(iter(numbers), self._new(place))
-            if place in numbers and (place in self._kept or number not in self._kept):
-                number = place
+            number = next(iter(numbers), self._new(index))
+            if index in numbers and (index in self._kept or number not in self._kept):
+                number = index
         else:
-            number = place if place in numbers else self._new(place)
+            number = index if index in numbers else self._new(index)
         numbers.pop(number, None)
         self._given.add(number)
         return number
 
-    def _new(self, place: int) -> int:
-        if place not in self._known and place not in self._given:
-            return place
+    def _new(self, index: int) -> int:
+        if index not in self._known and index not in self._given:
+            return index
         while self._next in self._given:
             self._next += 1
         return self._next
@@ -94,12 +94,12 @@ class ItemNumbers:
         return sorted(number for number in left if number in self._kept)
 
 
-def tell_gone(run: Line, place: GraphNode, numbers: ItemNumbers) -> None:
+def report_gone(run: Line, vertex: Vertex, numbers: ItemNumbers) -> None:
     """Say which items something is kept of that nobody asks for any more."""
     if gone := numbers.gone:
         shown = ", ".join(map(str, gone[:10])) + (", ..." if len(gone) > 10 else "")
         run.remark(
-            f"run {run.context.run_id!r}: node {label(place.name, run.context.path)!r} had "
+            f"run {run.context.run_id!r}: node {label(vertex.name, run.context.path)!r} had "
             f"finished, asked or begun {len(gone)} items that are not among its items now, so that "
             f"is not used (their numbers: {shown})"
         )

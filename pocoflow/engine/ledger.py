@@ -129,7 +129,7 @@ class Ledger(Protocol):
     def ask(
         self,
         step: int,
-        place: Address,
+        address: Address,
         question: NewQuestion,
         item: Identity | None,
         prepared: object,

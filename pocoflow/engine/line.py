@@ -15,7 +15,7 @@ from pocoflow.engine.effects import Call, Commit, Effects, Gather, Job, Steps
 from pocoflow.engine.ledger import Ledger
 from pocoflow.engine.memory import NULL
 from pocoflow.errors import BudgetError, DatabaseError
-from pocoflow.graph.graph import GraphNode
+from pocoflow.graph.graph import Vertex
 from pocoflow.graph.routing import IsSpent, Stand, Taken
 from pocoflow.graph.step_records import ALONE, Bill, Numbers
 from pocoflow.graph.unfinished import Unfinished
@@ -72,7 +72,7 @@ class Plan:
 
     def line(
         self,
-        start: GraphNode,
+        start: Vertex,
         run: tuple[str, str],
         store: Store,
         listeners: Mapping[str, Sequence[Listener]],
@@ -113,7 +113,7 @@ class Line:
         unfinished: What is on record of its first step, until that is finished.
         action: The action that ended it; of a branch, at its end.
         completed: Whether its last step is committed; what a listener raises then is no failure.
-        place: The node that runs or comes next.
+        vertex: The node that runs or comes next.
         frames: The nested flows around it, outermost first.
         began: When its current step began, by ``perf_counter``; 0 if nobody asks.
         numbers: Gives steps their numbers, once there are parallel branches.
@@ -135,7 +135,7 @@ class Line:
 
     context: RunContext
     store: Store
-    start: GraphNode
+    start: Vertex
     plan: Plan
     strict: bool
     listeners: Mapping[str, Sequence[Listener]]
@@ -146,8 +146,8 @@ class Line:
     unfinished: Unfinished | None = None
     action: str = DEFAULT_ACTION
     completed: bool = False
-    place: GraphNode | None = None
-    frames: tuple[GraphNode, ...] = ()
+    vertex: Vertex | None = None
+    frames: tuple[Vertex, ...] = ()
     began: float = 0.0
     numbers: Numbers | None = None
     parent: Line | None = None
@@ -186,13 +186,13 @@ class Line:
                 self.calls = (self.step, {})
             begun = self.calls[1]
             if item not in begun:
-                assert self.place is not None  # its exec asks
+                assert self.vertex is not None  # its exec asks
                 given = self.given
                 same = () if given is None or given[0] != self.step else (given[1],)
-                facts = (self.ledger, self.place, context)
+                facts = (self.ledger, self.vertex, context)
                 refusal = None
                 if self.budget is not None:
-                    refusal = partial(self.refusal, self.place, is_call=True)
+                    refusal = partial(self.refusal, self.vertex, is_call=True)
                 begun[item] = ExecCalls(*facts, self.unfinished, same, refusal)
             return begun[item]
 
@@ -216,17 +216,17 @@ class Line:
         bill = Bill(Address(context.path, context.node), item, context.attempt, amounts)
         self.ledger.spend(self.step, bill)
 
-    def refusal(self, place: GraphNode, *, is_call: bool = False) -> BudgetError | None:
+    def refusal(self, vertex: Vertex, *, is_call: bool = False) -> BudgetError | None:
         """Why a node may spend no more; ``None`` if it may.
 
         Args:
-            place: The node.
+            vertex: The node.
             is_call: Whether it is about a call of it, for which each budget counts.
         """
         if self.budget is None:
             return None
-        of_node = self.plan.node_budgets.get(id(place.node), NO_AMOUNTS)
-        names, past = (*self.context.path, place.name), () if is_call else self.past
+        of_node = self.plan.node_budgets.get(id(vertex.node), NO_AMOUNTS)
+        names, past = (*self.context.path, vertex.name), () if is_call else self.past
         return self.account.refusal(self.context.run_id, names, self.budget, of_node, past)
 
     def after_exec(self, context: RunContext) -> None:
@@ -242,17 +242,17 @@ class Line:
         if unused is not None:
             self.remark(f"run {context.run_id!r}: {unused}")
 
-    def go_on(self, stand: Stand) -> GraphNode | None:
+    def move_to(self, stand: Stand) -> Vertex | None:
         """Note the nested flows around the node that comes next, and return it."""
         if self.taken is not None:
-            self.taken.leave(stand.kept)
+            self.taken.leave(stand.depth)
         self.frames = stand.frames
         self.context.path = (*self.prefix, *[frame.name for frame in stand.frames])
-        return stand.place
+        return stand.vertex
 
     def cannot_write(self, error: BaseException) -> bool:
         """Whether an error says that the record of the run, or of a branch of it, has failed."""
-        inside = self.place is not None and self.place.spreads
+        inside = self.vertex is not None and self.vertex.fans_out
         return isinstance(error, DatabaseError) and (inside or self.context.phase == "commit")
 
     def count(self) -> int:
@@ -308,12 +308,12 @@ class Line:
         finally:
             self.context.cancellation.remove_callback(stop.request)
 
-    def note_told(self, error: BaseException) -> None:
+    def note_notified(self, error: BaseException) -> None:
         """Note that listeners were told of the error of a node inside."""
         with _guard:
             self.told = (*self.told, error)
 
-    def was_told(self, error: BaseException) -> bool:
+    def was_notified(self, error: BaseException) -> bool:
         """Whether listeners were told of an error as that of a node inside."""
         return any(one is error for one in self.told)
 
@@ -321,9 +321,9 @@ class Line:
         """Record what a node emits, if the flow has asked for it, and tell listeners."""
         if self.ledger.emits:
             self.ledger.emit(context, value)
-        self.tell("emit", context.node, context.step, value, context.item, context.path)
+        self.notify("emit", context.node, context.step, value, context.item, context.path)
 
-    def tell(self, kind: str, *facts: object) -> None:
+    def notify(self, kind: str, *facts: object) -> None:
         """Build an event if somebody listens to its kind, and tell them.
 
         An ``Exception`` of a listener is logged with its traceback and changes nothing.

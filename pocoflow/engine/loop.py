@@ -11,20 +11,20 @@ from __future__ import annotations
 from time import perf_counter
 from types import CoroutineType
 
-from pocoflow.engine.actions import action_of, tell_unhandled
+from pocoflow.engine.actions import action_of, report_unhandled
 from pocoflow.engine.around import Skipped, Visiting, middleware_of
 from pocoflow.engine.asking import Paused, Waiting, ask, check_answer, pause
 from pocoflow.engine.attempts import attempt, try_again
 from pocoflow.engine.batch import map_items
 from pocoflow.engine.branches import run_branches
-from pocoflow.engine.budgets import affordable, go_past, refuse_begun, way_past
+from pocoflow.engine.budgets import affordable, go_past, refuse_started, way_past
 from pocoflow.engine.effects import Call, Effects, Inside, OnLoop, Steps, awaiting
 from pocoflow.engine.endings import check_steps, fail, failure_of, late_of
 from pocoflow.engine.line import Line
 from pocoflow.engine.outcomes import closes, opened, own
 from pocoflow.engine.thread_phases import phases_in_thread
 from pocoflow.errors import BudgetError, RunCancelled, RunPaused
-from pocoflow.graph.graph import GraphNode, label
+from pocoflow.graph.graph import Vertex, label
 from pocoflow.graph.routing import catch, enter, follow
 from pocoflow.graph.step_records import ALONE, Finished
 from pocoflow.nodes.edges import DEFAULT_ACTION
@@ -51,7 +51,7 @@ def steps(run: Line) -> Steps:
     context.line = run
     try:
         if run.listeners:
-            run.tell("flow_start", context.flow_name, run.step)
+            run.notify("flow_start", context.flow_name, run.step)
         try:
             if run.opens:
                 from pocoflow.engine.scopes import with_resources
@@ -81,10 +81,10 @@ def steps(run: Line) -> Steps:
     finally:
         context.line = None
     if paused is not None:
-        run.tell("flow_pause", context.flow_name, run.finished, paused.questions)
+        run.notify("flow_pause", context.flow_name, run.finished, paused.questions)
         raise paused
     if run.listeners:
-        run.tell("flow_end", context.flow_name, run.finished)
+        run.notify("flow_end", context.flow_name, run.finished)
 
 
 def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
@@ -103,10 +103,10 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
     if not counts and store.schema is not None:
         in_place = InPlace(store)
         run.known = in_place.watch
-    place = run.start
-    if place.inner is not None or run.frames:
-        kept = len(run.frames)
-        place = run.go_on(enter(place, run.frames)._replace(kept=kept)) or place
+    vertex = run.start
+    if vertex.inner is not None or run.frames:
+        depth = len(run.frames)
+        vertex = run.move_to(enter(vertex, run.frames)._replace(depth=depth)) or vertex
     step, last = run.step, run.plan.max_steps
     if budget is not None:
         last = 0  # each node is looked at
@@ -118,35 +118,35 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
         if cancellation.requested:
             raise RunCancelled(f"run {context.run_id!r} was cancelled before step {step}")
         if step >= last:
-            check_steps(run, place, step)
-            if unfinished is None or not unfinished.is_begun:
-                place = affordable(run, place)
-        node = place.node
-        run.place = place
+            check_steps(run, vertex, step)
+            if unfinished is None or not unfinished.is_started:
+                vertex = affordable(run, vertex)
+        node = vertex.node
+        run.vertex = vertex
         run.step = context.step = step
-        context.node = place.name
+        context.node = vertex.name
         context.attempt = 1
         context.phase = "prep"
         if timed:
             began = run.began = perf_counter()
         if on_start is not None:
-            run.tell("node_start", place.name, step, context.path)
+            run.notify("node_start", vertex.name, step, context.path)
 
         path = context.path
         failure = phases = None
         try:
             if wraps:
-                visiting = Visiting(run, place, middleware_of(run))
+                visiting = Visiting(run, vertex, middleware_of(run))
                 yield from visiting.enter()
             if unfinished is not None:
-                refuse_begun(run, place, unfinished)
+                refuse_started(run, vertex, unfinished)
             if unfinished is not None and unfinished.prepared:
                 (prepared,) = unfinished.prepared
             else:
-                if beside and place.only_blocks:
-                    phases = yield from phases_in_thread(run, place)
+                if beside and vertex.only_blocks:
+                    phases = yield from phases_in_thread(run, vertex)
                     prepared = phases.prepared
-                elif not on_loop or place.prep_on_loop:
+                elif not on_loop or vertex.prep_on_loop:
                     prepared = node.prep(store)
                 else:
                     prepared = yield Call(node.prep, (store,))
@@ -155,10 +155,10 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
 
             context.phase = "exec"
             result: object
-            if unfinished is not None and ALONE in unfinished.items and not place.spreads:
+            if unfinished is not None and ALONE in unfinished.items and not vertex.fans_out:
                 context.attempt += unfinished.items[ALONE].attempts
-            if place.spreads:
-                result = yield from _spread(run, place, prepared)
+            if vertex.fans_out:
+                result = yield from _fan_out(run, vertex, prepared)
                 step = run.step
             elif unfinished is not None and unfinished.results:
                 result = unfinished.results[ALONE]
@@ -172,80 +172,80 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
                         if type(result) is CoroutineType:
                             result = yield from awaiting(result, on_loop)
                     elif (
-                        (direct or (beside and place.exec_async))
+                        (direct or (beside and vertex.exec_async))
                         and node.max_retries == 1
                         and node.timeout is None
-                        and place.is_bare
+                        and vertex.is_bare
                     ):
                         result = node.exec(prepared)
                         if type(result) is CoroutineType:
                             result = yield from awaiting(result, on_loop)
                     else:
-                        result = yield from attempt(run, place, prepared, not on_loop)
+                        result = yield from attempt(run, vertex, prepared, not on_loop)
                 except BaseException as exc:
                     error = failure_of(run, exc)
                     if error is None:
                         raise
                 if error is not None:
                     # Not in the except clause: what a later attempt raises is no consequence of it.
-                    result = yield from try_again(run, place, prepared, error, not on_loop)
+                    result = yield from try_again(run, vertex, prepared, error, not on_loop)
                 if type(result) is Question:
-                    yield from ask(run, place, prepared, result)
+                    yield from ask(run, vertex, prepared, result)
                     raise Paused
-                if place.is_answered:
+                if vertex.is_answered:
                     check_answer(node, result)
-                if keeps and place.has_exec and node.journal:
+                if keeps and vertex.has_exec and node.journal:
                     context.phase = "commit"
                     if on_loop:
-                        done = (step, place.name, result, node)
+                        done = (step, vertex.name, result, node)
                         yield from run.commit(False, ledger.journal, *done)
                     else:
-                        ledger.journal(step, place.name, result, node)
+                        ledger.journal(step, vertex.name, result, node)
 
             context.phase = "post"
             if phases is not None and phases.action:
                 action = phases.action[0]
-            elif not on_loop or place.post_on_loop:
+            elif not on_loop or vertex.post_on_loop:
                 action = node.post(store, prepared, result)
             else:
                 action = yield Call(node.post, (store, prepared, result))
             if type(action) is CoroutineType:
                 action = yield from awaiting(action, on_loop)
-            promised = place.promised
+            promised = vertex.promised
             if (
                 type(action) is not str
                 or not action
                 or (promised is not None and action not in promised)
             ):
-                action = action_of(place, action)
+                action = action_of(vertex, action)
             if visiting is not None:
-                action = action_of(place, (yield from visiting.leave(action)))
+                action = action_of(vertex, (yield from visiting.leave(action)))
         except Skipped as skipped:
-            action = action_of(place, skipped.action)
-            following = _cross(run, place, action)
+            action = action_of(vertex, skipped.action)
+            successor = _cross(run, vertex, action)
         except BaseException as exc:
             phase = context.phase
-            caught = yield from _after(run, place, visiting, exc)
+            caught = yield from _after(run, vertex, visiting, exc)
             if caught is None:
                 raise
-            failure, action, following = caught
+            failure, action, successor = caught
             step = run.step
         else:
-            following = place.straight.get(action, place.straight_fallback)
-            if following is None:
-                following = _cross(run, place, action)
+            successor = vertex.straight.get(action, vertex.straight_fallback)
+            if successor is None:
+                successor = _cross(run, vertex, action)
         if in_place is not None:
-            if following is None:
+            if successor is None:
                 in_place.end()
             else:
-                in_place.check(following.spreads)
+                in_place.check(successor.fans_out)
         context.phase = "commit"
         elapsed = perf_counter() - began if timed else 0.0
         if run.snapshot is not None:
-            yield from run.compute(run.snapshot, step, place.name)
+            yield from run.compute(run.snapshot, step, vertex.name)
         if counts:
-            name = None if following is None else following.name
-            facts = (step, place.name, path, action, context.attempt, elapsed, name, context.path)
+            name = None if successor is None else successor.name
+            facts = (step, vertex.name, path, action, context.attempt, elapsed, name, context.path)
             row = Finished(*facts, failure, () if run.taken is None else run.taken.counts)
             if on_loop:
                 step, asked = yield from run.commit(False, ledger.step, row)
@@ -254,25 +254,25 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
             if asked:
                 run.cancel()
         run.finished = step + 1
-        run.completed = following is None
+        run.completed = successor is None
         if failure is not None:
             error_facts = (phase, context.attempt, elapsed, failure, path, True)
-            run.tell("node_error", place.name, step, *error_facts)
+            run.notify("node_error", vertex.name, step, *error_facts)
         elif on_end is not None:
-            run.tell("node_end", place.name, step, action, elapsed, context.attempt, path)
+            run.notify("node_end", vertex.name, step, action, elapsed, context.attempt, path)
         step += 1
         if unfinished is not None:
             unfinished = run.unfinished = None
             direct, beside = is_plain and not on_loop, is_plain and on_loop
-        if following is None:
+        if successor is None:
             break
-        place = following
+        vertex = successor
     run.action = action
 
 
 def _after(
-    run: Line, place: GraphNode, visiting: Visiting | None, exc: BaseException
-) -> Effects[tuple[Exception | None, str, GraphNode | None] | None]:
+    run: Line, vertex: Vertex, visiting: Visiting | None, exc: BaseException
+) -> Effects[tuple[Exception | None, str, Vertex | None] | None]:
     """What comes after what a phase has raised: the failure, the action, and the next node.
 
     There is no failure if middleware makes an action of it; ``None`` if nothing catches it.
@@ -288,9 +288,9 @@ def _after(
         except Exception as other:  # noqa: BLE001 - edges for errors decide about it
             failure = own(other)
         else:
-            action = action_of(place, action)
-            return None, action, _cross(run, place, action)
-    caught = _caught(run, place, failure)
+            action = action_of(vertex, action)
+            return None, action, _cross(run, vertex, action)
+    caught = _caught(run, vertex, failure)
     if caught is not None:
         return failure, *caught
     if failure is own(exc):
@@ -298,43 +298,43 @@ def _after(
     raise failure  # as the middleware has raised it
 
 
-def _spread(run: Line, place: GraphNode, prepared: object) -> Effects:
+def _fan_out(run: Line, vertex: Vertex, prepared: object) -> Effects:
     """The ``exec`` of a node that is several at once: of items, or of parallel branches."""
-    if place.branches:
-        return (yield from run_branches(run, place, prepared, _loop))
-    return (yield from map_items(run, place, prepared))
+    if vertex.branches:
+        return (yield from run_branches(run, vertex, prepared, _loop))
+    return (yield from map_items(run, vertex, prepared))
 
 
 # -- where a run goes on ----------------------------------------------------------------------
 
 
-def _cross(run: Line, place: GraphNode, action: str) -> GraphNode | None:
+def _cross(run: Line, vertex: Vertex, action: str) -> Vertex | None:
     """Where a run goes where a flow begins or ends, an edge has a limit, or there is a budget."""
-    if not run.frames and run.taken is None and place.ends_flow(action):
+    if not run.frames and run.taken is None and vertex.ends_flow(action):
         return None
-    if run.budget is not None and (past := way_past(run, place, action)) is not None:
-        return run.go_on(past)
-    stand = follow(place, action, run.frames, run.is_spent)
+    if run.budget is not None and (past := way_past(run, vertex, action)) is not None:
+        return run.move_to(past)
+    stand = follow(vertex, action, run.frames, run.is_spent)
     if stand.unhandled is not None:
-        tell_unhandled(run, stand.unhandled, action, stand.place)
-    return run.go_on(stand)
+        report_unhandled(run, stand.unhandled, action, stand.vertex)
+    return run.move_to(stand)
 
 
-def _caught(run: Line, place: GraphNode, error: Exception) -> tuple[str, GraphNode | None] | None:
+def _caught(run: Line, vertex: Vertex, error: Exception) -> tuple[str, Vertex | None] | None:
     """Where a run goes on after an error, and the label of that edge; ``None`` if none fits."""
     context = run.context
     if context.phase == "commit" or context.is_stopped_by(error) or run.cannot_write(error):
         return None
-    found = catch(place, error, run.frames, run.is_spent)
+    found = catch(vertex, error, run.frames, run.is_spent)
     if found is None:
         return None
     caught, stand = found
     edge = caught.catch
     if edge.spent is not None and isinstance(error, BudgetError):
-        go_past(run, place, error)
+        go_past(run, vertex, error)
     if edge.field is not None:
         name = label(context.node, context.path)
         left = Failure.of(name, error) if edge.value is None else edge.value(error)
         check_called(left)
         run.store.give(edge.field.name, left)
-    return edge.label, run.go_on(stand)
+    return edge.label, run.move_to(stand)

@@ -287,7 +287,7 @@ class RunDriver(LoopDriver):
         return goes_on
 
     def _abandon(self, work: Work) -> None:
-        if work.has_begun:
+        if work.has_started:
             with suppress(RuntimeError):  # the loop is being closed
                 # ``asyncio.run`` waits for the threads of its loop, and so for this one.
                 _ = self._loop.run_in_executor(None, work.wait)

@@ -28,7 +28,7 @@ from pocoflow.engine.memory import NULL, NullLedger
 from pocoflow.engine.scopes import with_resources
 from pocoflow.engine.telling import tell
 from pocoflow.errors import BudgetError, ExecutorError, NotStorableError, UnknownClassError
-from pocoflow.graph.graph import GraphNode
+from pocoflow.graph.graph import Vertex
 from pocoflow.graph.references import Reference
 from pocoflow.graph.step_records import ALONE, Called
 from pocoflow.graph.unfinished import Begun, Unfinished
@@ -61,23 +61,23 @@ def serve(letter: Letter, given: str, objects: Resources = NO_RESOURCES) -> Repl
         except UnknownClassError as exc:
             said = f"what prep of node {letter.node!r} gave cannot be read in a worker"
             raise exc.about(f"{said} ({ONLY_HERE})") from None
-        return _Work(letter, _place(letter.node, node), objects).do(value)
+        return _Work(letter, _vertex(letter.node, node), objects).do(value)
     except BaseException as exc:  # noqa: BLE001 - raised by the process of the run
         return Reply(error=_thrown(exc))
 
 
 _MOST = 256
 
-_places: dict[int, GraphNode] = {}
+_vertices: dict[int, Vertex] = {}
 """What is known of nodes that were called, as long as these are not too many."""
 
 
-def _place(name: str, node: Node) -> GraphNode:
-    known = _places.get(id(node))
+def _vertex(name: str, node: Node) -> Vertex:
+    known = _vertices.get(id(node))
     if known is None or known.node is not node or known.name != name:
-        if len(_places) >= _MOST:
-            _places.clear()
-        known = _places[id(node)] = GraphNode(name, node)
+        if len(_vertices) >= _MOST:
+            _vertices.clear()
+        known = _vertices[id(node)] = Vertex(name, node)
     return known
 
 
@@ -122,8 +122,8 @@ class _Collected(NullLedger):
         except NotStorableError as exc:
             name = called.key.rsplit(" ", 2)[0]
             self.remarks.append(
-                f"the result of call {name} of node {called.place.text!r} cannot be sent back, so "
-                f"that the call is made again after a failure: {exc}"
+                f"the result of call {name} of node {called.address.text!r} cannot be sent back, "
+                f"so that the call is made again after a failure: {exc}"
             )
             return
         facts = (called.awaited, called.elapsed, dict(called.spent))
@@ -135,7 +135,7 @@ class _Work:
     """One ``exec`` at work: what its context has of the run."""
 
     letter: Letter
-    place: GraphNode
+    vertex: Vertex
     objects: Resources
     emitted: list[str] = field(default_factory=list)
     guard: threading.Lock = field(default_factory=threading.Lock)
@@ -147,7 +147,7 @@ class _Work:
 
     def __post_init__(self) -> None:
         letter = self.letter
-        self.opens = tuple(one for one in declared(self.place.node) if one not in self.objects)
+        self.opens = tuple(one for one in declared(self.vertex.node) if one not in self.objects)
         self.context = self._context()
         names = (*letter.path, letter.node)
         around = ((0, names), (0, ()))
@@ -164,7 +164,7 @@ class _Work:
                 if value:
                     variable.set(codec.loads(value))
             before = copy_context()
-            results.append((yield from tried_here(self.place, given, inline=True)))
+            results.append((yield from tried_here(self.vertex, given, inline=True)))
             set_here.extend(self._set_since(before, variables))
 
         error, text = None, ""
@@ -187,7 +187,7 @@ class _Work:
             self.ledger.calls,
             () if calls is None else calls.used,
             "" if calls is None else calls.last,
-            _differs(letter.code, self.place.node),
+            _differs(letter.code, self.vertex.node),
             error is not None and calls is not None and calls.is_of_call(error),
             refused is not None and refused is error,
             self.spent,
@@ -230,8 +230,8 @@ class _Work:
         text, letter = codec.dumps(value), self.letter
         with self.guard:  # any thread of the exec may emit
             self.emitted.append(text)
-            place = len(self.emitted) - 1
-            tell(letter.home, letter.door, letter.emits, place, text)
+            index = len(self.emitted) - 1
+            tell(letter.home, letter.door, letter.emits, index, text)
 
     # -- what the context asks for ----------------------------------------------------------------
 
@@ -247,7 +247,7 @@ class _Work:
             )
             ledger = self.ledger if letter.keeps else NULL
             refusal = None if letter.limits is None else self._refusal
-            facts = (ledger, self.place, context)
+            facts = (ledger, self.vertex, context)
             self.calls = ExecCalls(*facts, found, (), refusal)
         return self.calls
 

@@ -136,10 +136,10 @@ class _Scope:
         manager = manager_of(key) if manager is None else manager
         found, leave = await manager.__aenter__(), manager.__aexit__
         with self._guard:
-            is_late = self._is_over  # it held up its event loop, and the run has ended without it
-            if not is_late:
+            is_over = self._is_over  # it held up its event loop, and the run has ended without it
+            if not is_over:
                 self._left.append((key, leave, True))
-        if is_late:
+        if is_over:
             await _leave_late(key, leave)
         self._put(key, found)
 

@@ -42,10 +42,10 @@ class Told:
         self._is_over = False
         _calls[self.number] = self
 
-    def take(self, place: int, text: str) -> None:
+    def take(self, index: int, text: str) -> None:
         """Tell of a value, if it is the next one and the run waits for it."""
         with self._guard:
-            if place != self._count or self._is_over:
+            if index != self._count or self._is_over:
                 return
             try:
                 self._context.emit(codec.loads(text))
@@ -80,9 +80,9 @@ _numbers = count(1)
 _calls: dict[int, Told] = {}
 
 
-def _take(call: int, place: int, text: str) -> None:
+def _take(call: int, index: int, text: str) -> None:
     if (told := _calls.get(call)) is not None:
-        told.take(place, text)
+        told.take(index, text)
 
 
 # -- in the process of the run ----------------------------------------------------------------
@@ -135,8 +135,8 @@ def _hear(connection: Connection) -> None:
     with connection, suppress(EOFError, OSError):  # the worker is gone
         while True:
             call, _, rest = connection.recv_bytes().decode().partition(" ")
-            place, _, text = rest.partition(" ")
-            _take(int(call), int(place), text)
+            index, _, text = rest.partition(" ")
+            _take(int(call), int(index), text)
 
 
 # -- in a worker --------------------------------------------------------------------------------
@@ -158,11 +158,11 @@ class _Way:
             except Exception as exc:  # noqa: BLE001 - it comes with the result then
                 _log.debug("what exec emits comes with its result: %s", exc)
 
-    def send(self, call: int, place: int, text: str) -> None:
+    def send(self, call: int, index: int, text: str) -> None:
         with self._guard:
             if self._connection is not None:
                 try:
-                    self._connection.send_bytes(f"{call} {place} {text}".encode())
+                    self._connection.send_bytes(f"{call} {index} {text}".encode())
                 except OSError:
                     self._connection = None
 
@@ -170,18 +170,18 @@ class _Way:
 _ways: dict[Door, _Way] = {}
 
 
-def tell(home: str, door: Door, call: int, place: int, text: str) -> None:
+def tell(home: str, door: Door, call: int, index: int, text: str) -> None:
     """Have a run told of a value.
 
     Args:
         home: The process of the run.
         door: Where that listens.
         call: The number of the call there.
-        place: How many values it has emitted before.
+        index: How many values it has emitted before.
         text: The value.
     """
     if home == here():
-        _take(call, place, text)
+        _take(call, index, text)
         return
     with _guard:
         way = _ways.get(door)
@@ -189,7 +189,7 @@ def tell(home: str, door: Door, call: int, place: int, text: str) -> None:
             if len(_ways) >= _MOST:
                 _ways.clear()
             way = _ways[door] = _Way(door)
-    way.send(call, place, text)
+    way.send(call, index, text)
 
 
 @in_child

@@ -7,7 +7,7 @@ from types import CoroutineType
 from pocoflow.engine.effects import Effects, Visit
 from pocoflow.engine.line import Line
 from pocoflow.engine.outcomes import Raised, close_unwanted, tried
-from pocoflow.graph.graph import GraphNode
+from pocoflow.graph.graph import Vertex
 from pocoflow.nodes.question import Question
 
 
@@ -34,10 +34,10 @@ class ThreadPhases:
         "prepared",
     )
 
-    def __init__(self, run: Line, place: GraphNode) -> None:
-        self._node, self._store, self._context = place.node, run.store, run.context
-        journals = run.ledger.keeps and place.has_exec and place.node.journal
-        self._stays = journals or place.is_answered
+    def __init__(self, run: Line, vertex: Vertex) -> None:
+        self._node, self._store, self._context = vertex.node, run.store, run.context
+        journals = run.ledger.keeps and vertex.has_exec and vertex.node.journal
+        self._stays = journals or vertex.is_answered
         self._may_follow = [True]
         self._is_left = False
         self.prepared: object = None
@@ -89,9 +89,9 @@ class ThreadPhases:
 _NOT_GONE_ON_WITH = (CoroutineType, Question, Raised)
 
 
-def phases_in_thread(run: Line, place: GraphNode) -> Effects[ThreadPhases]:
+def phases_in_thread(run: Line, vertex: Vertex) -> Effects[ThreadPhases]:
     """The phases of a synchronous node, called one after the other off the event loop."""
-    phases = ThreadPhases(run, place)
+    phases = ThreadPhases(run, vertex)
     try:
         yield Visit(phases, phases.give_up)
         if not phases.outcome:

@@ -27,7 +27,7 @@ class Work:
 
     __slots__ = (
         *("_coroutine", "_is_left", "_waits"),
-        *("arguments", "context", "function", "has_begun", "is_over"),
+        *("arguments", "context", "function", "has_started", "is_over"),
     )
 
     def __init__(
@@ -36,13 +36,13 @@ class Work:
         self.context = context
         self.function = function
         self.arguments = arguments
-        self.has_begun = self.is_over = self._is_left = False
+        self.has_started = self.is_over = self._is_left = False
         self._coroutine: object = None
         self._waits: SimpleQueue[None] | None = None
 
     def __call__(self) -> object:
         """Do it."""
-        self.has_begun = True
+        self.has_started = True
         outcome = self.context.run(tried, self.function, *self.arguments)
         if isinstance(outcome, CoroutineType):
             self._coroutine = outcome
@@ -109,7 +109,7 @@ class Beside:
         if not self._future.done():
             self._future.set_result(None)
         if self._few is not None:
-            self._few.go_on()
+            self._few.resume()
 
     async def came(self) -> Any:
         """The outcome; given up if this task is cancelled meanwhile."""
@@ -165,7 +165,7 @@ class Few:
         else:
             self._waiting.append((beside, work))
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         """Begin with what waits, as a thread is free; to be called on the loop."""
         self._free += 1
         while self._free and self._waiting:

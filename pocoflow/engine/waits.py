@@ -11,7 +11,7 @@ from queue import Empty, SimpleQueue
 from types import coroutine
 from typing import Any, TypeVar
 
-from pocoflow.engine.effects import NOT_BEGUN, Await
+from pocoflow.engine.effects import NOT_STARTED, Await
 from pocoflow.engine.outcomes import Raised
 from pocoflow.errors import NodeTimeoutError, RunCancelled, RunError
 from pocoflow.nodes.context import Cancellation, RunContext
@@ -145,14 +145,14 @@ async def awaited(awaitable: Awaitable[T]) -> T | Raised:
 
 @coroutine
 def within(
-    context: Context, awaited: Coroutine[Any, Any, object], waits_for: object = NOT_BEGUN
+    context: Context, awaited: Coroutine[Any, Any, object], waits_for: object = NOT_STARTED
 ) -> Generator[Any, Any, Any]:
     """Await a coroutine as part of the calling task, with the variables of another context."""
     given: object = None
     raised: BaseException | None = None
-    has_begun = waits_for is not NOT_BEGUN
+    has_started = waits_for is not NOT_STARTED
     while True:
-        if not has_begun:
+        if not has_started:
             try:
                 if raised is None:
                     waits_for = context.run(awaited.send, given)
@@ -160,7 +160,7 @@ def within(
                     waits_for = context.run(awaited.throw, raised)
             except StopIteration as done:
                 return done.value
-        has_begun = False
+        has_started = False
         try:
             given, raised = (yield waits_for), None
         except GeneratorExit:

@@ -9,7 +9,7 @@ from pocoflow.db.question_rows import choose, refuse_closed
 from pocoflow.db.workflow import WorkflowDB
 from pocoflow.errors import AnswerError, Gap, Remedy
 from pocoflow.flow.resume.relocation import renaming
-from pocoflow.graph.graph import Graph, GraphNode
+from pocoflow.graph.graph import Graph, Vertex
 from pocoflow.messages import short
 from pocoflow.nodes.answer_types import AnswerType, UnkeptAnswerError, answer_type
 from pocoflow.nodes.base import AnyNode
@@ -45,10 +45,10 @@ def answer(
         )
     of_node, strange = [], []
     for one in database.get_questions(run_id):
-        place = asker(graph, one)
-        if place is not None and place.node is reply.node:
+        vertex = asker(graph, one)
+        if vertex is not None and vertex.node is reply.node:
             of_node.append(one)
-        elif place is None and one.is_open:
+        elif vertex is None and one.is_open:
             strange.append(one)
     if not of_node:
         _refuse_stranger(graph, reply.node, strange)
@@ -103,12 +103,12 @@ class _Kinds:
 
     def of(self, one: Asked) -> AnswerType | None:
         """What the node takes that asked a question; ``None`` if the flow does not have it."""
-        place = asker(self._graph, one)
-        if place is None:
+        vertex = asker(self._graph, one)
+        if vertex is None:
             return None
-        if id(place.node) not in self._found:
-            self._found[id(place.node)] = answer_type(place.node)
-        return self._found[id(place.node)]
+        if id(vertex.node) not in self._found:
+            self._found[id(vertex.node)] = answer_type(vertex.node)
+        return self._found[id(vertex.node)]
 
     def as_open(self, one: Asked) -> Asked:
         """A question whose answer its node cannot take, as one that has none."""
@@ -164,24 +164,24 @@ def _refuse_stranger(graph: Graph, node: AnyNode, strange: list[Asked]) -> None:
 
 def _has(graph: Graph, node: object) -> bool:
     return any(
-        place.node is node or any(_has(inner, node) for inner in place.within)
-        for place in graph.nodes.values()
+        vertex.node is node or any(_has(inner, node) for inner in vertex.within)
+        for vertex in graph.nodes.values()
     )
 
 
-def asker(graph: Graph, one: Asked) -> GraphNode | None:
+def asker(graph: Graph, one: Asked) -> Vertex | None:
     """The node that asked a question, in the graph as it is now."""
     begun = list(one.branches)
     graphs: tuple[Graph, ...] = (graph,)
-    place: GraphNode | None = None
+    vertex: Vertex | None = None
     for depth, name in enumerate(plain(one.path), 1):
-        place = next((g.nodes[name] for g in graphs if name in g.nodes), None)
-        if place is None:
+        vertex = next((g.nodes[name] for g in graphs if name in g.nodes), None)
+        if vertex is None:
             return None
-        graphs = place.within
-        if place.branches and begun and len(graphs) > 1:
+        graphs = vertex.within
+        if vertex.branches and begun and len(graphs) > 1:
             begins = begun[0][depth : depth + 1]
             graphs = tuple(g for g in graphs if (g.start.name,) == begins)
-        if place.branches:
+        if vertex.branches:
             begun = begun[1:]
-    return place
+    return vertex

@@ -54,7 +54,7 @@ from pocoflow.flow.starting import Given, new_run_id, snapshots
 from pocoflow.graph.order import Forbid, OrderRule, Require, visited
 from pocoflow.graph.wiring import FlowEdges, Source
 from pocoflow.messages import short, users_line
-from pocoflow.nodes.base import FOUND_OUT, AnyNode, Composite, Node, NodeLike, note_part
+from pocoflow.nodes.base import FOUND_OUT, AnyNode, Composite, Node, NodeLike, mark_nested
 from pocoflow.nodes.edges import End, Outlet, wiring_changed, wiring_version
 from pocoflow.nodes.importing import refuse_while_importing
 from pocoflow.nodes.middleware import AttemptMiddleware, VisitMiddleware
@@ -90,7 +90,7 @@ if TYPE_CHECKING:
     from pocoflow.flow.scheduling import Due, Schedule
     from pocoflow.flow.subjects import Beginning
     from pocoflow.graph.event_types import Event, Followed
-    from pocoflow.graph.graph import Graph, GraphNode
+    from pocoflow.graph.graph import Graph, Vertex
     from pocoflow.nodes.question import Asked, Reply
 
     _Base = NodeLike
@@ -216,7 +216,7 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
         for name, value in settings.items():
             own[name] = arguments.checked(name, value)
         self.strict = own.pop("strict")
-        note_part(start)
+        mark_nested(start)
         self._name = start.name if flow_name is None else flow_name
         self._database = FlowDatabase(self.db_path)
         self._hooks = hooks.Hooks()
@@ -1084,8 +1084,8 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
     def _begin(self, given: Given, name: RunName, how: RunKeywords) -> Started:
         plan, resume_from = self._plan, how.get("resume_from")
         resources = self._resources(plan, how.get("resources"))
-        place = plan.graph.start if resume_from is None else plan.graph.place(resume_from)
-        begin = partial(self._begin_with, plan, place, resources, name.run_id)
+        vertex = plan.graph.start if resume_from is None else plan.graph.vertex(resume_from)
+        begin = partial(self._begin_with, plan, vertex, resources, name.run_id)
         if self.db_path is None or name is BY_ITSELF:
             return begin(given.store)
         return self._records.begin(name, given, begin)
@@ -1093,16 +1093,16 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
     def _begin_with(
         self,
         plan: Plan,
-        place: GraphNode,
+        vertex: Vertex,
         resources: Opened,
         run_id: str | None,
         store: Store,
         named: Named | None = None,
     ) -> Begun:
         graph = plan.graph
-        self._prove(graph, place, (), store, is_new=True)
+        self._prove(graph, vertex, (), store, is_new=True)
         made, token = new_run_id(plan.flow_name)
-        line = self._line(plan, place, (run_id or made, token), store, resources)
+        line = self._line(plan, vertex, (run_id or made, token), store, resources)
         hears = line.snapshot is not None or bool(self._hooks.registered)
         line.only_awaits = graph.only_awaits and not hears
         database = self._database.open()
@@ -1113,10 +1113,10 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
         return line, database
 
     def _line(
-        self, plan: Plan, place: GraphNode, run: tuple[str, str], store: Store, resources: Opened
+        self, plan: Plan, vertex: Vertex, run: tuple[str, str], store: Store, resources: Opened
     ) -> Line:
         objects, opens = resources
-        line = plan.line(place, run, store, self._hooks.listeners(), objects)
+        line = plan.line(vertex, run, store, self._hooks.listeners(), objects)
         line.opens = opens
         if self.checkpoint_dir is not None:
             line.snapshot = snapshots(store, self.checkpoint_dir)
@@ -1148,7 +1148,7 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
             raise
         found = stored.reopen(self.flow_name, partial(self._prove, graph))
         run = run_id, stored.token
-        line = self._line(plan, found.places[-1], run, stored.store, opened)
+        line = self._line(plan, found.vertices[-1], run, stored.store, opened)
         stored.take_up(line, found, self.record_emitted)
         self._share_budgets(line)
         return line, database
@@ -1156,8 +1156,8 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
     def _prove(
         self,
         graph: Graph,
-        place: GraphNode,
-        frames: tuple[GraphNode, ...],
+        vertex: Vertex,
+        frames: tuple[Vertex, ...],
         store: Store,
         *,
         is_new: bool = False,
@@ -1166,12 +1166,12 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
         if not isinstance(schema, type):
             schema = self.schema
         # One graph may be inside of several flows, so a place in it is not all that counts.
-        where: object = frames or place
-        if place is not graph.start:
+        where: object = frames or vertex
+        if vertex is not graph.start:
             where = (where, is_new)
         key = (where, schema, self._settings)
         if not self._proofs.admits(key, store):
-            make = partial(self._subject, (graph, place, frames), schema, is_new=is_new)
+            make = partial(self._subject, (graph, vertex, frames), schema, is_new=is_new)
             self._proofs.stop(key, store, make)
 
     def _subject(self, where: Beginning, schema: object, *, is_new: bool = True) -> Subject:

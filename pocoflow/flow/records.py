@@ -18,14 +18,14 @@ from pocoflow.flow.naming import RunName, inputs_of
 from pocoflow.flow.resume.migrated import next_store, under_schema
 from pocoflow.flow.scheduling import Due, copied, refuse_unsaved
 from pocoflow.flow.starting import Given, new_run_id
-from pocoflow.graph.graph import GraphNode
+from pocoflow.graph.graph import Vertex
 from pocoflow.graph.routing import first_address
 from pocoflow.graph.unfinished import Unfinished
 from pocoflow.nodes.spending import Amounts
 from pocoflow.store.schema.vouching import classes_of
 from pocoflow.store.store import Store
 
-BegunT = TypeVar("BegunT")
+StartedT = TypeVar("StartedT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,8 @@ class Records:
         self,
         name: RunName,
         given: Given,
-        start: Callable[[Store, Named], BegunT],
-    ) -> BegunT | StoredRunHandle:
+        start: Callable[[Store, Named], StartedT],
+    ) -> StartedT | StoredRunHandle:
         """Begin a run that its caller addresses, or join one.
 
         Args:
@@ -153,7 +153,7 @@ class Records:
         name: RunName,
         inputs: object,
         due: Due,
-        start: GraphNode,
+        start: Vertex,
         prove: Callable[[Store], str],
     ) -> str:
         """Put a run on record that a worker begins; its id.

@@ -199,9 +199,9 @@ class Schedule:
         if not found:
             found = self._upto(now, first)[-1:]
         for one in found:
-            following = self.after(one).isoformat()
-            yield one, Occurrence(stored, following)
-            stored = stored._replace(next_at=following)
+            next_at = self.after(one).isoformat()
+            yield one, Occurrence(stored, next_at)
+            stored = stored._replace(next_at=next_at)
 
     def _upto(self, now: datetime, first: datetime) -> list[datetime]:
         found = []

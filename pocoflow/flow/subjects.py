@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pocoflow.check.store_use import may_write
 from pocoflow.check.subject import ScheduledRuns, Subject
-from pocoflow.graph.graph import Graph, GraphNode
+from pocoflow.graph.graph import Graph, Vertex
 from pocoflow.nodes.spending import limited_by
 
 if TYPE_CHECKING:
     from pocoflow.flow.flow import Flow
 
-Beginning: TypeAlias = tuple[Graph, GraphNode, tuple[GraphNode, ...]]
+Beginning: TypeAlias = tuple[Graph, Vertex, tuple[Vertex, ...]]
 """A graph, and the node in it where a run begins, with the nested flows around it."""
 
 
@@ -34,7 +34,7 @@ def subject_of(
         callbacks: Its hooks.
         is_new: Whether the run begins there, and has not come there before.
     """
-    graph, place, frames = where
+    graph, vertex, frames = where
     stored = flow.db_path is not None
     shared = (flow.thread_budget, *flow.label_budgets.values())
     schedules = flow.schedules.values()
@@ -44,7 +44,7 @@ def subject_of(
         schema,
         flow.inputs,
         stored,
-        place,
+        vertex,
         frames,
         () if flow.is_part else tuple(flow.edges.values()),
         flow.made_at,

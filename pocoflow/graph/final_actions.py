@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pocoflow.nodes.edges import ANY_ACTION, DEFAULT_ACTION
 
 if TYPE_CHECKING:
-    from pocoflow.graph.graph import Graph, GraphNode
+    from pocoflow.graph.graph import Graph, Vertex
 
 
 def final_actions(graph: Graph) -> tuple[str, ...] | None:
@@ -22,21 +22,21 @@ def final_actions(graph: Graph) -> tuple[str, ...] | None:
 
 
 def ends_of(
-    graph: Graph, actions_of: Callable[[GraphNode], tuple[str, ...] | None]
+    graph: Graph, actions_of: Callable[[Vertex], tuple[str, ...] | None]
 ) -> tuple[str, ...] | None:
     """The same, by what each of its nodes can return."""
     found: dict[str, None] = {}
-    met: dict[int, GraphNode] = {id(graph.start): graph.start}
+    met: dict[int, Vertex] = {id(graph.start): graph.start}
     queue = [graph.start]
-    for place in queue:  # grows while it is walked through
-        declared = actions_of(place)
-        actions = tuple(place.targets) if declared is None else declared
-        if declared is None and place.fallback is None:
+    for vertex in queue:  # grows while it is walked through
+        declared = actions_of(vertex)
+        actions = tuple(vertex.targets) if declared is None else declared
+        if declared is None and vertex.fallback is None:
             return None
         given = [*actions, *((ANY_ACTION,) if declared is None else ())]
-        leads = [(one, target) for one in given for target in place.leads(one)]
-        for one in place.catches:
-            limit = place.limits.get(one.catch.label)
+        leads = [(one, target) for one in given for target in vertex.leads(one)]
+        for one in vertex.catches:
+            limit = vertex.limits.get(one.catch.label)
             ends = (one.target,) if limit is None else (one.target, limit.then)
             leads += [(DEFAULT_ACTION, target) for target in ends]
         for action, target in leads:

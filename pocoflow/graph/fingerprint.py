@@ -38,9 +38,9 @@ def describe(graph: Graph, schema: object) -> str:
     """The fingerprint of a flow as JSON text, the same for the same flow in any process."""
     nodes, edges, limits = [], [], []
     for path, level in graph.levels():
-        for place in level.nodes.values():
-            names = [*path, place.name]
-            label, code = class_label(place.node), code_of(place.node)
+        for vertex in level.nodes.values():
+            names = [*path, vertex.name]
+            label, code = class_label(vertex.node), code_of(vertex.node)
             nodes.append({"path": names, "class": label, "code": code})
         for edge in level.edges:
             source = [*path, edge.source]

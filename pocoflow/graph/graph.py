@@ -16,7 +16,7 @@ from pocoflow.graph.reach import NO_WIRING, Edges, Reach, composites_in, reaches
 from pocoflow.graph.wiring import FlowEdges
 from pocoflow.messages import short
 from pocoflow.nodes.base import AnyNode, Composite, Node, NodeLike
-from pocoflow.nodes.definitions import Phases, declared_actions, phases_of, place_of
+from pocoflow.nodes.definitions import Phases, declared_actions, location_of, phases_of
 from pocoflow.nodes.edges import ANY_ACTION, Catch, wiring_version
 from pocoflow.nodes.middleware import NO_MIDDLEWARE
 from pocoflow.nodes.node_kinds import AskNode
@@ -31,11 +31,11 @@ class GraphLimit(NamedTuple):
 
     Attributes:
         at_most: How often the edge is taken in one entry of its flow.
-        then: The graph node where it leads after that; ``None`` is ``END``.
+        then: The vertex where it leads after that; ``None`` is ``END``.
     """
 
     at_most: int
-    then: GraphNode | None
+    then: Vertex | None
 
 
 class GraphCatch(NamedTuple):
@@ -43,25 +43,25 @@ class GraphCatch(NamedTuple):
 
     Attributes:
         catch: Which errors, as the edge was written.
-        target: The graph node that comes next; ``None`` is ``END``.
+        target: The vertex that comes next; ``None`` is ``END``.
     """
 
     catch: Catch
-    target: GraphNode | None
+    target: Vertex | None
 
 
 @dataclass(slots=True, eq=False, repr=False)
-class GraphNode:
+class Vertex:
     """A node in one flow's graph.
 
     Attributes:
         name: Unique in the graph: the node's own name, with ``_2``, ``_3``, ... for namesakes in
             the order in which the graph reaches them.
         node: The node itself; the picture never changes it.
-        targets: The next graph node by action, ``"*"`` left out; ``None`` is ``END``.
+        targets: The next vertex by action, ``"*"`` left out; ``None`` is ``END``.
         fallback: Where ``"*"`` leads; ``None`` if nowhere, or to ``END``.
         limits: The limits of its edges, by action, ``"*"`` included, or by the label of errors.
-        straight: The next graph node by action, where there is no more to look at: it is a node
+        straight: The next vertex by action, where there is no more to look at: it is a node
             that works itself, and the edge has no limit; else ``None``.
         straight_fallback: The same for any other action.
         catches: Where its errors lead, in the order in which the edges were written.
@@ -76,7 +76,7 @@ class GraphNode:
         inner: The graph of a nested flow; ``None`` for a node that works itself.
         branches: The graphs of the branches of a parallel node, of which each begins with a branch.
         is_batch: Whether ``exec`` is called for each item that ``prep`` gives.
-        spreads: Whether it is a batch or has branches.
+        fans_out: Whether it is a batch or has branches.
         is_bare: Whether nothing gives a result in the place of an ``exec`` that failed, and nothing
             in its code makes journaled calls, so that nothing needs its input as ``prep`` gave it.
         has_exec: Whether the node overrides ``exec``, so that there is a result to journal.
@@ -90,11 +90,11 @@ class GraphNode:
     node: AnyNode
     reachable: bool = True
     edges: Edges = field(default_factory=dict)
-    targets: dict[str, GraphNode | None] = field(default_factory=dict)
-    fallback: GraphNode | None = None
+    targets: dict[str, Vertex | None] = field(default_factory=dict)
+    fallback: Vertex | None = None
     limits: dict[str, GraphLimit] = field(default_factory=dict)
-    straight: dict[str, GraphNode | None] = field(default_factory=dict)
-    straight_fallback: GraphNode | None = None
+    straight: dict[str, Vertex | None] = field(default_factory=dict)
+    straight_fallback: Vertex | None = None
     catches: tuple[GraphCatch, ...] = ()
     ends: tuple[str, ...] = ()
     phases: Phases | None = None
@@ -102,7 +102,7 @@ class GraphNode:
     inner: Graph | None = None
     branches: tuple[Graph, ...] = ()
     is_batch: bool = False
-    spreads: bool = False
+    fans_out: bool = False
     is_bare: bool = True
     has_exec: bool = False
     is_answered: bool = False
@@ -121,9 +121,9 @@ class GraphNode:
         self.has_exec, self.is_bare = known.has_exec, known.is_bare
         self.is_answered = isinstance(node, AskNode)
         self.prep_on_loop, self.post_on_loop = known.prep_on_loop, known.post_on_loop
-        self.exec_async, self.spreads = known.exec_async, known.is_batch
+        self.exec_async, self.fans_out = known.exec_async, known.is_batch
         if isinstance(node, Composite):
-            self.branches, self.spreads = graphs_in(node), True
+            self.branches, self.fans_out = graphs_in(node), True
             self.exec_async = all(graph.is_async for graph in self.branches)
 
     @property
@@ -131,14 +131,14 @@ class GraphNode:
         """Whether each of its phases is asynchronous, or none of the user's."""
         if self.inner is not None:
             return self.inner.only_awaits
-        is_plain = self.is_bare and not self.spreads
+        is_plain = self.is_bare and not self.fans_out
         return is_plain and self.prep_on_loop and self.exec_async and self.post_on_loop
 
     @property
     def only_blocks(self) -> bool:
         """Whether its phases may be called one after the other, off an event loop."""
         is_plain = self.is_bare and self.node.max_retries == 1 and self.node.timeout is None
-        return is_plain and not (self.spreads or self.exec_async or self.prep_on_loop)
+        return is_plain and not (self.fans_out or self.exec_async or self.prep_on_loop)
 
     @property
     def copies_input(self) -> bool:
@@ -156,9 +156,7 @@ class GraphNode:
         """Whether its ``exec`` may be called by an executor: it does work, and of its own."""
         return self.has_exec and not self.branches and type(self.node).exec is not AskNode.exec
 
-    def connect(
-        self, action: str, target: GraphNode | None, limit: GraphLimit | None = None
-    ) -> None:
+    def connect(self, action: str, target: Vertex | None, limit: GraphLimit | None = None) -> None:
         """Draw an edge from here; for the graph alone, while it is being drawn."""
         if limit is not None:
             self.limits[action] = limit
@@ -171,9 +169,7 @@ class GraphNode:
         if target is None:
             self.ends = (*self.ends, action)
 
-    def connect_errors(
-        self, catch: Catch, target: GraphNode | None, limit: GraphLimit | None
-    ) -> None:
+    def connect_errors(self, catch: Catch, target: Vertex | None, limit: GraphLimit | None) -> None:
         """Draw an edge that errors take; for the graph alone, while it is being drawn."""
         if limit is not None:
             self.limits[catch.label] = limit
@@ -196,7 +192,7 @@ class GraphNode:
                 return one
         return None
 
-    def next(self, action: str | None) -> GraphNode | None:
+    def next(self, action: str | None) -> Vertex | None:
         """Where an action leads in this graph; ``None`` ends it.
 
         An action of ``None`` is any that has no edge here.
@@ -213,7 +209,7 @@ class GraphNode:
         """The action for which the edge that an action takes was written."""
         return action if action is not None and action in self.targets else ANY_ACTION
 
-    def leads(self, action: str | None) -> Iterator[GraphNode | None]:
+    def leads(self, action: str | None) -> Iterator[Vertex | None]:
         """Each of the nodes where an action may lead in this graph, limits included."""
         yield self.next(action)
         limit = self.limits.get(self.edge_of(action))
@@ -249,10 +245,10 @@ class GraphNode:
     @property
     def where(self) -> tuple[str, int] | None:
         """File and line of the definition of its class or function, if it has a source."""
-        return place_of(self.node)
+        return location_of(self.node)
 
     def __repr__(self) -> str:
-        return f"<GraphNode {self.name!r} -> {self.actions}>"
+        return f"<Vertex {self.name!r} -> {self.actions}>"
 
 
 class Graph:
@@ -262,7 +258,7 @@ class Graph:
 
     Attributes:
         start: Where a run begins.
-        nodes: The graph nodes by name: first those that can be reached, in the order in which they
+        nodes: The vertexs by name: first those that can be reached, in the order in which they
             are (breadth first), then those of the flow's edges that cannot.
         shape: What tells it from graphs of the same nodes in this order with other edges.
         conflicts: Edges that do not count, each with the one that does.
@@ -284,8 +280,8 @@ class Graph:
     def __init__(self, reach: Reach, own: FlowEdges) -> None:
         self.middleware, self.is_strict, self.rules = own.middleware, own.is_strict, (*own.rules,)
         # By identity: a node may be a dataclass with == and so without a hash.
-        self._by_node: dict[int, GraphNode] = {}
-        self.nodes: dict[str, GraphNode] = {}
+        self._by_node: dict[int, Vertex] = {}
+        self.nodes: dict[str, Vertex] = {}
         self._numbers: dict[str, int] = {}
         self.resources: dict[Resource, str] = {}
         self.wraps, self.has_own_edges = own.middleware != NO_MIDDLEWARE, bool(own.sources)
@@ -294,8 +290,8 @@ class Graph:
         for number, (node, edges) in enumerate(reach.nodes):
             self._add(node, edges, reachable=number < reach.reached)
         self.start, self.shape = self._by_node[id(reach.nodes[0][0])], reach.shape
-        for place in self.nodes.values():
-            self._connect(place)
+        for vertex in self.nodes.values():
+            self._connect(vertex)
         self.conflicts = tuple(conflicts_in(self, own))
         self.final: tuple[tuple[str, ...] | None] | None = None
         self.is_looked_at = False
@@ -314,13 +310,13 @@ class Graph:
         """Leave no edge straight, here and inside, for runs whose budgets are looked at there."""
         if self.is_looked_at:
             return
-        for place in self.nodes.values():
-            place.straight, place.straight_fallback = {}, None
-            for graph in place.within:
+        for vertex in self.nodes.values():
+            vertex.straight, vertex.straight_fallback = {}, None
+            for graph in vertex.within:
                 graph.look_at_each()
         self.is_looked_at = True
 
-    def place(self, node: NodeLike) -> GraphNode:
+    def vertex(self, node: NodeLike) -> Vertex:
         """Find a node in the graph.
 
         Raises:
@@ -349,9 +345,9 @@ class Graph:
             path, graph = waiting.pop()
             yield path, graph
             waiting += [
-                ((*path, place.name), inner)
-                for place in reversed(graph.nodes.values())
-                for inner in reversed(place.within)
+                ((*path, vertex.name), inner)
+                for vertex in reversed(graph.nodes.values())
+                for inner in reversed(vertex.within)
             ]
 
     def final_actions(self) -> tuple[str, ...] | None:
@@ -365,7 +361,7 @@ class Graph:
         """The graphs of nested flows and branches, each once and after those inside of it."""
 
         def inside(graph: Graph) -> Iterator[Graph]:
-            return (inner for place in graph.nodes.values() for inner in place.within)
+            return (inner for vertex in graph.nodes.values() for inner in vertex.within)
 
         return inner_first(self, inside)
 
@@ -386,14 +382,14 @@ class Graph:
 
         return to_dot(self, marks or {})
 
-    def find(self, node: NodeLike) -> tuple[tuple[str, ...], GraphNode] | None:
+    def find(self, node: NodeLike) -> tuple[tuple[str, ...], Vertex] | None:
         """A node in here or inside of one of its nodes, with the names around it."""
         return next(
             (
-                (path, place)
+                (path, vertex)
                 for path, graph in self.levels()
-                for place in graph.nodes.values()
-                if place.node is node
+                for vertex in graph.nodes.values()
+                if vertex.node is node
             ),
             None,
         )
@@ -402,24 +398,24 @@ class Graph:
 
     def _add(self, node: NodeLike, edges: Edges, *, reachable: bool) -> None:
         check_settings(node)
-        place = GraphNode(self._unique(node.name), cast(AnyNode, node), reachable, edges)
-        self._by_node[id(node)] = self.nodes[place.name] = place
-        self.is_async = self.is_async and place.exec_async
-        self.only_awaits = self.only_awaits and place.only_awaits
+        vertex = Vertex(self._unique(node.name), cast(AnyNode, node), reachable, edges)
+        self._by_node[id(node)] = self.nodes[vertex.name] = vertex
+        self.is_async = self.is_async and vertex.exec_async
+        self.only_awaits = self.only_awaits and vertex.only_awaits
         if reachable:
             for resource in declared(node):
-                self._want(resource, place.name)
-        if place.branches:
+                self._want(resource, vertex.name)
+        if vertex.branches:
             refuse_settings(node)
-        elif place.phases is not None:
-            self.has_executors = self.has_executors or place.node.executor is not None
+        elif vertex.phases is not None:
+            self.has_executors = self.has_executors or vertex.node.executor is not None
             return
-        self.is_limited = self.is_limited or (place.inner is not None and place.inner.is_limited)
-        for graph in place.within:
+        self.is_limited = self.is_limited or (vertex.inner is not None and vertex.inner.is_limited)
+        for graph in vertex.within:
             self.wraps = self.wraps or graph.wraps
             self.has_executors = self.has_executors or graph.has_executors
             for resource, name in graph.resources.items() if reachable else ():
-                self._want(resource, label(name, (place.name,)))
+                self._want(resource, label(name, (vertex.name,)))
 
     def _want(self, resource: Resource, name: str) -> None:
         """Note what a node takes.
@@ -446,17 +442,17 @@ class Graph:
         self._numbers[name] = number
         return f"{name}_{number}"
 
-    def _connect(self, place: GraphNode) -> None:
+    def _connect(self, vertex: Vertex) -> None:
         known = self._by_node
-        for action, edge in place.edges.items():
+        for action, edge in vertex.edges.items():
             target, limit = known.get(id(edge.target)), None  # there is none for END
             if edge.limit is not None:
                 limit = GraphLimit(edge.limit.at_most, known.get(id(edge.limit.then)))
                 self.is_limited = True
             if edge.catch is None:
-                place.connect(action, target, limit)
+                vertex.connect(action, target, limit)
             else:
-                place.connect_errors(edge.catch, target, limit)
+                vertex.connect_errors(edge.catch, target, limit)
 
 
 def label(node: str, path: tuple[str, ...]) -> str:

@@ -17,10 +17,10 @@ class GraphEdge(NamedTuple):
     """An edge of the graph.
 
     Attributes:
-        source: Name of the graph node that it leaves.
+        source: Name of the vertex that it leaves.
         action: The action that takes it; ``"*"`` is any action without an edge of its own. For one
             that errors take, ``except`` and their classes.
-        target: Name of the graph node that it reaches; ``None`` is ``END``.
+        target: Name of the vertex that it reaches; ``None`` is ``END``.
         file: The file it is written in.
         line: The line in it.
         written: ``"node"`` for ``node.then``, ``"flow"`` for ``flow.then``.
@@ -63,9 +63,9 @@ class Conflict(NamedTuple):
 
 def edges_in(graph: Graph) -> Iterator[GraphEdge]:
     """Every edge that counts, by source in the order of the nodes."""
-    for place in graph.nodes.values():
-        for edge in place.edges.values():
-            one = _listed(graph, place.name, edge)
+    for vertex in graph.nodes.values():
+        for edge in vertex.edges.values():
+            one = _listed(graph, vertex.name, edge)
             yield one
             if edge.limit is not None:
                 yield one._replace(target=_name(graph, edge.limit.then), is_after=True)
@@ -76,9 +76,9 @@ def conflicts_in(graph: Graph, own: FlowEdges) -> Iterator[Conflict]:
     for node, before, after in own.replaced:
         name = graph.name_of(node)
         yield Conflict(_listed(graph, name, after), _listed(graph, name, before))
-    for place in graph.nodes.values():
-        for before, after in place.node.replaced:
-            yield Conflict(_listed(graph, place.name, after), _listed(graph, place.name, before))
+    for vertex in graph.nodes.values():
+        for before, after in vertex.node.replaced:
+            yield Conflict(_listed(graph, vertex.name, after), _listed(graph, vertex.name, before))
     for node in own.sources:
         name = graph.name_of(node)
         for action, kept in own.of(node).items():

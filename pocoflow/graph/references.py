@@ -212,11 +212,11 @@ def _within(flow: Any) -> Iterator[tuple[tuple[str, ...], int, AnyNode]]:
         return  # it is another flow, and has mistakes
     counts: dict[tuple[str, ...], int] = {}
     for path, level in graph.levels():
-        for place in level.nodes.values():
-            names = (*path, place.name)
+        for vertex in level.nodes.values():
+            names = (*path, vertex.name)
             number = counts.get(names, 0)
             counts[names] = number + 1
-            yield names, number, place.node
+            yield names, number, vertex.node
 
 
 def _is_being_imported(module: ModuleType) -> bool:

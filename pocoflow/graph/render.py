@@ -232,9 +232,9 @@ def _mermaid_label(text: str) -> str:
     # number stands for each.
     return "".join(
         one
-        if one.isalnum() or (one in " _,:()=/!?-" and not (place == 0 and one == "-"))
+        if one.isalnum() or (one in " _,:()=/!?-" and not (index == 0 and one == "-"))
         else f"#{ord(one)};"
-        for place, one in enumerate(escape(text))
+        for index, one in enumerate(escape(text))
     )
 
 

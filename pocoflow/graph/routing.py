@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, TypeAlias
 
 from pocoflow.address import Address
-from pocoflow.graph.graph import GraphCatch, GraphNode
+from pocoflow.graph.graph import GraphCatch, Vertex
 from pocoflow.nodes.edges import ANY_ACTION, DEFAULT_ACTION
 
 
@@ -14,16 +14,16 @@ class Stand(NamedTuple):
     """Where a run goes on.
 
     Attributes:
-        place: The node that works next; ``None`` where the run ends.
+        vertex: The node that works next; ``None`` where the run ends.
         frames: The nested flows around it, outermost first.
         unhandled: The node whose action has no edge, where that led out of its flow.
-        kept: How many of the nested flows around the node before it were not left.
+        depth: How many of the nested flows around the node before it were not left.
     """
 
-    place: GraphNode | None
-    frames: tuple[GraphNode, ...] = ()
-    unhandled: GraphNode | None = None
-    kept: int = 0
+    vertex: Vertex | None
+    frames: tuple[Vertex, ...] = ()
+    unhandled: Vertex | None = None
+    depth: int = 0
 
 
 IsSpent: TypeAlias = Callable[[int, str, str, int], bool]
@@ -63,9 +63,9 @@ class Taken:
         self._counts[edge] = count + 1
         return False
 
-    def leave(self, kept: int) -> None:
+    def leave(self, depth: int) -> None:
         """Forget the edges of nested flows that were left."""
-        innermost = self._around + kept
+        innermost = self._around + depth
         if any(depth > innermost for depth, _, _ in self._counts):
             known = self._counts.items()
             self._counts = {edge: count for edge, count in known if edge[0] <= innermost}
@@ -76,31 +76,31 @@ class Taken:
         return tuple((*edge, count) for edge, count in self._counts.items())
 
 
-def enter(place: GraphNode, frames: Sequence[GraphNode] = ()) -> Stand:
+def enter(vertex: Vertex, frames: Sequence[Vertex] = ()) -> Stand:
     """Go into a nested flow, and into those that begin with one, to the first node that works."""
     around = [*frames]
-    while place.inner is not None:
-        around.append(place)
-        place = place.inner.start
-    return Stand(place, tuple(around))
+    while vertex.inner is not None:
+        around.append(vertex)
+        vertex = vertex.inner.start
+    return Stand(vertex, tuple(around))
 
 
-def first_of(place: GraphNode) -> tuple[GraphNode, tuple[str, ...]]:
+def first_of(vertex: Vertex) -> tuple[Vertex, tuple[str, ...]]:
     """The node where work begins, this one or the first of the flow that it is, and its path."""
-    stand = enter(place)
-    return stand.place or place, tuple(frame.name for frame in stand.frames)
+    stand = enter(vertex)
+    return stand.vertex or vertex, tuple(frame.name for frame in stand.frames)
 
 
-def first_address(place: GraphNode, frames: Sequence[GraphNode] = ()) -> Address:
+def first_address(vertex: Vertex, frames: Sequence[Vertex] = ()) -> Address:
     """Where work begins, under the flows around a node; as it is put on record."""
-    first, path = first_of(place)
+    first, path = first_of(vertex)
     return Address((*(one.name for one in frames), *path), first.name)
 
 
 def follow(
-    place: GraphNode,
+    vertex: Vertex,
     action: str | None,
-    frames: Sequence[GraphNode] = (),
+    frames: Sequence[Vertex] = (),
     is_spent: IsSpent | None = None,
 ) -> Stand:
     """Where an action of a node leads, out of the nested flows that it ends and into the next.
@@ -110,26 +110,26 @@ def follow(
     """
     depth, unhandled = len(frames), None
     while True:
-        following = place.next(action)
-        if is_spent is not None and (edge := place.edge_of(action)) in place.limits:
-            limit = place.limits[edge]
-            if is_spent(depth, place.name, edge, limit.at_most):
-                following = limit.then
-        if following is not None:
+        successor = vertex.next(action)
+        if is_spent is not None and (edge := vertex.edge_of(action)) in vertex.limits:
+            limit = vertex.limits[edge]
+            if is_spent(depth, vertex.name, edge, limit.at_most):
+                successor = limit.then
+        if successor is not None:
             break
-        if unhandled is None and place.is_open and action not in place.targets:
-            unhandled = place
+        if unhandled is None and vertex.is_open and action not in vertex.targets:
+            unhandled = vertex
         if not depth:
             return Stand(None, (), unhandled)
         depth -= 1
-        place = frames[depth]
+        vertex = frames[depth]
     around = tuple(frames[:depth])
-    if following.inner is None:
-        return Stand(following, around, unhandled, depth)
-    return enter(following, around)._replace(unhandled=unhandled, kept=depth)
+    if successor.inner is None:
+        return Stand(successor, around, unhandled, depth)
+    return enter(successor, around)._replace(unhandled=unhandled, depth=depth)
 
 
-def is_expected(frames: Sequence[GraphNode], action: str) -> bool:
+def is_expected(frames: Sequence[Vertex], action: str) -> bool:
     """Whether a flow around has an edge for an action that ends the nested flows inside of it."""
     for frame in reversed(frames):
         if action in frame.targets or ANY_ACTION in frame.actions:
@@ -138,9 +138,9 @@ def is_expected(frames: Sequence[GraphNode], action: str) -> bool:
 
 
 def catch(
-    place: GraphNode,
+    vertex: Vertex,
     error: BaseException,
-    frames: Sequence[GraphNode] = (),
+    frames: Sequence[Vertex] = (),
     is_spent: IsSpent | None = None,
     *,
     after: bool = False,
@@ -151,28 +151,28 @@ def catch(
     With ``after`` the node is done, and takes an edge for a spent budget alone.
     """
     depth = len(frames)
-    while (found := place.when_spent(error) if after else place.catching(error)) is None:
+    while (found := vertex.when_spent(error) if after else vertex.catching(error)) is None:
         if not depth:
             return None
         depth -= 1
-        place = frames[depth]
-    return found, after_catch(place, found, frames[:depth], is_spent)
+        vertex = frames[depth]
+    return found, after_catch(vertex, found, frames[:depth], is_spent)
 
 
 def after_catch(
-    place: GraphNode,
+    vertex: Vertex,
     caught: GraphCatch,
-    frames: Sequence[GraphNode],
+    frames: Sequence[Vertex],
     is_spent: IsSpent | None = None,
 ) -> Stand:
     """Where an edge for errors leads; one to ``END`` ends a nested flow with the default action."""
     target, edge = caught.target, caught.catch.label
-    if is_spent is not None and edge in place.limits:
-        limit = place.limits[edge]
-        if is_spent(len(frames), place.name, edge, limit.at_most):
+    if is_spent is not None and edge in vertex.limits:
+        limit = vertex.limits[edge]
+        if is_spent(len(frames), vertex.name, edge, limit.at_most):
             target = limit.then
     if target is not None:
-        return enter(target, frames)._replace(kept=len(frames))
+        return enter(target, frames)._replace(depth=len(frames))
     if not frames:
         return Stand(None)
     return follow(frames[-1], DEFAULT_ACTION, frames[:-1], is_spent)

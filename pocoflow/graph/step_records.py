@@ -31,8 +31,8 @@ class Identity(NamedTuple):
 class Numbers:
     """Gives the steps of a run their numbers, in the order in which its branches commit them."""
 
-    def __init__(self, following: int) -> None:
-        self.following = following
+    def __init__(self, first: int) -> None:
+        self.next_step = first
         self._lock = threading.Lock()
 
     @contextmanager
@@ -43,15 +43,15 @@ class Numbers:
         could be missing, one that is taken after it could be given twice.
         """
         with self._lock:
-            yield self.following
-            self.following += 1
+            yield self.next_step
+            self.next_step += 1
 
 
 class Tried(NamedTuple):
     """An attempt of ``exec`` that failed, and that another one follows.
 
     Attributes:
-        place: The node.
+        address: The node.
         attempt: Which attempt, from 1.
         error: What it raised.
         item: The item, if it is one of several.
@@ -59,7 +59,7 @@ class Tried(NamedTuple):
         again: The key of the journaled call that is made again, if there is one.
     """
 
-    place: Address
+    address: Address
     attempt: int
     error: Exception
     item: Identity | None
@@ -71,7 +71,7 @@ class Called(NamedTuple):
     """A journaled call that has returned.
 
     Attributes:
-        place: The node whose ``exec`` made it.
+        address: The node whose ``exec`` made it.
         key: What it is known by in the step, or item.
         result: What it returned.
         awaited: Whether that was awaited.
@@ -83,7 +83,7 @@ class Called(NamedTuple):
         function: What was called, if that is known.
     """
 
-    place: Address
+    address: Address
     key: str
     result: object
     awaited: bool
@@ -99,13 +99,13 @@ class Bill(NamedTuple):
     """What was spent outside of a call, or a budget that its line goes on without.
 
     Attributes:
-        place: The node.
+        address: The node.
         item: The number of the item; ``ALONE`` if it is not one of several.
         attempt: The attempt of ``exec``.
         amounts: How much, by name; ``None`` for a budget that its line goes on without.
     """
 
-    place: Address
+    address: Address
     item: int
     attempt: int
     amounts: Mapping[str, Decimal | None]
@@ -121,8 +121,8 @@ class Finished(NamedTuple):
         action: What ``post`` returned, or what an error is caught as.
         attempts: How often ``exec`` was tried.
         elapsed: Seconds that it took.
-        following: The node that comes next; ``None`` if this is the end.
-        following_path: The names around that.
+        successor: The node that comes next; ``None`` if this is the end.
+        successor_path: The names around that.
         failure: The error that ended the step and was caught.
         taken: How often edges with limits were taken, in the flows where the line is now.
     """
@@ -133,7 +133,7 @@ class Finished(NamedTuple):
     action: str
     attempts: int
     elapsed: float
-    following: str | None
-    following_path: tuple[str, ...]
+    successor: str | None
+    successor_path: tuple[str, ...]
     failure: Exception | None
     taken: Sequence[TakenEdge] = ()

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from pocoflow.graph.graph import GraphNode
+from pocoflow.graph.graph import Vertex
 from pocoflow.graph.routing import TakenEdge
 from pocoflow.nodes.edges import DEFAULT_ACTION
 from pocoflow.nodes.question import Asked
@@ -38,7 +38,7 @@ class Unfinished:
     """The step that a line has begun, and the lines of the branches in it.
 
     The log gives it with values as text. A resume reads these under the code as it is now, and then
-    it also has ``places``, ``own`` and ``pending``.
+    it also has ``vertices``, ``own`` and ``pending``.
 
     Attributes:
         line: The number of the line in the log; 0 is the run itself.
@@ -68,7 +68,7 @@ class Unfinished:
         spent: Of the run itself, what it has spent.
         steps: How many steps of the run are committed.
         read_at: When it was read; deadlines are held against this one time.
-        places: The flows around the node that comes next, and the node.
+        vertices: The flows around the node that comes next, and the node.
         own: What a branch has of its own.
         pending: What ``prep`` had changed, if that is on record.
     """
@@ -96,12 +96,12 @@ class Unfinished:
     spent: Sequence[Spent] = ()
     steps: int = 0
     read_at: str = ""
-    places: tuple[GraphNode, ...] = ()
+    vertices: tuple[Vertex, ...] = ()
     own: BranchValues = _NO_VALUES
     pending: BranchValues | None = None
 
     @property
-    def is_begun(self) -> bool:
+    def is_started(self) -> bool:
         """Whether something of the step is on record."""
         return bool(
             self.prepared or self.results or self.items or self.asked or self.calls or self.branches

@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 from pocoflow.errors import DefinitionError
 from pocoflow.graph.order import OrderRule
-from pocoflow.nodes.base import Node, NodeLike, make_edge, note_part
+from pocoflow.nodes.base import Node, NodeLike, make_edge, mark_nested
 from pocoflow.nodes.edges import DEFAULT_ACTION, Catch, Edge, Outlet, wiring_changed
 from pocoflow.nodes.middleware import (
     NO_MIDDLEWARE,
@@ -104,7 +104,7 @@ class FlowEdges:
         self,
         source: object,
         target: object,
-        place: tuple[str, int],
+        location: tuple[str, int],
         limit: tuple[object, object] = (None, UNSET),
     ) -> None:
         """Write an edge; ``limit`` is how often it is taken, and where it leads then.
@@ -114,7 +114,7 @@ class FlowEdges:
                 ``node.catch(...)``, ``target`` is neither a node nor ``END``, or the limit lacks a
                 part or has no effect.
         """
-        written = f"{place[0]}:{place[1]}"
+        written = f"{location[0]}:{location[1]}"
         outlet = Outlet(source, DEFAULT_ACTION) if isinstance(source, Node) else source
         if not isinstance(outlet, (Outlet, Catch)):
             raise DefinitionError(
@@ -126,8 +126,8 @@ class FlowEdges:
         action = outlet.action if isinstance(outlet, Outlet) else outlet.label
         shown = f"when({action!r})" if catch is None else f"catch({', '.join(catch.names)})"
         where = f"flow.then({node.name}.{shown}, target) at {written}"
-        edge = make_edge(where, action, target, place, limit, catch)._replace(written="flow")
-        note_part(node)
+        edge = make_edge(where, action, target, location, limit, catch)._replace(written="flow")
+        mark_nested(node)
         known = self.of(node)
         before = known.get(action)
         if not known:

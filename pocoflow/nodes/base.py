@@ -70,7 +70,7 @@ def check_target(owner: str, target: object) -> NodeLike | End:
     if target is None or isinstance(target, End):
         return END
     if isinstance(target, Node):
-        note_part(target)
+        mark_nested(target)
         return target
     raise DefinitionError(f"{owner}: the target must be a node or END, not {not_a_node(target)}")
 
@@ -79,7 +79,7 @@ def make_edge(
     owner: str,
     action: str,
     target: object,
-    place: tuple[str, int],
+    location: tuple[str, int],
     limit: tuple[object, object],
     catch: Catch | None = None,
 ) -> Edge[NodeLike]:
@@ -90,13 +90,13 @@ def make_edge(
     """
     end, (at_most, then) = check_target(owner, target), limit
     if at_most is None and then is UNSET:
-        return Edge(action, end, *place, catch)
+        return Edge(action, end, *location, catch)
     if then is not UNSET:
         then = check_target(f"{owner}, then={short(then)}", then)
-    return Edge(action, end, *place, catch, make_limit(owner, end, at_most, then))
+    return Edge(action, end, *location, catch, make_limit(owner, end, at_most, then))
 
 
-def note_part(node: NodeLike) -> None:
+def mark_nested(node: NodeLike) -> None:
     """Note that a node is a part of a flow, or of an edge; a flow that is none is run by itself."""
     if isinstance(node, Composite) and not node.is_part:
         node.is_part = True
@@ -186,12 +186,16 @@ class NodeLike(Generic[ActionT]):
                 ``END``, or the limit lacks a part or has no effect.
         """
         frame = sys._getframe(2)  # behind two_arguments
-        place = (frame.f_code.co_filename, frame.f_lineno)
-        self._add_edge(action, target, place, (at_most, then))
+        location = (frame.f_code.co_filename, frame.f_lineno)
+        self._add_edge(action, target, location, (at_most, then))
         return self
 
     def _add_edge(
-        self, action: object, target: object, place: tuple[str, int], limit: tuple[object, object]
+        self,
+        action: object,
+        target: object,
+        location: tuple[str, int],
+        limit: tuple[object, object],
     ) -> None:
         if not isinstance(action, str) or not action:
             swapped = ": the action comes first" if isinstance(target, str) else ""
@@ -199,8 +203,8 @@ class NodeLike(Generic[ActionT]):
                 f"{self.name}.then(action, target): the action must be a non-empty string, "
                 f"not {action!r}{swapped}"
             )
-        where = f"{self.name}.then({action!r}, target) at {place[0]}:{place[1]}"
-        edge = make_edge(where, str.__str__(action), target, place, limit)
+        where = f"{self.name}.then({action!r}, target) at {location[0]}:{location[1]}"
+        edge = make_edge(where, str.__str__(action), target, location, limit)
         before = self._edges.get(edge.action)
         # New containers, so that a copy of a node that shares them is not wired along with it.
         if before is not None and not before.leads_like(edge):

@@ -32,16 +32,16 @@ class Cancellation:
     Attributes:
         requested: Whether the run was asked to stop. Never goes back to ``False``.
         deadline: Seconds that the run may take, or ``None``.
-        is_late: Whether it was its deadline that stopped it.
+        is_expired: Whether it was its deadline that stopped it.
         callbacks: What is called then; added and removed by the methods.
     """
 
-    __slots__ = ("callbacks", "deadline", "is_late", "requested")
+    __slots__ = ("callbacks", "deadline", "is_expired", "requested")
 
     def __init__(self, deadline: float | None = None) -> None:
         self.requested = False
         self.deadline = deadline
-        self.is_late = False
+        self.is_expired = False
         self.callbacks: dict[Callable[[], object], None] = {}
 
     def request(self) -> None:
@@ -65,7 +65,7 @@ class Cancellation:
 
     def expire(self) -> None:
         """Ask the run to stop because its deadline has passed."""
-        self.is_late = not self.requested
+        self.is_expired = not self.requested
         self.request()
 
     def add_callback(self, callback: Callable[[], object]) -> None:

@@ -14,9 +14,9 @@ from pocoflow.nodes.base import AnyNode, Composite, Node
 from pocoflow.nodes.edges import DEFAULT_ACTION
 from pocoflow.nodes.function import FunctionNode
 from pocoflow.nodes.node_kinds import AskNode, AsyncNode, BatchNode
-from pocoflow.nodes.parallel import Spread
+from pocoflow.nodes.parallel import SplitNode
 from pocoflow.nodes.porting import check_class, check_phases, class_phases
-from pocoflow.nodes.signature import definition_place
+from pocoflow.nodes.signature import definition_location
 from pocoflow.values.callables import names_in, python_code
 from pocoflow.values.remembering import remembered
 
@@ -118,7 +118,7 @@ def declared_actions(node: AnyNode) -> tuple[str, ...] | None:
     A function node tells by its return annotation; a class by the annotation of ``post`` or by its
     ``Node[..., ..., Literal[...]]``, and by not overriding ``post`` at all.
     """
-    if isinstance(node, (FunctionNode, Spread)):
+    if isinstance(node, (FunctionNode, SplitNode)):
         return node.actions
     kind: type = type(node)
     return None if _is_patched(node) else _class_actions(kind)[0]
@@ -133,7 +133,7 @@ def promised_actions(node: AnyNode) -> tuple[str, ...] | None:
 
 
 def _promised(kind: Any) -> tuple[str, ...] | None:
-    if issubclass(kind, (FunctionNode, Spread)):
+    if issubclass(kind, (FunctionNode, SplitNode)):
         return None
     actions, is_named = _class_actions(kind)
     return actions if is_named else None
@@ -187,7 +187,7 @@ def _class_actions(kind: Any) -> tuple[tuple[str, ...] | None, bool]:
     return None, False
 
 
-def place_of(node: AnyNode) -> tuple[str, int] | None:
+def location_of(node: AnyNode) -> tuple[str, int] | None:
     """File and line of the definition of a node's class or function; ``None`` if it has no source.
 
     For a flow, and what has branches, where it was made. A class is looked for in its source, which
@@ -196,13 +196,13 @@ def place_of(node: AnyNode) -> tuple[str, int] | None:
     if isinstance(node, Composite):
         return node.made_at
     if isinstance(node, FunctionNode):
-        return definition_place(node.signature.function)
+        return definition_location(node.signature.function)
     kind: type = type(node)
-    return class_place(kind)
+    return class_location(kind)
 
 
 @remembered
-def class_place(kind: type) -> tuple[str, int] | None:
+def class_location(kind: type) -> tuple[str, int] | None:
     """File and line of the definition of a class; ``None`` if its source is not at hand."""
     try:
         file = inspect.getsourcefile(kind)

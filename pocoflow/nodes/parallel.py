@@ -10,7 +10,7 @@ from typing_extensions import TypedDict, TypeVar, Unpack
 
 from pocoflow.errors import DefinitionError, InvalidValueError
 from pocoflow.messages import closest, short, users_line
-from pocoflow.nodes.base import Composite, Node, NodeLike, note_part
+from pocoflow.nodes.base import Composite, Node, NodeLike, mark_nested
 from pocoflow.nodes.edges import DEFAULT_ACTION
 from pocoflow.nodes.porting import not_a_node, refuse_settings
 from pocoflow.store.branch_view import BranchStore, merge
@@ -88,7 +88,7 @@ class BranchSettings(TypedDict, total=False, closed=True):
     private: References
 
 
-class Spread(Composite, Node[Any, Any, EndT]):
+class SplitNode(Composite, Node[Any, Any, EndT]):
     """What runs other nodes, or flows, on stores of theirs: the common part of its kinds.
 
     Attributes:
@@ -117,7 +117,7 @@ class Spread(Composite, Node[Any, Any, EndT]):
                 raise DefinitionError(
                     f"{self.name}: a branch is a node or a flow, not {not_a_node(given)}{hint}"
                 )
-            note_part(given)
+            mark_nested(given)
         if on_error not in ("stop", "collect"):
             raise DefinitionError(
                 f"{self.name}: on_error is {on_error!r}: it must be 'stop' or 'collect'"
@@ -142,7 +142,7 @@ class Spread(Composite, Node[Any, Any, EndT]):
         """The branches to run, from what ``prep`` gave."""
 
 
-class _Merging(Spread[Ended]):
+class _Merging(SplitNode[Ended]):
     """Merges what its branches wrote."""
 
     def post(self, store: Store, given: Any, ends: list[BranchEnd], /) -> Ended:

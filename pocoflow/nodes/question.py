@@ -166,7 +166,7 @@ class Asked(NamedTuple):
         """Whether it waits for an answer."""
         return self.answer is None and not self.is_closed
 
-    def is_late(self, now: str) -> bool:
+    def is_expired(self, now: str) -> bool:
         """Whether its deadline has passed."""
         return self.deadline is not None and now >= self.deadline
 

@@ -227,14 +227,14 @@ def _mapped(
     return field
 
 
-def definition_place(function: Callable[..., object]) -> tuple[str, int]:
+def definition_location(function: Callable[..., object]) -> tuple[str, int]:
     """File and line of the definition of a function or a bound method."""
     code = inspect.unwrap(function).__code__
     return code.co_filename, code.co_firstlineno
 
 
 def _about(function: Callable[..., object]) -> str:
-    file, line = definition_place(function)
+    file, line = definition_location(function)
     return f"@node {function.__name__} ({file}:{line})"
 
 

@@ -8,7 +8,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 from pocoflow.errors import DefinitionError
 from pocoflow.messages import short, users_line
 from pocoflow.nodes.base import Node, NodeLike
-from pocoflow.nodes.parallel import BranchEnd, Spread, Start
+from pocoflow.nodes.parallel import BranchEnd, SplitNode, Start
 from pocoflow.store.fields import StoreField, reference_of
 from pocoflow.store.store import Store
 from pocoflow.values.copies import stored_copy
@@ -76,7 +76,7 @@ class FlowLike(Protocol):
     start: NodeLike
 
 
-class Subflow(Spread[Any]):
+class Subflow(SplitNode[Any]):
     """Runs a flow on a store of its own, under the schema of that flow.
 
     The flow sees nothing of the store around it but what ``inputs`` hand in, and changes nothing

@@ -10,39 +10,39 @@ import streamlit as st
 from pocoflow.db import WorkflowDB
 from pocoflow.flow.flow import Flow
 from pocoflow.ui.pages_data import RunView
-from pocoflow.ui.place import Place
+from pocoflow.ui.panel import Panel
 from pocoflow.ui.snippet import cancel_snippet, is_reference, resume_snippet
 
 
-def show_acting(place: Place, view: RunView) -> None:
+def show_acting(panel: Panel, view: RunView) -> None:
     """What can be done with the run as it stands."""
-    place.said("said")
+    panel.said("said")
     if view.run["status"] in ("running", "paused"):
-        _stopping(place, view)
+        _stopping(panel, view)
     if view.run["status"] == "running":
         return
-    step = _choose_step(place, view)
-    refusal = place.refusal(view.run["run_id"])
-    if place.flow is not None and not refusal:
-        _buttons(place, place.flow, view, step)
+    step = _choose_step(panel, view)
+    refusal = panel.refusal(view.run["run_id"])
+    if panel.flow is not None and not refusal:
+        _buttons(panel, panel.flow, view, step)
     elif refusal:
-        place.notice("other-flow", refusal, tone="gray")
-    _snippet(place, view, step)
+        panel.notice("other-flow", refusal, tone="gray")
+    _snippet(panel, view, step)
 
 
-def _stopping(place: Place, view: RunView) -> None:
+def _stopping(panel: Panel, view: RunView) -> None:
     run_id = view.run["run_id"]
     is_paused = view.run["status"] == "paused"
     if view.run["cancel_requested"] and not is_paused:
-        place.notice("asked", "It was asked to stop after this step.")
+        panel.notice("asked", "It was asked to stop after this step.")
         return
-    if place.flow is not None:
-        act = partial(_cancel, place.path, run_id)
+    if panel.flow is not None:
+        act = partial(_cancel, panel.path, run_id)
         advice = f"It stops {_when(is_paused)}, and can be resumed."
-        place.button("cancel", "Cancel the run", run_id, act, "said", advice)
+        panel.button("cancel", "Cancel the run", run_id, act, "said", advice)
     else:
         st.caption(f"This code stops the run {_when(is_paused)}.")
-        st.code(cancel_snippet(place.path, run_id), language="python")
+        st.code(cancel_snippet(panel.path, run_id), language="python")
 
 
 def _when(is_paused: bool) -> str:
@@ -61,7 +61,7 @@ def _cancel(path: str, run_id: str) -> str:
 # -- resume and fork ------------------------------------------------------------------------------
 
 
-def _choose_step(place: Place, view: RunView) -> int | None:
+def _choose_step(panel: Panel, view: RunView) -> int | None:
     """The step to fork from; ``None`` to go on with the run itself."""
     steps = [-1, *view.stored_steps]
     same = "where the run stopped: the same run"
@@ -71,7 +71,7 @@ def _choose_step(place: Place, view: RunView) -> int | None:
     chosen = st.selectbox(
         "Go on from",
         [*([] if is_completed else [same]), *choices],
-        key=place.name(f"from.{view.run['run_id']}.{view.run['status']}"),
+        key=panel.name(f"from.{view.run['run_id']}.{view.run['status']}"),
         help="A fork is a new run from a checkpoint; the run that it comes from stays as it is.",
         width=360,
     )
@@ -82,20 +82,20 @@ def _fork_label(step: int) -> str:
     return "the beginning: a fork" if step < 0 else f"the checkpoint of step {step}: a fork"
 
 
-def _buttons(place: Place, flow: Flow, view: RunView, step: int | None) -> None:
+def _buttons(panel: Panel, flow: Flow, view: RunView, step: int | None) -> None:
     run_id = view.run["run_id"]
     if step is None:
         act = partial(resume_here, flow, run_id)
-        place.button("resume", "Resume the run", run_id, act, "said")
+        panel.button("resume", "Resume the run", run_id, act, "said")
         return
     changes = st.text_area(
         "Values to change first, as a JSON object",
-        key=place.name("fork-values"),
+        key=panel.name("fork-values"),
         placeholder='{"question": "why?"}',
         height=80,
     )
-    act = partial(_fork, place, flow, run_id, step, changes)
-    place.button("fork", "Fork and run", run_id, act, "said")
+    act = partial(_fork, panel, flow, run_id, step, changes)
+    panel.button("fork", "Fork and run", run_id, act, "said")
 
 
 def resume_here(flow: Flow, run_id: str) -> str:
@@ -104,26 +104,26 @@ def resume_here(flow: Flow, run_id: str) -> str:
     return "It goes on, in the process of this monitor."
 
 
-def _fork(place: Place, flow: Flow, run_id: str, step: int, changes: str) -> str:
+def _fork(panel: Panel, flow: Flow, run_id: str, step: int, changes: str) -> str:
     values = json.loads(changes) if changes.strip() else {}
     if not isinstance(values, dict):
         raise ValueError('the values to change are a JSON object, as in {"question": "why?"}')
     new = flow.fork(run_id, step, values)
     _ = flow.resume_background(new)
-    st.query_params[place.name("run")] = new
+    st.query_params[panel.name("run")] = new
     return f"This is the fork, {new}; it runs in the process of this monitor."
 
 
-def _snippet(place: Place, view: RunView, step: int | None) -> None:
+def _snippet(panel: Panel, view: RunView, step: int | None) -> None:
     reference = st.text_input(
         "Where your flow is (module:name or path/file.py:name); empty: wired as it was recorded",
-        value=place.reference if is_reference(place.reference) else "",
-        key=place.name("where"),
+        value=panel.reference if is_reference(panel.reference) else "",
+        key=panel.name("where"),
         placeholder="my_app.flows:flow",
         width=560,
     )
     if reference and not is_reference(reference):
-        place.notice(
+        panel.notice(
             "not-a-reference",
             "Write module:name or path/file.py:name, as in my_app.flows:flow; the name of a flow, "
             "or of a function that makes one.",
@@ -136,6 +136,6 @@ def _snippet(place: Place, view: RunView, step: int | None) -> None:
         f"program knows: {wired}resources."
     )
     code = resume_snippet(
-        place.path, view.run, view.graph, view.walk, step=step, reference=reference
+        panel.path, view.run, view.graph, view.walk, step=step, reference=reference
     )
     st.code(code, language="python")

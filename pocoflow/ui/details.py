@@ -27,7 +27,7 @@ def steps_table(steps: Sequence[Step]) -> Block:
     end = max((step.ended for step in shown), default=start)
     length = (end - start).total_seconds() or 1.0
     rows = []
-    for place, step in enumerate(shown):
+    for panel, step in enumerate(shown):
         parts = []
         for number, attempt in enumerate(step.attempts, start=1):
             is_retried = attempt.error and number < len(step.attempts)
@@ -43,7 +43,7 @@ def steps_table(steps: Sequence[Step]) -> Block:
         running: object = {"kind": "since", "value": step.began.isoformat()}
         rows.append(
             row(
-                f"{place}-{step.number}",
+                f"{panel}-{step.number}",
                 Cell("Step", step.number, "number"),
                 Cell("Node", cut(step.node, NAME)),
                 Cell("Status", step.status, "status"),
@@ -64,7 +64,7 @@ def costs_table(expenses: Sequence[Expense]) -> Block:
     """What the attempts of a run have cost."""
     rows = (
         row(
-            place,
+            panel,
             Cell("Step", one.step, "number"),
             Cell("Node", cut(one.node, NAME)),
             Cell("Item", one.item, "number", less=True),
@@ -72,7 +72,7 @@ def costs_table(expenses: Sequence[Expense]) -> Block:
             Cell("Calls", one.calls or None, "number"),
             Cell("Spent", cut(one.amounts)),
         )
-        for place, one in enumerate(costs(expenses)[-_MOST_ROWS:])
+        for panel, one in enumerate(costs(expenses)[-_MOST_ROWS:])
     )
     return table(f"Spent: {shown(sum_of(one.amounts for one in expenses))}", rows)
 

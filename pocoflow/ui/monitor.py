@@ -17,7 +17,7 @@ from streamlit import config
 from pocoflow.db.postgres import is_server, refuse_other_names, without_password
 from pocoflow.flow.flow import Flow
 from pocoflow.ui.guard import is_own
-from pocoflow.ui.place import Place
+from pocoflow.ui.panel import Panel
 from pocoflow.ui.runlist import show_runs
 from pocoflow.ui.runview import show_export, show_run
 from pocoflow.ui.tables import database_facts
@@ -53,49 +53,49 @@ def render_workflow_monitor(
         path = without_password(path)
     if key is None:
         key = f"monitor-{zlib.crc32(path.encode()):08x}"
-    _render(Place(path, key, flow, answers=answers))
+    _render(Panel(path, key, flow, answers=answers))
 
 
-def _render(place: Place) -> None:
+def _render(panel: Panel) -> None:
     # A fragment of its own: what is clicked in here does not run the host's page again.
-    st.fragment(_monitor, key=place.name("monitor"))(place)
+    st.fragment(_monitor, key=panel.name("monitor"))(panel)
 
 
-def _monitor(place: Place) -> None:
+def _monitor(panel: Panel) -> None:
     with st.container(
         horizontal=True,
         vertical_alignment="bottom",
         horizontal_alignment="distribute",
-        key=place.name("top"),
+        key=panel.name("top"),
     ):
         # First of all, as the browser loads what it is shown with in the order of the page.
-        place.show("database", database_facts(place.path))
+        panel.show("database", database_facts(panel.path))
         interval = st.selectbox(
             "Auto-refresh",
             list(_INTERVALS),
             index=2,
-            key=place.name("refresh"),
+            key=panel.name("refresh"),
             bind="query-params",
             width=120,
         )
-        if place.run_id is not None:
-            show_export(place, place.run_id)
+        if panel.run_id is not None:
+            show_export(panel, panel.run_id)
     # All that is refreshed is one fragment: of one within another Streamlit may send the browser
     # what is new, and of the other, at whose places it is put, what was there before.
-    st.fragment(_refreshed, run_every=_INTERVALS[interval])(place)
+    st.fragment(_refreshed, run_every=_INTERVALS[interval])(panel)
 
 
-def _refreshed(place: Place) -> None:
+def _refreshed(panel: Panel) -> None:
     with st.container():
-        show_runs(place)
-    if place.run_id is not None:
+        show_runs(panel)
+    if panel.run_id is not None:
         with st.container():
-            show_run(place, place.run_id)
+            show_run(panel, panel.run_id)
 
 
 # -- standalone -----------------------------------------------------------------------------------
 
-_PAGE = Place("", "")  # before it is known what is looked at; Streamlit would show a text below
+_PAGE = Panel("", "")  # before it is known what is looked at; Streamlit would show a text below
 
 
 def _main(arguments: list[str]) -> None:
@@ -117,7 +117,7 @@ def _main(arguments: list[str]) -> None:
     here = os.path.dirname(os.path.abspath(__file__))
     sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry or os.curdir) != here]
     path, target, load = page_arguments(arguments)
-    _render(Place(path, "", _load(arguments, load) if target else None, target))
+    _render(Panel(path, "", _load(arguments, load) if target else None, target))
 
 
 def _keep_to_ourselves() -> None:

@@ -89,11 +89,11 @@ class RunsPage:
 
     Attributes:
         runs: Their rows, the newest first.
-        following: The ``run_no`` that the next page comes before; ``None`` on the last page.
+        next_before: The ``run_no`` that the next page comes before; ``None`` on the last page.
     """
 
     runs: list[ListedRun]
-    following: int | None
+    next_before: int | None
 
 
 def read_page(
@@ -246,9 +246,9 @@ def _change(key: str, old: str, new: str) -> Changed:
 
 def _same_until(one: str, other: str) -> int:
     """How many characters two texts begin with that are the same; quick for long ones."""
-    step, place, end = 4096, 0, min(len(one), len(other))
-    while place < end and one[place : place + step] == other[place : place + step]:
-        place += step
-    while place < end and one[place] == other[place]:
-        place += 1
-    return min(place, end)
+    step, panel, end = 4096, 0, min(len(one), len(other))
+    while panel < end and one[panel : panel + step] == other[panel : panel + step]:
+        panel += step
+    while panel < end and one[panel] == other[panel]:
+        panel += 1
+    return min(panel, end)

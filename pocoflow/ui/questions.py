@@ -19,7 +19,7 @@ from pocoflow.nodes.question import Asked
 from pocoflow.ui.acting import resume_here
 from pocoflow.ui.details import answers_table
 from pocoflow.ui.pages_data import RunView
-from pocoflow.ui.place import Place
+from pocoflow.ui.panel import Panel
 from pocoflow.ui.tables import question_facts
 from pocoflow.ui.text import LONG, cut, visible
 from pocoflow.values.callables import UNSET
@@ -28,75 +28,75 @@ from pocoflow.views.forms import Field, form_of
 from pocoflow.views.targets import command
 
 _MOST = 5
-_PLACES = 100
+_POSITIONS = 100
 _LONG_TEXT = 80
 _HIGH = 1200
 
 
-def show_open(place: Place, view: RunView, now: datetime) -> None:
+def show_open(panel: Panel, view: RunView, now: datetime) -> None:
     """What a run asks, with a form for each question; and how it goes on when all is answered."""
     with st.container():
-        place.said("heard")
-    waiting = [one for one in view.open if not one.is_late(now.isoformat())]
+        panel.said("heard")
+    waiting = [one for one in view.open if not one.is_expired(now.isoformat())]
     late = len(view.open) - len(waiting)
     with st.container():
-        for one in _placed(view, waiting[:_MOST]):
+        for one in _positioned(view, waiting[:_MOST]):
             with st.container():
                 if one is not None:
-                    with st.container(border=True, key=place.name(f"question.{one.question}")):
-                        _question(place, view, one, now)
+                    with st.container(border=True, key=panel.name(f"question.{one.question}")):
+                        _question(panel, view, one, now)
     with st.container():
         if len(waiting) > _MOST:
             st.caption(f"{len(waiting) - _MOST} more questions follow when these are answered.")
         if view.run["status"] == "paused" and not waiting:
-            _go_on(place, view, late)
+            _go_on(panel, view, late)
 
 
-def _placed(view: RunView, shown: Sequence[Asked]) -> list[Asked | None]:
+def _positioned(view: RunView, shown: Sequence[Asked]) -> list[Asked | None]:
     """Questions in places that they keep: in the place of another, Streamlit shows both awhile."""
     order = {one.question: number for number, one in enumerate(view.questions)}
-    places: list[Asked | None] = [None] * min(len(view.questions), _PLACES)
+    positions: list[Asked | None] = [None] * min(len(view.questions), _POSITIONS)
     for one in shown:
-        place = order[one.question] % len(places)
-        while places[place] is not None:
-            place = (place + 1) % len(places)
-        places[place] = one
-    return places
+        panel = order[one.question] % len(positions)
+        while positions[panel] is not None:
+            panel = (panel + 1) % len(positions)
+        positions[panel] = one
+    return positions
 
 
-def _flow_of(place: Place, view: RunView) -> Flow | None:
+def _flow_of(panel: Panel, view: RunView) -> Flow | None:
     """The flow of the run, if the monitor was given it."""
-    return None if place.refusal(view.run["run_id"]) else place.flow
+    return None if panel.refusal(view.run["run_id"]) else panel.flow
 
 
-def _question(place: Place, view: RunView, one: Asked, now: datetime) -> None:
-    place.notice(f"asks.{one.question}", title=visible(one.text), tone="yellow")
-    place.show(f"about.{one.question}", question_facts(one, now))
-    _context(place, one)
-    if not place.answers:
+def _question(panel: Panel, view: RunView, one: Asked, now: datetime) -> None:
+    panel.notice(f"asks.{one.question}", title=visible(one.text), tone="yellow")
+    panel.show(f"about.{one.question}", question_facts(one, now))
+    _context(panel, one)
+    if not panel.answers:
         st.caption("This command answers it.")
-        st.code(command("answer", one.run_id, path=place.path), language="bash")
+        st.code(command("answer", one.run_id, path=panel.path), language="bash")
         return
     form = form_of(one.schema)
     with st.form(
-        place.name(f"form.{one.question}"),
+        panel.name(f"form.{one.question}"),
         border=False,
         enter_to_submit=False,
         clear_on_submit=False,
     ):
         for number, field in enumerate(_fields(form)):
-            _widget(place, one, field, number)
-        _by(place, one)
+            _widget(panel, one, field, number)
+        _by(panel, one)
         st.form_submit_button(
             "Answer",
             type="primary",
-            key=place.name(f"send.{one.question}"),
+            key=panel.name(f"send.{one.question}"),
             on_click=_send,
-            args=(place, _flow_of(place, view), one, form),
+            args=(panel, _flow_of(panel, view), one, form),
         )
-        refused = st.session_state.get(place.name(f"refused.{one.question}"))
+        refused = st.session_state.get(panel.name(f"refused.{one.question}"))
         if refused:
-            place.notice(
+            panel.notice(
                 f"refusal.{one.question}",
                 *refused.split("\n"),
                 title="Not taken: the question is still open",
@@ -104,7 +104,7 @@ def _question(place: Place, view: RunView, one: Asked, now: datetime) -> None:
             )
 
 
-def _context(place: Place, one: Asked) -> None:
+def _context(panel: Panel, one: Asked) -> None:
     """What a person has to know: long texts as they are, the rest as JSON."""
     texts = {
         name: value
@@ -112,7 +112,7 @@ def _context(place: Place, one: Asked) -> None:
         if isinstance(value, str) and ("\n" in value or len(value) > _LONG_TEXT)
     }
     for number, (name, text) in enumerate(texts.items()):
-        place.notice(
+        panel.notice(
             f"context.{one.question}.{number}", cut(text, LONG), title=cut(name), tone="quote"
         )
     rest = {name: value for name, value in one.context.items() if name not in texts}
@@ -129,12 +129,12 @@ def _fields(form: Field) -> tuple[Field, ...]:
     return form.fields if form.kind == "object" else (form,)
 
 
-def _name(place: Place, one: Asked, number: int | str) -> str:
-    return place.name(f"answer.{one.question}.{number}")
+def _name(panel: Panel, one: Asked, number: int | str) -> str:
+    return panel.name(f"answer.{one.question}.{number}")
 
 
-def _widget(place: Place, one: Asked, field: Field, number: int) -> None:
-    label, key = label_of(field, number), _name(place, one, number)
+def _widget(panel: Panel, one: Asked, field: Field, number: int) -> None:
+    label, key = label_of(field, number), _name(panel, one, number)
     st.session_state.setdefault(key, prefilled(field))
     about = ", ".join(filter(None, [field.description, field.limits])) if field.name else ""
     if field.kind == "bool":
@@ -147,7 +147,7 @@ def _widget(place: Place, one: Asked, field: Field, number: int) -> None:
             range(len(labels)),
             index=None,
             key=key,
-            format_func=lambda place: labels[place],
+            format_func=lambda panel: labels[panel],
             placeholder="Choose",
             width=360,
         )
@@ -163,37 +163,37 @@ def _widget(place: Place, one: Asked, field: Field, number: int) -> None:
         what = '["one", "two"]' if field.schema.get("type") == "array" else '{"key": "value"}'
         st.text_area(label, key=key, height=90, placeholder=f"JSON, as in {what}")
     if about:
-        place.notice(f"help.{one.question}.{number}", about, tone="plain")
+        panel.notice(f"help.{one.question}.{number}", about, tone="plain")
 
 
-def _by(place: Place, one: Asked) -> None:
-    key = _name(place, one, "by")
-    st.session_state.setdefault(key, st.session_state.get(place.name("answered-by"), ""))
+def _by(panel: Panel, one: Asked) -> None:
+    key = _name(panel, one, "by")
+    st.session_state.setdefault(key, st.session_state.get(panel.name("answered-by"), ""))
     st.text_input("Answered by", key=key, placeholder="your name, to be on record", width=360)
 
 
-def _send(place: Place, flow: Flow | None, one: Asked, form: Field) -> None:
+def _send(panel: Panel, flow: Flow | None, one: Asked, form: Field) -> None:
     """Hand an answer in, and remember what to say of it."""
     entered = {
-        field.name: st.session_state.get(_name(place, one, number))
+        field.name: st.session_state.get(_name(panel, one, number))
         for number, field in enumerate(_fields(form))
     }
-    by = str(st.session_state.get(_name(place, one, "by")) or "").strip()
-    st.session_state[place.name("answered-by")] = by
-    refused = place.name(f"refused.{one.question}")
+    by = str(st.session_state.get(_name(panel, one, "by")) or "").strip()
+    st.session_state[panel.name("answered-by")] = by
+    refused = panel.name(f"refused.{one.question}")
     st.session_state.pop(refused, None)
     try:
         answer = answer_of(form, entered)
         wrong = misfits(one.schema, answer)
         if wrong:
             raise ValueError("\n".join(wrong))
-        _keep(place.path, flow, one, answer, by or None)
-        place.say("heard", "green", f"Question {one.question} is answered.")
+        _keep(panel.path, flow, one, answer, by or None)
+        panel.say("heard", "green", f"Question {one.question} is answered.")
     except (PocoflowError, ValueError) as exc:
         # The form is still there to show it, unless somebody else was quicker.
-        told = st.session_state[refused] = place.told(exc, one.run_id)
-        if _is_gone(place, one):
-            place.say("heard", "red", f"Your answer was not taken: {told}")
+        told = st.session_state[refused] = panel.told(exc, one.run_id)
+        if _is_gone(panel, one):
+            panel.say("heard", "red", f"Your answer was not taken: {told}")
 
 
 def _keep(path: str, flow: Flow | None, one: Asked, answer: object, by: str | None) -> None:
@@ -204,10 +204,10 @@ def _keep(path: str, flow: Flow | None, one: Asked, answer: object, by: str | No
         database.answer_json(one.run_id, answer, question=one.question, by=by)
 
 
-def _is_gone(place: Place, one: Asked) -> bool:
+def _is_gone(panel: Panel, one: Asked) -> bool:
     """Whether a question is not open any more, so that its form is gone."""
     try:
-        with WorkflowDB(place.path, read_only=True) as database:
+        with WorkflowDB(panel.path, read_only=True) as database:
             return not any(it.question == one.question and it.is_open for it in database.pending())
     except PocoflowError:
         return False
@@ -216,32 +216,32 @@ def _is_gone(place: Place, one: Asked) -> bool:
 # -- afterwards -----------------------------------------------------------------------------------
 
 
-def _go_on(place: Place, view: RunView, late: int) -> None:
+def _go_on(panel: Panel, view: RunView, late: int) -> None:
     """How a run goes on that waits for nothing more."""
     run_id = view.run["run_id"]
     passed = f"{late} deadline{'s have' if late != 1 else ' has'} passed" if late else ""
     title = f"Nothing more can be answered: {passed}" if late else "All questions are answered"
-    flow = _flow_of(place, view)
+    flow = _flow_of(panel, view)
     if flow is not None:
-        place.notice("can-go-on", "The run can go on.", title=title)
+        panel.notice("can-go-on", "The run can go on.", title=title)
         act, advice = partial(resume_here, flow, run_id), "It runs in the process of this monitor."
-        place.button("go-on", "Go on with the run", run_id, act, "heard", advice)
+        panel.button("go-on", "Go on with the run", run_id, act, "heard", advice)
         return
-    place.notice(
+    panel.notice(
         "can-go-on",
         "The run goes on where the code of its flow is: with this command, where FLOW is "
         "package.module:flow or path/file.py:flow, or by flow.recover() in a program.",
         title=title,
     )
-    st.code(command("resume", run_id, "FLOW", path=place.path), language="bash")
+    st.code(command("resume", run_id, "FLOW", path=panel.path), language="bash")
 
 
-def show_answers(place: Place, view: RunView) -> None:
+def show_answers(panel: Panel, view: RunView) -> None:
     """Everything that a run has asked, and what was answered, by whom and when."""
     if not view.questions:
-        place.notice("no-questions", "This run has asked nothing.", tone="gray")
+        panel.notice("no-questions", "This run has asked nothing.", tone="gray")
         return
-    place.show("answers", answers_table(view.questions))
+    panel.show("answers", answers_table(view.questions))
 
 
 # -- entries -------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from pocoflow.db import STATUSES, WorkflowDB
 from pocoflow.db.run_reports import flow_counts, waiting
 from pocoflow.errors import DatabaseError
 from pocoflow.ui.pages_data import Filters, open_database, read_page
-from pocoflow.ui.place import Place
+from pocoflow.ui.panel import Panel
 from pocoflow.ui.tables import flows_table, runs_table, summary
 
 ChoiceT = TypeVar("ChoiceT")
@@ -39,44 +39,44 @@ Flow(start=Hello(), db_path=DATABASE, flow_name="hello").run({"name": "World"})
 """
 
 
-def show_runs(place: Place) -> None:
+def show_runs(panel: Panel) -> None:
     """The runs that are there, as they are now."""
     try:
-        database = open_database(place.path)
+        database = open_database(panel.path)
         counts = flow_counts(database)
         if not counts:
-            place.notice(
+            panel.notice(
                 "empty",
                 "Give a flow this file as its db_path and run it; it appears here by itself.",
                 title="No runs yet",
             )
-            st.code(_FIRST_RUN.replace("DATABASE", repr(place.path)), language="python")
+            st.code(_FIRST_RUN.replace("DATABASE", repr(panel.path)), language="python")
             return
         questions = sum(waiting(database).values())
-        place.show("summary", summary(counts, questions))
-        filters = _filters(place, [flow.flow_name for flow in counts])
-        _page(place, database, filters)
-        with st.expander("Counts and failure rate of each flow", key=place.name("flows")):
-            place.show("flows-table", flows_table(counts))
+        panel.show("summary", summary(counts, questions))
+        filters = _filters(panel, [flow.flow_name for flow in counts])
+        _page(panel, database, filters)
+        with st.expander("Counts and failure rate of each flow", key=panel.name("flows")):
+            panel.show("flows-table", flows_table(counts))
     except DatabaseError as exc:
-        place.notice("bad", str(exc), _advice(place), title="No runs to show", tone="red")
+        panel.notice("bad", str(exc), _advice(panel), title="No runs to show", tone="red")
 
 
-def _advice(place: Place) -> str:
+def _advice(panel: Panel) -> str:
     return (
         "Nothing was made or changed. Start the monitor with the path of a file that a flow has "
-        f"written, as in Flow(..., db_path={place.path!r}); this page looks again by itself."
+        f"written, as in Flow(..., db_path={panel.path!r}); this page looks again by itself."
     )
 
 
-def _filters(place: Place, flows: list[str]) -> Filters:
+def _filters(panel: Panel, flows: list[str]) -> Filters:
     def first_page() -> None:
-        st.session_state[place.name("pages")] = []
+        st.session_state[panel.name("pages")] = []
 
     def typed(label: str, part: str, example: str, width: int) -> str:
         return st.text_input(
             label,
-            key=place.name(part),
+            key=panel.name(part),
             placeholder=example,
             on_change=first_page,
             bind="query-params",
@@ -90,21 +90,21 @@ def _filters(place: Place, flows: list[str]) -> Filters:
             label,
             options,
             index=None,
-            key=place.name(part),
+            key=panel.name(part),
             placeholder=otherwise,
             on_change=first_page,
             bind="query-params",
             width=width,
         )
 
-    with st.container(horizontal=True, vertical_alignment="bottom", key=place.name("filters")):
+    with st.container(horizontal=True, vertical_alignment="bottom", key=panel.name("filters")):
         text = typed("Search", "q", "run, flow, node, error", 240)
         flow = chosen("Flow", "flow", flows, "all flows", 200)
         status = chosen("Status", "status", STATUSES, "any status", 160)
         within = st.selectbox(
             "Started",
             list(_WITHIN),
-            key=place.name("started"),
+            key=panel.name("started"),
             on_change=first_page,
             bind="query-params",
             width=200,
@@ -113,31 +113,31 @@ def _filters(place: Place, flows: list[str]) -> Filters:
     return Filters(text, flow, status, _WITHIN[within], found_by)
 
 
-def _page(place: Place, database: WorkflowDB, filters: Filters) -> None:
-    pages: list[int] = st.session_state.setdefault(place.name("pages"), [])
+def _page(panel: Panel, database: WorkflowDB, filters: Filters) -> None:
+    pages: list[int] = st.session_state.setdefault(panel.name("pages"), [])
     now = database.now()
     page = read_page(database, filters, pages[-1] if pages else None, PAGE, now)
     if not page.runs:
-        place.notice(
+        panel.notice(
             "none", "Choose other filters, or clear them.", title="No run matches", tone="gray"
         )
     else:
-        table = runs_table(page.runs, place.run_id, now)
-        place.show("runs", table, on_open=place.open_run)
-    if not pages and page.following is None:
+        table = runs_table(page.runs, panel.run_id, now)
+        panel.show("runs", table, on_open=panel.open_run)
+    if not pages and page.next_before is None:
         return
 
     def older() -> None:
-        pages.append(page.following or 0)
+        pages.append(page.next_before or 0)
 
     def newer() -> None:
         pages.pop()
 
-    with st.container(horizontal=True, vertical_alignment="center", key=place.name("pager")):
+    with st.container(horizontal=True, vertical_alignment="center", key=panel.name("pager")):
         st.button(
             "Newer",
             icon="◀",
-            key=place.name("newer"),
+            key=panel.name("newer"),
             on_click=newer,
             disabled=not pages,
         )
@@ -145,9 +145,9 @@ def _page(place: Place, database: WorkflowDB, filters: Filters) -> None:
             "Older",
             icon="▶",
             icon_position="right",
-            key=place.name("older"),
+            key=panel.name("older"),
             on_click=older,
-            disabled=page.following is None,
+            disabled=page.next_before is None,
         )
         first = len(pages) * PAGE + 1
         if page.runs:

@@ -16,7 +16,7 @@ from pocoflow.ui.acting import show_acting
 from pocoflow.ui.details import changes_table, costs_table, events_table, steps_table, store_table
 from pocoflow.ui.drawing import draw_graph
 from pocoflow.ui.pages_data import RunView, changes_between, open_database, read_run, store_text
-from pocoflow.ui.place import Place
+from pocoflow.ui.panel import Panel
 from pocoflow.ui.questions import show_answers, show_open
 from pocoflow.ui.steps import THE_RUN, Error
 from pocoflow.ui.tables import run_facts
@@ -26,45 +26,45 @@ from pocoflow.views.runs import users_frames
 _MOST_ERRORS = 20
 
 
-def show_run(place: Place, run_id: str) -> None:
+def show_run(panel: Panel, run_id: str) -> None:
     """The run that is looked at, as it is now."""
     try:
-        database = open_database(place.path)
+        database = open_database(panel.path)
         now = database.now()
         view = read_run(database, run_id, now)
         # Each part has a container and keeps its place as others grow: one that comes in the
         # place of an element, at a refresh, may end the page in the browser.
         with st.container():
-            _head(place, database, view, now)
-        show_open(place, view, now)
+            _head(panel, database, view, now)
+        show_open(panel, view, now)
         bodies = {
-            "Graph": partial(_graph, place, view),
-            "Timeline": partial(_timeline, place, view),
-            "Questions": partial(show_answers, place, view),
-            "Errors": partial(_errors, place, view),
-            "Store": partial(show_store, place, database, view),
-            "Resume": partial(show_acting, place, view),
+            "Graph": partial(_graph, panel, view),
+            "Timeline": partial(_timeline, panel, view),
+            "Questions": partial(show_answers, panel, view),
+            "Errors": partial(_errors, panel, view),
+            "Store": partial(show_store, panel, database, view),
+            "Resume": partial(show_acting, panel, view),
         }
         # The tabs have names of their own in the address, so that a link leads to one of them.
-        tabs = st.tabs(list(bodies), key=place.name("tab"), bind="query-params")
+        tabs = st.tabs(list(bodies), key=panel.name("tab"), bind="query-params")
         for tab, body in zip(tabs, bodies.values(), strict=True):
             if tab.open:
                 with tab:
                     body()
     except RunNotFoundError as exc:
-        place.notice("unknown", str(exc.args[0]), tone="yellow", title="No such run")
-        place.door("close", "Close", None)
+        panel.notice("unknown", str(exc.args[0]), tone="yellow", title="No such run")
+        panel.door("close", "Close", None)
     except DatabaseError as exc:
-        place.notice("unreadable", str(exc), tone="red", title="Not to be read")
+        panel.notice("unreadable", str(exc), tone="red", title="Not to be read")
 
 
-def show_export(place: Place, run_id: str) -> None:
+def show_export(panel: Panel, run_id: str) -> None:
     """The door to the whole run as a file, which is put together when it is asked for.
 
     Not for a fragment that is refreshed: a click that meets a refresh would get nothing.
     """
     try:
-        database = open_database(place.path)
+        database = open_database(panel.path)
         if database.get_run(run_id) is None:
             return
     except DatabaseError:
@@ -73,30 +73,30 @@ def show_export(place: Place, run_id: str) -> None:
     def export() -> str:
         return json.dumps(export_run(database, run_id), indent=2, ensure_ascii=False)
 
-    place.download("export", "Export the run as JSON", export, file_name(run_id))
+    panel.download("export", "Export the run as JSON", export, file_name(run_id))
 
 
-def _head(place: Place, database: WorkflowDB, view: RunView, now: datetime) -> None:
+def _head(panel: Panel, database: WorkflowDB, view: RunView, now: datetime) -> None:
     run = view.run
     run_id = run["run_id"]
     facts = run_facts(run, view.began, now, len(view.open), view.items)
     with st.container():
-        place.show("facts", facts)
+        panel.show("facts", facts)
         if run["status"] == "failed" and run["error_msg"]:
             about = cut(run["error_msg"], 600)
-            place.notice("why", about, title=visible(run["error_type"] or "Error"), tone="red")
-    with st.container(horizontal=True, key=place.name("doors")):
+            panel.notice("why", about, title=visible(run["error_type"] or "Error"), tone="red")
+    with st.container(horizontal=True, key=panel.name("doors")):
         if run["parent_run_id"]:
-            place.door("parent", "Open the parent", run["parent_run_id"])
+            panel.door("parent", "Open the parent", run["parent_run_id"])
         for number, fork in enumerate(forks(database, run_id)[-5:]):
             label = f"Open the fork from step {fork['parent_step']}"
-            place.door(f"fork{number}", label, fork["run_id"])
-        place.door("close", "Close the run", None)
+            panel.door(f"fork{number}", label, fork["run_id"])
+        panel.door("close", "Close the run", None)
 
 
-def _graph(place: Place, view: RunView) -> None:
+def _graph(panel: Panel, view: RunView) -> None:
     if view.graph is None:
-        place.notice(
+        panel.notice(
             "no-graph",
             "It was written by a version before 0.3, or recorded with create_run.",
             title="This run has no recorded graph",
@@ -113,23 +113,23 @@ def _graph(place: Place, view: RunView) -> None:
     )
 
 
-def _timeline(place: Place, view: RunView) -> None:
+def _timeline(panel: Panel, view: RunView) -> None:
     if not view.events:
-        place.notice("no-events", "Nothing has happened yet.", tone="gray")
+        panel.notice("no-events", "Nothing has happened yet.", tone="gray")
         return
     if view.steps:
-        place.show("steps", steps_table(view.steps))
+        panel.show("steps", steps_table(view.steps))
     if view.expenses:
-        place.show("costs", costs_table(view.expenses))
-    place.show("events", events_table(view.events))
+        panel.show("costs", costs_table(view.expenses))
+    panel.show("events", events_table(view.events))
 
 
-def _errors(place: Place, view: RunView) -> None:
+def _errors(panel: Panel, view: RunView) -> None:
     if not view.errors:
-        place.notice("no-errors", "No step of this run has failed.", tone="green")
+        panel.notice("no-errors", "No step of this run has failed.", tone="green")
     for number, error in enumerate(view.errors[:_MOST_ERRORS]):
-        with st.container(border=True, key=place.name(f"error{number}")):
-            place.notice(
+        with st.container(border=True, key=panel.name(f"error{number}")):
+            panel.notice(
                 f"error-text{number}",
                 cut(error.message, 2000),
                 title=visible(": ".join(filter(None, [_headline(error), error.kind]))),
@@ -155,37 +155,37 @@ def _headline(error: Error) -> str:
 # -- its store -----------------------------------------------------------------------------------
 
 
-def show_store(place: Place, database: WorkflowDB, view: RunView) -> None:
+def show_store(panel: Panel, database: WorkflowDB, view: RunView) -> None:
     """The store after a step: its keys, what changed, and the whole as JSON."""
     run_id = view.run["run_id"]
-    step = _slider(place, run_id, view.stored_steps)
+    step = _slider(panel, run_id, view.stored_steps)
     values = stored_values(database, run_id, step, limit=SHORT)
     if not values:
-        place.notice("no-store", "The store is empty here.", tone="gray")
+        panel.notice("no-store", "The store is empty here.", tone="gray")
     nodes = {one.number: one.node for one in view.steps if one.number is not None}
-    chosen: str | None = st.session_state.get(place.name("shown-key"))
+    chosen: str | None = st.session_state.get(panel.name("shown-key"))
 
     def choose(key: str) -> None:
-        st.session_state[place.name("shown-key")] = None if key == chosen else key
+        st.session_state[panel.name("shown-key")] = None if key == chosen else key
 
     if values:
-        place.show("store", store_table(values, nodes, chosen), on_open=choose)
+        panel.show("store", store_table(values, nodes, chosen), on_open=choose)
     if chosen in values:
-        _value(place, database, run_id, step, chosen)
-    _changes(place, database, view, step)
-    with st.expander("Raw JSON", key=place.name("raw"), on_change="rerun") as raw:
+        _value(panel, database, run_id, step, chosen)
+    _changes(panel, database, view, step)
+    with st.expander("Raw JSON", key=panel.name("raw"), on_change="rerun") as raw:
         if raw.open:
             whole = store_text(stored_values(database, run_id, step))
-            _json(place, "store", whole, f"{file_name(run_id)}-step{step}")
+            _json(panel, "store", whole, f"{file_name(run_id)}-step{step}")
 
 
-def _slider(place: Place, run_id: str, stored: Sequence[int]) -> int:
+def _slider(panel: Panel, run_id: str, stored: Sequence[int]) -> int:
     """The step that is looked at; while it is the last one it follows the run."""
     last = max(stored, default=-1)
     if last < 0:
         st.caption("No step is finished yet: this is the store before the first one.")
         return -1
-    name, seen = place.name(f"step.{run_id}"), place.name(f"last.{run_id}")
+    name, seen = panel.name(f"step.{run_id}"), panel.name(f"last.{run_id}")
     before, at = st.session_state.get(seen, (None, None))
     if before != last:
         # A slider of its own with this default: one that is set by its state is put back under
@@ -203,22 +203,22 @@ def _slider(place: Place, run_id: str, stored: Sequence[int]) -> int:
     return step
 
 
-def _value(place: Place, database: WorkflowDB, run_id: str, step: int, key: str) -> None:
+def _value(panel: Panel, database: WorkflowDB, run_id: str, step: int, key: str) -> None:
     value = stored_values(database, run_id, step)[key]
-    with st.container(border=True, key=place.name("value")):
+    with st.container(border=True, key=panel.name("value")):
         if value.not_saved is not None:
             kind, reason = value.not_saved
-            place.notice(
+            panel.notice(
                 "not-saved",
                 f"{cut(key)} holds a {kind}, which is not in the checkpoint: {reason}",
                 tone="yellow",
             )
             return
-        place.notice("value-of", f"{cut(key)}, {value.size:,} characters", tone="gray")
-        _json(place, "value", value.text, f"{file_name(run_id)}-step{step}-{file_name(key)}")
+        panel.notice("value-of", f"{cut(key)}, {value.size:,} characters", tone="gray")
+        _json(panel, "value", value.text, f"{file_name(run_id)}-step{step}-{file_name(key)}")
 
 
-def _changes(place: Place, database: WorkflowDB, view: RunView, step: int) -> None:
+def _changes(panel: Panel, database: WorkflowDB, view: RunView, step: int) -> None:
     if step < 0:
         return
     run_id = view.run["run_id"]
@@ -226,7 +226,7 @@ def _changes(place: Place, database: WorkflowDB, view: RunView, step: int) -> No
     before = st.selectbox(
         "What changed since step",
         earlier[::-1],
-        key=place.name(f"since.{run_id}.{step}"),
+        key=panel.name(f"since.{run_id}.{step}"),
         format_func=lambda one: "-1 (before the first step)" if one < 0 else str(one),
         width=260,
     )
@@ -234,12 +234,12 @@ def _changes(place: Place, database: WorkflowDB, view: RunView, step: int) -> No
         stored_values(database, run_id, before), stored_values(database, run_id, step)
     )
     if found:
-        place.show("changes", changes_table(found))
+        panel.show("changes", changes_table(found))
     else:
-        place.notice("no-changes", "Nothing changed.", tone="gray")
+        panel.notice("no-changes", "Nothing changed.", tone="gray")
 
 
-def _json(place: Place, what: str, text: str, name: str) -> None:
+def _json(panel: Panel, what: str, text: str, name: str) -> None:
     """JSON text as far as a page can carry it, and all of it as a file."""
     shown = pretty(text)
     st.code(visible(shown[:LONG]), language="json", height=340, wrap_lines=True)
@@ -247,4 +247,4 @@ def _json(place: Place, what: str, text: str, name: str) -> None:
         st.caption(f"The first {LONG:,} of {len(shown):,} characters; the download has them all.")
     # The text itself: what is made at the click would be made anew by each refresh, and a click
     # that meets one would get nothing.
-    place.download(f"{what}-file", f"Download the {what}", text, name)
+    panel.download(f"{what}-file", f"Download the {what}", text, name)

@@ -31,10 +31,10 @@ def is_reference(text: str) -> bool:
 
 def _parts(reference: str) -> tuple[Path | None, str, str]:
     """The folder that a file is imported from, its module, and the name in it."""
-    place, _, name = reference.rpartition(":")
-    if not place.endswith(".py"):
-        return None, place, name
-    return (*importable(Path(place).resolve()), name)
+    source, _, name = reference.rpartition(":")
+    if not source.endswith(".py"):
+        return None, source, name
+    return (*importable(Path(source).resolve()), name)
 
 
 def _is_dotted(text: str) -> bool:

@@ -196,8 +196,8 @@ def walk(run: RunRow, steps: Iterable[Step], edges: Iterable[Edge]) -> Walk:
     steps = list(steps)
     seen: set[tuple[Names, int | None]] = set()  # a step that a resume begins again is one
     # A flow is a path and not a step; what is a step and has nodes inside runs them as branches.
-    places = [plain(step.names) for step in steps]
-    working = {*places}
+    positions = [plain(step.names) for step in steps]
+    working = {*positions}
     for number, step in enumerate(steps, 1):
         node = plain(step.names)  # the graph has the branches of a node for items once
         again = (step.names, step.number) in seen
@@ -208,7 +208,7 @@ def walk(run: RunRow, steps: Iterable[Step], edges: Iterable[Edge]) -> Walk:
         for depth in range(1, len(node)):
             found.first_inside.setdefault(node[:depth], node[: depth + 1])
         if step.action is not None:
-            later = places[number : number + _AHEAD]
+            later = positions[number : number + _AHEAD]
             for edge in _edges_of(node, step.action, known, (working, later)):
                 found.taken[edge] = found.taken.get(edge, 0) + 1
     if run["status"] != "completed":
@@ -223,8 +223,8 @@ def _target(node: Names, targets: Sequence[Names | None], later: Sequence[Names]
     """Which of the targets of an edge was gone to: one with a limit has two."""
     if len(targets) == 1:
         return targets[0]
-    following = next((one for one in later if one[: len(node) - 1] == node[:-1]), ())
-    gone = (one for one in targets if one is not None and following[: len(one)] == one)
+    next_names = next((one for one in later if one[: len(node) - 1] == node[:-1]), ())
+    gone = (one for one in targets if one is not None and next_names[: len(one)] == one)
     return next(gone, None if None in targets else targets[0])
 
 

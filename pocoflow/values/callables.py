@@ -168,22 +168,22 @@ def _always_gives_none(code: CodeType) -> bool:
     steps = [one for one in dis.get_instructions(code) if one.opname not in _NO_STEPS]
     if not any(one.opname not in _OF_STUBS for one in steps):
         return False  # a stub, whose body is yet to be written
-    ends = [place for place, one in enumerate(steps) if one.opname.startswith("RETURN_")]
-    return bool(ends) and all(_gives_none(steps, place) for place in ends)
+    ends = [index for index, one in enumerate(steps) if one.opname.startswith("RETURN_")]
+    return bool(ends) and all(_gives_none(steps, index) for index in ends)
 
 
 _NO_STEPS = {"RESUME", "NOP", "CACHE", "COPY_FREE_VARS", "MAKE_CELL"}
 _OF_STUBS = {"LOAD_CONST", "RETURN_VALUE", "RETURN_CONST", "RETURN_GENERATOR", "POP_TOP"}
 
 
-def _gives_none(steps: list[dis.Instruction], place: int) -> bool:
-    end = steps[place]
+def _gives_none(steps: list[dis.Instruction], index: int) -> bool:
+    end = steps[index]
     if end.opname == "RETURN_CONST":
         return end.argval is None
     if end.opname == "RETURN_GENERATOR":
         return True  # where a coroutine begins
-    before = steps[place - 1]
-    is_only_way = place > 0 and not end.is_jump_target
+    before = steps[index - 1]
+    is_only_way = index > 0 and not end.is_jump_target
     return is_only_way and before.opname == "LOAD_CONST" and before.argval is None
 
 

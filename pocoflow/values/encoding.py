@@ -200,8 +200,8 @@ def _named_marks(tree: object, name: str, first: int = 0) -> Iterator[tuple[str,
         tree["value"] = (kind, escaped(f"{name}: {kind} cannot be stored: {reason}"))
         yield tree["value"]
     elif type(tree) is list:
-        for place, part in enumerate(tree, first):
-            yield from _named_marks(part, f"{name}[{place}]")
+        for index, part in enumerate(tree, first):
+            yield from _named_marks(part, f"{name}[{index}]")
     elif type(tree) is dict:
         for below, part in _parts(tree, name):
             yield from _named_marks(part, below)
@@ -374,11 +374,11 @@ def _write_pairs(writer: _Writer, value: dict[object, object], depth: int) -> di
             },
         }
     except Refusal as refusal:
-        flat, _, place = refusal.trail.pop()
+        flat, _, index = refusal.trail.pop()
         assert isinstance(flat, list)
-        assert isinstance(place, int)
-        step = Step.ITEM if place % 2 else Step.KEY
-        refusal.came_from(value, step, flat[place - 1])
+        assert isinstance(index, int)
+        step = Step.ITEM if index % 2 else Step.KEY
+        refusal.came_from(value, step, flat[index - 1])
         raise
 
 

@@ -67,10 +67,10 @@ class TooDeep(Refusal):
     def error(self) -> NotStorableError:
         """The error, which for a cycle leads to the place where it closes."""
         seen: set[int] = set()
-        for place, (container, _, _) in enumerate(self.trail[::-1]):
+        for depth, (container, _, _) in enumerate(self.trail[::-1]):
             if id(container) in seen:
                 cycle = Refusal(container, "it contains itself")
-                cycle.trail = self.trail[len(self.trail) - place :]
+                cycle.trail = self.trail[len(self.trail) - depth :]
                 return cycle.error()
             seen.add(id(container))
         return super().error()

@@ -87,8 +87,8 @@ def costs(expenses: Iterable[Expense]) -> list[Cost]:
     """What each attempt has cost, in the order in which they began to spend."""
     found: dict[tuple[int, int, tuple[str, ...], int | None, int], list[Expense]] = {}
     for one in expenses:
-        place = (one.line, one.step, one.names, one.item, one.attempt)
-        found.setdefault(place, []).append(one)
+        attempt = (one.line, one.step, one.names, one.item, one.attempt)
+        found.setdefault(attempt, []).append(one)
     return [
         Cost(
             step,

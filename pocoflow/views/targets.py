@@ -334,16 +334,16 @@ def _load(
         calls: Whether a function stands for what it makes.
         alone: Whether no other thread of this process begins a run meanwhile.
     """
-    place, colon, name = target.rpartition(":")
-    if not colon or not place or not name:
+    source, colon, name = target.rpartition(":")
+    if not colon or not source or not name:
         raise TargetError(
             f"{target!r} does not name {what}: write package.module:{example} or "
             f"path/file.py:{example}{_named(target) if what == 'a flow' else ''}"
         )
     try:
         with importing(target) if alone else importing_alone(target):
-            module = _import(place)
-            found = _attribute(module, place, name)
+            module = _import(source)
+            found = _attribute(module, source, name)
             if calls and inspect.isroutine(found):
                 found = _make(found, target)
     except DefinitionError as exc:
@@ -351,12 +351,12 @@ def _load(
     return module, found
 
 
-def _import(place: str) -> ModuleType:
-    module = place
-    if place.endswith(".py"):
-        file = Path(place).resolve()
+def _import(source: str) -> ModuleType:
+    module = source
+    if source.endswith(".py"):
+        file = Path(source).resolve()
         if not file.is_file():
-            raise TargetError(f"there is no file {place}")
+            raise TargetError(f"there is no file {source}")
         root, module = importable(file)
     else:
         root = Path.cwd()
@@ -365,7 +365,7 @@ def _import(place: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except (Exception, SystemExit) as exc:
-        raise TargetError(f"cannot import {place}: {_error(exc)}") from exc
+        raise TargetError(f"cannot import {source}: {_error(exc)}") from exc
 
 
 def importable(file: Path) -> tuple[Path, str]:
@@ -377,12 +377,12 @@ def importable(file: Path) -> tuple[Path, str]:
     return root, ".".join(parts)
 
 
-def _attribute(module: ModuleType, place: str, name: str) -> Any:
+def _attribute(module: ModuleType, source: str, name: str) -> Any:
     found: object = module
     for part in name.split("."):
         if not hasattr(found, part):
             near = closest(part, _makers(found, module))
-            raise TargetError(f"{place} has no {name!r}{near}{_flows(module)}")
+            raise TargetError(f"{source} has no {name!r}{near}{_flows(module)}")
         found = getattr(found, part)
     return found
 
@@ -416,11 +416,11 @@ def _flows(module: ModuleType) -> str:
     return f" (flows there: {', '.join(names)})" if names else ""
 
 
-def _named(place: str) -> str:
+def _named(source: str) -> str:
     """The flows of what was named without one of them, if it can be imported."""
     try:
-        with importing(place):
-            return _flows(_import(place))
+        with importing(source):
+            return _flows(_import(source))
     except (TargetError, DefinitionError):
         return ""
 

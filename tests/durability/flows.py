@@ -612,8 +612,8 @@ class Shape:
 def _chain(ledger: Ledger) -> NodeLike[Any]:
     nodes = [Work(ledger, name=f"Work{n}") for n in range(5)]
     nodes.insert(3, Cheap(ledger))
-    for one, following in pairwise(nodes):
-        one.then("default", following)
+    for one, successor in pairwise(nodes):
+        one.then("default", successor)
     return nodes[0]
 
 

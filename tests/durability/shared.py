@@ -259,8 +259,8 @@ class Talk(Node):
 def _talking(path: Path, cut: int | None) -> Flow[Any]:
     nodes = [Talk(number, cut) for number in range(_STEPS)]
     flow: Flow[Any] = Flow(nodes[0], flow_name="talk", db_path=path, record_emitted=True)
-    for one, following in pairwise(nodes):
-        flow.then(one, following)
+    for one, successor in pairwise(nodes):
+        flow.then(one, successor)
     return flow
 
 
@@ -299,7 +299,7 @@ def kills(folder: Path, seed: int) -> tuple[list[str], list[float]]:
     if choose.random() < 0.3:
         cuts.append(choose.randrange(_STEPS * _TOKENS))
     wrong, ended = [], ""
-    with _processes(partial(_follow, path)) as (following,):
+    with _processes(partial(_follow, path)) as (successor,):
         for cut in (*cuts, None):
             with _processes(partial(_go_on, path, cut)) as (writer,):
                 try:
@@ -310,7 +310,7 @@ def kills(folder: Path, seed: int) -> tuple[list[str], list[float]]:
                 break  # the second cut may be in a step that is finished already
         else:
             wrong.append(f"the run has not ended: {ended}")
-        seen: list[_Seen] = _result(following)
+        seen: list[_Seen] = _result(successor)
     with WorkflowDB(path, read_only=True) as db:
         whole = list(db.follow("run"))
     if [(number, told) for number, told, _ in seen] != [(o.number, repr(o.event)) for o in whole]:

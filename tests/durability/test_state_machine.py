@@ -94,9 +94,9 @@ class Work(Node[int, int, str]):
     def post(self, store: Store[Any], n: int, result: int) -> str:
         self.world.strike("post")
         del store["unfinished"]
-        following = write(type(self).__name__, store, result)
+        successor = write(type(self).__name__, store, result)
         self.world.strike("posted")
-        return following
+        return successor
 
 
 class Plus(Work):
@@ -239,7 +239,7 @@ class DurableRuns(RuleBasedStateMachine):
 
         def leave(recorder: RunRecorder, status: str, error: BaseException, *rest: Any) -> bool:
             if isinstance(error, Died):
-                recorder.let_go()  # as the kernel does
+                recorder.release()  # as the kernel does
                 return True
             return end(recorder, status, error, *rest)
 

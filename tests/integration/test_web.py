@@ -799,8 +799,8 @@ def test_the_event_loop_is_free_while_the_database_is_not(tmp_path: Path) -> Non
         ann = service.client("ann")
         begin(ann, "a")
         until(ann, "/letters/runs/a", "paused")
-        following = ann.events("/letters/runs/a/events")
-        assert next(following)["kind"] == "flow_start"
+        successor = ann.events("/letters/runs/a/events")
+        assert next(successor)["kind"] == "flow_start"
         holding = pool.submit(ann.post, "/hold", None)
         wait_for(lambda: service.client().get("/held").json is True, "nobody holds it")
         waiting: list[Future[Any]] = [
@@ -816,7 +816,7 @@ def test_the_event_loop_is_free_while_the_database_is_not(tmp_path: Path) -> Non
         assert service.client().post("/let_go", None).status == 200
         for one in (holding, *waiting):
             one.result(DEADLINE)
-        assert [one["kind"] for one in following][-1] == "flow_cancelled"
+        assert [one["kind"] for one in successor][-1] == "flow_cancelled"
 
 
 def test_a_server_that_stops_ends_its_streams(tmp_path: Path) -> None:

@@ -140,7 +140,7 @@ def test_a_cancellation_in_the_instant_of_a_resume_counts(
     flow: Flow[State] = Flow(ask, schema=State, db_path=db)
     run_id = paused(flow)
     flow.answer(run_id, ask.reply(True))
-    before(monkeypatch, "go_on", lambda recorder: db.request_cancel(run_id))
+    before(monkeypatch, "resume", lambda recorder: db.request_cancel(run_id))
     with pytest.raises(ResumeError, match="was cancelled in this instant"):
         flow.resume(run_id)
     assert status(db, run_id) == "cancelled"
@@ -181,7 +181,7 @@ def test_an_answer_in_the_last_instant_counts(
         with db.connection.transaction() as raw:
             raw.execute("UPDATE pf_questions SET answer = 'true'")
 
-    before(monkeypatch, "settle", answer)
+    before(monkeypatch, "apply_defaults", answer)
     assert flow.resume(run_id)["ok"] is True
 
 
@@ -201,7 +201,7 @@ def test_a_deadline_in_the_instant_of_a_resume_is_looked_at_once(
     def pass_time(self: object) -> None:
         set_clock(monkeypatch, tomorrow)
 
-    before(monkeypatch, "settle", pass_time)
+    before(monkeypatch, "apply_defaults", pass_time)
     with pytest.raises(RunPaused):
         flow.resume(run_id)
     assert flow.recover() == {run_id: None}

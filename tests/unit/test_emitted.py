@@ -98,9 +98,9 @@ def test_a_value_is_seen_while_its_node_is_at_work(path: Path) -> None:
 
     flow = recording(Slow(), path)
     handle = flow.run_background({}, run_id="a")
-    following = flow.follow("a")
+    successor = flow.follow("a")
     seen: list[object] = []
-    for one in following:
+    for one in successor:
         if isinstance(one.event, Emitted):
             seen.append(one.event.value)
             opened.set()

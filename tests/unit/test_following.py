@@ -133,10 +133,10 @@ def test_a_run_is_followed_while_it_goes_on(path: Path) -> None:
     handle = flow.run_background({}, run_id="a")
     assert gate.entered.wait(60)
     with WorkflowDB(path) as other:
-        following = other.follow("a")
-        assert [next(following).event.kind for _ in range(2)] == ["flow_start", "node_start"]
+        successor = other.follow("a")
+        assert [next(successor).event.kind for _ in range(2)] == ["flow_start", "node_start"]
         gate.opened.set()
-        assert kinds(following) == ["node_end", "flow_end"]
+        assert kinds(successor) == ["node_end", "flow_end"]
     handle.wait(60)
     assert kinds(handle.follow(after=1)) == ["node_end", "flow_end"]
     assert kinds(flow.database.handle("a").follow()) == kinds(handle.follow())
@@ -156,10 +156,10 @@ def test_a_run_is_followed_on_an_event_loop(path: Path) -> None:
         flow = Flow(Wait(), db_path=path)
         begun = asyncio.create_task(flow.run_async({}, run_id="a"))
         await entered.wait()
-        following = flow.follow_async("a")
-        found: list[str] = [(await anext(following)).event.kind for _ in range(2)]
+        successor = flow.follow_async("a")
+        found: list[str] = [(await anext(successor)).event.kind for _ in range(2)]
         opened.set()
-        found += [one.event.kind async for one in following]
+        found += [one.event.kind async for one in successor]
         await begun
         handle = flow.database.handle("a")
         assert found == [one.event.kind async for one in handle.follow_async()]
@@ -237,10 +237,10 @@ def test_a_follower_of_a_file_that_is_gone_is_told(path: Path, read_only: bool) 
 
     async def follow() -> None:
         with WorkflowDB(path, read_only=read_only) as db:
-            following = db.follow_async("a")
-            while (await anext(following)).event.kind != "flow_pause":
+            successor = db.follow_async("a")
+            while (await anext(successor)).event.kind != "flow_pause":
                 pass
-            coming = asyncio.ensure_future(anext(following))
+            coming = asyncio.ensure_future(anext(successor))
             await asyncio.to_thread(path.rename, path.with_name("moved.db"))
             with pytest.raises(DatabaseFileError):
                 await asyncio.wait_for(coming, 60)
@@ -325,11 +325,11 @@ def test_a_run_that_is_removed_meanwhile_ends_with_an_error(path: Path) -> None:
     """Nobody waits for what is not there."""
     with WorkflowDB(path) as db:
         db.create_run("a")
-        following = db.follow("a")
+        successor = db.follow("a")
         db.update_run("a", status="paused")
         assert db.prune(keep=0, status="paused") == 1
         with pytest.raises(RunNotFoundError, match="any more"):
-            next(following)
+            next(successor)
 
 
 def test_a_reader_that_may_not_write_follows(path: Path) -> None:

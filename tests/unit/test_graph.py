@@ -16,7 +16,7 @@ from typing_extensions import TypeVar
 
 from pocoflow import END, AsyncNode, Flow, Node, Parallel, Store, key, node
 from pocoflow.errors import DefinitionError, UnhandledActionError
-from pocoflow.graph.graph import Graph, GraphNode, label
+from pocoflow.graph.graph import Graph, Vertex, label
 from pocoflow.graph.listed_edges import Conflict, GraphEdge
 from pocoflow.middleware import Around, Visit
 from pocoflow.nodes.annotations import type_arguments
@@ -270,8 +270,8 @@ def test_the_graph_names_nodes_edges_and_their_places() -> None:
     )
     assert graph.conflicts == ()
     assert [place.is_open for place in graph.nodes.values()] == [True, True, True]
-    assert graph.place(other).name == "b_2"
-    assert repr(graph.start) == "<GraphNode 'a' -> ['default']>"
+    assert graph.vertex(other).name == "b_2"
+    assert repr(graph.start) == "<Vertex 'a' -> ['default']>"
 
 
 def test_nodes_that_only_the_flow_names_are_in_the_graph_but_not_reachable() -> None:
@@ -416,14 +416,14 @@ class Unresolved(Node):
 )
 def test_a_class_declares_its_actions(kind: type[Node], actions: object) -> None:
     """By the annotation of ``post``, by its type argument, or by not overriding ``post``."""
-    assert GraphNode("a", kind()).declared == actions
+    assert Vertex("a", kind()).declared == actions
 
 
 def test_a_post_that_an_instance_brings_declares_nothing() -> None:
     """What is set on an instance is not what the class says."""
     one = ByArgument()
     one.__dict__["post"] = lambda store, prep, result: "x"
-    assert GraphNode("a", one).declared is None
+    assert Vertex("a", one).declared is None
 
 
 @node(writes=key("x"))
@@ -439,8 +439,8 @@ def test_a_function_declares_its_actions() -> None:
     def decide() -> Literal["a", "b"]:
         return "a"
 
-    assert GraphNode("a", decide).declared == ("a", "b")
-    assert GraphNode("a", function_node).declared == ("default",)
+    assert Vertex("a", decide).declared == ("a", "b")
+    assert Vertex("a", function_node).declared == ("default",)
 
 
 def test_a_nested_flow_declares_the_actions_that_can_end_it() -> None:
@@ -466,14 +466,14 @@ def test_type_arguments_are_found_through_generic_bases() -> None:
 
 def test_a_node_knows_where_it_is_defined() -> None:
     """File and line of the class or function; nothing for what has no source."""
-    file, line = GraphNode("a", ByArgument()).where or ("", 0)
+    file, line = Vertex("a", ByArgument()).where or ("", 0)
     assert file == __file__
     source = Path(__file__).read_text(encoding="utf-8").splitlines()
     assert source[line - 1].startswith("class ByArgument")
-    file, line = GraphNode("a", function_node).where or ("", 0)
+    file, line = Vertex("a", function_node).where or ("", 0)
     assert (file, source[line - 1]) == (__file__, '@node(writes=key("x"))')
     made: Any = type("Made", (Node,), {"__module__": "nowhere"})
-    assert GraphNode("a", made()).where is None
+    assert Vertex("a", made()).where is None
 
 
 # -- pictures -----------------------------------------------------------------------------------

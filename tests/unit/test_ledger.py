@@ -68,9 +68,9 @@ class Run:
         return RunRecorder(self.db, "r").unfinished()
 
 
-def finished(step: int, following: str | None, node: str = "first", *path: str) -> Finished:
+def finished(step: int, successor: str | None, node: str = "first", *path: str) -> Finished:
     """A step of a node."""
-    return Finished(step, node, path, "default", 1, 0.5, following, path, None)
+    return Finished(step, node, path, "default", 1, 0.5, successor, path, None)
 
 
 def called(key: str, result: object, item: Identity | None = None, *given: object) -> Called:

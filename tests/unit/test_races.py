@@ -527,13 +527,13 @@ def test_recover_leaves_out_a_run_that_is_cancelled_in_that_instant(
     """A run that somebody ends while recover reads it is not reported as a failure."""
     flow: Flow[Any] = Flow(Ask(), db_path=db)
     flow.answer_json(paused(flow), True)
-    settle = RunRecorder.settle
+    apply_defaults = RunRecorder.apply_defaults
 
     def cancelled(recorder: RunRecorder, position: Any) -> Any:
         assert db.request_cancel("r")
-        return settle(recorder, position)
+        return apply_defaults(recorder, position)
 
-    monkeypatch.setattr(RunRecorder, "settle", cancelled)
+    monkeypatch.setattr(RunRecorder, "apply_defaults", cancelled)
     assert flow.recover() == {}
     assert db.handle("r").status == "cancelled"
 

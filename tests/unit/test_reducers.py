@@ -311,8 +311,8 @@ def test_a_reducer_that_comes_and_goes_loses_nothing(tmp_path: Path, begins_with
 
     def build(attempt: int) -> Flow[Any]:
         nodes = [Logs(name, number == attempt) for number, name in enumerate(names)]
-        for one, following in pairwise(nodes):
-            one.then("default", following)
+        for one, successor in pairwise(nodes):
+            one.then("default", successor)
         schema = {"log": kinds[(attempt + begins_with) % 2], "count": Annotated[int, add]}
         fork = Parallel(Flow(nodes[0], flow_name="inner"), name="fork")
         return Flow(fork, schema=schema, db_path=tmp_path / "runs.db", run_id="r")
@@ -331,8 +331,8 @@ def test_what_became_an_increment_is_kept_by_the_next_crash(tmp_path: Path) -> N
 
     def build(attempt: int, kind: Any) -> Flow[Any]:
         nodes = [Logs(name, number == attempt) for number, name in enumerate("abc")]
-        for one, following in pairwise(nodes):
-            one.then("default", following)
+        for one, successor in pairwise(nodes):
+            one.then("default", successor)
         schema = {"log": kind, "count": Annotated[int, add]}
         fork = Parallel(Flow(nodes[0], flow_name="inner"), name="fork")
         return Flow(fork, schema=schema, db_path=tmp_path / "runs.db", run_id="r")

@@ -86,8 +86,8 @@ class Chain:
         self.steps = {name: Step(name, self.log) for name in names}
         nodes = list(self.steps.values())
         self.flow: Flow[Any] = Flow(nodes[0], db_path=path, flow_name="chain", **settings)
-        for node, following in pairwise(nodes):
-            self.flow.then(node.when("go"), following)
+        for node, successor in pairwise(nodes):
+            self.flow.then(node.when("go"), successor)
         self.flow.then(nodes[-1].when("go"), END)
 
     def fail(self, name: str, phase: str, error: BaseException | None = None) -> str:
@@ -115,7 +115,7 @@ def dies(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def leave(self: RunRecorder, status: str, error: BaseException, *rest: Any) -> bool:
         if isinstance(error, Died):
-            self.let_go()
+            self.release()
             return True
         return end(self, status, error, *rest)
 
@@ -1154,8 +1154,8 @@ def test_a_change_in_place_is_checked_at_the_end_of_the_step(
     path: Path, key: str, kept: bool
 ) -> None:
     """With and without a database, a value changed into something that does not fit is an error."""
-    node, following = Mutate(SPOILERS[key]), Mutate(lambda store: None, "prep")
-    node.then("go", following)
+    node, successor = Mutate(SPOILERS[key]), Mutate(lambda store: None, "prep")
+    node.then("go", successor)
     flow: Flow[Any] = Flow(
         node, db_path=path if kept else None, run_id="r", schema=Basket, flow_name="spoil"
     )

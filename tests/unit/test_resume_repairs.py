@@ -270,8 +270,8 @@ class Pays(Fails):
 
 def chain(path: Path, *nodes: NodeLike[Any], schema: Any = None) -> Flow[Any]:
     """A flow of nodes, one after another."""
-    for one, following in pairwise(nodes):
-        one.then("default", following)
+    for one, successor in pairwise(nodes):
+        one.then("default", successor)
     return Flow(nodes[0], schema=schema, db_path=path, flow_name="flow", run_id="r")
 
 

@@ -39,12 +39,12 @@ def split_lines(passage: str) -> list[str]:
     words: list[str] = []
     quoted = False
     every = passage.split()
-    for word, following in zip(every, [*every[1:], ""], strict=True):
+    for word, next_word in zip(every, [*every[1:], ""], strict=True):
         words.append(word)
         for mark in re.findall(r"[“”«»\"]", word):
             quoted = mark in "“«" or (mark == '"' and not quoted)
         # “Where are you?” cried his wife: the sentence has not ended there.
-        ends = _LINE_END.search(word) and not (word[-1] in '”»"' and following[:1].islower())
+        ends = _LINE_END.search(word) and not (word[-1] in '”»"' and next_word[:1].islower())
         if ends and not quoted and len(words) > 3:
             lines.append(" ".join(words))
             words = []

@@ -29,7 +29,7 @@ class Progress:
     def start(self, name: str, store: Store[ReadingCard]) -> None:
         """A step begins."""
         self.begun = True
-        self._show(f"{'':9}  {_place(store):>5}  {name}: ")
+        self._show(f"{'':9}  {_position(store):>5}  {name}: ")
 
     def token(self, piece: str) -> None:
         """The model has written a little more."""
@@ -37,7 +37,7 @@ class Progress:
 
     def retry(self, name: str, attempt: int, exc: Exception, store: Store[ReadingCard]) -> None:
         """An answer was refused."""
-        self._step(f"{'':9}  {_place(store):>5}  {name}: refused, {exc}")
+        self._step(f"{'':9}  {_position(store):>5}  {name}: refused, {exc}")
         self.start(name, store)
 
     def end(self, name: str, action: str, elapsed: float, store: Store[ReadingCard]) -> None:
@@ -51,9 +51,9 @@ class Progress:
             "Title": lambda: state.title.text,
         }
         result = results[name]() if name in results else ""
-        place = _place(store, -1 if name == "Heading" else 0)
+        position = _position(store, -1 if name == "Heading" else 0)
         self._step(
-            f"{duration(elapsed):>9}  {place:>5}  {name} -> {action}{result and f': {result}'}"
+            f"{duration(elapsed):>9}  {position:>5}  {name} -> {action}{result and f': {result}'}"
         )
 
     def say(self, text: str) -> None:
@@ -75,7 +75,7 @@ def _width() -> int:
     return shutil.get_terminal_size().columns - 1
 
 
-def _place(store: Store[ReadingCard], shift: int = 0) -> str:
+def _position(store: Store[ReadingCard], shift: int = 0) -> str:
     state = store.state
     number = state.position + 1 + shift
     return f"{number}/{len(state.passages)}" if number <= len(state.passages) else ""

@@ -67,19 +67,19 @@ def statement(sql: str) -> Statement:
         must = b"SELECT pf_must(count(*)) FROM done WHERE id = $%d" % (inner.count(b"$") + 1)
         return Statement(b"WITH done AS (%s%s) %s" % (inner, returning, must), ())
     names: dict[str, int] = {}
-    places = 0
+    count = 0
 
-    def placed(found: re.Match[str]) -> str:
-        nonlocal places
+    def numbered(found: re.Match[str]) -> str:
+        nonlocal count
         token, name = found[0], found[1]
         if name is not None:
             return f"${names.setdefault(name, len(names) + 1)}"
         if token.endswith("?"):
-            places += 1
-            return f"IS NOT DISTINCT FROM ${places}" if token.startswith("IS") else f"${places}"
+            count += 1
+            return f"IS NOT DISTINCT FROM ${count}" if token.startswith("IS") else f"${count}"
         return token
 
-    text = _TOKENS.sub(placed, _COMMENTS.sub("", _TEXTS.get(sql, sql))).rstrip().rstrip(";")
+    text = _TOKENS.sub(numbered, _COMMENTS.sub("", _TEXTS.get(sql, sql))).rstrip().rstrip(";")
     inserts = _INSERTS.match(text)
     if inserts is not None and inserts[1] in _KEYS:
         text += f" RETURNING {_KEYS[inserts[1]]}"

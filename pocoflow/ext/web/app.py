@@ -302,8 +302,8 @@ def _after(request: Request) -> int:
     said = known or request.query_params.get("after") or "-1"
     text = said.removeprefix("-") if said == "-1" else said
     if not _is_number(text):
-        place = ("header", "last-event-id") if known else ("query", "after")
-        raise Refusal.of_value(place, "the number of an event, or -1")
+        location = ("header", "last-event-id") if known else ("query", "after")
+        raise Refusal.of_value(location, "the number of an event, or -1")
     return int(said)
 
 

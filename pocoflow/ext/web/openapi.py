@@ -150,10 +150,10 @@ def _answers(runs: OwnedRuns) -> Iterator[JsonSchemaValue]:
     """The schemas of what the nodes of the flow ask for, each once."""
     seen: list[object] = []
     for _, graph in runs.flow.graph.levels():
-        for place in graph.nodes.values():
-            if place.within or not asks(place.node):
+        for vertex in graph.nodes.values():
+            if vertex.within or not asks(vertex.node):
                 continue
-            hint = answer_type(place.node).hint
+            hint = answer_type(vertex.node).hint
             if hint not in seen:
                 seen.append(hint)
                 adapter: TypeAdapter[Any] = TypeAdapter(hint)

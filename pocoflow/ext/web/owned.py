@@ -101,19 +101,21 @@ class Refusal(Exception):
         self.status, self.detail, self.again = status, detail, again
 
     @classmethod
-    def of_values(cls, place: tuple[str, ...], wrong: ValidationError) -> Refusal:
+    def of_values(cls, location: tuple[str, ...], wrong: ValidationError) -> Refusal:
         """What does not fit, at which place of a request; not what was given."""
         told = wrong.errors(include_url=False, include_context=False, include_input=False)
         for one in told:
-            one["loc"] = (*place, *one["loc"])
+            one["loc"] = (*location, *one["loc"])
             if one["type"] in _OBJECTS:
                 one["msg"] = "Input should be an object"  # as Pydantic says of JSON, too
         return cls(422, told)
 
     @classmethod
-    def of_value(cls, place: tuple[str, ...], message: str, kind: str = "value_error") -> Refusal:
+    def of_value(
+        cls, location: tuple[str, ...], message: str, kind: str = "value_error"
+    ) -> Refusal:
         """The same of one place."""
-        return cls(422, [{"type": kind, "loc": list(place), "msg": message}])
+        return cls(422, [{"type": kind, "loc": list(location), "msg": message}])
 
 
 # -- what is sent and received --------------------------------------------------------------------
@@ -352,13 +354,13 @@ class OwnedRuns:
         return self.look(owner, run_id), is_new
 
     def _inputs(self, given: Mapping[str, object]) -> object:
-        place = ("body", "inputs")
+        location = ("body", "inputs")
         try:
             return self.inputs.read(given)
         except ValidationError as exc:
-            raise Refusal.of_values(place, exc) from exc
+            raise Refusal.of_values(location, exc) from exc
         except ValueError as exc:
-            raise Refusal.of_value(place, str(exc)) from exc
+            raise Refusal.of_value(location, str(exc)) from exc
 
     def answer(self, owner: Owned, run_id: str, question: int, answer: object) -> WholeRun:
         """Answer a question of a run.
@@ -366,7 +368,7 @@ class OwnedRuns:
         Raises:
             Refusal: There is no such question, the answer does not fit, or it comes too late.
         """
-        row, place = self.row(owner, run_id), ("body", "answer")
+        row, location = self.row(owner, run_id), ("body", "answer")
         asked = self.flow.database.get_questions(row["run_id"])
         if all(one.question != question for one in asked):
             raise Refusal(404, "there is no such question")
@@ -377,11 +379,11 @@ class OwnedRuns:
             raise Refusal(409, "the question was answered already") from exc
         except AnswerError as exc:
             if isinstance(exc.__cause__, ValidationError):
-                raise Refusal.of_values(place, exc.__cause__) from exc
+                raise Refusal.of_values(location, exc.__cause__) from exc
             _log.info("run %r: %s", row["run_id"], exc)
             raise Refusal(409, "the question cannot be answered any more") from exc
         except ValueError as exc:
-            raise Refusal.of_value(place, str(exc)) from exc
+            raise Refusal.of_value(location, str(exc)) from exc
         return self.look(owner, run_id)
 
     def cancel(self, owner: Owned, run_id: str) -> WholeRun:

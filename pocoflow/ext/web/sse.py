@@ -116,29 +116,29 @@ class EventStream(Response):
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send(_part(RETRY))
         until = asyncio.get_running_loop().time() + self._limits.longest
-        coming: asyncio.Future[Followed | None] | None = None
+        upcoming: asyncio.Future[Followed | None] | None = None
         try:
             while (left := until - asyncio.get_running_loop().time()) > 0:
-                if coming is None:
-                    coming = asyncio.ensure_future(anext(self._events, None))
+                if upcoming is None:
+                    upcoming = asyncio.ensure_future(anext(self._events, None))
                 # Waiting does not stop what is waited for when the time is over.
-                await asyncio.wait([coming], timeout=min(self._limits.heartbeat, left))
-                if not coming.done():
+                await asyncio.wait([upcoming], timeout=min(self._limits.heartbeat, left))
+                if not upcoming.done():
                     await send(_part(b": still here\n\n"))
                     continue
                 try:
-                    one = coming.result()
+                    one = upcoming.result()
                 except RunNotFoundError:  # removed since it was looked at
                     one = None
-                coming = None
+                upcoming = None
                 if one is None:
                     break
                 text = f"id: {one.number}\ndata: {json.dumps(told(one))}\n\n"
                 await send(_part(text.encode()))
         finally:
-            if coming is not None:
-                coming.cancel()
-                await asyncio.wait([coming])
+            if upcoming is not None:
+                upcoming.cancel()
+                await asyncio.wait([upcoming])
             await self._events.aclose()
         await send(_part(b"", more=False))
 

@@ -11,8 +11,8 @@ from pocoflow.db.renaming import rename_taken
 from pocoflow.db.values import WHOLE, read_values
 from pocoflow.engine.asking import Waiting
 from pocoflow.errors import AnswerError, DecodeError, Remedy, ResumeError
-from pocoflow.flow.resume.relocation import Places
-from pocoflow.graph.graph import Graph, GraphNode
+from pocoflow.flow.resume.relocation import Relocation
+from pocoflow.graph.graph import Graph, Vertex
 from pocoflow.graph.routing import first_of
 from pocoflow.graph.unfinished import Unfinished
 from pocoflow.messages import main_name
@@ -29,31 +29,31 @@ class Reader:
     """Reads the lines of a stored run under the code as it is now.
 
     Args:
-        places: Finds nodes by the names that they had.
+        relocation: Finds nodes by the names that they had.
         now: Deadlines are held against this time.
     """
 
-    def __init__(self, places: Places, now: str) -> None:
-        self._places, self._run_id, self._now = places, places.run_id, now
+    def __init__(self, relocation: Relocation, now: str) -> None:
+        self._relocation, self._run_id, self._now = relocation, relocation.run_id, now
 
     def prepared(
-        self, found: Unfinished, place: GraphNode, classes: codec.Classes
+        self, found: Unfinished, vertex: Vertex, classes: codec.Classes
     ) -> tuple[object, ...]:
         """What ``prep`` had returned, as the only element, if that is on record."""
         if not found.prepared:
             return ()
-        known = classes.of(prep_types(place.node))
+        known = classes.of(prep_types(vertex.node))
         try:
             return tuple(codec.loads(text, known) for text in found.prepared)
         except DecodeError as exc:
             raise exc.about(
-                f"run {self._run_id!r}: what prep of node {place.name!r} returned cannot be read"
+                f"run {self._run_id!r}: what prep of node {vertex.name!r} returned cannot be read"
             ) from exc
 
     def line(
         self,
         found: Unfinished,
-        nodes: list[GraphNode],
+        nodes: list[Vertex],
         depth: int,
         classes: codec.Classes,
         is_known: bool = True,
@@ -77,41 +77,41 @@ class Reader:
         templates = self._templates(found, leaf, depth)
         return replace(
             found,
-            places=tuple(nodes),
-            taken=rename_taken(found.taken, found.names or (), self._places.renamed),
+            vertices=tuple(nodes),
+            taken=rename_taken(found.taken, found.names or (), self._relocation.renamed),
             classes=classes,
             results=results,
-            calls=_calls_now(found.calls, self._places.moved),
+            calls=_calls_now(found.calls, self._relocation.moved),
             prepared=self.prepared(found, leaf, classes),
             templates=templates,
             branches=self._branches(found, leaf, templates, depth, classes, is_known),
         )
 
-    def _templates(self, found: Unfinished, place: GraphNode, depth: int) -> dict[int, int | None]:
+    def _templates(self, found: Unfinished, vertex: Vertex, depth: int) -> dict[int, int | None]:
         """Which branch of a node each one that has begun is now, by its number."""
-        if found.branches and not place.branches:
+        if found.branches and not vertex.branches:
             raise ResumeError(
-                f"run {self._run_id!r} stands in the parallel branches of {place.name!r}, "
-                f"which has none now{self._places.listed}"
+                f"run {self._run_id!r} stands in the parallel branches of {vertex.name!r}, "
+                f"which has none now{self._relocation.listed}"
             )
-        if not isinstance(place.node, Parallel):
+        if not isinstance(vertex.node, Parallel):
             return dict.fromkeys(found.branches, 0)  # they are all of one graph
-        starts = [graph.start.name for graph in place.branches]
+        starts = [graph.start.name for graph in vertex.branches]
         return {
-            number: self._places.branch(starts, branch.began[: depth + 1])
+            number: self._relocation.branch(starts, branch.began[: depth + 1])
             for number, branch in found.branches.items()
         }
 
     def _branches(
         self,
         found: Unfinished,
-        place: GraphNode,
+        vertex: Vertex,
         templates: Mapping[int, int | None],
         depth: int,
         classes: codec.Classes,
         is_known: bool,
     ) -> dict[int, Unfinished]:
-        node = place.node
+        node = vertex.node
         if isinstance(node, Subflow):
             classes = classes_within(classes, node.flow.schema)
             is_known = False  # nobody knows what its schema was
@@ -120,20 +120,20 @@ class Reader:
             which = templates[number]
             if which is None:
                 continue
-            graph: Graph = place.branches[which]
-            label = f"run {self._run_id!r}, branch {number} of node {place.name!r}"
-            under = self._places.definitions(branch.row) if is_known else None
+            graph: Graph = vertex.branches[which]
+            label = f"run {self._run_id!r}, branch {number} of node {vertex.name!r}"
+            under = self._relocation.definitions(branch.row) if is_known else None
             branch = replace(
                 branch, own=read_values(branch.rows, label, classes)._replace(under=under)
             )
             if branch.names is not None:
                 nodes = [graph.start]
                 if branch.names:
-                    nodes = self._places.find(graph, branch.names, depth)
-                self._places.refuse_another(branch.names or branch.began)
+                    nodes = self._relocation.find(graph, branch.names, depth)
+                self._relocation.refuse_another(branch.names or branch.began)
                 branch = self.line(branch, nodes, depth, classes, is_known)
                 if branch.prepared:
-                    under = self._places.definitions(branch.changed_at) if is_known else None
+                    under = self._relocation.definitions(branch.changed_at) if is_known else None
                     # What is changed there is so in what the branch has of its own.
                     known = {row[0] for row in branch.rows if row[1] == WHOLE}
                     known &= {row[0] for row in branch.changes}
@@ -144,7 +144,7 @@ class Reader:
         return branches
 
     def _results(
-        self, found: Unfinished, place: GraphNode, classes: codec.Classes
+        self, found: Unfinished, vertex: Vertex, classes: codec.Classes
     ) -> dict[int, object]:
         """The results of ``exec`` that were finished, by item.
 
@@ -154,12 +154,12 @@ class Reader:
         """
         if not found.results:
             return {}
-        _same_items(self._run_id, place.node, next(item < 0 for item in found.results))
-        known = classes.of(exec_types(place.node))
+        _same_items(self._run_id, vertex.node, next(item < 0 for item in found.results))
+        known = classes.of(exec_types(vertex.node))
         try:
             return {item: codec.loads(text, known) for item, text in found.results.items()}
         except DecodeError as exc:
-            name = found.names[-1] if found.names else place.name
+            name = found.names[-1] if found.names else vertex.name
             raise exc.about(
                 f"run {self._run_id!r}: the finished result of exec of node {name!r} (step "
                 f"{found.steps}) cannot be read (a fork calls it again)"
@@ -187,17 +187,17 @@ def _calls_now(
     return {item: {key_of(key): text for key, text in calls[item].items()} for item in calls}
 
 
-def answers(asked: Mapping[int, Asked], place: GraphNode, now: str) -> dict[int, object]:
+def answers(asked: Mapping[int, Asked], vertex: Vertex, now: str) -> dict[int, object]:
     """What people have answered, as results of ``exec``; what stands for it where they have not."""
     found: dict[int, object] = {}
     kind = None
     for item, one in asked.items():
-        _same_items(one.run_id, place.node, item < 0)
+        _same_items(one.run_id, vertex.node, item < 0)
         if one.answer is None:
-            found[item] = Waiting(one, one.is_late(now))
+            found[item] = Waiting(one, one.is_expired(now))
             continue
         try:
-            kind = kind or answer_type(place.node)
+            kind = kind or answer_type(vertex.node)
             found[item] = kind.read(one.answer)
         except AnswerError as exc:
             raise ResumeError(

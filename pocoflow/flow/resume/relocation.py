@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from itertools import chain
 
 from pocoflow.address import Address, Numbered, plain
-from pocoflow.db.sql import place_in_run
+from pocoflow.db.sql import number_in_run
 from pocoflow.errors import Remedy, ResumeError
 from pocoflow.graph.fingerprint import (
     Fingerprint,
@@ -17,7 +17,7 @@ from pocoflow.graph.fingerprint import (
     moved_modules,
     nodes_of,
 )
-from pocoflow.graph.graph import Graph, GraphNode
+from pocoflow.graph.graph import Graph, Vertex
 from pocoflow.graph.unfinished import Unfinished
 from pocoflow.logging import OwnLogger
 from pocoflow.messages import closest, is_same_field, renaming_option
@@ -25,7 +25,7 @@ from pocoflow.messages import closest, is_same_field, renaming_option
 _log = OwnLogger("flow")
 
 
-class Places:
+class Relocation:
     """Finds the nodes that a stored run names, under the names that they have now.
 
     Args:
@@ -71,7 +71,7 @@ class Places:
             return None
         known = dict(self._definitions)
         for last, older in reversed(self._older):
-            if place_in_run(row) <= last:
+            if number_in_run(row) <= last:
                 known |= older
         return known
 
@@ -84,7 +84,7 @@ class Places:
         now, old = json.loads(self.now), self._definitions or {}
         schema = now["schema"] or {}
         changed = {k: one for k, one in old.items() if not is_same_field(one, schema.get(k))}
-        older = [*self._older, *([(place_in_run(last), changed)] if changed else [])]
+        older = [*self._older, *([(number_in_run(last), changed)] if changed else [])]
         return json.dumps({**now, "older": older}, sort_keys=True) if older else self.now
 
     @property
@@ -93,7 +93,7 @@ class Places:
         lines = "".join(f"\n  - {line}" for line in self.changed)
         return f"\nWhat has changed since the run was started:{lines}" if lines else ""
 
-    def pending(self, found: Unfinished) -> list[GraphNode]:
+    def pending(self, found: Unfinished) -> list[Vertex]:
         """The flows around the node that comes next, and the node.
 
         Raises:
@@ -111,7 +111,7 @@ class Places:
         self.refuse_another(found.names)
         return nodes
 
-    def find(self, graph: Graph, names: tuple[str, ...], skipped: int) -> list[GraphNode]:
+    def find(self, graph: Graph, names: tuple[str, ...], skipped: int) -> list[Vertex]:
         """The nodes of a path from a flow inwards.
 
         Args:
@@ -122,16 +122,16 @@ class Places:
         Raises:
             ResumeError: One of them is not there.
         """
-        found: list[GraphNode] = []
+        found: list[Vertex] = []
         here: Graph | None = graph
         given, names = names, plain(names)
         for number in range(skipped, len(names)):
             name = self._name_of(names[: number + 1], {} if here is None else here.nodes)
-            place = None if here is None else here.nodes.get(name)
-            if place is None:
+            vertex = None if here is None else here.nodes.get(name)
+            if vertex is None:
                 raise self._not_there(given, number, name, here)
-            found.append(place)
-            here = place.inner
+            found.append(vertex)
+            here = vertex.inner
         return found
 
     def branch(self, now: list[str], names: tuple[str, ...]) -> int | None:
@@ -269,10 +269,10 @@ def _definitions(nodes: Mapping[Names, Mapping[str, str]]) -> dict[Names, str]:
     return {names: node["class"] for names, node in nodes.items()}
 
 
-def _known(places: Iterable[Names]) -> set[str]:
+def _known(addresses: Iterable[Names]) -> set[str]:
     """What nodes, and those around them, may be called in a renaming."""
     paths: set[Names] = set()
-    for names in places:
+    for names in addresses:
         while names and names not in paths:
             paths.add(names)
             names = names[:-1]

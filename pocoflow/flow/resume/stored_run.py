@@ -22,11 +22,11 @@ from pocoflow.errors import (
 from pocoflow.flow.naming import given_labels
 from pocoflow.flow.resume.migrated import under_schema
 from pocoflow.flow.resume.reading import Reader
-from pocoflow.flow.resume.relocation import Places, giving
+from pocoflow.flow.resume.relocation import Relocation, giving
 from pocoflow.flow.resuming import ForkKeywords, Resumable, Resuming
 from pocoflow.flow.starting import new_run_id
 from pocoflow.graph.fingerprint import describe, fields_of
-from pocoflow.graph.graph import Graph, GraphNode
+from pocoflow.graph.graph import Graph, Vertex
 from pocoflow.graph.routing import Taken, first_address
 from pocoflow.graph.unfinished import Unfinished
 from pocoflow.logging import OwnLogger
@@ -37,7 +37,7 @@ from pocoflow.store.store import Store
 
 _log = OwnLogger("flow")
 
-Prove: TypeAlias = Callable[[GraphNode, tuple[GraphNode, ...], Store], object]
+Prove: TypeAlias = Callable[[Vertex, tuple[Vertex, ...], Store], object]
 
 
 class StoredRun:
@@ -83,15 +83,15 @@ class StoredRun:
         self._resuming.refuse_other(self._db, self.run_id)
         self.recorder.refuse_completed()
         found = self.recorder.unfinished()
-        places, nodes, _ = self._read(found, prove)
-        self._line(places, found, nodes)
+        relocation, nodes, _ = self._read(found, prove)
+        self._line(relocation, found, nodes)
         refusal = None
         try:
             self.recorder.refuse_now(self._resuming.names)
         except RunError as exc:
             refusal = exc
         node = first_address(nodes[-1], nodes[:-1]).text
-        unsaved, changed = tuple(map(str, self.store.unsaved)), tuple(places.changed)
+        unsaved, changed = tuple(map(str, self.store.unsaved)), tuple(relocation.changed)
         return Resumable(self.run_id, node, found.steps, changed, refusal, unsaved)
 
     def reopen(self, flow_name: str, prove: Prove) -> Unfinished:
@@ -117,30 +117,33 @@ class StoredRun:
                 raise RunNotFoundError(f"run {self.run_id!r} is not in {self._db.path} any more")
             self.token = run["token"]
             try:
-                places, nodes, stored = self._read(claimed, prove)
+                relocation, nodes, stored = self._read(claimed, prove)
             except ResumeError as exc:
                 recorder.fail_overdue(exc)
                 raise
-            settled = self._usable(recorder.settle(claimed))
-            found = self._line(places, settled, nodes)
+            resolved = self._usable(recorder.apply_defaults(claimed))
+            found = self._line(relocation, resolved, nodes)
             node = first_address(nodes[-1], nodes[:-1])
             # What prep has changed, or a resume was given, is no part of the checkpoint yet.
             known = {*changes, *(key_of(row[0]) for row in found.changes)}
             anew = _defined_anew(stored, self.store, changes)
             amended = [key for key in anew if key not in known]
-            renamed = places.renamed if resuming.rename else None
+            renamed = relocation.renamed if resuming.rename else None
             given = bool(changes) or not known.isdisjoint(anew if found.prepared else known)
-            prepared = settled.prepared[0] if settled.prepared else None
-            if settled.branches:
-                self._fingerprint = places.with_older(recorder.log.last)
+            prepared = resolved.prepared[0] if resolved.prepared else None
+            if resolved.branches:
+                self._fingerprint = relocation.with_older(recorder.log.last)
             names = (flow_name, node, self._fingerprint, renamed)
             now = Standing(*names, amended, given, prepared)
-            said = [*_remarks(places.changed, changes, node.text, found), *_unreadable(self.store)]
+            said = [
+                *_remarks(relocation.changed, changes, node.text, found),
+                *_unreadable(self.store),
+            ]
             for text in said:
                 recorder.remark(text)
-            recorder.go_on(self.store, stored, found, now)
+            recorder.resume(self.store, stored, found, now)
         except BaseException:
-            recorder.let_go()
+            recorder.release()
             raise
         for text in said:
             _log.warning("run %r: %s", self.run_id, text)
@@ -148,7 +151,7 @@ class StoredRun:
 
     def take_up(self, line: Line, found: Unfinished, emits: bool) -> None:
         """Have a line go on with what was reopened; ``emits`` records what its nodes emit."""
-        line.ledger, line.unfinished, line.frames = self.recorder, found, found.places[:-1]
+        line.ledger, line.unfinished, line.frames = self.recorder, found, found.vertices[:-1]
         if emits:
             self.recorder.record_emitted()
         line.step = line.finished = found.steps
@@ -161,23 +164,23 @@ class StoredRun:
         """Without what ``prep`` gave where it has to run again, as the caller changes values."""
         return found.without_inputs() if self._resuming.changes else found
 
-    def _read(self, found: Unfinished, prove: Prove) -> tuple[Places, list[GraphNode], Store]:
+    def _read(self, found: Unfinished, prove: Prove) -> tuple[Relocation, list[Vertex], Store]:
         """Look up the node that comes next, and read and check the store; that as it is stored."""
         database, run_id, resuming = self._db, self.run_id, self._resuming
         described = describe(self._graph, self._schema)
         again = bool(resuming.rename) and self.recorder.was_resumed()
         before = database.get_graph(run_id)
-        places = Places(run_id, self._graph, before, described, resuming.rename, again)
-        self._fingerprint = places.now
-        self._classes.move(places.moved)
-        nodes = places.pending(found)
+        relocation = Relocation(run_id, self._graph, before, described, resuming.rename, again)
+        self._fingerprint = relocation.now
+        self._classes.move(relocation.moved)
+        nodes = relocation.pending(found)
         stored = database.load_store(run_id, found.steps - 1, self._classes)
         paused = stored
         if found.changes:
             paused = database.load_store(run_id, found.steps - 1, self._classes, found.changes)
-        changes, listed = resuming.changes, places.listed
+        changes, listed = resuming.changes, relocation.listed
         self.store = under_schema(run_id, paused, self._schema, changes, listed)
-        Reader(places, found.read_at).prepared(found, nodes[-1], self._classes)
+        Reader(relocation, found.read_at).prepared(found, nodes[-1], self._classes)
         try:
             prove(nodes[-1], tuple(nodes[:-1]), self.store)
         except MissingInputError as exc:
@@ -186,10 +189,10 @@ class StoredRun:
                 keys=exc.keys,
                 remedies=[giving(run_id, exc.keys)],
             ) from exc
-        return places, nodes, stored
+        return relocation, nodes, stored
 
-    def _line(self, places: Places, found: Unfinished, nodes: list[GraphNode]) -> Unfinished:
-        reader = Reader(places, found.read_at)
+    def _line(self, relocation: Relocation, found: Unfinished, nodes: list[Vertex]) -> Unfinished:
+        reader = Reader(relocation, found.read_at)
         return reader.line(found, nodes, 0, self._classes)
 
 
@@ -277,7 +280,7 @@ def fork_run(
 
 
 def _remarks(
-    changed: list[str], changes: Mapping[str, object], coming: str, found: Unfinished
+    changed: list[str], changes: Mapping[str, object], next_name: str, found: Unfinished
 ) -> Iterator[str]:
     """What whoever resumes a run should know."""
     if changed:
@@ -285,8 +288,8 @@ def _remarks(
     if changes and (found.results or found.branches):
         keys = ", ".join(map(repr, changes))
         yield (
-            f"what is finished of node {coming!r} is kept as it was before {keys} changed; fork() "
-            "begins the node anew"
+            f"what is finished of node {next_name!r} is kept as it was before {keys} changed; "
+            "fork() begins the node anew"
         )
 
 

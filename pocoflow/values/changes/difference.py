@@ -149,10 +149,10 @@ class Difference:
     def _sequence(self, chunks: Chunks, items: Items, path: _Path) -> Chunks | None:
         old, new = chunks.size, len(items)
         if old == new:
-            places = chunks.differing(items, 0, new)
-            if not places:
+            indexes = chunks.differing(items, 0, new)
+            if not indexes:
                 return chunks
-            first, last = places[0], new - places[-1] - 1
+            first, last = indexes[0], new - indexes[-1] - 1
         else:
             first = chunks.first(items, min(old, new))
             if first == old:
@@ -160,7 +160,7 @@ class Difference:
                 self.found.append(Change(path, "append", items[old:], True, new_ones))
                 return chunks.grown(new_ones)
             last = chunks.last(items, min(old, new) - first)
-            places = chunks.differing(items, first, old - last) if old < new else []
+            indexes = chunks.differing(items, first, old - last) if old < new else []
         gone, come = old - first - last, new - first - last
         moved = self._moved(chunks, items, first, gone, come)
         if moved:
@@ -169,7 +169,7 @@ class Difference:
             old, first, gone = old - moved, first + gone - moved, 0
             come = new - last - first
         elif come >= gone:
-            made = self._elements(chunks, items, places, lambda at: (*path, at))
+            made = self._elements(chunks, items, indexes, lambda at: (*path, at))
             if made is None or come == gone:
                 return None if made is None else made.packed()
             chunks, first, come, gone = made, first + gone, come - gone, 0
@@ -196,7 +196,7 @@ class Difference:
         return 0
 
     def _elements(
-        self, chunks: Chunks, items: Items, places: list[int], path_of: Callable[[int], _Path]
+        self, chunks: Chunks, items: Items, indexes: list[int], path_of: Callable[[int], _Path]
     ) -> Chunks | None:
         """Find what changed in the elements at some places, which are where they were.
 
@@ -204,16 +204,16 @@ class Difference:
         with each token, and is found at once then.
         """
         made, done, known = list[Part](), 0, len(self.found)
-        for count, place in enumerate(places):
-            if count == _SAMPLE and len(places) > _FEW:
-                expected = self._bulk(known) * len(places) // count
+        for count, index in enumerate(indexes):
+            if count == _SAMPLE and len(indexes) > _FEW:
+                expected = self._bulk(known) * len(indexes) // count
                 if self._are_most(expected, *chunks.parts):
                     return None
-            (before,) = chunks.cut(place, place + 1).parts
-            part = self.part(before, items[place], path_of(place))
+            (before,) = chunks.cut(index, index + 1).parts
+            part = self.part(before, items[index], path_of(index))
             if part is not before:
-                made += [*chunks.cut(done, place).parts, part]
-                done = place + 1
+                made += [*chunks.cut(done, index).parts, part]
+                done = index + 1
         return Chunks((*made, *chunks.cut(done, chunks.size).parts))
 
     # -- dicts ----------------------------------------------------------------------------------
@@ -261,8 +261,8 @@ class Difference:
     def _values(
         self, chunks: Chunks, items: Items, path_of: Callable[[int], _Path]
     ) -> Chunks | None:
-        places = chunks.differing(items, 0, len(items))
-        made = self._elements(chunks, items, places, path_of)
+        indexes = chunks.differing(items, 0, len(items))
+        made = self._elements(chunks, items, indexes, path_of)
         return None if made is None else made.packed()
 
     # -- objects --------------------------------------------------------------------------------
@@ -304,9 +304,9 @@ class Difference:
             given = parts.get("set")
             self.found.append(Change((*path, "set"), "delete" if given is None else "set", given))
             made[1] = lay_out([state[1]])
-        for place, name in ((2, "extra"), (3, "private")):
-            if not part_matches(made[place], state[place]):
-                made[place] = self.part(made[place], state[place], (*path, name))
+        for index, name in ((2, "extra"), (3, "private")):
+            if not part_matches(made[index], state[index]):
+                made[index] = self.part(made[index], state[index], (*path, name))
         return Opened(before.kind, before.group, tuple(map(Chunks.of, made)))
 
 
@@ -319,14 +319,14 @@ def _without(keys: Chunks, values: Chunks, old: list[str], gone: set[str]) -> tu
     """The chunks of keys and values but for some keys."""
     made = Chunks.of(), Chunks.of()
     start = 0
-    for place, key in enumerate([*old, None]):
+    for index, key in enumerate([*old, None]):
         if key is None or key in gone:
-            if start < place:
+            if start < index:
                 made = (
-                    made[0].joined(keys.cut(start, place)),
-                    made[1].joined(values.cut(start, place)),
+                    made[0].joined(keys.cut(start, index)),
+                    made[1].joined(values.cut(start, index)),
                 )
-            start = place + 1
+            start = index + 1
     return made
 
 

@@ -238,7 +238,7 @@ class Models(Split):
             # The collector is told of the same four, and of the class, without a call for each.
             held = gc.get_referents(*items)
             if len(held) == 5 * len(items):
-                extra, names, private, own, kind = (held[place::5] for place in range(5))
+                extra, names, private, own, kind = (held[index::5] for index in range(5))
                 first = items[0]
                 known = *self.split(first), type(first)
                 if all(map(is_, known, (own[0], names[0], extra[0], private[0], kind[0]))):

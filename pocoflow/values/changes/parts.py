@@ -36,7 +36,7 @@ _SMALL = 400
 _LOOKS = 16
 """Of many items so many are looked at first, to see whether all differ."""
 
-_SPREAD = 0.618
+_SPACING = 0.618
 """What is looked at is everywhere, and not at equal distances."""
 
 _SHORT = 1000
@@ -273,7 +273,7 @@ def _differing(
     if high - low == 1:
         return [at + low]
     if high - low > _LOOKS * _LOOKS:
-        looks = (low + int(_SPREAD * look % 1 * (high - low)) for look in range(_LOOKS))
+        looks = (low + int(_SPACING * look % 1 * (high - low)) for look in range(_LOOKS))
         if not any(_same(column, one, one + 1, items, at + one) for one in looks):
             return [*range(at + low, at + high)]
     half = (low + high) // 2

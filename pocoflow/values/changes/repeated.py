@@ -38,17 +38,17 @@ class Repeated(Sequence[T]):
         return chain.from_iterable(repeat(self.few, self.times))
 
     @overload
-    def __getitem__(self, place: int) -> T: ...
+    def __getitem__(self, index: int) -> T: ...
     @overload
-    def __getitem__(self, place: slice) -> Sequence[T]: ...
-    def __getitem__(self, place: int | slice) -> T | Sequence[T]:
+    def __getitem__(self, index: slice) -> Sequence[T]: ...
+    def __getitem__(self, index: int | slice) -> T | Sequence[T]:
         period = len(self.few)
-        if isinstance(place, int):
-            return self.few[range(len(self))[place] % period]
-        start, stop, _ = place.indices(len(self))
+        if isinstance(index, int):
+            return self.few[range(len(self))[index] % period]
+        start, stop, _ = index.indices(len(self))
         if start % period == stop % period == 0:
             return Repeated(self.few, max(stop - start, 0) // period)
-        return (self.few * self.times)[place]
+        return (self.few * self.times)[index]
 
 
 def shortened(items: list[T]) -> Sequence[T]:

@@ -62,18 +62,18 @@ def apply(tree: object, changes: Iterable[Sequence[Any]]) -> object:
             texts.append(value)
             where = path
             continue
-        place, last = top, 0
+        container, last = top, 0
         for part in path:
-            place, last = place[last], part
+            container, last = container[last], part
         if operation == "append":
-            place[last].extend(value)
+            container[last].extend(value)
         elif operation == "set":
-            place[last] = value
+            container[last] = value
         elif operation == "splice":
             start, count, come = value
-            place[last][start : start + count] = come
+            container[last][start : start + count] = come
         elif operation == "delete":
-            place.pop(last, None)
+            container.pop(last, None)
         else:
             raise ValueError(f"there is no operation {operation!r}")
     if texts:
@@ -82,7 +82,7 @@ def apply(tree: object, changes: Iterable[Sequence[Any]]) -> object:
 
 
 def _append(top: Any, path: Sequence[Any], texts: list[str]) -> None:
-    place, last = top, 0
+    container, last = top, 0
     for part in path:
-        place, last = place[last], part
-    place[last] = required(str, place[last]) + "".join(texts)
+        container, last = container[last], part
+    container[last] = required(str, container[last]) + "".join(texts)

@@ -213,6 +213,6 @@ async def held() -> bool:
 
 
 @app.post("/let_go")
-async def let_go() -> None:
+async def release() -> None:
     """Let them."""
     _let_go.set()

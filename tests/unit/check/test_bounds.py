@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel
 
 from pocoflow import END, BatchNode, FanOut, Flow, Node, Parallel, fields, key, node
-from pocoflow.graph.graph import Graph, GraphNode
+from pocoflow.graph.graph import Graph, Vertex
 from pocoflow.nodes.edges import End
 
 
@@ -160,7 +160,7 @@ class Walks:
         self._around: set[object] = set()
         self.longest = cache(self._longest)
 
-    def _longest(self, place: GraphNode, counts: tuple[tuple[tuple[str, str], int], ...]) -> int:
+    def _longest(self, place: Vertex, counts: tuple[tuple[tuple[str, str], int], ...]) -> int:
         here = (place, counts)
         if here in self._around:
             self.is_endless = True
@@ -168,16 +168,16 @@ class Walks:
         self._around.add(here)
         best = 0
         for action, target in place.targets.items():
-            known, following, limit = dict(counts), target, place.limits.get(action)
+            known, successor, limit = dict(counts), target, place.limits.get(action)
             if limit is not None:
                 edge = (place.name, action)
                 if known.get(edge, 0) == limit.at_most:
-                    following = limit.then
+                    successor = limit.then
                     self.spent.add(edge)
                 else:
                     known[edge] = known.get(edge, 0) + 1
-            if following is not None:
-                best = max(best, self.longest(following, tuple(sorted(known.items()))))
+            if successor is not None:
+                best = max(best, self.longest(successor, tuple(sorted(known.items()))))
         self._around.discard(here)
         return best + 1
 

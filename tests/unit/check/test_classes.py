@@ -43,8 +43,8 @@ def chain(length: int) -> Flow[Any]:
     """Nodes of the class, one behind the other."""
     nodes = [Wrong(name=f"node {number}") for number in range(length)]
     flow: Flow[Any] = Flow(nodes[0], schema=S)
-    for one, following in pairwise(nodes):
-        flow.then(one, following)
+    for one, successor in pairwise(nodes):
+        flow.then(one, successor)
     return flow
 
 

@@ -32,8 +32,8 @@ def messages(flow: Flow[Any]) -> list[str]:
 def chain(*nodes: NodeLike[Any]) -> Flow[Any]:
     """A flow through some nodes."""
     flow = Flow(nodes[0], flow_name="chain")
-    for one, following in itertools.pairwise(nodes):
-        flow.then(one, following)
+    for one, successor in itertools.pairwise(nodes):
+        flow.then(one, successor)
     return flow
 
 

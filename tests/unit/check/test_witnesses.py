@@ -167,9 +167,9 @@ class Follow(Node[None, None, str]):
 
 
 def _inbox() -> Made:
-    take, following = Take(), Follow()
-    flow = Flow(take, schema=Page).then(take, following).then(following.when("again"), take)
-    return flow.then(following.when("stop"), END), {"note": "x"}
+    take, successor = Take(), Follow()
+    flow = Flow(take, schema=Page).then(take, successor).then(successor.when("again"), take)
+    return flow.then(successor.when("stop"), END), {"note": "x"}
 
 
 def _hooked() -> Made:

@@ -109,7 +109,7 @@ def test_pages_follow_one_another_to_the_last(tmp_path: Path) -> None:
         while True:
             page = read_page(db, Filters(), before, 2, NOW)
             seen += [run["run_id"] for run in page.runs]
-            before = page.following
+            before = page.next_before
             if before is None:
                 break
     assert seen == ["4", "3", "2", "1", "0"]

@@ -23,7 +23,7 @@ _SAID_FOR = 20.0
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Panel:
     """One monitor.
 
     Attributes:
