@@ -97,19 +97,16 @@ def _attributes(subject: Subject, site: Site) -> Iterator[Finding]:
 
     Nothing is said if an annotation names that class.
     """
-    unknown_attributes = subject.effects(site.vertex).unknown_attributes
-    every = (one for _, hints in _phases_with_store(site.vertex) for one in hints.values())
-    kinds = (
-        [kind for one in every if is_a(kind := get_origin(one) or one, type)]
-        if unknown_attributes
-        else []
-    )
-    for attribute, at in unknown_attributes.items():
+    unknown = subject.effects(site.vertex).unknown_attributes
+    every = (hint for _, hints in _phases_with_store(site.vertex) for hint in hints.values())
+    origins = (get_origin(hint) or hint for hint in every)
+    kinds = [kind for kind in origins if is_a(kind, type)] if unknown else []
+    for attribute, at in unknown.items():
         if attribute == "name":
             if attribute not in subject.fields:
                 continue
             what = f"which is the name of the store, and not the field of {subject.fields.label}"
-        elif any(issubclass(one, Store) and hasattr(one, attribute) for one in kinds):
+        elif any(issubclass(kind, Store) and hasattr(kind, attribute) for kind in kinds):
             continue
         else:
             near = "" if attribute in subject.fields else closest(attribute, _ATTRIBUTES)
