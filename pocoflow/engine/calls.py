@@ -12,7 +12,8 @@ from inspect import isawaitable
 from itertools import count
 from json.encoder import encode_basestring
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from types import UnionType
+from typing import TYPE_CHECKING, Any, NamedTuple, get_origin
 
 from pocoflow import values as codec
 from pocoflow.address import Address
@@ -163,7 +164,7 @@ class ExecCalls:
         counter = self._made.get(base) or self._made.setdefault(base, count())
         key = f"{base} {next(counter)}" if base.__class__ is str else (base, next(counter))
         if key in self._values or key in self._texts:
-            return self._give(key, function, about.name)
+            return self._give(key, function, about)
         self._check_budget()
         self._in_flight.add(key)
         call = _Call(context, settings, function, arguments, keywords, about.name, key)
@@ -215,7 +216,7 @@ class ExecCalls:
             self.refused = refused
             raise refused
 
-    def _give(self, key: Hashable, function: Callable[..., object], name: str) -> object:
+    def _give(self, key: Hashable, function: Callable[..., object], about: _Function) -> object:
         """What a call has returned before."""
         is_awaited = key in self._awaited
         if key in self._values:
@@ -223,12 +224,17 @@ class ExecCalls:
         else:
             text = self._texts[key]
             is_awaited, text = text.startswith("~"), text.removeprefix("~")
-            hint = awaited(read_hints(function).get("return"))
+            hint = read_hints(function).get("return")
+            # It may have been the other kind of function when it was called.
+            is_awaited = about.is_async or (is_awaited and not _is_no_awaitable(hint))
+            hint = awaited(hint)
             classes = self._classes if hint is None else self._classes.of((hint,))
             try:
                 value = codec.loads(text, classes)
             except DecodeError as exc:
-                raise exc.about(f"{self._about(name)}: what it returned cannot be read") from exc
+                raise exc.about(
+                    f"{self._about(about.name)}: what it returned cannot be read"
+                ) from exc
         self._used.add(key)
         self._last = key
         return _again(value) if is_awaited else value
@@ -553,6 +559,13 @@ def _id_of(function: Any) -> Hashable:
         return function.__code__, function.__qualname__, function.__module__
     except AttributeError:
         return None
+
+
+def _is_no_awaitable(hint: object) -> bool:
+    """Whether what is annotated so is for sure nothing to await."""
+    kind = get_origin(hint) or hint
+    unsure = kind in (object, UnionType) or hasattr(kind, "__await__")
+    return isinstance(kind, type) and not unsure
 
 
 def _name(function: object) -> str:

@@ -138,6 +138,35 @@ def test_a_failed_agent_loop_goes_on_where_it_was(run: Run, tmp_path: Path) -> N
     assert model.asked == [0, 1, 2, 3, 3, 4]
 
 
+@pytest.mark.parametrize("was", [Do, DoAsync])
+def test_what_became_a_coroutine_function_gives_what_is_on_record(
+    tmp_path: Path, was: type[Do]
+) -> None:
+    """To be awaited, as the code is now; and not to be, where it is none any more."""
+    model = Model(0, OSError("down"), 1)
+
+    def ask(number: int) -> int:
+        return int(model.ask(number))
+
+    async def ask_async(number: int) -> int:
+        return ask(number)
+
+    def agent(_: object) -> list[int]:
+        return [context().calling(name="ask").call(ask, number) for number in range(2)]
+
+    async def agent_async(_: object) -> list[int]:
+        return [await context().calling(name="ask").call(ask_async, number) for number in range(2)]
+
+    then, now = Do(agent), DoAsync(agent_async)
+    if was is DoAsync:
+        then, now = now, then
+    with pytest.raises(OSError, match="down"):
+        Flow(then, db_path=tmp_path / "runs.db", flow_name="f").run({}, run_id="r")
+    flow = Flow(now, db_path=tmp_path / "runs.db", flow_name="f")
+    assert flow.resume("r", rename={"do": "do"})["found"] == [0, 1]
+    assert model.asked == [0, 1, 1]
+
+
 def test_awaited_calls_at_once_are_made_once(run: Run, tmp_path: Path) -> None:
     """A resume gives the calls in ``gather`` that returned, and makes the one that failed again."""
     model = Model("a", "b", OSError("down"), "c", "d")
