@@ -104,9 +104,6 @@ def flows_of(args: argparse.Namespace) -> list[Flow]:
     flows = [load_flow(target) for target in args.flow]
     if args.db is not None:
         flows = [flow.using(db_path=args.db) for flow in flows]
-    path = flows[0].db_path
-    if isinstance(path, str | os.PathLike) and not is_server(path) and not os.path.exists(path):
-        print(f"new database {printable(os.path.abspath(path))}", flush=True)
     return flows
 
 
@@ -118,8 +115,11 @@ def limits_of(args: argparse.Namespace) -> Limits:
 def run_until_told(worker: Worker, what: str, args: argparse.Namespace) -> int:
     """Say what works, and work until told to end; the exit code."""
     names = ", ".join(printable(name) for name in worker.flow_names)
-    path = printable(worker.database.path)
-    print(f"{what} of {names} on {path}", flush=True)
+    path = worker.database.path
+    if worker.database.is_new:
+        whole = path if is_server(path) else os.path.abspath(path)
+        print(f"new database {printable(whole)}", flush=True)
+    print(f"{what} of {names} on {printable(path)}", flush=True)
     if failed := failed_left(worker.database, worker.flow_names):
         print(failed, flush=True)
 

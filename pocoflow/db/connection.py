@@ -88,6 +88,7 @@ class Connection(ABC):
         read_only: Whether nothing is written.
         alone: Keeps other threads away from the connection, as a context manager.
         waiting: The calls of threads that wait for it.
+        is_new: Whether there was no database, and it was made as this was opened.
         when_disturbed: Called when something has been done to the files of the database.
     """
 
@@ -95,6 +96,7 @@ class Connection(ABC):
     read_only: bool
     alone: threading.RLock
     waiting: deque[_Waiting[Any]]
+    is_new: bool = False
     when_disturbed: Callable[[], object]
 
     _errors: ClassVar[tuple[type[Exception], ...]] = ()

@@ -137,6 +137,7 @@ class SQLiteConnection(Connection):
                 return None
             if layout is Layout.EMPTY:
                 create(raw, self.label)
+                self.is_new = True
             self._prepare(raw)
         except BaseException:
             raw.close()

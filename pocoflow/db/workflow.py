@@ -143,6 +143,11 @@ class WorkflowDB(Questions, Checkpoints, Following, Retention):
         if self._finalizer.detach() is not None:
             _close(self.connection, self.locks)
 
+    @property
+    def is_new(self) -> bool:
+        """Whether there was no such database, and it was made as this was opened."""
+        return self.connection.is_new
+
     def __enter__(self) -> Self:
         return self
 

@@ -15,6 +15,7 @@ import pytest
 from pocoflow import WorkflowDB
 from pocoflow.cli import main
 from pocoflow.views.targets import load_flow
+from tests.servers import Server
 from tests.waiting import wait_for
 
 PROGRAM = '''
@@ -111,6 +112,16 @@ def test_a_misspelt_database_is_not_made(folder: Path, capsys: pytest.CaptureFix
     new, own = (f"new database {folder / name}" for name in ("new.db", "runs.db"))
     told = [f"worker of looks on {path}" for path in ("new.db", "new.db", "runs.db")]
     assert capsys.readouterr().out.splitlines() == [new, *told[:2], own, told[2]]
+
+
+def test_a_database_that_is_made_on_a_server_is_told(
+    folder: Path, server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Once; it may be that of a schema whose name is misspelt."""
+    url = server.url()
+    for told in (f"new database {url}\n", ""):
+        assert command("waiting.py:looks", "--db", url, "--until-idle") == 0
+        assert capsys.readouterr().out == f"{told}worker of looks on {url}\n"
 
 
 def test_a_run_that_fails_is_told(

@@ -267,6 +267,7 @@ class ServerConnection(Connection):
             there = connection.execute(_LAYOUT, (self._schema,)).fetchone()
             if there is not None and there[0]:
                 return  # somebody else has made it meanwhile
+            self.is_new = True
             if there is None:
                 name = composed.Identifier(self._schema)
                 connection.execute(composed.SQL("CREATE SCHEMA {}").format(name))
