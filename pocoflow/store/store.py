@@ -42,7 +42,7 @@ from pocoflow.store.schema import Schema, make_schema
 from pocoflow.store.schema.cores import UNKNOWN
 from pocoflow.store.schema.model_facts import definitions_of, model_values
 from pocoflow.store.state import State
-from pocoflow.values.callables import check_callback, check_called
+from pocoflow.values.callables import UNSET, check_callback, check_called
 from pocoflow.values.copies import IMMUTABLE, stored_copy
 
 if TYPE_CHECKING:
@@ -342,6 +342,28 @@ class Store(MutableMapping[str, Any], Generic[SchemaT_co]):
             self._touched.add(key)
         else:
             self._write({key: value})
+
+    def pop(self, key: str, default: Any = UNSET, /) -> Any:
+        """Remove a key and return its value, or ``default``, if one is given, if it is absent.
+
+        Raises:
+            MissingKeyError: It is absent; also with a default, if its value could not be saved or
+                cannot be read, as of :meth:`get`.
+        """
+        if default is not UNSET and key not in self._data:
+            return self.get(key, default)
+        return super().pop(key)
+
+    def setdefault(self, key: str, default: Any = None, /) -> Any:
+        """The value of a key, which is set to ``default`` first if it has none.
+
+        Raises:
+            UnreadableKeyError: It has one, of a class that is not known here.
+        """
+        lost = self._unsaved.get(key)
+        if lost is not None and lost.text is not None:
+            raise self._missing(key)
+        return super().setdefault(key, default)
 
     def popitem(self) -> tuple[str, Any]:
         """Remove the key that was added last, as a dict does, and return it with its value.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import os
@@ -35,6 +36,7 @@ from pocoflow.errors import (
     NotSavedError,
     PocoflowError,
     UnknownFieldError,
+    UnreadableKeyError,
 )
 
 
@@ -457,6 +459,28 @@ def test_deleting_what_was_not_saved_says_so() -> None:
         restored = Store.restore(Store({"f": open}).snapshot(Path(folder) / "s.json"))
     with pytest.raises(NotSavedError, match="'f' was not saved"):
         del restored["f"]
+
+
+def test_a_default_does_not_hide_that_a_value_was_not_saved(tmp_path: Path) -> None:
+    """``get`` and ``pop`` of what was not saved raise, with a default, too; nothing is removed."""
+    restored = Store.restore(Store({"f": open, "a": 1}).snapshot(tmp_path / "s.json"))
+    for ask in (restored.get, restored.pop):
+        with pytest.raises(NotSavedError, match="'f' was not saved"):
+            cast(Any, ask)("f", None)
+    assert set(restored.unsaved) == {"f"}
+    assert restored.pop("gone", None) is None
+
+
+def test_a_value_that_cannot_be_read_is_not_written_over_by_a_default(tmp_path: Path) -> None:
+    """``setdefault`` is for a key without a value: one whose class is not found here has one."""
+    made = dataclasses.make_dataclass("Elsewhere", ["n"])
+    made.__module__ = "not_here"
+    restored = Store.restore(Store({"it": made(1)}).snapshot(tmp_path / "s.json"))
+    with pytest.raises(UnreadableKeyError, match="Elsewhere"):
+        restored.setdefault("it", 2)
+    assert set(restored.unsaved) == {"it"}
+    restored["it"] = 2
+    assert restored.setdefault("it", 3) == 2
 
 
 def test_a_value_set_again_is_no_longer_unsaved(tmp_path: Path) -> None:
