@@ -32,6 +32,7 @@ from pydantic import (
 from pocoflow import FanOut, Flow, Node, Parallel, Store, Subflow, WorkflowDB, bind, fields, node
 from pocoflow.errors import InvalidValueError
 from pocoflow.reducers import add, append, extend, merge
+from pocoflow.store.schema.models import ModelSchema
 
 
 def to_cents(euros: int) -> int:
@@ -338,6 +339,21 @@ def test_validators_are_called_once(path: str | None, tmp_path: Path) -> None:
     store = Flow(node, schema=made, db_path=path and tmp_path / path).run({"x": [1]})
     store.to_model()
     assert calls == [[1]]
+
+
+def test_a_validator_sees_a_json_value_once_where_other_fields_are_set_later() -> None:
+    """Inputs from outside are read at once, also if they lack what nodes write."""
+    calls: list[Any] = []
+
+    def seen(value: Any) -> Any:
+        calls.append(value)
+        return value
+
+    made = create_model("Made", x=(Annotated[int, AfterValidator(seen)], ...), out=(str, ...))
+    for given in ({"x": 1}, {"x": 2, "out": "a"}):
+        read: Any = ModelSchema(made).from_json(given)
+        assert read.model_fields_set == given.keys()
+    assert calls == [1, 2]
 
 
 def test_a_change_in_place_is_held_to_types_and_constraints() -> None:

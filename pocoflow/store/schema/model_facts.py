@@ -199,11 +199,13 @@ def read_json(model: type[BaseModel], given: Mapping[str, object]) -> BaseModel:
         ValueError: It is no JSON value.
     """
     text, facts = json.dumps(dict(given), allow_nan=False), facts_of(model)
-    try:
-        return model.model_validate_json(text, strict=True, by_alias=False, by_name=True)
-    except ValidationError as exc:
-        if all(one["type"] != "missing" or len(one["loc"]) > 1 for one in exc.errors()):
-            raise
+    # The model's own validators may add what is lacking; without these its fields are seen once.
+    if facts.whole is not None or given.keys() >= set(facts.required):
+        try:
+            return model.model_validate_json(text, strict=True, by_alias=False, by_name=True)
+        except ValidationError as exc:
+            if all(one["type"] != "missing" or len(one["loc"]) > 1 for one in exc.errors()):
+                raise
     core = facts.fields
     inner = without_definitions(core)
     chosen = {**inner, "fields": {k: v for k, v in inner["fields"].items() if k in given}}
