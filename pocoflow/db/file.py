@@ -11,7 +11,7 @@ from pocoflow.db.connection import Connection
 from pocoflow.db.port import Locks, Transaction
 from pocoflow.errors import DatabaseFileError, RunNotFoundError
 from pocoflow.messages import closest
-from pocoflow.nodes.porting import check_arguments
+from pocoflow.nodes.call_checks import check_arguments
 
 
 class RunsFile:

@@ -13,7 +13,7 @@ from pocoflow.address import check_name
 from pocoflow.errors import DefinitionError
 from pocoflow.messages import closest, short
 from pocoflow.nodes.base import AnyNode, Composite, Node
-from pocoflow.nodes.porting import not_a_node
+from pocoflow.nodes.call_checks import not_a_node
 from pocoflow.nodes.setting_checks import check_executor, is_time
 from pocoflow.nodes.spending import Amounts, limits_of
 from pocoflow.store.fields import FieldRef, is_fields, reference_of

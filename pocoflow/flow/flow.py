@@ -55,17 +55,11 @@ from pocoflow.graph.order import Forbid, OrderRule, Require, visited
 from pocoflow.graph.wiring import FlowEdges, Source
 from pocoflow.messages import short, users_line
 from pocoflow.nodes.base import FOUND_OUT, AnyNode, Composite, Node, NodeLike, mark_nested
+from pocoflow.nodes.call_checks import by_keyword, refuse_near, two_arguments
 from pocoflow.nodes.edges import End, Outlet, wiring_changed, wiring_version
 from pocoflow.nodes.importing import refuse_while_importing
 from pocoflow.nodes.middleware import AttemptMiddleware, VisitMiddleware
-from pocoflow.nodes.porting import (
-    OF_STEPS,
-    NotOfFlows,
-    by_keyword,
-    refuse_near,
-    refuse_phases,
-    two_arguments,
-)
+from pocoflow.nodes.phase_checks import OF_STEPS, NotOfFlows, refuse_phases
 from pocoflow.nodes.resources import Resource, Resources, check_resources
 from pocoflow.nodes.settings import GivesExecutor, Where
 from pocoflow.nodes.spending import Amount, Amounts, Budget

@@ -16,7 +16,7 @@ from pocoflow.errors import DefinitionError, NotStorableError
 from pocoflow.flow.arguments import SETTINGS
 from pocoflow.messages import refuse_keywords, short
 from pocoflow.nodes.base import NodeLike
-from pocoflow.nodes.porting import belongs
+from pocoflow.nodes.call_checks import belongs
 from pocoflow.nodes.resources import Resources
 from pocoflow.store.schema.model_facts import definitions_of
 from pocoflow.store.store import Store

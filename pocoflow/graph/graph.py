@@ -20,7 +20,7 @@ from pocoflow.nodes.definitions import Phases, declared_actions, location_of, ph
 from pocoflow.nodes.edges import ANY_ACTION, Catch, wiring_version
 from pocoflow.nodes.middleware import NO_MIDDLEWARE
 from pocoflow.nodes.node_kinds import AskNode
-from pocoflow.nodes.porting import refuse_settings
+from pocoflow.nodes.phase_checks import refuse_settings
 from pocoflow.nodes.resources import Resource, declared, opens_alike
 from pocoflow.nodes.setting_checks import check_settings
 from pocoflow.nodes.subflow import Subflow

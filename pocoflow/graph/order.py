@@ -10,8 +10,8 @@ from typing_extensions import TypeVar
 from pocoflow.errors import DefinitionError
 from pocoflow.messages import short, users_line
 from pocoflow.nodes.base import Node, NodeLike
+from pocoflow.nodes.call_checks import not_a_node
 from pocoflow.nodes.edges import ANY_ACTION, Outlet
-from pocoflow.nodes.porting import not_a_node
 
 FlowT = TypeVar("FlowT")
 

@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 from pocoflow.errors import DefinitionError
 from pocoflow.graph.order import OrderRule
 from pocoflow.nodes.base import Node, NodeLike, make_edge, mark_nested
+from pocoflow.nodes.call_checks import not_a_node
 from pocoflow.nodes.edges import DEFAULT_ACTION, Catch, Edge, Outlet, wiring_changed
 from pocoflow.nodes.middleware import (
     NO_MIDDLEWARE,
@@ -17,7 +18,6 @@ from pocoflow.nodes.middleware import (
     VisitMiddleware,
     check_middleware,
 )
-from pocoflow.nodes.porting import not_a_node
 from pocoflow.values.callables import UNSET
 
 _NONE: Mapping[str, Edge] = MappingProxyType({})

@@ -12,6 +12,13 @@ from typing_extensions import TypeVar
 from pocoflow.address import check_name
 from pocoflow.errors import DefinitionError
 from pocoflow.messages import short
+from pocoflow.nodes.call_checks import (
+    about_settings,
+    check_arguments,
+    keyword_only,
+    not_a_node,
+    two_arguments,
+)
 from pocoflow.nodes.edge_checks import make_catch, make_limit, make_spent, warn_replaced
 from pocoflow.nodes.edges import (
     DEFAULT_ACTION,
@@ -22,17 +29,8 @@ from pocoflow.nodes.edges import (
     Outlet,
     wiring_changed,
 )
-from pocoflow.nodes.porting import (
-    OF_POCKETFLOW,
-    about_settings,
-    check_arguments,
-    check_called,
-    check_phases,
-    keyword_only,
-    not_a_node,
-    refuse_dead,
-    two_arguments,
-)
+from pocoflow.nodes.phase_checks import check_called, check_phases
+from pocoflow.nodes.porting import OF_POCKETFLOW, refuse_dead
 from pocoflow.nodes.setting_checks import check_settings
 from pocoflow.nodes.settings import RetryOn, Where
 from pocoflow.store.fields import References

@@ -12,8 +12,8 @@ from contextvars import ContextVar
 from typing import Literal, ParamSpec, TypeAlias, TypeVar, cast
 
 from pocoflow.errors import NoRunError, RunCancelled, RunError
+from pocoflow.nodes.call_checks import by_keyword
 from pocoflow.nodes.calling import Calling, Calls, InRun
-from pocoflow.nodes.porting import by_keyword
 from pocoflow.nodes.resources import NO_RESOURCES, Resources, find_resource
 from pocoflow.nodes.spending import Amount, Amounts, amounts_of, charged
 from pocoflow.values.failures import Failure

@@ -15,7 +15,7 @@ from pocoflow.nodes.edges import DEFAULT_ACTION
 from pocoflow.nodes.function import FunctionNode
 from pocoflow.nodes.node_kinds import AskNode, AsyncNode, BatchNode
 from pocoflow.nodes.parallel import SplitNode
-from pocoflow.nodes.porting import check_class, check_phases, class_phases
+from pocoflow.nodes.phase_checks import check_class, check_phases, class_phases
 from pocoflow.nodes.signature import definition_location
 from pocoflow.values.callables import names_in, python_code
 from pocoflow.values.remembering import remembered

@@ -11,8 +11,9 @@ from typing_extensions import TypedDict, TypeVar, Unpack
 from pocoflow.errors import DefinitionError, InvalidValueError
 from pocoflow.messages import closest, short, users_line
 from pocoflow.nodes.base import Composite, Node, NodeLike, mark_nested
+from pocoflow.nodes.call_checks import not_a_node
 from pocoflow.nodes.edges import DEFAULT_ACTION
-from pocoflow.nodes.porting import not_a_node, refuse_settings
+from pocoflow.nodes.phase_checks import refuse_settings
 from pocoflow.store.branch_view import BranchStore, merge
 from pocoflow.store.fields import References, reference_of
 from pocoflow.store.store import Store

@@ -18,7 +18,7 @@ from pocoflow.nodes.annotations import (
     plain,
     read_hints,
 )
-from pocoflow.nodes.porting import hidden_node
+from pocoflow.nodes.call_checks import hidden_node
 from pocoflow.nodes.resources import Resource
 from pocoflow.store.fields import FieldRef, StoreField, field_of, is_fields, reference_of
 from pocoflow.store.store import Store

@@ -1,0 +1,217 @@
+"""Which argument was probably meant, where a call gives another one."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import wraps
+from inspect import Parameter
+from math import inf
+from typing import Any, TypeVar, cast
+
+from pocoflow.errors import DefinitionError, PocoflowError
+from pocoflow.messages import closest, package_of, short
+from pocoflow.nodes.porting import NEVER_CALLED, RENAMED
+from pocoflow.nodes.settings import ITEM_SETTINGS, STEP_SETTINGS
+from pocoflow.values.remembering import remembered
+
+MethodT = TypeVar("MethodT", bound=Callable[..., Any])
+
+
+def not_a_node(given: object) -> str:
+    """What was given where a node is expected, and how to make one of it, for an error message."""
+    if isinstance(given, type):
+        return f"the class {given.__name__}: pass an instance, with ()"
+    if getattr(given, "__name__", "") == "<lambda>":
+        return "a lambda: define a function with def, and write @node above it"
+    if (hidden := hidden_node(given)) is not None:
+        return hidden
+    if inspect.isroutine(given):
+        return f"the function {getattr(given, '__name__', '')}: write @node above it"
+    for base in type(given).__mro__:
+        if package_of(base) == "pocketflow":
+            name = type(given).__name__
+            return f"{name}, which is a PocketFlow node; derive it from pocoflow.Node"
+    return short(given)
+
+
+def hidden_node(given: object) -> str | None:
+    """What to do about a decorator that stands above ``@node`` and has hidden the node."""
+    inner: object = given
+    while (behind := getattr(inner, "__wrapped__", None)) is not None:
+        if hasattr(type(behind), "exec_fallback"):
+            name = (
+                inner.__code__.co_qualname.partition(".")[0] if hasattr(inner, "__code__") else ""
+            )
+            who = f"the decorator {name!r}" if name else f"a {type(inner).__name__} above it"
+            return (
+                f"the function {getattr(given, '__name__', '')}: {who} has hidden the node that "
+                "@node made of it; put the decorator below @node"
+            )
+        inner = behind
+    return None
+
+
+def two_arguments(method: MethodT) -> MethodT:
+    """A ``then`` that says what its arguments are when it is given another number of them."""
+
+    @wraps(method)
+    def checked(self: Any, *given: object, **named: object) -> object:
+        if len(given) != 2 or (named and named.keys() - {"at_most", "then"}):
+            kind = "flow" if self.is_flow else "node"
+            if self.is_flow and len(given) == 3 and isinstance(given[1], str):
+                name = getattr(given[0], "__name__", "source")  # a function's, not a class
+                raise TypeError(
+                    "flow.then takes two arguments, by position: write "
+                    f"flow.then({name}.when({given[1]!r}), target)"
+                )
+            raise TypeError(
+                f"{kind}.then takes two arguments, by position: node.then('default', target), or "
+                "flow.then(source, target); to limit the edge, at_most= and then= with them"
+            )
+        return method(self, *given, **named)
+
+    return cast(MethodT, checked)
+
+
+def by_keyword(**keywords: str) -> Callable[[MethodT], MethodT]:
+    """A method that says which keyword was meant where it is called in another way.
+
+    Args:
+        **keywords: What to write for a keyword that is there for something else, by that; ``more``
+            for an argument by position that is one too many.
+    """
+
+    def decorated(method: MethodT) -> MethodT:
+        @wraps(method)
+        def checked(self: object, *given: object, **named: object) -> object:
+            try:
+                return method(self, *given, **named)
+            except PocoflowError as exc:
+                if (behind := exc.__traceback__) is not None and behind.tb_next is not None:
+                    exc.with_traceback(behind.tb_next.tb_next)  # this frame is enough
+                raise
+            except TypeError as exc:
+                if exc.__traceback__ is None or exc.__traceback__.tb_next is not None:
+                    raise  # it is not about the call
+                parameters = list(_parameters(method))[1:]
+                odd = [one for one in named if one in keywords or one not in parameters]
+                meant = [keywords.get(one) or closest(one, parameters) for one in odd]
+                hint = "".join(meant) if odd else keywords.get("more", "")
+                raise TypeError(f"{exc}{hint}") from None
+
+        return cast(MethodT, checked)
+
+    return decorated
+
+
+def keyword_only(init: MethodT) -> MethodT:
+    """An ``__init__`` that takes ``name``, and tells where settings belong that it is given."""
+
+    @wraps(init)
+    def checked(self: object, *given: object, **named: object) -> None:
+        if given or named.keys() - {"name"}:
+            settings = {name: value for name, value in named.items() if name != "name"}
+            kind = type(self)
+            what = f"{kind.__name__}(...) takes no argument but name="
+            own = ""
+            if given and all(type(one) in (int, float) for one in given):
+                of_pocketflow = dict(zip(("max_retries", "wait"), given, strict=False))
+                settings, given = {**of_pocketflow, **settings}, given[2:]
+                own = "; in an __init__: super().__init__(), then self.max_retries = ..."
+            raise TypeError(about_settings(what, kind, settings, given) + own)
+        init(self, **named)
+
+    return cast(MethodT, checked)
+
+
+def about_settings(
+    what: str, kind: type, named: Mapping[str, object], given: tuple[object, ...] = ()
+) -> str:
+    """What whoever gave settings to a node, or to its class, is told: where they are written."""
+    told, shown, unknown = [what], [], []
+    known = ("name", *STEP_SETTINGS, *ITEM_SETTINGS)
+    for name, value in named.items():
+        here = RENAMED.get(name, name)
+        if hasattr(kind, here):
+            shown.append(f"{here} = {short(value)}")
+        else:
+            unknown.append(f"{name}{closest(name, (one for one in known if hasattr(kind, one)))}")
+        if name in RENAMED:
+            told.append(f"{name} is called {here}")
+    if given or unknown:
+        told[0] += f", not {', '.join([*map(short, given), *unknown])}"
+    if given or shown or "?" in told[0]:
+        told.append(f"settings are class attributes: {'; '.join(shown) or 'max_retries = 3'}")
+    return "; ".join(told)
+
+
+_MEANT = {"name": "flow_name", "db": "db_path", "database": "db_path", "path": "db_path"}
+
+_OF_RUNS = ("store", "resources", "labels", "thread", "if_exists", "if_busy", "resume_from")
+
+
+def belongs(name: str) -> str:
+    """Where an argument belongs that a flow does not take; empty if nobody knows."""
+    if name == "store":
+        return "; give it to the run: flow.run(store)"
+    if name in _OF_RUNS:
+        return f"; give it to the run: flow.run(..., {name}=...)"
+    if name in (*STEP_SETTINGS, *ITEM_SETTINGS):
+        limit = "; one run is limited by Flow(deadline=...)" if name == "timeout" else ""
+        return f"; it is a setting of a node: {name} = ... in its class{limit}"
+    return ""
+
+
+def check_arguments(kind: Any, given: Collection[str], positional: int) -> None:
+    """Refuse arguments that a flow or a database does not take, with what was probably meant.
+
+    Raises:
+        DefinitionError: There are some.
+    """
+    parameters, most, takes_more = _arguments_of(kind.__init__)
+    if positional >= most:
+        raise DefinitionError(
+            f"{kind.__name__}(...) takes {most - 1:.0f} argument by position, and got "
+            f"{positional}: name the others, as in Flow(start, schema=Model, flow_name='name')"
+        )
+    for name in given:
+        if name not in parameters and not takes_more:
+            known = list(parameters)[1:]
+            meant = _MEANT.get(name)
+            near = f"; did you mean {meant!r}?" if meant in known else belongs(name)
+            near = near or closest(name, known)
+            raise DefinitionError(
+                f"{kind.__name__}(...) takes no {name!r}{near} (it takes {', '.join(known)})"
+            )
+
+
+@remembered
+def _arguments_of(init: Callable[..., object]) -> tuple[Mapping[str, Parameter], float, bool]:
+    """The parameters of an ``__init__``, how many it takes by position, and whether any keyword."""
+    parameters = _parameters(init)
+    kinds = [one.kind for one in parameters.values()]
+    most = sum(one in (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD) for one in kinds)
+    more = Parameter.VAR_POSITIONAL in kinds
+    return parameters, inf if more else most, Parameter.VAR_KEYWORD in kinds
+
+
+@remembered
+def _parameters(function: Callable[..., object]) -> Mapping[str, Parameter]:
+    return inspect.signature(function).parameters
+
+
+def refuse_near(who: str, name: str, known: Iterable[str]) -> None:
+    """Refuse a new attribute whose name is nearly that of one that there is, or never called.
+
+    Raises:
+        DefinitionError: Names both, or what to write.
+    """
+    import difflib
+
+    if name in NEVER_CALLED:
+        raise DefinitionError(f"{name} of {who} is never called: {NEVER_CALLED[name]}")
+
+    near = difflib.get_close_matches(name, [one for one in known if one[:1] != "_"], 1, 0.8)
+    if near and name[:1] != "_":
+        raise DefinitionError(f"{who} has no attribute {name!r}; did you mean {near[0]!r}?")
