@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import struct
 import sys
+from contextlib import suppress
 from typing import TypeAlias
 
 from pocoflow.errors import DatabaseFileError
@@ -30,11 +31,28 @@ def identify(file: str | os.PathLike[str] | int) -> Identity | None:
 
 def _open(path: str, flags: int) -> int:
     try:
-        return os.open(path, flags | CLOEXEC | _NOFOLLOW, 0o600)
+        with suppress(FileNotFoundError if flags & os.O_CREAT else ()):
+            return os.open(path, (flags & ~os.O_CREAT) | CLOEXEC | _NOFOLLOW)
+        descriptor = os.open(path, flags | CLOEXEC | _NOFOLLOW, 0o600)
     except OSError as exc:
         if isinstance(exc, FileNotFoundError) and not flags & os.O_CREAT:
             raise
-        raise DatabaseFileError(f"cannot open lock file {path}: {exc.strerror}") from exc
+        way = ""
+        if isinstance(exc, PermissionError):
+            way = "; it is to have the owner and the mode of the database that it is beside"
+        raise DatabaseFileError(f"cannot open lock file {path}: {exc.strerror}{way}") from exc
+    if sys.platform != "win32":
+        _give_away(descriptor, path.rpartition("-lock")[0])
+    return descriptor
+
+
+def _give_away(descriptor: int, database: str) -> None:
+    """Give a new file the mode of a database and, as root may, its owner: SQLite does likewise."""
+    with suppress(OSError):
+        about = os.stat(database)
+        os.fchmod(descriptor, about.st_mode & 0o777)
+        if os.geteuid() == 0:
+            os.fchown(descriptor, about.st_uid, about.st_gid)
 
 
 def has_name(descriptor: int, path: str) -> bool:

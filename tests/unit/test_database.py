@@ -10,6 +10,7 @@ import re
 import sqlite3
 import stat
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
@@ -702,6 +703,18 @@ def test_a_new_database_is_private(path: Path) -> None:
 
     assert set(modes) >= {"runs.db", "runs.db-wal", "runs.db-shm", "runs.db-lock"}
     assert set(modes.values()) == {0o600}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions")
+def test_a_lock_file_is_for_those_who_have_the_database(path: Path) -> None:
+    """Whoever may look at that sees who is alive; what root does leaves it to its owner."""
+    WorkflowDB(path).close()
+    path.chmod(0o640)
+    owner = (os.getuid(), os.getgid()) if os.getuid() else (65534, 65534)
+    os.chown(path, *owner)
+    Flow(start=Node(), db_path=path).run({})
+    about = path.with_name(f"{path.name}-lock").stat()
+    assert (stat.S_IMODE(about.st_mode), (about.st_uid, about.st_gid)) == (0o640, owner)
 
 
 def test_a_new_database_behind_a_dangling_link_is_private(tmp_path: Path) -> None:
