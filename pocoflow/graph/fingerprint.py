@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from types import CodeType
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -25,7 +26,8 @@ has ``"limits"``: the path of the source, the action, how often it is taken, and
 target after that, which is among the edges, too. A run that went on in a program where its script
 has another name has that in ``"modules"``, ``{"__main__": "app"}``. One that went on under another
 schema while branches were unfinished has in ``"older"`` what defined fields before, each time with
-the number in the run of the last row of the log by then.
+the number in the run of the last row of the log by then. Digests of code differ between versions of
+Python, whose is in ``"python"``.
 """
 
 ThingT = TypeVar("ThingT")
@@ -53,6 +55,7 @@ def describe(graph: Graph, schema: object) -> str:
         "nodes": nodes,
         "edges": sorted(edges, key=json.dumps),
         "schema": fields_of(schema),
+        "python": "{}.{}".format(*sys.version_info),
     }
     if limits:
         document["limits"] = sorted(limits, key=json.dumps)
@@ -72,11 +75,15 @@ def differences(before: Fingerprint, now: Fingerprint) -> list[str]:
     """
     lines = []
     old, new = nodes_of(before), nodes_of(now)
+    versions = before.get("python"), now.get("python")
+    is_other = versions[0] != versions[1]
+    if is_other:
+        lines.append("Python was {}, is {}".format(*versions))
     lines += _gone_and_new(old, new, lambda name: f"node {_text(name)!r}")
     for name in old:
         if name in new and not _is_found_there(old[name]["class"], new[name]["class"]):
             lines.append(f"node {_text(name)!r} was {old[name]['class']}, is {new[name]['class']}")
-        elif name in new and old[name]["code"] != new[name]["code"]:
+        elif name in new and not is_other and old[name]["code"] != new[name]["code"]:
             lines.append(f"code of node {_text(name)!r} changed")
     if before["start"] != now["start"]:
         lines.append(f"the start was {before['start']!r}, is {now['start']!r}")

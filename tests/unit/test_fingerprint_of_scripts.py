@@ -81,6 +81,17 @@ def test_another_class_or_module_is_a_difference() -> None:
     ]
 
 
+def test_another_python_is_no_other_code() -> None:
+    """It compiles the code of each node to something else, which says nothing of that."""
+
+    def under(python: str, code: str) -> Fingerprint:
+        found = flow_of("app:Ask")
+        return {**found, "nodes": [{**found["nodes"][0], "code": code}], "python": python}
+
+    assert differences(under("3.11", "0"), under("3.13", "1")) == ["Python was 3.11, is 3.13"]
+    assert differences(under("3.11", "0"), under("3.11", "1")) == ["code of node 'Ask' changed"]
+
+
 def test_a_schema_that_is_gone_or_new_is_one_difference() -> None:
     """Not a line for each of its fields."""
     with_schema = {**flow_of("app:Ask"), "schema": {"a": "str", "b": "int"}}
