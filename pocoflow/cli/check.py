@@ -6,7 +6,8 @@ import argparse
 import os
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
@@ -17,11 +18,14 @@ from pocoflow.check.proof import Proof
 from pocoflow.check.report_formats import FORMATS
 from pocoflow.check.rules import RULES
 from pocoflow.cli.database import MOST_RUNS, open_database
-from pocoflow.cli.output import CommandError
+from pocoflow.cli.output import CommandError, printable
+from pocoflow.db import Status
 from pocoflow.errors import FlowValidationError, PocoflowError
 from pocoflow.flow.flow import Flow
 from pocoflow.messages import closest
 from pocoflow.views.targets import TARGET_HELP, add_database, load_flow
+
+_OPEN: tuple[Status, ...] = ("queued", "running", "paused", "failed")
 
 _SETTINGS = ("flows", "select", "ignore", "strict")
 
@@ -93,6 +97,8 @@ def check(args: argparse.Namespace) -> int:
         for target, flow in flows.items():
             if flow.graph.is_limited:
                 print(f"{target}: {flow.bound()}")
+        if args.db and (others := _others(flows.values(), args.db)):
+            print(others)
     every = [one for found in report.values() for one in found]
     return 1 if any(is_strict or one.severity == "error" for one in every) else 0
 
@@ -119,6 +125,26 @@ def _runs(flow: Flow, path: str) -> Iterator[Finding]:
                 yield _cannot_go_on(flow.flow_name, run, found.refusal)
             elif found.unsaved:
                 yield _lacks(flow.flow_name, run, found.unsaved)
+
+
+def _others(flows: Iterable[Flow], path: str) -> str:
+    """Which flows that are not among these have runs that a worker would carry on with."""
+    names = {name for flow in flows for name in (flow.flow_name, *flow.formerly)}
+    with open_database(path) as database:
+        runs = [run for one in _OPEN for run in database.list_runs(MOST_RUNS, status=one)]
+    found = Counter(
+        run["flow_name"]
+        for run in runs
+        if run["flow_name"] not in names
+        and (run["status"] != "failed" or run["error_type"] == "Interrupted")
+    )
+    if not found:
+        return ""
+    shown = ", ".join(f"{printable(name)!r} ({count})" for name, count in sorted(found.items()))
+    return (
+        f"not looked at, as they are of other flows: the open runs of {shown}; if a flow has "
+        "another name now, write Flow(..., formerly=(<old name>,))"
+    )
 
 
 def _configuration() -> dict[str, Any]:

@@ -30,12 +30,16 @@ def identify(file: str | os.PathLike[str] | int) -> Identity | None:
 
 
 def _open(path: str, flags: int) -> int:
+    creates, flags = flags & os.O_CREAT, flags | CLOEXEC | _NOFOLLOW
     try:
-        with suppress(FileNotFoundError if flags & os.O_CREAT else ()):
-            return os.open(path, (flags & ~os.O_CREAT) | CLOEXEC | _NOFOLLOW)
-        descriptor = os.open(path, flags | CLOEXEC | _NOFOLLOW, 0o600)
+        try:
+            return os.open(path, flags & ~os.O_CREAT)
+        except FileNotFoundError:
+            if not creates:
+                raise
+        descriptor = os.open(path, flags, 0o600)
     except OSError as exc:
-        if isinstance(exc, FileNotFoundError) and not flags & os.O_CREAT:
+        if isinstance(exc, FileNotFoundError) and not creates:
             raise
         way = ""
         if isinstance(exc, PermissionError):

@@ -75,10 +75,10 @@ def differences(before: Fingerprint, now: Fingerprint) -> list[str]:
     """
     lines = []
     old, new = nodes_of(before), nodes_of(now)
-    versions = before.get("python"), now.get("python")
-    is_other = versions[0] != versions[1]
+    was, is_now = before.get("python"), now.get("python")
+    is_other = was is not None and was != is_now
     if is_other:
-        lines.append("Python was {}, is {}".format(*versions))
+        lines.append(f"Python was {was}, is {is_now}")
     lines += _gone_and_new(old, new, lambda name: f"node {_text(name)!r}")
     for name in old:
         if name in new and not _is_found_there(old[name]["class"], new[name]["class"]):

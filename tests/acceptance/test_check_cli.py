@@ -327,6 +327,30 @@ def test_unfinished_runs_of_a_database_are_looked_at(folder: Path) -> None:
     assert (folder / "runs.db").read_bytes() == before
 
 
+def test_open_runs_of_other_flows_are_told(folder: Path) -> None:
+    """They are those of a flow that has another name by now, perhaps, and nobody goes on with."""
+    (folder / "old.py").write_text(STORED, encoding="utf-8")
+    begins = """
+import old
+for _ in range(2):
+    old.flow.submit({"document": "a"})
+try:
+    old.flow.run({"document": "a"})
+except OSError:
+    pass
+"""
+    subprocess.run([sys.executable, "-c", begins], cwd=folder, check=True)
+    command = "check", "old:flow", "--db", "runs.db"
+    assert "not looked at" not in run(folder, *command)[1]
+    renamed = STORED.replace('"grades"', '"marks"')
+    (folder / "old.py").write_text(renamed, encoding="utf-8")
+    code, printed, _ = run(folder, *command)
+    assert (code, "of other flows: the open runs of 'grades' (2); if a" in printed) == (0, True)
+    known = renamed.replace('"marks"', '"marks", formerly=("grades",)')
+    (folder / "old.py").write_text(known, encoding="utf-8")
+    assert "not looked at" not in run(folder, *command)[1]
+
+
 def test_a_value_that_was_not_saved_is_a_warning(folder: Path) -> None:
     """A run that goes on without it is named with the key; with changes= it goes on to its end."""
     text = """
