@@ -40,8 +40,8 @@ def copy(args: argparse.Namespace) -> int:
     print(f"copied {copied} from {printable(args.source)} to {printable(args.target)}")
     if not runs:
         print("no run there matches: pocoflow runs list shows the flows, threads and labels")
-    if done.there:
-        print(f"{counted(len(done.there), 'run')} left out: there already")
+    if done.existing:
+        print(f"{counted(len(done.existing), 'run')} left out: there already")
     for run_id in done.at_work:
         print(f"run {printable(run_id)} is at work, and was left out")
     return 1 if done.at_work else 0

@@ -24,7 +24,7 @@ from pocoflow.values.failures import escaped
 
 
 class CheckpointRow(Mapping[str, Any]):
-    """A row of ``pf_checkpoints``; ``store_json`` is put together only when it is read."""
+    """A row of ``pf_checkpoints``; ``store_json`` is assembled only when it is read."""
 
     __slots__ = ("_database", "_row")
 
@@ -65,58 +65,58 @@ def _check_step(step: object) -> None:
         raise DefinitionError(f"step= is the number of a step, such as 2, not {short(step)}")
 
 
-def _unchanged(tree: object) -> Any:
-    """A value as the view has it, with what changed in it put in its place."""
+def _patched(tree: object) -> Any:
+    """A value as the view has it, with the changes that it carries applied."""
     if type(tree) is dict and tree.get(TAG) == "changed":
         return apply(tree["value"], tree["changes"])
     return tree
 
 
 class Checkpoints(RunsFile):
-    """Stores as they were after steps."""
+    """Stores as they were after each step."""
 
     def save_checkpoint(
         self, run_id: str, step: int, node_name: str, store: Mapping[str, object]
     ) -> None:
-        """Keep the store as the checkpoint of a step; a checkpoint of that step is replaced.
+        """Store a checkpoint of a step; an existing checkpoint of that step is replaced.
 
         A step that the run itself has finished keeps its node and its time.
 
         Raises:
             RunNotFoundError: There is no such run.
-            DefinitionError: ``step`` is no number, or one that the flow of the run may come to yet;
-                or ``node_name`` is no text.
+            DefinitionError: ``step`` is not a number, or the flow of the run may still reach it;
+                or ``node_name`` is not a text.
         """
         _check_step(step)
         check_given("save_checkpoint", step=step, node_name=node_name)
         run_no = self.number(run_id)
-        given = store if isinstance(store, Store) else Store(store)
+        values = store if isinstance(store, Store) else Store(store)
         first, end = row_ids(run_no)
         with self.writing(run_no) as raw:
-            later = raw.execute(QUERIES["next_step"], (first, end, step)).fetchone()[0]
-            next_store = None if later is None else self._untyped(run_no, later)
+            next_no = raw.execute(QUERIES["next_step"], (first, end, step)).fetchone()[0]
+            next_store = None if next_no is None else self._untyped(run_no, next_no)
             self._forget(raw, run_no, step)
             writer = ValueWriter(f"run {run_id!r}")
             writer.load(raw, run_no, self._untyped(run_no, step), step)
             raw.execute(QUERIES["delete_step"], (first, end, step))
             if raw.execute(QUERIES["find_step"], (first, end, step)).fetchone() is None:
-                self._refuse_before_its_flow(raw, run_id, step)
+                self._refuse_unfinished(raw, run_id, step)
                 facts = {"node": escaped(node_name), "at": self.connection.micros()}
                 append_foreign(raw, run_no, Kind.CHECKPOINT, step, **facts)
-            changes = writer.changes(given)
+            changes = writer.changes(values)
             writer.write(raw, run_no, step, changes)
             if next_store is not None:
-                # The step after it is stored as what it changed, so that is another thing now.
+                # The next step is stored as its changes to this one, so they differ now.
                 writer.accept(changes)
-                self._forget(raw, run_no, later)
-                writer.write(raw, run_no, later, writer.changes(next_store))
+                self._forget(raw, run_no, next_no)
+                writer.write(raw, run_no, next_no, writer.changes(next_store))
 
-    def _refuse_before_its_flow(self, raw: Transaction, run_id: str, step: int) -> None:
+    def _refuse_unfinished(self, raw: Transaction, run_id: str, step: int) -> None:
         run_no = self.number(run_id)
         first, end = row_ids(run_no)
-        begun = raw.execute(QUERIES["line_start"], (first, end - 1)).fetchone()
+        started = raw.execute(QUERIES["line_start"], (first, end - 1)).fetchone()
         status = raw.execute(QUERIES["run_standing"], (run_no,)).fetchone()[0]
-        if begun is not None and status != "completed":
+        if started is not None and status != "completed":
             raise DefinitionError(
                 f"save_checkpoint(step={step}): run {run_id!r} is {status}, and has not finished "
                 "that step; its flow writes the checkpoint as it does"
@@ -127,11 +127,11 @@ class Checkpoints(RunsFile):
             raw.execute(QUERIES[query], {"run_no": run_no, "step": step})
 
     def get_checkpoints(self, run_id: str) -> list[CheckpointRow]:
-        """The checkpoints of a run by step, without putting any store together.
+        """The checkpoints of a run by step; no store is assembled.
 
-        Each row is a mapping with the columns of ``pf_checkpoints``; ``row["store_json"]`` is made
-        when it is read. The store before the first node is not listed (it is ``step=-1`` of
-        :meth:`load_checkpoint`).
+        Each row is a mapping with the columns of ``pf_checkpoints``; ``row["store_json"]`` is
+        assembled when it is read. The store before the first node is not listed; it is ``step=-1``
+        of :meth:`load_checkpoint`.
 
         Raises:
             RunNotFoundError: There is no such run.
@@ -152,10 +152,10 @@ class Checkpoints(RunsFile):
         ]
 
     def row_of_step(self, run_no: int, step: int) -> int | None:
-        """The row of the log that a step is on record with, or ``None``.
+        """The id of the log row that records a step, or ``None``.
 
-        Found without an index: the rows say how many steps there were before them, and of a run
-        without items, retries and the like the row is that of the step's number.
+        Found by binary search, without an index: each row says how many steps precede it. In a run
+        without items, retries and the like, the first guess is right.
         """
         first, end = row_ids(run_no)
         low, high, guess = first, end, first + 1 + step
@@ -172,7 +172,7 @@ class Checkpoints(RunsFile):
         return None if row is None else int(row[0])
 
     def store_json(self, run_id: str, step: int) -> str:
-        """The store after a step as JSON text: plain JSON where the values are plain.
+        """The store after a step as JSON text: plain JSON for plain values.
 
         Raises:
             CheckpointNotFoundError: The run has no checkpoint of that step.
@@ -181,10 +181,10 @@ class Checkpoints(RunsFile):
         if row is None:
             raise self.no_checkpoint(run_id, step)
         text = str(row[0])
-        # No text inside of it can look like that: its quotes are escaped.
+        # No string value can contain this: its quotes would be escaped.
         if f'{{"{TAG}":"changed",' not in text:
             return text
-        return to_json({key: _unchanged(one) for key, one in json.loads(text).items()})
+        return to_json({key: _patched(tree) for key, tree in json.loads(text).items()})
 
     def load_checkpoint(
         self,
@@ -200,18 +200,18 @@ class Checkpoints(RunsFile):
         Args:
             run_id: The run.
             step: The step, from 0.
-            schema: A schema that validates what comes back and vouches for its classes.
+            schema: A schema that validates the values and vouches for their classes.
             types: More classes that stored values may be instances of.
-            aliases: Classes that have other names now, by those that are on record:
+            aliases: Classes that were renamed, by their recorded names:
                 ``{"old_module:Name": Name}``.
 
         Raises:
             RunNotFoundError: There is no such run.
             CheckpointNotFoundError: The run has no checkpoint of that step.
-            DecodeError: A value is damaged. One of a class that is not known here raises
+            DecodeError: A value is damaged. A value of a class that is not known raises
                 ``UnreadableKeyError`` when its key is read.
             InvalidValueError: A value does not fit the schema.
-            DefinitionError: ``step`` is no number.
+            DefinitionError: ``step`` is not a number.
         """
         _check_step(step)
         return self.load_store(run_id, step, classes_of(schema, types, aliases), schema=schema)
@@ -231,9 +231,8 @@ class Checkpoints(RunsFile):
             run_id: The run.
             step: The step.
             classes: The classes that its values may be of.
-            pending: What was changed since, and is not committed as a step: rows of key, operation
-                and text.
-            schema: A schema that validates what comes back.
+            pending: Later changes, not committed as a step yet: rows of key, operation and text.
+            schema: A schema that validates the values.
 
         Raises:
             RunNotFoundError: There is no such run.
@@ -244,12 +243,12 @@ class Checkpoints(RunsFile):
         run_no = self.number(run_id)
         row = self.connection.row(QUERIES["run_by_id"], (run_id,))
         name = str(key_of(row["store_name"])) if row else ""
-        under = (self.get_graph(run_id) or {}).get("schema")
+        old_schema = (self.get_graph(run_id) or {}).get("schema")
         rows = self._values_at(run_no, step)
-        # At last: what was read of a run that was removed meanwhile is not all of it.
+        # Checked last: if the run was removed meanwhile, what was read may be incomplete.
         if self.row_of_step(run_no, step) is None:
             raise self.no_checkpoint(run_id, step)
-        return read_store([*rows, *pending], self._about(step), name, schema, classes, under)
+        return read_store([*rows, *pending], self._about(step), name, schema, classes, old_schema)
 
     def _values_at(self, run_no: int, step: int) -> list[Record]:
         return self.connection.rows(QUERIES["values_at"], {"run_no": run_no, "step": step})
@@ -264,10 +263,10 @@ class Checkpoints(RunsFile):
     def get_graph(self, run_id: str) -> dict[str, Any] | None:
         """What the run's flow looked like when it was last started or resumed, or ``None``.
 
-        A dict with ``start``, ``nodes`` (for each its ``path``, a list of the names of the flows
-        around it and its own, its class and a digest of its code), ``edges`` (lists of source,
-        action and target, which are such paths; a target of ``None`` is the end) and ``schema``
-        (field to its definition).
+        A dict with ``start``, ``nodes`` (for each its ``path``, a list of the names of the
+        enclosing flows and its own, its class and a digest of its code), ``edges`` (lists of
+        source, action and target; source and target are such paths, a target of ``None`` is the
+        end) and ``schema`` (field to its definition).
         """
         check_id(run_id)
         row = self.connection.row(QUERIES["graph_of_run"], (run_id,))
@@ -276,7 +275,7 @@ class Checkpoints(RunsFile):
         return dict(read_json(row[0], is_graph, f"the graph of run {run_id!r}"))
 
     def no_checkpoint(self, run_id: str, step: int) -> CheckpointNotFoundError:
-        """The error that a run has no checkpoint of a step; says which there are."""
+        """The error for a step without a checkpoint; it says which steps have one."""
         steps = [row["step"] for row in self.get_checkpoints(run_id)]
-        there = f"it has steps {steps[0]} to {steps[-1]}" if steps else "it has none yet"
-        return CheckpointNotFoundError(f"run {run_id!r} has no checkpoint of step {step}: {there}")
+        known = f"it has steps {steps[0]} to {steps[-1]}" if steps else "it has none yet"
+        return CheckpointNotFoundError(f"run {run_id!r} has no checkpoint of step {step}: {known}")

@@ -1,4 +1,4 @@
-"""The one place that reads the clock."""
+"""The only module that reads the clock."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from datetime import UTC, datetime, timedelta
 
 
 def utc_now() -> str:
-    """The current time as ISO-8601 text in UTC, as every time in the database is written."""
+    """The current time as ISO-8601 text in UTC, the form of every time in the database."""
     return datetime.now(UTC).isoformat()
 
 
 def in_utc(text: str) -> datetime:
-    """The time of ISO-8601 text: in UTC if it has an offset, as it is if it has none.
+    """Parse ISO-8601 text: converted to UTC if it has an offset, unchanged if it has none.
 
     Raises:
-        ValueError: It is none, or none that there is in UTC.
+        ValueError: It is not a time, or UTC has no such time.
     """
     moment = datetime.fromisoformat(text)
     try:
@@ -25,27 +25,27 @@ def in_utc(text: str) -> datetime:
 
 
 def micros() -> int:
-    """The current time in microseconds since 1970, as the log has it."""
+    """The current time in microseconds since 1970, the form of times in the log."""
     return time.time_ns() // 1000
 
 
 def ticks() -> int:
-    """Microseconds since some time, which go on evenly, whatever the clock is set to."""
+    """Microseconds of a monotonic clock, which setting the system time does not affect."""
     return (time.monotonic_ns() if _BOOT is None else time.clock_gettime_ns(_BOOT)) // 1000
 
 
-# That of macOS goes on while the host sleeps, and time.monotonic() does not, there.
+# On macOS CLOCK_MONOTONIC counts while the host sleeps; time.monotonic() does not.
 _BOOT: int | None = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
-"""A clock that goes on while the host sleeps, where there is one."""
+"""A monotonic clock that counts while the host sleeps, if the platform has one."""
 
 
 def new_fence() -> int:
-    """A number that is higher than those that were given before, as far as the clock is right."""
+    """A number higher than all earlier fences, provided that the clock is right."""
     return micros()
 
 
 def later(moment: str, seconds: float) -> str:
-    """A time some seconds after another; the last there is if it would lie beyond."""
+    """A time some seconds after another, or the last representable time if that is earlier."""
     try:
         return (datetime.fromisoformat(moment) + timedelta(seconds=seconds)).isoformat()
     except OverflowError:

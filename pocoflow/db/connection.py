@@ -1,4 +1,4 @@
-"""A connection to a database that stays open, shared by threads: its transactions, its errors."""
+"""A persistent connection to a database, shared by threads: its transactions, its errors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class _Ends:
-    """What is to be done once a transaction is committed, or undone."""
+    """What to call once a transaction is committed, or rolled back."""
 
     __slots__ = ("committed", "undone")
 
@@ -50,7 +50,7 @@ class _Group(_Ends):
 
 
 class _Waiting(Generic[T]):
-    """A call of a thread that waits for another one to make it."""
+    """A call that a thread has queued for another thread to make."""
 
     __slots__ = ("_call", "_error", "_result", "is_done")
 
@@ -64,15 +64,15 @@ class _Waiting(Generic[T]):
         self._error = None
         try:
             self._result[:] = [self._call()]
-        except BaseException as exc:  # noqa: BLE001 - raised by the thread that waits
+        except BaseException as exc:  # noqa: BLE001 - raised by the waiting thread
             self._error = exc
 
     def fail(self, error: BaseException) -> None:
-        """Have it end with an error."""
+        """Make it end with an error."""
         self._error = error
 
     def opened(self) -> T:
-        """What it gave, or raised."""
+        """Return what it returned, or raise what it raised."""
         if self._error is not None:
             raise self._error
         return self._result[0]
@@ -84,12 +84,12 @@ class Connection(ABC):
     A transaction waits for other writers at its start, not in the middle.
 
     Attributes:
-        label: The database, as people are told; without a password.
+        label: The database, as messages name it; without a password.
         read_only: Whether nothing is written.
-        alone: Keeps other threads away from the connection, as a context manager.
-        waiting: The calls of threads that wait for it.
-        is_new: Whether there was no database, and it was made as this was opened.
-        when_disturbed: Called when something has been done to the files of the database.
+        alone: The lock of the connection.
+        waiting: Calls that other threads have queued for it.
+        is_new: Whether there was no database, and opening this has created it.
+        when_disturbed: Called when something else has tampered with the files of the database.
     """
 
     label: str
@@ -100,7 +100,7 @@ class Connection(ABC):
     when_disturbed: Callable[[], object]
 
     _errors: ClassVar[tuple[type[Exception], ...]] = ()
-    """What the library that is underneath raises."""
+    """What the underlying library raises."""
 
     _ends: _Ends | None = None
     _group: _Group | None = None
@@ -113,7 +113,7 @@ class Connection(ABC):
         """The time of the database as ISO-8601 text in UTC."""
         return utc_now()
 
-    # -- what each kind of database does in its own way -------------------------------------------
+    # -- what each kind of database implements ----------------------------------------------------
 
     @abstractmethod
     def close(self) -> None:
@@ -121,19 +121,19 @@ class Connection(ABC):
 
     @abstractmethod
     def rows(self, sql: str, parameters: Parameters = ()) -> list[Record]:
-        """The rows of a read, which hold what their columns say.
+        """The rows of a read; each value has the type of its column.
 
-        There is none for what no text or number in a database can be equal to.
+        There are none for a parameter that no text or number in a database can equal.
 
         Raises:
-            DatabaseFileError: They do not, or the database cannot be read.
+            DatabaseFileError: A value has another type, or the database cannot be read.
         """
 
     @abstractmethod
     def version(self, run_no: int) -> Hashable:
-        """What is another one after every commit of a run; ``None`` if nobody knows.
+        """A token that every commit of a run changes; ``None`` if it is unknown.
 
-        Waits for nobody: nobody knows while a thread of this process is at the connection.
+        Never blocks: it is unknown while another thread of this process uses the connection.
         """
 
     @property
@@ -143,46 +143,46 @@ class Connection(ABC):
 
     @abstractmethod
     def vacuum(self) -> None:
-        """Give back the room that is not used."""
+        """Release unused space."""
 
     @abstractmethod
     def migrate(self, *, close_running: bool = False) -> Path | None:
-        """Bring a database of version 0.2.1 to the layout of this version; where its copy is.
+        """Migrate a database of version 0.2.1 to the current layout; returns the path of its copy.
 
-        ``None`` if it has the layout of this version already.
+        ``None`` if it has the current layout already.
         """
 
     @abstractmethod
     def _to_write(self) -> Transaction:
-        """What writes, which is migrated by now."""
+        """What statements are written to; the database has the current layout by then."""
 
     @abstractmethod
     def _begin(self, *, patient: bool, of: int) -> None:
-        """Begin a transaction, at the end of those of other writers."""
+        """Begin a transaction, after those of other writers."""
 
     @abstractmethod
     def _begin_statement(self, of: int) -> None:
-        """Let one statement be a transaction by itself."""
+        """Prepare for one statement that is a transaction by itself."""
 
     @abstractmethod
     def _end_statement(self) -> None:
-        """See that it is committed."""
+        """Make sure that it is committed."""
 
     @abstractmethod
     def _join(self, of: int) -> None:
-        """Begin one in a transaction that is shared."""
+        """Begin a part of a shared transaction."""
 
     @abstractmethod
     def _commit(self) -> None:
-        """Commit it."""
+        """Commit the transaction."""
 
     @abstractmethod
     def _undo(self) -> bool:
-        """Undo it; ``False`` if there is none."""
+        """Roll the transaction back; ``False`` if there is none."""
 
     @abstractmethod
     def explain(self, exc: Exception) -> DatabaseError:
-        """The error of ours for one of the library underneath."""
+        """Our error for an error of the underlying library."""
 
     @abstractmethod
     def _be_patient(self) -> None:
@@ -190,19 +190,19 @@ class Connection(ABC):
 
     @property
     def _can_share(self) -> bool:
-        """Whether several transactions may be one."""
+        """Whether several transactions may be merged into one."""
         return True
 
     @property
     def _is_inside(self) -> bool:
-        """Whether this thread is inside a transaction, if it is at one."""
+        """Whether an open transaction of this thread is still open on the connection."""
         return True
 
     def begin_anew(self, *, at_rest: bool) -> None:
-        """Be that of a child that was forked, whose parent has what is open.
+        """Reset the connection in a forked child, whose parent owns what is open.
 
         Args:
-            at_rest: Whether no other thread of the parent was at it.
+            at_rest: Whether no other thread of the parent was using it.
         """
         self.alone = threading.RLock()
         self.waiting.clear()
@@ -212,12 +212,12 @@ class Connection(ABC):
 
     @contextmanager
     def transaction(self, *, patient: bool = True, of: int = 0) -> Iterator[Transaction]:
-        """A write transaction: all of it is committed at the end, or nothing of it.
+        """A write transaction, committed as a whole at the end, or not at all.
 
         Args:
             patient: Whether to wait for another writer.
-            of: The number of the run to whose log it appends, if it concerns no other run: it need
-                not wait for writers of those then.
+            of: The number of the run to whose log it appends, if it concerns no other run: then it
+                need not wait for their writers.
 
         Raises:
             DatabaseBusyError: Another writer held the lock for longer than the busy timeout.
@@ -248,7 +248,7 @@ class Connection(ABC):
             )
 
     def _start(self, of: int, *, patient: bool = True, is_statement: bool = False) -> Transaction:
-        """Begin a transaction, or a part of that of a group."""
+        """Begin a transaction, or a part of the transaction of a group."""
         raw = self._to_write()
         if self._group is not None:
             self._begin_group(self._group, of)
@@ -260,7 +260,7 @@ class Connection(ABC):
         return raw
 
     def _finish(self, ends: _Ends, *, is_statement: bool = False) -> None:
-        """Commit it, or leave that to the end of the group."""
+        """Commit the transaction, or leave that to the end of the group."""
         group = self._group
         if group is not None:
             group.committed += ends.committed
@@ -273,7 +273,7 @@ class Connection(ABC):
         ends.commit()
 
     def _fail(self, ends: _Ends, exc: BaseException) -> None:
-        """Undo it; an error of the library underneath is raised as one of ours."""
+        """Roll back; an error of the underlying library is raised as one of ours."""
         if self._group is not None:
             self._group.is_lost = self._group.has_started
             ends.undo()
@@ -287,7 +287,7 @@ class Connection(ABC):
         committed: Callable[[], object] | None = None,
         undone: Callable[[], object] | None = None,
     ) -> None:
-        """Call something once the transaction that is open is committed, or undone."""
+        """Register what to call once the open transaction is committed, or rolled back."""
         assert self._ends is not None
         if committed is not None:
             self._ends.committed.append(committed)
@@ -295,20 +295,20 @@ class Connection(ABC):
             self._ends.undone.append(undone)
 
     def together(self, commits: Sequence[Callable[[], object]], /) -> None:
-        """Call functions that do not raise; their transactions are one, committed at the end.
+        """Call functions that do not raise; their transactions are merged and committed at the end.
 
-        If one of them fails, or it cannot be committed, all is undone, and each half of them is
-        called once more, for a transaction of its own.
+        If one of them fails, or the commit does, everything is rolled back, and each half of them
+        is called again, in a transaction of its own.
 
         Raises:
-            DatabaseLostError: Nobody knows whether it was committed.
+            DatabaseLostError: It is unknown whether it was committed.
         """
         with self.alone:
             self._refuse_nested()
             if len(commits) == 1 or not self._can_share:
                 for call in commits:
                     call()
-            elif not self._in_one(commits):
+            elif not self._commit_together(commits):
                 half = len(commits) // 2
                 self.together(commits[:half])
                 self.together(commits[half:])
@@ -318,9 +318,9 @@ class Connection(ABC):
     ) -> T:
         """Have a function append to the log of a run, and commit that, as a :meth:`transaction`.
 
-        What threads wait to commit at that time is one commit. So the function may be called more
-        than once, and by another thread; not that of a main thread, nor by it, which a Ctrl-C may
-        interrupt anywhere.
+        Group commit: what several threads wait to commit is one commit. So the function may be
+        called more than once, and by another thread. The main thread takes no part in this, as a
+        Ctrl-C may interrupt it anywhere.
 
         Args:
             write: The function.
@@ -331,25 +331,25 @@ class Connection(ABC):
             return self._carry_out(write, of, put_one, is_statement=is_statement)
         if self.alone.acquire(blocking=False):
             try:
-                # Those who wait are no part of a group, or of a commit, that this thread is at.
-                is_at_one = self._group is not None or self._ends is not None
-                if is_at_one or not self.waiting:
+                # Queued calls must not join a group, or a commit, that this thread is in.
+                is_inside = self._group is not None or self._ends is not None
+                if is_inside or not self.waiting:
                     return self._carry_out(write, of, put_one, is_statement=is_statement)
             finally:
                 self.alone.release()
-        one = _Waiting(partial(self._carry_out, write, of, put_one))
-        self.waiting.append(one)
+        queued = _Waiting(partial(self._carry_out, write, of, put_one))
+        self.waiting.append(queued)
         with self.alone:
-            if not one.is_done:
-                those = [self.waiting.popleft() for _ in range(len(self.waiting))]
+            if not queued.is_done:
+                calls = [self.waiting.popleft() for _ in range(len(self.waiting))]
                 try:
-                    self.together(those)
-                except BaseException as exc:  # noqa: BLE001 - raised by each that waits
-                    for each in those:
-                        each.fail(exc)
-                for each in those:
-                    each.is_done = True
-        return one.opened()
+                    self.together(calls)
+                except BaseException as exc:  # noqa: BLE001 - raised by each waiting thread
+                    for call in calls:
+                        call.fail(exc)
+                for call in calls:
+                    call.is_done = True
+        return queued.opened()
 
     def _carry_out(
         self,
@@ -374,8 +374,8 @@ class Connection(ABC):
                 self._ends = interrupted
             return written
 
-    def _in_one(self, commits: Sequence[Callable[[], object]]) -> bool:
-        """Whether all that functions wrote could be committed together."""
+    def _commit_together(self, commits: Sequence[Callable[[], object]]) -> bool:
+        """Whether everything that the functions wrote was committed together."""
         group = self._group = _Group()
         try:
             for call in commits:
@@ -403,7 +403,7 @@ class Connection(ABC):
         return True
 
     def _begin_group(self, group: _Group, of: int) -> None:
-        """Begin at the first of them; if that cannot be, none of them is tried again."""
+        """Begin at the first part; if that fails, the others fail at once."""
         if group.refused is not None:
             raise group.refused
         if not group.has_started:
@@ -416,13 +416,13 @@ class Connection(ABC):
 
     @property
     def is_shared(self) -> bool:
-        """Whether what this thread writes now is committed together with what others write."""
-        group = self._group  # of another thread, perhaps, which may end it now
+        """Whether this thread is writing a part of a group's transaction."""
+        group = self._group  # another thread may own it, and end it now
         return group is not None and group.thread == threading.get_ident()
 
     @property
     def is_undone(self) -> bool:
-        """Whether what this thread has written with others is undone, and written once more."""
+        """Whether the group's transaction is rolled back, and will be written again."""
         group = self._group
         return self.is_shared and group is not None and group.is_lost
 

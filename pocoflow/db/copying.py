@@ -1,4 +1,4 @@
-"""Runs of one database put into another one, with all that is on record of them."""
+"""Copying runs, with everything recorded of them, from one database to another."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from pocoflow.errors import DatabaseError, DefinitionError
 
 @dataclass(slots=True)
 class Copied:
-    """What became of runs that were to be copied, by their ids.
+    """The outcome of copying runs: the ids of the runs, by what happened to them.
 
     Attributes:
-        copied: Those that are in the other database now.
-        there: Those whose ids were used there already.
-        at_work: Those that somebody runs, or that changed meanwhile.
+        copied: Those that were copied.
+        existing: Those whose ids the other database had already.
+        at_work: Those that a process was running, or that changed meanwhile.
     """
 
     copied: list[str] = field(default_factory=list)
-    there: list[str] = field(default_factory=list)
+    existing: list[str] = field(default_factory=list)
     at_work: list[str] = field(default_factory=list)
 
 
 def copy_runs(source: WorkflowDB, target: WorkflowDB, run_ids: Iterable[str]) -> Copied:
-    """Copy runs with their events, checkpoints, questions and labels; each whole, or not at all.
+    """Copy runs with their events, checkpoints, questions and labels; each run atomically.
 
-    They are the same runs there: a resume goes on where it would here. Numbers that a database
-    gives, those of runs and questions, are its own.
+    A copy resumes exactly where the original would. Numbers that a database assigns, those of runs
+    and questions, are assigned by the target.
 
     Args:
-        source: Where they are.
-        target: Where they are put.
+        source: The database to copy from.
+        target: The database to copy to.
         run_ids: The runs, in the order in which they were created.
 
     Raises:
@@ -48,7 +48,7 @@ def copy_runs(source: WorkflowDB, target: WorkflowDB, run_ids: Iterable[str]) ->
     done = Copied()
     for run_id in run_ids:
         if target.connection.row(QUERIES["whole_run"], (run_id,)) is not None:
-            done.there.append(run_id)
+            done.existing.append(run_id)
             continue
         run = _Run(source, run_id)
         if run.is_at_work():
@@ -59,17 +59,17 @@ def copy_runs(source: WorkflowDB, target: WorkflowDB, run_ids: Iterable[str]) ->
                 is_new = run.write(raw)
         except DefinitionError as exc:
             raise DatabaseError(f"run {run_id!r} cannot be copied to {target.path}: {exc}") from exc
-        (done.copied if is_new else done.there).append(run_id)
+        (done.copied if is_new else done.existing).append(run_id)
     return done
 
 
 class _Run:
-    """All that is on record of a run."""
+    """Everything recorded of a run."""
 
     def __init__(self, source: WorkflowDB, run_id: str) -> None:
         number = source.number(run_id)
         self._source, self._ids = source, row_ids(number)
-        self._before = self._stand(number)
+        self._before = self._state(number)
         read = source.connection.rows
         self._run = read(QUERIES["whole_run"], (run_id,))
         self._graph = source.connection.row(QUERIES["graph_of_run"], (run_id,))
@@ -79,19 +79,19 @@ class _Run:
         self._values = read(QUERIES["values_to_copy"], (number,))
         self._blobs = read(QUERIES["blobs_to_copy"], self._ids)
         self._questions = read(QUERIES["questions_of_run"], (number,))
-        self._is_still = self._before == self._stand(number)
+        self._is_unchanged = self._before == self._state(number)
 
-    def _stand(self, number: int) -> tuple[object, ...]:
+    def _state(self, number: int) -> tuple[object, ...]:
         last = self._source.connection.row(QUERIES["last_row"], self._ids)
         run = self._source.connection.row(QUERIES["claim_of_run"], (number,))
         return tuple(last or ()), tuple(run or ()), self._source.locks.is_held(number)
 
     def is_at_work(self) -> bool:
-        """Whether somebody runs it, or has written to it while it was read."""
-        return not self._is_still or not self._run or bool(self._before[-1])
+        """Whether a process is running it, or has written to it while it was read."""
+        return not self._is_unchanged or not self._run or bool(self._before[-1])
 
-    def _keep_order(self, raw: Transaction, number: int) -> None:
-        """Refuse a run that its run thread has gone on without, in the other database."""
+    def _check_order(self, raw: Transaction, number: int) -> None:
+        """Refuse a run if its run thread has later or open runs in the target."""
         run = self._run[0]
         if run["thread"] is None:
             return
@@ -109,38 +109,38 @@ class _Run:
             )
 
     def write(self, raw: Transaction) -> bool:
-        """Write it, in the caller's transaction; ``False`` if its id is used there."""
+        """Write it, in the caller's transaction; ``False`` if the target has its id already."""
         graph = None if self._graph is None else graph_number(raw, self._graph[0])
         cursor = raw.execute(QUERIES["copy_run"], {**as_dict(self._run[0]), "graph_no": graph})
         if cursor.rowcount != 1:
             return False
         number = int(cursor.lastrowid or 0)
-        self._keep_order(raw, number)
-        by = row_ids(number)[0] - self._ids[0]
+        self._check_order(raw, number)
+        shift = row_ids(number)[0] - self._ids[0]
         raw.executemany(QUERIES["insert_label"], [(number, *row) for row in self._labels])
         questions: dict[int, int] = {}
         for row in self._questions:
             copied = raw.execute(QUERIES["copy_question"], {**as_dict(row), "run_no": number})
             questions[row["question"]] = int(copied.lastrowid or 0)
         for row in self._log:
-            data = _renumbered(row, questions)
-            raw.execute(QUERIES["copy_row"], {**as_dict(row), "id": row["id"] + by, "data": data})
+            new = {"id": row["id"] + shift, "data": _renumbered(row, questions)}
+            raw.execute(QUERIES["copy_row"], {**as_dict(row), **new})
         keys = [(number, row["key_no"], row["line"], row["key"]) for row in self._keys]
         raw.executemany(QUERIES["insert_key"], keys)
         for row in self._blobs:
-            raw.execute(QUERIES["copy_blob"], (row["id"] + by, row["value"]))
+            raw.execute(QUERIES["copy_blob"], (row["id"] + shift, row["value"]))
         for row in self._values:
-            blob = None if row["blob"] is None else row["blob"] + by
+            blob = None if row["blob"] is None else row["blob"] + shift
             facts = (number, row["key_no"], row["step"], row["op"], row["value"], blob)
             raw.execute(QUERIES["copy_value"], facts)
         return True
 
 
 def _renumbered(row: Record, questions: Mapping[int, int]) -> object:
-    """The data of a row, with the questions that it names by the numbers that they have now."""
+    """The data of a row, with the numbers of questions replaced by their new numbers."""
     if row["data"] is None or row["kind"] not in (Kind.ASKED, Kind.PAUSED):
         return row["data"]
     named = read_json(row["data"], is_anything, f"row {row['id']} of the log")
     if isinstance(named, list):
-        return json.dumps([questions.get(one, one) for one in named])
+        return json.dumps([questions.get(number, number) for number in named])
     return str(questions.get(named, named))

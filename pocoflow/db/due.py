@@ -1,4 +1,4 @@
-"""What workers ask of a database: which runs are due, how many may be at work, which schedules."""
+"""What workers query: the runs that are due, the limits on runs at work, the schedules."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from pocoflow.nodes.setting_checks import is_time
 
 
 class DueRun(NamedTuple):
-    """A run that can go on, and that nobody runs.
+    """A run that can continue, and that no process is running.
 
     Attributes:
         flow_name: The name of its flow.
         run_no: Its number.
         run_id: Its id.
-        since: From when on it is due; empty if it was interrupted.
-        interruptions: How often it was interrupted since something of it was last finished.
+        since: The time since which it is due; empty if it was interrupted.
+        interruptions: How often it was interrupted since it last made progress.
     """
 
     flow_name: str
@@ -43,13 +43,13 @@ Read: TypeAlias = Callable[[str, Sequence[object]], Sequence[Record]]
 
 
 class Reached(NamedTuple):
-    """What has as many runs as it may have.
+    """The limits that are reached.
 
     Attributes:
-        in_all: Whether there are as many as there may be.
-        flows: Flows.
-        labels: Labels with their values.
-        spent: Those of which no queued run may begin yet.
+        in_all: Whether the limit on all runs is reached.
+        flows: The flows that have as many runs at work as they may have.
+        labels: The labels, with their values, that have as many runs at work as they may have.
+        spent: The labels, with their values, of which no queued run may start yet.
     """
 
     in_all: bool
@@ -63,14 +63,14 @@ class Reached(NamedTuple):
         Args:
             flow_name: Its flow.
             labels: Its labels.
-            begins: Whether it is one that has not begun.
+            begins: Whether it has not started yet.
         """
         held = {*self.labels, *(self.spent if begins else ())}
         return self.in_all or flow_name in self.flows or not held.isdisjoint(labels)
 
 
 def _is_rate(given: object) -> bool:
-    """Whether it is a number of runs and one of seconds."""
+    """Whether it is a pair of a number of runs and a number of seconds."""
     return (
         isinstance(given, tuple | list)
         and len(given) == 2
@@ -81,23 +81,23 @@ def _is_rate(given: object) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How many runs of a database may be at work at once, and how many may begin.
+    """How many runs of a database may be at work at once, and how many may start.
 
-    They hold for all workers together that were given them. What nobody runs does not count.
+    They hold for all workers with these limits together. Only runs that a process runs count.
 
     Attributes:
-        in_all: At most so many runs at once.
-        per_flow: At most so many of each flow.
-        per_label: At most so many of each value that a label has, by the key of the label.
-        rates: By the key of a label: of each value that it has, at most so many queued runs begin
-            at once, and no more than so many in so many seconds on average.
-        interruptions: A run that was interrupted so many times in a row, without finishing an
-            ``exec`` or a step between, is recorded as failed.
-        begin_within: A queued run that was due so many seconds ago is recorded as failed if the
-            code has changed where it begins; until then another worker may have the code for it.
+        in_all: The maximum number of runs at once.
+        per_flow: The maximum number of runs of each flow.
+        per_label: The maximum number of runs of each value of a label, by the key of the label.
+        rates: By the key of a label, a number of runs and of seconds: of each value of it, at most
+            so many queued runs start at once, and in so many seconds on average.
+        interruptions: A run that was interrupted this many times in a row, without finishing an
+            ``exec`` or a step in between, is recorded as failed.
+        begin_within: A queued run that has been due for this many seconds is recorded as failed if
+            the code it starts with has changed; until then another worker may have that code.
 
     Raises:
-        DefinitionError: One makes no sense.
+        DefinitionError: An argument makes no sense.
     """
 
     in_all: int | None = None
@@ -110,8 +110,8 @@ class Limits:
     def __post_init__(self) -> None:
         per_label, rates = cast("tuple[object, object]", (self.per_label, self.rates))
         if not isinstance(per_label, Mapping):
-            told = f"Limits(per_label={short(per_label)})"
-            raise DefinitionError(f"{told}: numbers by labels, as in per_label={{'tenant': 2}}")
+            call = f"Limits(per_label={short(per_label)})"
+            raise DefinitionError(f"{call}: numbers by labels, as in per_label={{'tenant': 2}}")
         if not isinstance(rates, Mapping) or not all(map(_is_rate, rates.values())):
             raise DefinitionError(
                 f"Limits(rates={short(rates)}): numbers and seconds by labels, as in "
@@ -130,20 +130,20 @@ class Limits:
                 raise DefinitionError(f"Limits(rates[{key!r}]): in {seconds!r} seconds; above 0")
 
     def reached(self, read: Read, database: WorkflowDB, besides: int = 0) -> Reached:
-        """What has as many runs as it may have now.
+        """The limits that are reached now.
 
         Args:
-            read: Reads from the database.
+            read: Executes a query.
             database: The database.
             besides: A run that does not count.
         """
         flows: Counter[str] = Counter()
         labels: Counter[Label] = Counter()
         if self.in_all or self.per_flow or self.per_label:
-            for run_no, flow_name, found in read(QUERIES["runs_at_work"], ()):
+            for run_no, flow_name, text in read(QUERIES["runs_at_work"], ()):
                 if run_no != besides and database.locks.is_held(run_no):
                     flows[flow_name] += 1
-                    labels.update(json.loads(found).items())
+                    labels.update(json.loads(text).items())
         now, spent = database.connection.micros(), set[Label]()
         if self.rates:
             for key, value, until in read(QUERIES["rates"], (now,)):
@@ -153,17 +153,17 @@ class Limits:
             self.in_all is not None and flows.total() >= self.in_all,
             {name for name, count in flows.items() if count >= (self.per_flow or count + 1)},
             {
-                one
-                for one, count in labels.items()
-                if count >= self.per_label.get(one[0], count + 1)
+                label
+                for label, count in labels.items()
+                if count >= self.per_label.get(label[0], count + 1)
             },
             spent,
         )
 
     def _pay(self, key: str, until: int, now: int) -> int:
-        """Until when the runs of a label's value have used their rate with one more; 0 if too many.
+        """The time up to which a label's value has used its rate, with one more run; 0 if too many.
 
-        Each run uses its part of the time, and as much as all of them use may be used in advance.
+        A token bucket: each run uses its share of the period, at most one period in advance.
         """
         count, seconds = self.rates.get(key, (1, inf))
         if seconds == inf:
@@ -173,10 +173,10 @@ class Limits:
         return new if new - now <= whole else 0
 
     def admit(self, raw: Transaction, database: WorkflowDB, run_no: int, *, begins: bool) -> None:
-        """Count a run among those at work, in the transaction in which it becomes one of them.
+        """Count a run as at work, in the transaction that claims it.
 
         Raises:
-            TakenError: It would be one too many.
+            TakenError: A limit would be exceeded.
         """
         if not (self.in_all or self.per_flow or self.per_label or self.rates):
             return
@@ -184,8 +184,8 @@ class Limits:
         def read(sql: str, parameters: Sequence[object]) -> list[Record]:
             return checked(raw.execute(sql, parameters).fetchall(), "the database")
 
-        ((flow_name, found),) = read(QUERIES["labels_of_run"], (run_no,))
-        labels = json.loads(found).items()
+        ((flow_name, text),) = read(QUERIES["labels_of_run"], (run_no,))
+        labels = json.loads(text).items()
         reached = self.reached(read, database, run_no)
         if reached.holds(flow_name, labels, begins=begins):
             raise TakenError(f"run {run_no} waits: as many as may be are at work, or have begun")
@@ -193,15 +193,15 @@ class Limits:
         for key, value in labels if begins else ():
             if key in self.rates:
                 raw.execute(QUERIES["unused_rates"], (now,))
-                known = [row["until"] for row in read(QUERIES["rate"], (key, value))]
-                until = self._pay(key, known[0] if known else 0, now)
+                stored = [row["until"] for row in read(QUERIES["rate"], (key, value))]
+                until = self._pay(key, stored[0] if stored else 0, now)
                 raw.execute(QUERIES["use_rate"], (key, value, until))
 
     def refuse_interrupted(self, raw: Transaction, run_no: int, run_id: str) -> None:
         """Refuse a run that was interrupted too often.
 
         Raises:
-            RunInterruptedError: It was.
+            RunInterruptedError: It reached the limit.
         """
         (count,) = raw.execute(QUERIES["interruptions"], _range(run_no)).fetchone()
         if count >= self.interruptions:
@@ -216,39 +216,39 @@ class Limits:
 def due_runs(
     database: WorkflowDB, flow_names: Iterable[str], limits: Limits, most: int
 ) -> list[DueRun]:
-    """The runs of flows that can go on and that nobody runs: interrupted ones, then the oldest due.
+    """The runs that can continue and that no process runs: first interrupted, then oldest due.
 
-    Of those that were interrupted, what may be ending the processes that run it comes last.
+    The interrupted runs most likely to have ended their processes themselves come last.
 
     Args:
         database: The database.
         flow_names: The names of the flows.
-        limits: Leave out those that have to wait for others.
-        most: At most so many of each flow, and all interrupted ones.
+        limits: Runs that have to wait because of them are left out.
+        most: The maximum number for each flow; interrupted runs do not count.
     """
     connection, locks = database.connection, database.locks
     reached = limits.reached(connection.rows, database)
     if reached.in_all:
         return []
-    held = [(*one, 0) for one in reached.labels] + [(*one, 1) for one in reached.spent]
+    held = [(*label, 0) for label in reached.labels] + [(*label, 1) for label in reached.spent]
     interrupted: list[DueRun] = []
     due: list[DueRun] = []
     for name in flow_names:
         if name in reached.flows:
             continue
-        wanted = {"flow": name, "now": connection.now(), "most": most, "held": json.dumps(held)}
-        for row in connection.rows(QUERIES["due_runs"], wanted):
+        parameters = {"flow": name, "now": connection.now(), "most": most, "held": json.dumps(held)}
+        for row in connection.rows(QUERIES["due_runs"], parameters):
             if not locks.is_held(row["run_no"]):
                 is_due = row["status"] in ("queued", "paused")
-                found = DueRun(name, row["run_no"], row["run_id"], row["due_at"] if is_due else "")
+                run = DueRun(name, row["run_no"], row["run_id"], row["due_at"] if is_due else "")
                 if is_due:
-                    due.append(found)
+                    due.append(run)
                     continue
-                counted = connection.row(QUERIES["interruptions"], _range(found.run_no))
-                times = 0 if counted is None else counted[0]
-                interrupted.append(found._replace(interruptions=times))
-    interrupted.sort(key=lambda one: one.interruptions)
-    return [*interrupted, *sorted(due, key=lambda one: (one.since, one.run_no))]
+                count = connection.row(QUERIES["interruptions"], _range(run.run_no))
+                times = 0 if count is None else count[0]
+                interrupted.append(run._replace(interruptions=times))
+    interrupted.sort(key=lambda due_run: due_run.interruptions)
+    return [*interrupted, *sorted(due, key=lambda due_run: (due_run.since, due_run.run_no))]
 
 
 def _range(run_no: int) -> dict[str, int]:
@@ -266,8 +266,8 @@ class Scheduled(NamedTuple):
         flow_name: The flow.
         name: Its name there.
         expression: The cron expression.
-        tz: The time zone in which that is meant.
-        next_at: The first occurrence that is not a run yet, as ISO-8601 text in UTC.
+        tz: The time zone of the expression.
+        next_at: The first occurrence without a run, as ISO-8601 text in UTC.
     """
 
     flow_name: str
@@ -278,21 +278,21 @@ class Scheduled(NamedTuple):
 
 
 class Occurrence(NamedTuple):
-    """An occurrence of a schedule that is to become a run.
+    """An occurrence of a schedule that is about to become a run.
 
     Attributes:
         schedule: The schedule as it was read.
-        next_at: The occurrence after it.
+        next_at: The next occurrence.
     """
 
     schedule: Scheduled
     next_at: str
 
     def take(self, raw: Transaction) -> None:
-        """Move the schedule on, in the transaction that records the run.
+        """Advance the schedule, in the transaction that records the run.
 
         Raises:
-            TakenError: Somebody else has done so, or has changed or removed the schedule.
+            TakenError: Another worker advanced it, or the schedule was changed or removed.
         """
         if raw.execute(QUERIES["move_schedule"], (self.next_at, *self.schedule)).rowcount != 1:
             raise TakenError(f"schedule {self.schedule.name!r} was moved on by somebody else")
@@ -301,22 +301,22 @@ class Occurrence(NamedTuple):
 def store_schedules(
     database: WorkflowDB, flow_names: Iterable[str], schedules: Iterable[Scheduled]
 ) -> None:
-    """Make the schedules of flows those of their code; what is unchanged keeps its next time."""
+    """Replace the stored schedules of flows; an unchanged schedule keeps its next occurrence."""
     with database.writing() as raw:
-        wanted = {one[:2]: one for one in schedules}
+        wanted = {schedule[:2]: schedule for schedule in schedules}
         for name in flow_names:
             for row in raw.execute(QUERIES["schedules_of_flow"], (name,)).fetchall():
-                known = Scheduled(*row)
-                new = wanted.get(known[:2])
-                if new is not None and new[2:4] == known[2:4]:
-                    del wanted[known[:2]]
+                stored = Scheduled(*row)
+                new = wanted.get(stored[:2])
+                if new is not None and new[2:4] == stored[2:4]:
+                    del wanted[stored[:2]]
                 else:
-                    raw.execute(QUERIES["delete_schedule"], known[:2])
+                    raw.execute(QUERIES["delete_schedule"], stored[:2])
         raw.executemany(QUERIES["insert_schedule"], wanted.values())
 
 
 def due_schedules(database: WorkflowDB, flow_name: str) -> Iterator[Scheduled]:
-    """The schedules of a flow of which an occurrence is due."""
+    """The schedules of a flow that have a due occurrence."""
     connection = database.connection
     for row in connection.rows(QUERIES["due_schedules"], (flow_name, connection.now())):
         yield Scheduled(*row)

@@ -1,4 +1,4 @@
-"""What nodes emit, on record: several values a row, at most one commit more in 50 ms."""
+"""Recording what nodes emit: several values per row, at most one extra commit in 50 ms."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from pocoflow.logging import OwnLogger
 _log = OwnLogger("db")
 
 _PERIOD = 0.05
-"""At least so many seconds between two commits that hold nothing else."""
+"""The minimum number of seconds between two commits that contain only emitted values."""
 
 _IDLE = 5.0
-"""So many seconds without a value end the thread of a database."""
+"""The number of seconds without a value after which the thread of a database ends."""
 
 MOST_VALUES = 1000
-"""At most so many values are in a row."""
+"""The maximum number of values in a row."""
 
 
 class ValueRange(NamedTuple):
-    """A row of values: its number, and those of its first and last value among the run's events."""
+    """A row of values: its id, and the event numbers of its first and last value."""
 
     row: int
     first: int
@@ -38,15 +38,15 @@ class ValueRange(NamedTuple):
 
     @classmethod
     def of(cls, run: RunLog, row: int, count: int) -> ValueRange:
-        """That of a row of a run, which holds so many values."""
+        """The range of a row with this many values."""
         last = 2 * (row - run.first)
         return cls(row, last - 2 * (count - 1), last)
 
 
 class Emitter(NamedTuple):
-    """What emits: a phase of a step, an attempt of ``exec``, on an item if it is one of several.
+    """The source of a value: a phase of a step, an attempt of ``exec``, possibly on an item.
 
-    In a journaled call, ``call`` is what that is known by.
+    In a journaled call, ``call`` is the name of that call.
     """
 
     step: int
@@ -68,69 +68,69 @@ class _Value(NamedTuple):
 
 
 class EmittedValues:
-    """The emitted values of a run that are not written yet, in their order."""
+    """The emitted values of a run that are not written yet, in order."""
 
     def __init__(self, run: RunLog, connection: Connection) -> None:
         self._run, self._connection = run, connection
-        self._waiting: list[_Value] = []
+        self._pending: list[_Value] = []
         self._guard = threading.Lock()
 
     def __bool__(self) -> bool:
-        return bool(self._waiting)
+        return bool(self._pending)
 
     def add(self, put: PutsEmitted, emitter: Emitter, text: str) -> None:
-        """Have a value written soon, before what is committed of the run; waits for nobody."""
+        """Have a value written soon, before the next commit of the run; never blocks."""
         with self._guard:
-            self._waiting.append(_Value(put, emitter, text))
+            self._pending.append(_Value(put, emitter, text))
         _Writer.of(self._connection).write_soon(self)
 
     def write(self, raw: Transaction) -> None:
-        """Write what waits, in the caller's transaction.
+        """Write the pending values, in the caller's transaction.
 
         Raises:
-            RunLostError: Somebody else has the run now.
+            RunLostError: Another process has claimed the run.
         """
         with self._guard:
-            values, self._waiting = self._waiting, []
+            values, self._pending = self._pending, []
         if not values:
             return
 
         def put_back() -> None:
             with self._guard:
-                self._waiting[:0] = values
+                self._pending[:0] = values
 
         self._connection.at_end(undone=put_back)
-        for (put, emitter), those in groupby(values, lambda one: one[:2]):
-            texts = [one.text for one in those]
+        for (put, emitter), group in groupby(values, lambda value: value[:2]):
+            texts = [value.text for value in group]
             for begin in range(0, len(texts), MOST_VALUES):
                 put(raw, emitter, texts[begin : begin + MOST_VALUES])
 
     def commit(self) -> None:
-        """Write what waits, in a transaction of its own, unless the run has ended."""
-        if not self._waiting or self._run.is_over:
+        """Write the pending values, in a transaction of their own, unless the run has ended."""
+        if not self._pending or self._run.is_over:
             return
         try:
             with self._connection.transaction(of=self._run.run_no) as raw:
                 if not self._run.is_over:
                     self.write(raw)
         except DatabaseError as exc:
-            # The next commit of the run says so, to who has to know.
+            # The next commit of the run reports it to the caller.
             _log.debug("run %r: what it emits is not written yet: %s", self._run.run_id, exc)
 
 
 def append_emitted(
     raw: Transaction, run: RunLog, line: int, emitter: Emitter, texts: Sequence[str]
 ) -> ValueRange:
-    """Append a row of values; the numbers before its own are those of all but the last value.
+    """Append a row of values; the last has the number of the row, the others those before it.
 
     Raises:
-        RunLostError: Somebody else has the run now, or it is not there as it was left.
+        RunLostError: Another process has claimed the run, or its log was changed.
     """
     facts = (emitter.step, emitter.item, run.clock(), *split_names(emitter.names))
     data = f"[{','.join(texts)}]"
-    given = (len(texts), run.end, Kind.EMITTED, line, run.steps, *facts)
-    claim = (emitter.attempt, emitter.phase, emitter.call, data, run.run_no, run.fence, run.last)
-    cursor = raw.execute(QUERIES["append_emitted"], (*given, *claim))
+    head = (len(texts), run.end, Kind.EMITTED, line, run.steps, *facts)
+    tail = (emitter.attempt, emitter.phase, emitter.call, data, run.run_no, run.fence, run.last)
+    cursor = raw.execute(QUERIES["append_emitted"], (*head, *tail))
     if cursor.rowcount != 1:
         raise run.lost(raw)
     run.last = int(cursor.lastrowid or 0)
@@ -140,13 +140,13 @@ def append_emitted(
 def mark_void(
     raw: Transaction, run: RunLog, line: int, step: int, rows: Sequence[ValueRange]
 ) -> None:
-    """Put on record that values do not count, as the attempt that emitted them was given up.
+    """Record that values are void, as the attempt that emitted them was abandoned.
 
     Raises:
-        RunLostError: Somebody else has the run now, or it is not there as it was left.
+        RunLostError: Another process has claimed the run, or its log was changed.
     """
-    raw.executemany(QUERIES["mark_void"], [(one.row,) for one in rows])
-    data = json.dumps([[one.first, one.last] for one in rows])
+    raw.executemany(QUERIES["mark_void"], [(values.row,) for values in rows])
+    data = json.dumps([[values.first, values.last] for values in rows])
     run.last = run.append(raw, Row(Kind.VOID, line, step, data=data))
 
 
@@ -164,26 +164,26 @@ class _Writer:
 
     @classmethod
     def of(cls, connection: Connection) -> _Writer:
-        """That of a database."""
-        found = cls._known.get(connection)
-        if found is None:
+        """The writer of a database."""
+        writer = cls._known.get(connection)
+        if writer is None:
             with cls._all:
-                found = cls._known.setdefault(connection, cls())
-        return found
+                writer = cls._known.setdefault(connection, cls())
+        return writer
 
     @classmethod
     def forget(cls) -> None:
-        """The threads are not on this side of a fork."""
+        """Drop all writers, in a forked child: their threads exist in the parent only."""
         cls._known.clear()
         cls._all = threading.Lock()
 
     def write_soon(self, values: EmittedValues) -> None:
-        """Write them at once, or at the end of the period."""
+        """Have the thread write them at once, or at the end of the period."""
         with self._guard:
             self._values[values] = None
-            begins, self._is_at_work = not self._is_at_work, True
+            starts, self._is_at_work = not self._is_at_work, True
         self._woken.set()
-        if begins:
+        if starts:
             threading.Thread(target=self._work, name="pocoflow-emitted", daemon=True).start()
 
     def _work(self) -> None:
@@ -196,8 +196,8 @@ class _Writer:
                 if not values:
                     self._is_at_work = False
                     return
-            for one in values:
-                one.commit()
+            for emitted in values:
+                emitted.commit()
             del values
             pause.wait(_PERIOD)
 

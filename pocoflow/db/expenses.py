@@ -1,4 +1,4 @@
-"""What runs have spent, as it is on record."""
+"""What runs have spent, according to their logs."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from pocoflow.nodes.spending import NO_AMOUNTS, Amounts, sum_of
 
 @dataclass(frozen=True, slots=True)
 class Expense:
-    """What was spent at once.
+    """One recorded expense.
 
     Attributes:
         line: The number of the line of execution; 0 is the run itself.
-        step: The number of the step; while a step of a parallel branch is not finished, that of the
-            next one of the run as it began.
-        names: The node, after the names of the flows and branches around it.
+        step: The number of the step; for an unfinished step of a parallel branch, the number of
+            steps that the run had when the step started.
+        names: The names of the enclosing flows and branches, then that of the node.
         item: The item, if the node works on several.
         attempt: The attempt of ``exec``.
-        call: The function of the journaled call that spent it; ``""`` if none did.
+        call: The function of the journaled call that spent it, or ``""``.
         amounts: How much, by name.
-        past: Budgets that the line goes on without, as the edge for their end was taken.
+        past: Budgets that no longer bind the line, as it took the edge for their exhaustion.
     """
 
     line: int
@@ -42,7 +42,7 @@ class Expense:
     past: tuple[str, ...]
 
     def as_json(self) -> Mapping[str, object]:
-        """The same as JSON; amounts are texts."""
+        """The expense as JSON; amounts are texts."""
         return {
             "step": self.step,
             "node": "/".join(self.names),
@@ -54,7 +54,7 @@ class Expense:
 
 
 def expenses_of(connection: Connection, run_no: int) -> Iterator[Expense]:
-    """What a run has spent, in the order of the record.
+    """What a run has spent, in the order of its log.
 
     Raises:
         DecodeError: A row of it is damaged.
@@ -62,7 +62,7 @@ def expenses_of(connection: Connection, run_no: int) -> Iterator[Expense]:
     rows = connection.rows(QUERIES["spending"], row_ids(run_no))
     inside = [row for row in rows if row["line"]]
     ends = connection.rows(QUERIES["branch_steps"], row_ids(run_no)) if inside else []
-    # The steps of branches get their numbers as they are committed.
+    # The steps of branches are numbered when they are committed.
     steps, next_step = dict[int, int](), dict[int, int]()
     for row in sorted((*inside, *ends), key=itemgetter("id"), reverse=True):
         if row["kind"] != Kind.SPENT:
@@ -84,9 +84,9 @@ def expenses_of(connection: Connection, run_no: int) -> Iterator[Expense]:
 
 
 class SharedSpending:
-    """What the other runs have spent that share a budget with one, as of its last commit.
+    """What other runs that share a budget with a run have spent, as of its last commit.
 
-    Of a run that is completed it is read once.
+    The expenses of a completed run are read once.
 
     Attributes:
         amounts: How much, by name.
@@ -98,23 +98,23 @@ class SharedSpending:
         self.forget()
 
     def forget(self) -> None:
-        """Read all of them with the next look: what was read last was undone, perhaps."""
+        """Have the next refresh read everything: the last read may have been rolled back."""
         self._completed: Amounts = NO_AMOUNTS
         self._newest, self._open = -1, list[int]()
 
-    def look(self, read: Callable[[str, dict[str, object]], Iterable[Record]]) -> None:
+    def refresh(self, read: Callable[[str, dict[str, object]], Iterable[Record]]) -> None:
         """Read what they have spent by now.
 
         Args:
-            read: The rows of a query.
+            read: Executes a query.
 
         Raises:
             DecodeError: A row of it is damaged.
         """
-        asked = {"newest": self._newest, "open": json.dumps(self._open)}
+        known = {"newest": self._newest, "open": json.dumps(self._open)}
         completed, others = [self._completed], list[Amounts]()
         open_runs = set[int]()
-        for row in read(self._sql, {**self._wanted, **asked}):
+        for row in read(self._sql, {**self._wanted, **known}):
             self._newest = max(self._newest, row["run_no"])
             is_completed = row["status"] == "completed"
             if not is_completed:
@@ -126,7 +126,7 @@ class SharedSpending:
 
 
 def _read(row: Record) -> tuple[Amounts, tuple[str, ...]]:
-    """What a row says was spent, and the budgets that its line goes on without."""
-    found = read_json(row["data"], is_amounts, f"row {row['id']} of the log")
-    amounts = {name: Decimal(one) for name, one in found.items() if one is not None}
-    return amounts, tuple(name for name in found if name not in amounts)
+    """The amounts of a row, and the budgets that no longer bind its line."""
+    data = read_json(row["data"], is_amounts, f"row {row['id']} of the log")
+    amounts = {name: Decimal(text) for name, text in data.items() if text is not None}
+    return amounts, tuple(name for name in data if name not in amounts)

@@ -1,4 +1,4 @@
-"""What the parts of ``WorkflowDB`` have in common: the file, its locks, and the numbers of runs."""
+"""The base of all parts of ``WorkflowDB``: the connection, the locks, the numbers of runs."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from pocoflow.nodes.call_checks import check_arguments
 
 
 class RunsFile:
-    """A file of runs.
+    """A database of runs.
 
     Attributes:
         connection: The connection to it.
-        locks: Those of the runs that live.
+        locks: The locks of its live runs.
     """
 
     connection: Connection
@@ -35,11 +35,11 @@ class RunsFile:
         return self.connection.label
 
     def now(self) -> datetime:
-        """The time by which this database goes, in UTC: that of the server, if it is on one."""
+        """The time of the database's clock, in UTC: the clock of the server, if it is on one."""
         return datetime.fromisoformat(self.connection.now())
 
     def number(self, run_id: str) -> int:
-        """The number of a run, the stem of all integer keys.
+        """The number of a run, on which all of its integer keys are based.
 
         Raises:
             RunNotFoundError: There is no such run.
@@ -48,9 +48,9 @@ class RunsFile:
         check_id(run_id)
         row = self.connection.row("SELECT run_no FROM pf_runs WHERE run_id = ?", (run_id,))
         if row is None:
-            known = [r[0] for r in self.connection.rows("SELECT run_id FROM pf_runs LIMIT 1000")]
+            ids = [id_ for (id_,) in self.connection.rows("SELECT run_id FROM pf_runs LIMIT 1000")]
             raise RunNotFoundError(
-                f"database {self.path} has no run {run_id!r}{closest(run_id, known)}"
+                f"database {self.path} has no run {run_id!r}{closest(run_id, ids)}"
             )
         return int(row[0])
 
@@ -66,7 +66,7 @@ class RunsFile:
         return "" if row is None else str(row[0])
 
     def writing(self, of: int = 0) -> AbstractContextManager[Transaction]:
-        """A write transaction; of a run, if it concerns no other one.
+        """A write transaction; ``of`` a run, if it concerns no other.
 
         Raises:
             DatabaseFileError: The file was opened read-only, or cannot be written.

@@ -1,4 +1,4 @@
-"""The committed events of a run, in order, in whatever process it is at work."""
+"""Following the committed events of a run, in order, whatever process runs it."""
 
 from __future__ import annotations
 
@@ -38,46 +38,46 @@ from pocoflow.values import decode
 Until: TypeAlias = Literal["end", "pause"]
 
 _SOON, _LATER = 0.01, 0.025
-"""Seconds between two looks at whether something was committed: while it is, and else."""
+"""The seconds between two polls for commits: of a lively run, and of any other."""
 
 _LIVELY = 1.0
-"""So many seconds after something was committed, more of it is expected."""
+"""The number of seconds for which a run counts as lively after a commit."""
 
 _AT_ONCE = 500
-"""At most so many rows are read at once."""
+"""The maximum number of rows that are read at once."""
 
 _ENDS = (FlowEnded, FlowFailed, FlowCancelled)
 
 
-class Glances:
-    """Tells cheaply whether something may have been committed since it was last asked."""
+class CommitWatch:
+    """A cheap check whether something may have been committed since the last check."""
 
     def __init__(self, file: RunsFile, run_no: int) -> None:
         self._connection, self._run_no = file.connection, run_no
         self._seen: Hashable = None
 
     def changed(self) -> bool:
-        """Whether it may; waits for nobody."""
+        """Whether something may have been committed; never blocks."""
         seen, self._seen = self._seen, self._connection.version(self._run_no)
         return self._seen is None or self._seen != seen
 
 
 class Following(RunsFile):
-    """Runs as their events show them."""
+    """The part of ``WorkflowDB`` that follows runs."""
 
     def follow(
         self, run_id: str, after: int = -1, until: Until = "end"
     ) -> Generator[Followed, None, None]:
-        """The events of a run as they are committed, in whatever process it is; those so far first.
+        """The events of a run as they are committed, whatever process runs it; past events first.
 
         It ends with the event that ends the run, and waits while the run is queued, running or
-        interrupted; a later resume is followed by another call, from the last number on. Closing it
-        changes nothing of the run.
+        interrupted; to follow a later resume, call it again with the last number. Closing it does
+        not affect the run.
 
         Args:
             run_id: The run.
-            after: The number of the last event that is known already.
-            until: ``"pause"`` ends it when the run waits for answers, too.
+            after: The number of the last event that the caller has seen.
+            until: ``"pause"`` ends it also when the run waits for answers.
 
         Raises:
             RunNotFoundError: There is no such run, or it was removed meanwhile.
@@ -94,8 +94,8 @@ class Following(RunsFile):
 
 def _follow(follower: _Follower) -> Generator[Followed, None, None]:
     while True:
-        if follower.glances.changed():
-            yield from follower.look()
+        if follower.watch.changed():
+            yield from follower.poll()
             if follower.is_over:
                 return
         time.sleep(follower.pause())
@@ -105,20 +105,20 @@ async def _follow_async(follower: _Follower) -> AsyncGenerator[Followed, None]:
     import asyncio
 
     while True:
-        if follower.glances.changed():
-            for one in await asyncio.to_thread(lambda: list(follower.look())):
-                yield one
+        if follower.watch.changed():
+            for event in await asyncio.to_thread(lambda: list(follower.poll())):
+                yield event
             if follower.is_over:
                 return
         await asyncio.sleep(follower.pause())
 
 
 class _Follower:
-    """Where somebody is who follows a run.
+    """The position of a follower of a run.
 
     Attributes:
-        glances: Whether there may be something to see.
-        is_over: Whether nothing follows.
+        watch: Says when there may be new events.
+        is_over: Whether no events will follow.
     """
 
     def __init__(self, file: RunsFile, run_id: str, after: int, until: Until) -> None:
@@ -131,19 +131,19 @@ class _Follower:
         self._run_no = file.number(run_id)
         self._flow = file.flow_of(run_id)
         self._after, self._until = after, until
-        self.glances = Glances(file, self._run_no)
+        self.watch = CommitWatch(file, self._run_no)
         self.is_over = False
-        self._moved = time.monotonic()
+        self._changed_at = time.monotonic()
 
     def pause(self) -> float:
-        """Seconds until the next look."""
-        return _SOON if time.monotonic() - self._moved < _LIVELY else _LATER
+        """The seconds until the next poll."""
+        return _SOON if time.monotonic() - self._changed_at < _LIVELY else _LATER
 
-    def look(self) -> Iterator[Followed]:
-        """What has been committed since the last look."""
+    def poll(self) -> Iterator[Followed]:
+        """The events committed since the last poll."""
         while not self.is_over:
-            # Before the rows: an end that is seen has its row below.
-            stands = self._stands()
+            # Read before the rows: if the run has ended by now, its last row is among them.
+            has_ended = self._has_ended()
             first, end = row_ids(self._run_no)
             begin = first + max(self._after, 0) // 2
             rows = self._file.connection.rows(QUERIES["rows_from"], (begin, end, _AT_ONCE))
@@ -151,17 +151,17 @@ class _Follower:
                 for number, event in self._events(row, row["id"] - first):
                     if number <= self._after:
                         continue
-                    self._after, self._moved = number, time.monotonic()
+                    self._after, self._changed_at = number, time.monotonic()
                     self.is_over = self._ends(event)
                     yield Followed(number, row["ts"], event)
                     if self.is_over:
                         return
             if len(rows) < _AT_ONCE:
-                self.is_over = stands
+                self.is_over = has_ended
                 return
 
-    def _stands(self) -> bool:
-        """Whether nothing follows what is on record."""
+    def _has_ended(self) -> bool:
+        """Whether no events will follow the recorded ones."""
         row = self._file.connection.row(QUERIES["run_standing"], (self._run_no,))
         if row is None:
             raise RunNotFoundError(f"run {self._run_id!r} is not in {self._file.path} any more")
@@ -180,20 +180,20 @@ class _Follower:
         if row["kind"] == Kind.EMITTED:
             yield from self._emitted(row, 2 * sequence)
             return
-        for second, event in enumerate(self._made(row)):
+        for second, event in enumerate(self._plain_events(row)):
             if event is not None:
                 yield 2 * sequence + second, event
 
-    def _made(self, row: Record) -> tuple[Event | None, ...]:
-        """What a row of any other kind tells: two events at most."""
+    def _plain_events(self, row: Record) -> tuple[Event | None, ...]:
+        """The events of a row of any other kind: two at most."""
         run_id, flow, step = self._run_id, self._flow, row["step"]
         match row["kind"]:
             case Kind.START:
-                return FlowStarted(run_id, flow, 0), self._following(row, 0)
+                return FlowStarted(run_id, flow, 0), self._next_node(row, 0)
             case Kind.RESUMED:
-                return FlowStarted(run_id, flow, step), self._following(row, step)
+                return FlowStarted(run_id, flow, step), self._next_node(row, step)
             case Kind.STEP | Kind.CAUGHT:
-                return self._ended(row)
+                return self._step_ended(row)
             case Kind.RETRY:
                 node, path = _address(row)
                 facts = (row["attempt"] or 1, None, self._error(row), path, row["item"])
@@ -212,12 +212,12 @@ class _Follower:
                 return (FlowCancelled(run_id, flow, row["steps"]),)
             case Kind.VOID:
                 ranges = read_json(row["data"], _is_ranges, "the numbers of emitted values")
-                numbers = (one for first, last in ranges for one in range(first, last + 1, 2))
+                numbers = (number for a, b in ranges for number in range(a, b + 1, 2))
                 return (EmittedVoid(run_id, tuple(numbers)),)
             case _:
                 return ()
 
-    def _ended(self, row: Record) -> tuple[Event | None, ...]:
+    def _step_ended(self, row: Record) -> tuple[Event | None, ...]:
         node, path = _address(row)
         step, tried, took = row["step"], row["attempt"] or 1, (row["elapsed"] or 0) / 1e6
         event: Event
@@ -229,14 +229,14 @@ class _Follower:
             event = NodeEnded(self._run_id, node, step, action or DEFAULT_ACTION, took, tried, path)
         if row["next_node"] == "" and row["line"] == 0:
             return event, FlowEnded(self._run_id, self._flow, step + 1)
-        return event, self._following(row, step + 1)
+        return event, self._next_node(row, step + 1)
 
     def _asked(self, row: Record) -> tuple[Event | None, ...]:
         node, path = _address(row)
-        for one in questions_of(self._file.connection, self._run_no):
-            if str(one.question) == row["data"]:
-                question: Question[object] = Question(one.text, one.context)
-                facts = (one.question, question, one.item, path)
+        for asked in questions_of(self._file.connection, self._run_no):
+            if str(asked.question) == row["data"]:
+                question: Question[object] = Question(asked.text, asked.context)
+                facts = (asked.question, question, asked.item, path)
                 return (NodeAsked(self._run_id, node, row["step"], *facts),)
         return ()
 
@@ -251,7 +251,7 @@ class _Follower:
         return (end,) if first is None else (first, end)
 
     def _emitted(self, row: Record, last: int) -> Iterator[tuple[int, Event]]:
-        """Values that a node has emitted; the numbers before its own are theirs, too."""
+        """The values that a node has emitted; the last has the number of the row."""
         node, path = _address(row)
         trees = read_json(row["data"], lambda given: isinstance(given, list), "emitted values")
         first = last - 2 * (len(trees) - 1)
@@ -259,13 +259,13 @@ class _Follower:
             facts = (self._run_id, node, row["step"], decode(tree), row["item"], path)
             yield first + 2 * index, Emitted(*facts)
 
-    def _following(self, row: Record, step: int) -> Event | None:
+    def _next_node(self, row: Record, step: int) -> Event | None:
         names = names_at(row["next_node"], row["next_path"])
         return NodeStarted(self._run_id, names[-1], step, names[:-1]) if names else None
 
     def _error(self, row: Record) -> RunFailedError:
         facts = (row["error_msg"], self._run_id, row["error_type"], row["traceback"])
-        return RunFailedError(*(one or "" for one in facts))
+        return RunFailedError(*(text or "" for text in facts))
 
 
 def _address(row: Record) -> tuple[str, tuple[str, ...]]:
@@ -274,10 +274,10 @@ def _address(row: Record) -> tuple[str, tuple[str, ...]]:
 
 
 def _is_ranges(value: object) -> bool:
-    """A list of the first and the last number of rows of values."""
+    """Whether it is a list of the first and last numbers of rows of values."""
     return isinstance(value, list) and all(
-        isinstance(one, list)
-        and [type(number) for number in one] == [int, int]
-        and 0 <= one[1] - one[0] < 2 * MOST_VALUES
-        for one in value
+        isinstance(pair, list)
+        and [type(number) for number in pair] == [int, int]
+        and 0 <= pair[1] - pair[0] < 2 * MOST_VALUES
+        for pair in value
     )

@@ -1,7 +1,7 @@
-"""Checking an answer where the code that asked for it is not at hand: by its JSON schema.
+"""Validating an answer by its JSON schema, where the code that asked for it is not available.
 
-The schema comes from the database, so from anywhere: nothing is fetched for it, no regular
-expression of it is tried in a way that could take for ever, and a check has an end.
+The schema comes from the database and is not trusted: no reference is fetched, regular expressions
+run in linear time, and the number of checks is bounded.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from referencing.jsonschema import EMPTY_REGISTRY
 from pocoflow.errors import AnswerError
 from pocoflow.nodes.question import Asked
 
-# A format is what the type that it stands for takes, as no resume goes on with anything else.
+# A format accepts what the type behind it accepts, as a resume accepts nothing else.
 _TYPES = {
     "date": date,
     "date-time": datetime,
@@ -38,60 +38,60 @@ _KEYWORDS = (
     *("maxProperties", "dependentRequired", "dependentSchemas"),
 )
 _MOST_CHECKS = 100_000
-_MOST_TOLD = 10
+_MOST_REPORTED = 10
 _LONGEST = 300
 
 _Check = Callable[[Any, Any, Any, Mapping[str, object]], Iterator[Misfit] | None]
 
 
-def check_json(one: Asked, answer: object) -> None:
+def check_json(asked: Asked, answer: object) -> None:
     """Refuse an answer that its schema does not allow.
 
     Raises:
         AnswerError: Names the parts that do not fit.
     """
-    told = misfits(one.schema, answer)
-    if told:
-        raise AnswerError(f"the answer does not fit question {one.about}: {'; '.join(told)}")
+    errors = misfits(asked.schema, answer)
+    if errors:
+        raise AnswerError(f"the answer does not fit question {asked.about}: {'; '.join(errors)}")
 
 
 def misfits(schema: Mapping[str, object], answer: object) -> list[str]:
-    """What of a JSON value a schema does not allow, each with its place in the value."""
-    make: Any = validators.create  # whose types are those of fewer keywords
-    kind = make(
+    """The parts of a JSON value that its schema does not allow, each with its location."""
+    create: Any = validators.create  # its annotations allow fewer keywords
+    validator = create(
         Draft202012Validator.META_SCHEMA,
         _bounded(),
         type_checker=_STRICT,
         id_of=Draft202012Validator.ID_OF,
     )
-    # The registry is empty and stays so: the one that there is by default fetches.
-    checker = kind(dict(schema), registry=EMPTY_REGISTRY, format_checker=_formats())
-    told = []
+    # An empty registry: the default one fetches references.
+    checker = validator(dict(schema), registry=EMPTY_REGISTRY, format_checker=_formats())
+    errors = []
     try:
-        for error in islice(checker.iter_errors(answer), _MOST_TOLD):
+        for error in islice(checker.iter_errors(answer), _MOST_REPORTED):
             where = ".".join(map(str, error.absolute_path))
-            told.append(f"{where}: {error.message}" if where else error.message)
-    except Exception as exc:  # noqa: BLE001 - what jsonschema does with a wrong schema is anything
+            errors.append(f"{where}: {error.message}" if where else error.message)
+    except Exception as exc:  # noqa: BLE001 - jsonschema may raise anything for a wrong schema
         why = str(exc).partition("\n")[0]
         if isinstance(exc, RecursionError):
             why = "it is nested too deeply"
-        told.append(
+        errors.append(
             f"its JSON schema cannot be used ({type(exc).__name__}: {why}); with the flow at hand "
             "it is checked by its type"
         )
-    return [one if len(one) <= _LONGEST else f"{one[:_LONGEST]}..." for one in told]
+    return [text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..." for text in errors]
 
 
-# To JSON Schema 4.0 is an integer, to Pydantic it is none.
+# JSON Schema accepts 4.0 as an integer, Pydantic does not.
 _STRICT = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
 
 
 class _TooMuch(Exception):
-    """The check of an answer does not end."""
+    """The check of an answer takes too long."""
 
 
 def _bounded() -> dict[str, _Check]:
-    """The keywords that are checked, together at most so many times."""
+    """The checks of the supported keywords, with a bound on their total number."""
     count = iter(range(_MOST_CHECKS))
     known = Draft202012Validator.VALIDATORS
     checks: dict[str, _Check] = {name: known[name] for name in _KEYWORDS}
@@ -111,13 +111,13 @@ def _bounded() -> dict[str, _Check]:
 def _pattern(
     _: object, pattern: object, value: object, __: Mapping[str, object]
 ) -> Iterator[Misfit]:
-    # As a field of a model is checked: by an engine that takes time in proportion to the text.
+    # Checked as a field of a model is: by an engine that takes linear time.
     if not isinstance(value, str):
         return
     try:
         adapter = TypeAdapter(Annotated[str, StringConstraints(pattern=pattern)])
     except SchemaError:
-        return  # one of Python's own, such as with a look-ahead: the flow checks it
+        return  # not supported by that engine, such as a look-ahead: the flow checks it
     try:
         adapter.validate_python(value)
     except ValidationError:
@@ -127,7 +127,7 @@ def _pattern(
 def _additional(
     checker: Any, given: object, value: object, schema: Mapping[str, object]
 ) -> Iterator[Misfit]:
-    # Which keys are additional beside patternProperties only the flow can say, for the same reason.
+    # With patternProperties only the flow can say which keys are additional, as in _pattern.
     if isinstance(value, dict) and "patternProperties" not in schema:
         fields = schema.get("properties")
         extras = value.keys() - (fields if isinstance(fields, dict) else {}).keys()
@@ -140,8 +140,8 @@ def _additional(
 
 def _formats() -> FormatChecker:
     checker = FormatChecker(formats=())
-    for name, of in _TYPES.items():
-        checker.checks(name, raises=ValidationError)(_takes(TypeAdapter(of)))
+    for name, type_ in _TYPES.items():
+        checker.checks(name, raises=ValidationError)(_takes(TypeAdapter(type_)))
     return checker
 
 

@@ -1,4 +1,4 @@
-"""What one line of execution puts on record, a run or a parallel branch of it."""
+"""The recording of one line of execution, a run or a parallel branch of it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ from pocoflow.values.failures import escaped
 
 T = TypeVar("T")
 
-_LOOK_EVERY = 50
+_CHECK_ALL_EVERY = 50
 
 _NO_ITEM = (None, None)
 
@@ -56,13 +56,12 @@ _APPEND_RESULT = QUERIES["append_result"]
 
 
 class Unwritten:
-    """What goes on record with the next rows of a run, whichever line appends them.
+    """What is written with the next rows of a run, whichever line appends them.
 
     Attributes:
         bills: What was spent: by which line, in which step.
         emitted: What nodes emit; ``None`` if it is not recorded.
-        shared: What other runs have spent of budgets that this one shares with them, which is read
-            with each commit.
+        shared: What other runs have spent of shared budgets; read again with each commit.
     """
 
     def __init__(self) -> None:
@@ -72,24 +71,24 @@ class Unwritten:
 
 
 class LineRecorder:
-    """Puts the steps of one line of execution on record.
+    """Records the steps of one line of execution.
 
-    A step is two commits: the result of its ``exec``, then what it changed and where the line goes
-    on. The start of a node is told by the commit before it.
+    A step is two commits: the result of its ``exec``, then its changes and the successor of its
+    node. The start of a node is part of the commit before it.
 
     Attributes:
-        keeps: What is written is there for a resume.
+        keeps: Whether a resume can read what is written.
         line: The number of the line; 0 is the run itself.
-        database: Where it writes.
-        storage: The connection to it.
-        log: The log of the run, which its lines share.
+        database: The database that it writes to.
+        storage: The connection to the database.
+        log: The log of the run, shared by its lines.
         unwritten: What else they share.
     """
 
     keeps = counts = True
 
     line = 0
-    _is_begun = True
+    _is_started = True
 
     def __init__(
         self, database: WorkflowDB, log: RunLog, unwritten: Unwritten, values: ValueWriter
@@ -98,47 +97,47 @@ class LineRecorder:
         self.log, self.unwritten = log, unwritten
         self._values = values
         self._store: Recorded | None = None
-        self._looks_at_all = True  # after a beginning or a split into branches
-        self._result = 0  # the row of the result of exec, if that is all that is on record
+        self._checks_all = True  # after the start, or a split into branches
+        self._result = 0  # the row of the result of exec, if no other row of the step exists
         self._since = 0  # the row of the last step of this line
-        self._is_open = False  # whether there is more than that of the step
+        self._is_open = False  # whether other rows of the step exist
         self._input: str | None = None
-        self._knows_input, self._taking = False, threading.RLock()
+        self._has_input, self._input_lock = False, threading.RLock()
         self._waiting = WaitingRows()
-        # By the attempts that are at work: the rows, and in which calls. And calls on record.
+        # By running attempts: rows of emitted values, with their calls. And the recorded calls.
         self._emitted: dict[int | None, list[tuple[ValueRange, str | None]]] = {}
         self._returned: set[tuple[int | None, str | None]] = set()
 
     @property
     def run_id(self) -> str:
-        """The run."""
+        """The id of the run."""
         return self.log.run_id
 
     @property
     def known(self) -> Watch:
-        """The store of the line as it is on record."""
+        """The store of the line as recorded."""
         return self._values.watch
 
     def branch(
         self,
         context: RunContext,
         store: BranchStore,
-        fork: Watch,
+        base: Watch,
         numbers: Numbers,
         stored: Unfinished | None,
     ) -> BranchRecorder:
-        """What records a branch that begins, or is resumed, here.
+        """The recorder of a branch that starts, or is resumed, in this line.
 
         Args:
             context: The branch's context.
             store: Its store.
-            fork: The values that it began with, remembered.
-            numbers: Gives its steps their numbers.
-            stored: How it stood, if it is resumed.
+            base: A watch on the values that it started with.
+            numbers: Assigns its steps their numbers.
+            stored: Its recorded state, if it is resumed.
         """
-        self._is_open = self._looks_at_all = True
-        values = ValueWriter(f"run {self.run_id!r}", 0, self.log.keys, fork)
-        values.told = self._values.told
+        self._is_open = self._checks_all = True
+        values = ValueWriter(f"run {self.run_id!r}", 0, self.log.keys, base)
+        values.remarked = self._values.remarked
         values.classes = classes_within(self._values.classes, store.schema)
         return BranchRecorder(self, values, context, store, numbers, stored)
 
@@ -148,17 +147,17 @@ class LineRecorder:
 
     @abstractmethod
     def end(self, *facts: Any) -> bool:
-        """Record how the run ended if it did not complete; whether it did end so."""
+        """Record the end of a run that did not complete; whether it was recorded."""
 
     # -- the result of exec -------------------------------------------------------------------
 
     def journal(
         self, step: int, node: str, result: object, definition: AnyNode | None = None
     ) -> None:
-        """Commit the result of a finished ``exec``, so that nobody pays for it again.
+        """Commit the result of a finished ``exec``, so that it is not computed again.
 
-        A result that cannot be stored is told to the log, once per node: after a crash its
-        ``exec`` is called again. So is a class in it that no reader will find.
+        A result that cannot be stored is reported, once per node: after a crash its ``exec`` is
+        called again. So is a class in it that no reader will find.
 
         Raises:
             DatabaseError: The database cannot be written.
@@ -168,7 +167,7 @@ class LineRecorder:
             return
         unwritten = self.unwritten
         pending = self._input is not None or unwritten.emitted or unwritten.bills
-        is_alone = self._is_begun and not pending
+        is_alone = self._is_started and not pending
         write = partial(self._write_result, step, node, text, is_alone)
         try:
             self.storage.commit(write, self.log.run_no, is_statement=is_alone)
@@ -201,7 +200,7 @@ class LineRecorder:
         definition: AnyNode | None,
         called: Called | None = None,
     ) -> str | None:
-        """The text of what ``exec``, or a call in it, returned; ``None`` if that has none."""
+        """The text of what ``exec``, or a call in it, returned; ``None`` if it cannot be stored."""
         call = "" if called is None else called.key.rsplit(" ", 2)[0]
         what = f"the result of {f'call {call}' if call else 'exec'} of node {node!r}"
         strangers: set[type] = set()
@@ -228,7 +227,7 @@ class LineRecorder:
         item: Identity,
         definition: AnyNode | None = None,
     ) -> None:
-        """Commit the result of an item, with those of threads that wait for their commits, too.
+        """Commit the result of an item, together with what other threads wait to commit.
 
         Raises:
             DatabaseError: The database cannot be written.
@@ -242,7 +241,7 @@ class LineRecorder:
         )
 
     def call(self, step: int, called: Called) -> None:
-        """Commit what a call returned, with those of threads that wait for their commits, too.
+        """Commit what a call returned, together with what other threads wait to commit.
 
         Raises:
             DatabaseError: The database cannot be written.
@@ -272,7 +271,7 @@ class LineRecorder:
             self._returned.add((item, called.key))
 
     def call_again(self, step: int, key: str, item: Identity | None) -> None:
-        """Commit that a call is to be made again.
+        """Commit that a call will be repeated.
 
         Raises:
             DatabaseError: The database cannot be written.
@@ -282,7 +281,7 @@ class LineRecorder:
             self._put(raw, Kind.CALL, step, note=key, item=number, mark=mark)
 
     def _write(self, finished: str, rows: Sequence[WaitingRow]) -> None:
-        """Commit the rows of an item or a call, with what other threads wait to commit."""
+        """Commit the rows of an item or a call, together with what other threads wait to commit."""
         if not self.storage.is_shared:
             self._waiting.commit(rows, self._commit_rows)
             return
@@ -293,7 +292,7 @@ class LineRecorder:
             raise
 
     def write_items(self) -> None:
-        """Commit the items and calls that a Ctrl-C has kept from it.
+        """Commit the items and calls whose commits a Ctrl-C has prevented.
 
         Raises:
             DatabaseError: The database cannot be written.
@@ -316,7 +315,7 @@ class LineRecorder:
             self._put(raw, kind, step, put, **facts)
 
     def begin_items(self, step: int, marks: Mapping[int, str]) -> None:
-        """Commit what the items of parallel branches are, by number, before the branches begin.
+        """Commit what identifies the items of parallel branches, by number, before these start.
 
         Raises:
             DatabaseError: The database cannot be written.
@@ -329,22 +328,22 @@ class LineRecorder:
         for item, mark in marks.items():
             self._put(raw, Kind.MARK, step, item=item, mark=mark)
 
-    # -- what prep gave, questions, and attempts that failed -------------------------------------
+    # -- what prep returned, questions, and failed attempts --------------------------------------
 
     def take_input(self, prepared: object) -> None:
-        """Keep what ``prep`` gave, as it is now, for the first row of the step that is written.
+        """Capture what ``prep`` returned, to write it before the first row of the step.
 
-        Whoever goes on with the run gets it instead of running ``prep`` again, with what ``prep``
-        had changed in the store. What cannot be stored, such as a generator, ``prep`` gives again,
-        and so it does what is of a class that no reader will find.
+        A resume uses it, with the changes that ``prep`` made to the store, and does not call
+        ``prep`` again. It does call ``prep`` if the value cannot be stored, as a generator, or has
+        a class that no reader will find.
 
         Raises:
-            InvalidValueError: ``prep`` changed a value in place into something that does not fit.
+            InvalidValueError: ``prep`` changed a value in place into one that does not fit.
         """
-        with self._taking:  # who calls at the same time writes no row before it
-            if self._knows_input:
+        with self._input_lock:  # a concurrent caller writes no row before it is captured
+            if self._has_input:
                 return
-            self._knows_input = True
+            self._has_input = True
             strangers: set[type] = set()
             try:
                 text = codec.dumps(prepared, strangers)
@@ -355,19 +354,19 @@ class LineRecorder:
             self._input = self._changes_text(text)
 
     def _changes_text(self, prepared: str | None, amended: Container[str] = ()) -> str:
-        """What ``prep`` gave, if it has run, and what differs from the last step, as JSON text.
+        """What ``prep`` returned, if it has run, and the changes since the last step, as JSON text.
 
-        Keys that are ``amended`` are on record with that step.
+        Keys in ``amended`` are recorded with that step.
         """
-        changes = [one for one in self._values.changes(self._recorded()) if one.key not in amended]
-        return json.dumps([prepared, [[one.stored_key, one.op, one.text] for one in changes]])
+        changes = [c for c in self._values.changes(self._recorded()) if c.key not in amended]
+        return json.dumps([prepared, [[c.stored_key, c.op, c.text] for c in changes]])
 
     def _put_input(self, raw: Transaction, step: int) -> None:
-        given, self._input = self._input, None  # not again by others of the same transaction
-        if given is not None:
-            self.storage.at_end(undone=partial(setattr, self, "_input", given))
-            # Before the row that it goes with: the last row of a run is never removed.
-            self._put(raw, Kind.PREPARED, step, data=given)
+        text, self._input = self._input, None  # written once per transaction
+        if text is not None:
+            self.storage.at_end(undone=partial(setattr, self, "_input", text))
+            # Before the row that it belongs to: the last row of a run is never removed.
+            self._put(raw, Kind.PREPARED, step, data=text)
             self._is_open = True
 
     def ask(
@@ -378,13 +377,13 @@ class LineRecorder:
         item: Identity | None,
         prepared: object,
     ) -> int:
-        """Commit a question, and what its node had done before; the question's number.
+        """Commit a question, and what its node had changed before; returns the question's number.
 
         Args:
             step: The step's number.
             address: The node.
             question: The question.
-            item: The item that it is about, if it is one of several.
+            item: The item that it concerns, if the node works on several.
             prepared: What ``prep`` returned.
 
         Raises:
@@ -396,15 +395,15 @@ class LineRecorder:
         with self._writing(step) as raw:
             facts = (stored_text(question.text), question.context, question.schema, now, until)
             of_item = ALONE if item is None else item.number
-            where = (run.run_no, self.line, self._local(step), of_item, dump_names(address.names))
-            row = (*where, *facts, question.default)
+            key = (run.run_no, self.line, self._local(step), of_item, dump_names(address.names))
+            row = (*key, *facts, question.default)
             number = raw.execute(QUERIES["insert_question"], row).lastrowid
             if item is not None:
                 self._put_marks(raw, step, {item.number: item.mark})
             self._put_input(raw, step)
             self._put_bills(raw, (of_item,))
-            told, asked = escaped(question.text), str(number)
-            self._put(raw, Kind.ASKED, step, address=address.names, note=told, data=asked)
+            text, asked = escaped(question.text), str(number)
+            self._put(raw, Kind.ASKED, step, address=address.names, note=text, data=asked)
         self._is_open = True
         return int(number or 0)
 
@@ -415,27 +414,27 @@ class LineRecorder:
     def share_budgets(
         self, flows: Sequence[str], of_thread: Amounts | None, of_labels: Mapping[str, Amounts]
     ) -> Sequence[Budget]:
-        """The budgets that the run shares with others, what these spend from now on included."""
-        found: list[Budget] = []
+        """The budgets that the run shares with others, including what these spend later."""
+        budgets: list[Budget] = []
         row = self.database.get_run(self.run_id)
-        if row is None:  # it was removed meanwhile, which its next commit says
-            return found
+        if row is None:  # it was removed meanwhile, which its next commit reports
+            return budgets
         thread, labels = row["thread"], row["labels"]
         if of_thread is not None and thread is not None:
-            # None of the others is at work, as long as this one is.
+            # No other run of the thread is at work while this one is.
             of_runs: dict[str, object] = {"thread": thread, "flows": json.dumps(list(flows))}
             spending = self._spending_of("thread", of_runs)
-            found.append(Budget(f"run thread {thread!r}", of_thread, spending))
+            budgets.append(Budget(f"run thread {thread!r}", of_thread, spending))
         for key in of_labels.keys() & labels.keys():
             spending = self._spending_of("label", {"key": key, "value": labels[key]})
             self.unwritten.shared.append(spending)
-            found.append(Budget(f"the runs of {key}={labels[key]}", of_labels[key], spending))
-        return found
+            budgets.append(Budget(f"the runs of {key}={labels[key]}", of_labels[key], spending))
+        return budgets
 
     def _spending_of(self, what: str, of_runs: Mapping[str, object]) -> SharedSpending:
-        wanted = {**of_runs, "besides": self.log.run_no}
-        spending = SharedSpending(QUERIES[f"spending_of_{what}"], wanted)
-        spending.look(self.storage.rows)
+        parameters = {**of_runs, "besides": self.log.run_no}
+        spending = SharedSpending(QUERIES[f"spending_of_{what}"], parameters)
+        spending.refresh(self.storage.rows)
         return spending
 
     def _put_bills(
@@ -445,41 +444,41 @@ class LineRecorder:
         *,
         of_run: bool = False,
     ) -> None:
-        """Put what was spent on record, on some items or all, by this line and those in it or any.
+        """Record what was spent, on ``items`` or all, by this line with its branches, or by any.
 
-        Those in it have ended where this puts all on record, perhaps before a commit of their own.
+        When everything is recorded, the branches have ended, perhaps without a commit.
         """
         run = self.log
 
-        def is_meant(owner: LineRecorder, step: int, bill: Bill) -> bool:
+        def is_due(owner: LineRecorder, step: int, bill: Bill) -> bool:
             if items is None:
                 return of_run or owner.is_within(self)
             return owner is self and bill.item in items
 
-        found = [one for one in self.unwritten.bills if is_meant(*one)]
-        self._take(self.unwritten.bills, found)
-        for owner, step, bill in found:
+        due = [entry for entry in self.unwritten.bills if is_due(*entry)]
+        self._take(self.unwritten.bills, due)
+        for owner, step, bill in due:
             owner.begin_line(raw, step)
             item = None if bill.item == ALONE else bill.item
             facts = _of_bill(bill.address, item, bill.attempt, bill.amounts)
             run.last = run.append(raw, Row(Kind.SPENT, owner.line, step, **facts))
 
-    def _take(self, known: list[T], found: Sequence[T]) -> None:
-        """Take what is put on record now out of what is known; it is back there if that is undone.
+    def _take(self, pending: list[T], taken: Sequence[T]) -> None:
+        """Remove what is recorded now from a list of what is pending; a rollback puts it back.
 
-        At once: others of the same transaction must not put it on record again.
+        Immediately: other parts of the same transaction must not record it again.
         """
-        if found:
-            for one in found:
-                known.remove(one)
+        if taken:
+            for entry in taken:
+                pending.remove(entry)
 
             def put_back() -> None:
-                known[:0] = found
+                pending[:0] = taken
 
             self.storage.at_end(undone=put_back)
 
     def retry(self, step: int, tried: Tried) -> None:
-        """Commit a failed attempt, of an item if it is one of several, that another one follows.
+        """Commit a failed attempt, possibly of an item, after which another attempt is made.
 
         Raises:
             DatabaseError: The database cannot be written.
@@ -507,7 +506,7 @@ class LineRecorder:
         return self.unwritten.emitted is not None
 
     def emit(self, context: RunContext, value: object) -> None:
-        """Have an emitted value written within 50 ms, and before the commit that it belongs to.
+        """Have an emitted value written within 50 ms, and before the commit of its step.
 
         Raises:
             NotStorableError: It cannot be stored.
@@ -523,7 +522,7 @@ class LineRecorder:
         """Write values, in the caller's transaction.
 
         Raises:
-            RunLostError: Somebody else has the run now.
+            RunLostError: Another process has claimed the run.
         """
         self.begin_line(raw, emitter.step)
         row = append_emitted(raw, self.log, self.line, emitter, texts)
@@ -533,28 +532,28 @@ class LineRecorder:
             self.storage.at_end(undone=partial(rows.remove, (row, emitter.call)))
 
     def _put_void(self, raw: Transaction, step: int, item: int | None) -> None:
-        """Mark what an attempt has emitted, but in calls on record, as another one follows."""
-        known = self._emitted.get(item, [])
-        again = [one for one in known if (item, one[1]) not in self._returned]
-        if again:
-            self._take(known, again)
-            mark_void(raw, self.log, self.line, step, [row for row, _ in again])
+        """Mark what a failed attempt has emitted as void, except in recorded calls."""
+        emitted = self._emitted.get(item, [])
+        void = [(row, call) for row, call in emitted if (item, call) not in self._returned]
+        if void:
+            self._take(emitted, void)
+            mark_void(raw, self.log, self.line, step, [row for row, _ in void])
 
     # -- a step -------------------------------------------------------------------------------
 
     def step(self, finished: Finished) -> tuple[int, bool]:
-        """Commit a finished step: what it changed, and where the line goes on.
+        """Commit a finished step: its changes, and the successor of its node.
 
         Returns:
-            The step's number, and whether somebody asked the run to stop through the database.
+            The step's number, and whether the run was asked to stop through the database.
 
         Raises:
-            InvalidValueError: A value was changed in place into something that does not fit.
+            InvalidValueError: A value was changed in place into one that does not fit.
             DatabaseError: The database cannot be written.
         """
         successor = finished.successor
-        changes = self._changes(successor is None or finished.step % _LOOK_EVERY == 0)
-        # Before the transaction, in which other writers wait.
+        changes = self._changes(successor is None or finished.step % _CHECK_ALL_EVERY == 0)
+        # Before the transaction, which makes other writers wait.
         columns = _columns(finished)
         write = partial(self._step, finished, changes, columns)
         return self.storage.commit(write, self.log.run_no)
@@ -579,7 +578,7 @@ class LineRecorder:
         error = None if failure is None else Described.of(failure)
         last, asked = run.append_step(raw, self._result, row, error, put)
         if self._is_open or (self._result and last != self._result):
-            self._close(raw, last)  # before the values, which take the room that it leaves
+            self._close(raw, last)  # before the values, which reuse the space that it frees
         self._values.write(raw, run.run_no, step, changes)
         if successor is None:
             self._end_line(raw, node, path)
@@ -588,26 +587,26 @@ class LineRecorder:
         return step, asked
 
     def remark(self, text: str) -> None:
-        """Put what people should know on record with the next row."""
+        """Record a remark with the next row."""
         self._values.remarks.append(text)
 
     def _changes(self, whole: bool) -> list[Change]:
-        """What a step changed; what nobody has touched since is looked at in a while."""
+        """The changes of a step; values that it did not touch are only compared now and then."""
         store = self._recorded()
         touched = store if isinstance(store, Store) else None
-        if touched is not None and not self._looks_at_all and not whole:
+        if touched is not None and not self._checks_all and not whole:
             return self._values.changes(store, touched)
         return self._values.changes(store)
 
     def _close(self, raw: Transaction, last: int) -> None:
-        """Remove what was on record of the step, and of the branches in it, until now."""
+        """Remove the rows of the unfinished step, and of the branches in it."""
         raw.execute(QUERIES["remove_open"], (self._since, last, self.line, self.line))
-        where = {"run_no": self.log.run_no, "line": self.line, "since": self._since, "last": last}
-        raw.execute(QUERIES["close_questions"], where)
+        span = {"run_no": self.log.run_no, "line": self.line, "since": self._since, "last": last}
+        raw.execute(QUERIES["close_questions"], span)
 
     @contextmanager
     def _writing(self, step: int) -> Iterator[Transaction]:
-        """A transaction that appends rows of a step that is not finished."""
+        """A transaction that appends rows of an unfinished step."""
         with self.storage.transaction(of=self.log.run_no) as raw:
             self._begin(raw, step)
             yield raw
@@ -615,28 +614,28 @@ class LineRecorder:
     def _begin(
         self, raw: Transaction, step: int, address: Sequence[str] = (), *, after_end: bool = False
     ) -> None:
-        """Write what comes before the rows of a commit."""
+        """Write what precedes the rows of a commit."""
         self._enter(after_end=after_end)
-        if not self._is_begun:
+        if not self._is_started:
             self.begin_line(raw, step, address)
         if self.unwritten.emitted:
             self.unwritten.emitted.write(raw)
         for spending in self.unwritten.shared:
             self.storage.at_end(undone=spending.forget)
-            spending.look(raw.execute)
+            spending.refresh(raw.execute)
 
     def _enter(self, *, after_end: bool = False) -> None:
-        """See that the run is still this process's; remember nothing of a commit that is undone.
+        """Check that this process still has the run, and restore its state on a rollback.
 
         Called in a transaction, where no other thread appends a row of the run. ``after_end``
-        allows what ends after its run has, see :meth:`_is_after_end`.
+        allows what finishes after its run has ended, see :meth:`_is_after_end`.
         """
         run = self.log
         self._refuse_after_end(after_end=after_end)
-        known = (run.last, run.steps, self.line, self._since, self._result)
-        self.storage.at_end(undone=partial(self._go_back, *known))
+        state = (run.last, run.steps, self.line, self._since, self._result)
+        self.storage.at_end(undone=partial(self._restore, *state))
 
-    def _go_back(self, last: int, steps: int, line: int, since: int, result: int) -> None:
+    def _restore(self, last: int, steps: int, line: int, since: int, result: int) -> None:
         self.log.last, self.log.steps = last, steps
         self.line, self._since, self._result = line, since, result
 
@@ -653,32 +652,32 @@ class LineRecorder:
         return number
 
     def _is_after_end(self, error: DatabaseError) -> bool:
-        """Whether it is lost as its run has ended here, and somebody else goes on with that."""
+        """Whether the run was lost only after it ended here, so that others may have resumed it."""
         return isinstance(error, RunLostError) and self.log.is_over
 
     def begin_line(self, raw: Transaction, step: int, address: Sequence[str] = ()) -> None:
-        """Put the beginning of the line on record, with its first row."""
+        """Record the start of the line, with its first row."""
 
     def is_within(self, line: LineRecorder) -> bool:
-        """Whether it is that line, or one that branched off it."""
+        """Whether it is that line, or a descendant of it."""
         return self is line
 
     def _end_line(self, raw: Transaction, node: str, path: tuple[str, ...]) -> None:
-        """Put the end of the line on record with its last step."""
+        """Record the end of the line with its last step."""
 
     def _finished(
         self, step: int, last: int, changes: Sequence[Change], successor: str | None
     ) -> None:
-        """A step is committed."""
+        """Update the state after the commit of a step."""
         self._values.accept(changes)
         if isinstance(self._store, Store):
             self._store.forget_touched()
-            self._looks_at_all = False
+            self._checks_all = False
         self._since, self._result = last, 0
         if self._emitted or self._returned:
             self._emitted.clear()
             self._returned.clear()
-        self._is_open, self._knows_input, self._input = False, False, None
+        self._is_open, self._has_input, self._input = False, False, None
 
     def _refuse_after_end(self, *, after_end: bool = False) -> None:
         if not self.log.is_over:
@@ -704,12 +703,12 @@ class LineRecorder:
         return step
 
     def _number(self, step: int) -> int:
-        """The number of a step that is committed now."""
+        """The number of a step that is being committed."""
         return step
 
 
 class BranchRecorder(LineRecorder):
-    """Records a parallel branch, whose steps take their numbers as they are committed."""
+    """Records a parallel branch, whose steps are numbered when they are committed."""
 
     def __init__(
         self,
@@ -731,55 +730,55 @@ class BranchRecorder(LineRecorder):
             self.line = values.line = stored.line
             values.load_branch(stored.keys, self._store, stored.rows, store.migrated)
             self._since = stored.row
-            self._is_open, self._knows_input = True, bool(stored.prepared)
+            self._is_open, self._has_input = True, bool(stored.prepared)
 
     @property
-    def _is_begun(self) -> bool:  # type: ignore[override]
+    def _is_started(self) -> bool:  # type: ignore[override]
         return self.line > 0
 
     def pause(self, node: str) -> list[Asked] | None:
-        """As of the run."""
+        """Pause the run."""
         return self.parent.pause(node)
 
     def end(self, *facts: Any) -> bool:
-        """As of the run."""
+        """End the run."""
         return self.parent.end(*facts)
 
     def is_within(self, line: LineRecorder) -> bool:
-        """Whether it is that line, or one that branched off it."""
-        one: LineRecorder = self  # no recursion: branches may be a thousand deep
-        while one is not line and isinstance(one, BranchRecorder):
-            one = one.parent
-        return one is line
+        """Whether it is that line, or a descendant of it."""
+        recorder: LineRecorder = self  # no recursion: branches may be a thousand deep
+        while recorder is not line and isinstance(recorder, BranchRecorder):
+            recorder = recorder.parent
+        return recorder is line
 
     def _local(self, step: int) -> int:
         return self._context.count
 
     def _number(self, step: int) -> int:
-        # What other branches have written counts, also what is committed together with this step.
+        # The steps of other branches count, also those in the same transaction.
         return self.log.steps
 
     def begin_line(self, raw: Transaction, step: int, address: Sequence[str] = ()) -> None:
-        """Put the beginning of the line on record, with its first row, and its parent's before it.
+        """Record the start of the line, with its first row, and that of its parent before it.
 
         Args:
             raw: The transaction.
             step: The step in which it writes.
-            address: The names of the node at which it is; by default, of that at which it began.
+            address: The names of its current node; by default, those of its first node.
         """
         if self.line:
             return
         around = [self]  # no recursion: branches may be a thousand deep
         while isinstance(parent := around[-1].parent, BranchRecorder) and not parent.line:
             around.append(parent)
-        for one in reversed(around[1:]):
-            one.begin_alone(raw, step)
+        for recorder in reversed(around[1:]):
+            recorder.begin_alone(raw, step)
         self.begin_alone(raw, step, address)
 
     def begin_alone(self, raw: Transaction, step: int, address: Sequence[str] = ()) -> None:
-        """Put the beginning of the line on record, where that of its parent is."""
+        """Record the start of the line, after that of its parent."""
         run, context = self.log, self._context
-        undo = partial(self._go_back, run.last, run.steps, 0, self._since, self._result)
+        undo = partial(self._restore, run.last, run.steps, 0, self._since, self._result)
         self.storage.at_end(undone=undo)
         self.line = self._values.line = next(run.lines)
         began, number = context.branches[-1]
@@ -801,7 +800,7 @@ class BranchRecorder(LineRecorder):
 
 
 def _columns(finished: Finished) -> tuple[object, ...]:
-    """What the row of a finished step says of it, beside its number, line and time."""
+    """The columns of a finished step, other than its number, line, time and note."""
     _, node, path, action, attempts, elapsed, successor, successor_path, _, taken = finished
     at, names = split_names((*path, node))
     next_at, next_names = split_names((*successor_path, successor)) if successor else ("", "")
@@ -822,7 +821,7 @@ def _columns(finished: Finished) -> tuple[object, ...]:
 def _of_bill(
     address: Address, item: int | None, attempt: int, amounts: Mapping[str, Decimal | None]
 ) -> Facts:
-    """The columns of what was spent."""
-    texts = {name: None if one is None else str(one) for name, one in amounts.items()}
+    """The columns of an expense."""
+    texts = {name: None if spent is None else str(spent) for name, spent in amounts.items()}
     data = json.dumps(texts)
     return {"address": address.names, "item": item, "attempt": attempt, "data": data}

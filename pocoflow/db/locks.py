@@ -1,12 +1,12 @@
-"""Who is alive: one lock per running run, given back by the kernel when its process ends.
+"""Liveness: one lock per running run, released by the kernel when its process ends.
 
-A run locks one byte, at the offset of its number, of a file beside the database
-(``pocoflow.db-lock``). A killed process loses its locks in that instant, a suspended one keeps
-them, and no process id or heartbeat is involved. The locks belong to the open file, not to the
-process: what other code of the process closes does not drop them, and a process sees its own only
-in what it remembers (``held``). A forked child closes what it inherited, so an orphaned worker
-never keeps a dead run alive. Where there are no such locks of bytes (macOS, BSD), each run has a
-file of its own, locked as a whole.
+A run locks one byte, at the offset of its number, of a file next to the database
+(``pocoflow.db-lock``). A killed process loses its locks immediately, a suspended one keeps them,
+and no process id or heartbeat is involved. The locks belong to the open file, not to the process:
+files that other code of the process closes do not release them, and a process finds its own locks
+only in its memory (``held``). A forked child closes the inherited file, so an orphaned worker
+never keeps a dead run alive. Where there are no such byte-range locks (macOS, BSD), each run has
+a file of its own, locked as a whole.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from pocoflow.db.port import Locks
 
 
 class _LockFile:
-    """The locks that this process has beside one database."""
+    """The locks that this process holds for one database."""
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.users = 0
         self.held: dict[int, object] = {}
-        self.locks = _make(path)
+        self.locks = _open_locks(path)
 
     def renew(self) -> None:
-        """Take the locks again if somebody has removed or replaced the lock file.
+        """Take the locks again if the lock file was removed or replaced.
 
-        One that another process has by now is lost, with the run.
+        If another process holds one by now, the lock and its run are lost.
         """
         while not self.locks.is_there():
             self.locks.close()
             for run_no in list(self.held):
                 if not self.locks.lock(run_no):
-                    self.held.pop(run_no, None)  # a finalizer may have given it back
+                    self.held.pop(run_no, None)  # a finalizer may have released it
 
     def lock(self, run_no: int) -> bool:
         while self.locks.lock(run_no):
@@ -50,19 +50,19 @@ class _LockFile:
         return False
 
 
-def _make(path: str) -> oslocks.ByteLocks | oslocks.FileLocks:
+def _open_locks(path: str) -> oslocks.ByteLocks | oslocks.FileLocks:
     has_bytes = oslocks.HAS_OPEN_FILE_LOCKS or sys.platform == "win32"
     return oslocks.ByteLocks(path) if has_bytes else oslocks.FileLocks(path)
 
 
 _files: dict[str, _LockFile] = {}
 guard = threading.RLock()
-"""Held while locks of this process are taken or given back; nobody waits for anything with it."""
+"""Held while locks of this process are taken or released; nothing blocks while holding it."""
 
 
 @in_child
 def _forget_after_fork() -> None:
-    global guard  # noqa: PLW0603 - a thread that held it is not on this side of the fork
+    global guard  # noqa: PLW0603 - a thread that held it exists in the parent only
     guard = threading.RLock()
     for file in _files.values():
         file.held.clear()
@@ -70,7 +70,7 @@ def _forget_after_fork() -> None:
 
 
 class RunLocks(Locks):
-    """The locks of the runs in one database; of one in memory they are this process's own."""
+    """The locks of the runs in one database; for one in memory, they exist in this process only."""
 
     def __init__(self, database: Path | None) -> None:
         path = "" if database is None else os.path.realpath(database) + "-lock"
@@ -99,7 +99,7 @@ class RunLocks(Locks):
             self._taken.pop(run_no, None)
 
     def renew(self) -> None:
-        """Take the locks again if somebody has removed or replaced the lock file."""
+        """Take the locks again if the lock file was removed or replaced."""
         if self._held:
             with guard:
                 self._file.renew()
@@ -114,7 +114,7 @@ class RunLocks(Locks):
             return bool(self._file.path) and self._file.locks.is_locked(run_no)
 
     def close(self) -> None:
-        """Give all locks back that were taken through this object, and stop using the lock file.
+        """Release all locks that were taken through this object, and stop using the lock file.
 
         The last user in the process closes the file.
         """

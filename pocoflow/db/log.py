@@ -1,4 +1,4 @@
-"""The log of a run: one row a commit, appended by the process that has the run."""
+"""The log of a run: one row per commit, appended by the process that has claimed the run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _END_STEP = QUERIES["end_step"]
 
 
 class Kind(IntEnum):
-    """What a row of ``pf_log`` says."""
+    """The kind of a row of ``pf_log``."""
 
     START = 0
     STEP = 1
@@ -47,11 +47,11 @@ class Kind(IntEnum):
 
 
 ENDS_STEP = (Kind.START, Kind.STEP, Kind.CAUGHT, Kind.FORKED)
-"""The rows that say where a line goes on."""
+"""The kinds of rows that name the next node of a line."""
 
 
 class Described(NamedTuple):
-    """An exception as the columns of a row."""
+    """The columns that describe an exception."""
 
     error_type: str | None = None
     error_msg: str | None = None
@@ -59,18 +59,18 @@ class Described(NamedTuple):
 
     @classmethod
     def of(cls, error: BaseException) -> Described:
-        """Those of an exception."""
+        """The columns for an exception."""
         return cls(*describe_error(error))
 
 
 class Begin(NamedTuple):
-    """Where a branch began.
+    """The point at which a branch started.
 
     Attributes:
         parent: The line that it branched off.
-        step: The number of the step there.
-        number: Which branch of that step it is.
-        names: Its first node, after the names of the flows and branches around it.
+        step: The number of the step in that line.
+        number: The number of the branch in that step.
+        names: The names of the enclosing flows and branches, then that of its first node.
     """
 
     parent: int
@@ -80,10 +80,10 @@ class Begin(NamedTuple):
 
 
 def read_begin(row: Record) -> Begin:
-    """Where the branch of a row began.
+    """The point at which the branch of a row started.
 
     Raises:
-        DecodeError: The row does not say.
+        DecodeError: The row is damaged.
     """
     parent, step, number = read_json(row["data"], is_begin, f"row {row['id']} of the log")
     begin = Begin(parent, step, number, names_at(row["node"], row["path"]))
@@ -93,7 +93,7 @@ def read_begin(row: Record) -> Begin:
 
 
 def data_of(row: Record) -> str:
-    """The data of a row that has some.
+    """The data of a row that must have some.
 
     Raises:
         DecodeError: It has none.
@@ -104,15 +104,15 @@ def data_of(row: Record) -> str:
 
 
 def split_names(names: Sequence[str]) -> tuple[str, str | None]:
-    """A node as the log has it: what people read, and all its names if there are several."""
+    """The columns that name a node: a readable text, and its names if there are several."""
     return (names[0], None) if len(names) == 1 else ("/".join(names), dump_names(names))
 
 
 def names_at(node: str | None, path: str | None) -> tuple[str, ...]:
-    """The names of a node and of what is around it, from the log; empty for an end.
+    """The names of a node and of what encloses it, from the log; empty for an end.
 
     Raises:
-        DecodeError: They are none.
+        DecodeError: They are damaged.
     """
     if path is not None:
         return read_names(path, "the names of a node in the log")
@@ -120,7 +120,7 @@ def names_at(node: str | None, path: str | None) -> tuple[str, ...]:
 
 
 def dump_taken(taken: Sequence[TakenEdge]) -> str | None:
-    """How often edges with limits were taken, as the log has it."""
+    """How often edges with limits were taken, as the text in the log."""
     return json.dumps(taken) if taken else None
 
 
@@ -128,24 +128,24 @@ def read_taken(text: str | None) -> tuple[TakenEdge, ...]:
     """How often edges with limits were taken, from the log.
 
     Raises:
-        DecodeError: The text does not say.
+        DecodeError: The text is damaged.
     """
     if text is None:
         return ()
-    found = read_json(text, is_taken, "how often edges with limits were taken")
-    return tuple((depth, source, action, count) for depth, source, action, count in found)
+    edges = read_json(text, is_taken, "how often edges with limits were taken")
+    return tuple((depth, source, action, count) for depth, source, action, count in edges)
 
 
 NO_ERROR = Described()
 
-_NOWHERE = (None, None)
+_NO_NODE = (None, None)
 
-# As SQLite takes them at once.
+# As plain integers, which SQLite binds without an adapter.
 _STEP, _CAUGHT = int(Kind.STEP), int(Kind.CAUGHT)
 
 
 class Row(NamedTuple):
-    """A row that is to be appended; the columns are explained in ``schema.sql``."""
+    """A row to append; the columns are explained in ``schema.sql``."""
 
     kind: Kind
     line: int
@@ -163,7 +163,7 @@ class Row(NamedTuple):
 
 
 class Facts(TypedDict, total=False):
-    """The columns of a row that not every one has."""
+    """The optional columns of a row."""
 
     item: int | None
     mark: str | None
@@ -183,15 +183,15 @@ class RunLog:
         database: The file, for messages.
         run_id: The run.
         clock: The time of the database in microseconds.
-        run_no: Its number; 0 as long as it is not known.
+        run_no: Its number; 0 until it is known.
         claim: The owner of the run's lock.
-        fence: The number of this process's claim, which a later one makes invalid.
+        fence: The number of this process's claim, which a later claim invalidates.
         last: The last row that this process has written, or found.
-        steps: How many of its steps are committed.
-        is_over: The run has ended, or waits, for this process. A thread of it that still works, as
-            after a Ctrl-C, must not write a step any more.
-        keys: Numbers the keys of its stores.
-        lines: Numbers its branches.
+        steps: The number of its committed steps.
+        is_over: Whether the run has ended, or waits, for this process. A thread of it that still
+            works, as after a Ctrl-C, must not write another step.
+        keys: Assigns numbers to the keys of its stores.
+        lines: Assigns numbers to its branches.
     """
 
     def __init__(self, database: str, run_id: str, clock: Callable[[], int] = micros) -> None:
@@ -208,12 +208,12 @@ class RunLog:
         self.lines: Iterator[int] = count(1)
 
     def take(self, run_no: int, fence: int) -> None:
-        """Know which run it is, and under which fence this process has it."""
+        """Set the number of the run, and the fence of this process's claim."""
         self.run_no, self.fence = run_no, fence
         self.first, self.end = row_ids(run_no)
 
-    def look(self, raw: Transaction) -> None:
-        """Go on behind the last row that is there."""
+    def find_last(self, raw: Transaction) -> None:
+        """Read the last row, to append after it."""
         row = raw.execute(QUERIES["last_row"], (self.first, self.end)).fetchone()
         if row is not None:
             self.last, self.steps = row[0], row[1]
@@ -230,17 +230,17 @@ class RunLog:
 
         Args:
             raw: The connection, in a transaction or not.
-            replaced: The row of its result, whose place it takes if nothing came after that.
+            replaced: The row of its result, which it replaces if that is the last row.
             row: ``line, steps, step, at, note, node, path, action, elapsed, attempt, next_node,
-                next_path, mark, data``, with empty texts for what is not there.
+                next_path, mark, data``, with empty texts for missing values.
             error: The error that ended the step and was caught.
-            put: Executes what writes one row, or none, and gives its number.
+            put: Executes a statement that writes one row, or none; returns the row's number.
 
         Returns:
-            The row's number, and whether somebody asked the run to stop.
+            The row's number, and whether the run was asked to stop.
 
         Raises:
-            RunLostError: Somebody else has the run now, or it is not there as it was left.
+            RunLostError: Another process has claimed the run, or its log was changed.
         """
         claim = (self.run_no, self.fence)
         if replaced and replaced == self.last and error is None:
@@ -248,12 +248,12 @@ class RunLog:
             if put(raw, _END_STEP, (*row, *old_row), replaced) is not None:
                 return replaced, False
         caught = (*NO_ERROR, _STEP) if error is None else (*error, _CAUGHT)
-        given = (self.end, *row, *caught, *claim)
-        # 0: only if nobody has asked the run to stop; 1: all the same, and the caller is told.
-        number = put(raw, _APPEND_STEP, (*given, 0, self.last), self.last + 1)
+        head = (self.end, *row, *caught, *claim)
+        # 0: only if the run was not asked to stop; 1: in any case, and the caller learns of it.
+        number = put(raw, _APPEND_STEP, (*head, 0, self.last), self.last + 1)
         asked = False
         if number is None:
-            number = put_one(raw, _APPEND_STEP, (*given, 1, self.last), self.last + 1)
+            number = put_one(raw, _APPEND_STEP, (*head, 1, self.last), self.last + 1)
             if number is None:
                 raise self.lost(raw)
             run = raw.execute(QUERIES["claim_of_run"], (self.run_no,)).fetchone()
@@ -263,12 +263,12 @@ class RunLog:
         return number, asked
 
     def append(self, raw: Transaction, row: Row, put: PutsOne = put_one) -> int:
-        """Append any other row, in the caller's transaction; its number.
+        """Append any other row, in the caller's transaction; returns its number.
 
         Raises:
-            RunLostError: Somebody else has the run now, or it is not there as it was left.
+            RunLostError: Another process has claimed the run, or its log was changed.
         """
-        given = (
+        columns = (
             self.end,
             row.kind,
             row.line,
@@ -276,10 +276,10 @@ class RunLog:
             row.step,
             row.item,
             self.clock() if row.at is None else row.at,
-            *(split_names(row.address) if row.address else _NOWHERE),
+            *(split_names(row.address) if row.address else _NO_NODE),
             row.attempt,
             row.elapsed,
-            *(split_names(row.successor) if row.successor else _NOWHERE),
+            *(split_names(row.successor) if row.successor else _NO_NODE),
             row.note,
             *row.error,
             row.mark,
@@ -288,13 +288,13 @@ class RunLog:
             self.fence,
             self.last,
         )
-        number = put(raw, _APPEND, given, self.last + 1)
+        number = put(raw, _APPEND, columns, self.last + 1)
         if number is None:
             raise self.lost(raw)
         return number
 
     def lost(self, raw: Transaction) -> RunLostError:
-        """Why nothing was written."""
+        """The error that says why nothing was written."""
         row = raw.execute(QUERIES["claim_of_run"], (self.run_no,)).fetchone()
         if row is None or row["run_id"] != self.run_id:
             why = "it was removed from it"
@@ -314,18 +314,18 @@ class RunLog:
 def append_foreign(
     raw: Transaction, run_no: int, kind: Kind, step: int | None, **facts: object
 ) -> None:
-    """Append a row in the caller's transaction, for somebody who may not have the run."""
+    """Append a row in the caller's transaction, without a claim on the run."""
     first, end = row_ids(run_no)
-    given = {
+    columns = {
         "at": micros(),
-        **_NOTHING,
+        **_NO_COLUMNS,
         **facts,
         "first": first,
         "end": end,
         "kind": kind,
         "step": step,
     }
-    raw.execute(QUERIES["append_foreign"], given)
+    raw.execute(QUERIES["append_foreign"], columns)
 
 
-_NOTHING = dict.fromkeys(("node", "path", "action", "elapsed", "event", "message", "note"))
+_NO_COLUMNS = dict.fromkeys(("node", "path", "action", "elapsed", "event", "message", "note"))

@@ -294,7 +294,7 @@ class RunRecorder(LineRecorder):
             refuse_resume(lambda *query: raw.execute(*query).fetchone(), row, names)
             fence = raw.execute(QUERIES["claim"], (new_fence(), run.run_no)).fetchone()[0]
             run.take(run.run_no, fence)
-            run.look(raw)
+            run.find_last(raw)
 
     def _refuse_changed(self, raw: Transaction) -> None:
         wanted = {"run_no": self.log.run_no, "now": self.storage.now()}
@@ -338,7 +338,7 @@ class RunRecorder(LineRecorder):
         store.track()
         run = self.log
         self._since = unfinished.row
-        self._is_open, self._knows_input = True, bool(unfinished.prepared)
+        self._is_open, self._has_input = True, bool(unfinished.prepared)
         self._refuse_after_end()
         with self.storage.transaction() as raw:
             self._refuse_cancelled(raw)

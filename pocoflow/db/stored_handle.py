@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
-from pocoflow.db.following import Glances
+from pocoflow.db.following import CommitWatch
 from pocoflow.errors import RunCancelled, RunFailedError, RunNotFoundError, RunPaused
 from pocoflow.messages import counted
 
@@ -114,12 +114,12 @@ class StoredRunHandle:
         It is looked at when something was committed, and else now and then, as its process may have
         died unseen.
         """
-        glances, due = Glances(self._database, self._run_no), 0.0
+        watch, due = CommitWatch(self._database, self._run_no), 0.0
         until = None if timeout is None else time.monotonic() + timeout
         while True:
             now = time.monotonic()
             left = _LONGEST if until is None else until - now
-            is_due = glances.changed() or now >= due
+            is_due = watch.changed() or now >= due
             due = now + _LONGEST if is_due else due
             yield is_due, max(0.0, min(_SOON, left))
             if left <= 0:

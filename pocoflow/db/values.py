@@ -146,7 +146,7 @@ class ValueWriter:
         self._keys: dict[str, int] = {}
         self._new_keys: set[str] = set()  # of a transaction that is not committed yet
         self._sizes: dict[str, Size] = {}
-        self.told: set[str] = set()
+        self.remarked: set[str] = set()
         self.remarks: list[str] = []
         self.classes = codec.Classes()
 
@@ -271,8 +271,8 @@ class ValueWriter:
 
     def remark(self, about: str, text: str) -> None:
         """Log what people should know, once for a run, and put it on record with the next row."""
-        if about not in self.told:
-            self.told.add(about)
+        if about not in self.remarked:
+            self.remarked.add(about)
             _log.warning("%s: %s", self._owner, text)
             self.remarks.append(text)
 

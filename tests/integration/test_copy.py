@@ -134,12 +134,12 @@ def test_a_run_that_is_there_or_at_work_is_left_out(pair: tuple[WorkflowDB, Work
 
     def copy() -> None:
         done = copy_runs(source, target, ids(source))
-        left.extend([done.copied, done.there, done.at_work])
+        left.extend([done.copied, done.existing, done.at_work])
 
     three(source, Act(copy), "live").run({})
     assert left == [["done"], [], ["live"]]
     done = copy_runs(source, target, ids(source))
-    assert (done.copied, done.there, done.at_work) == (["live"], ["done"], [])
+    assert (done.copied, done.existing, done.at_work) == (["live"], ["done"], [])
     assert row_of(target, "live")["status"] == "completed"
 
 
