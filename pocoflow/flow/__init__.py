@@ -1,4 +1,4 @@
-"""``Flow``: the ways to run what can be reached from a start node."""
+"""``Flow``: a graph of nodes, and the ways to run it."""
 
 from pocoflow.flow.flow import Flow
 

@@ -1,4 +1,4 @@
-"""Finding the node that asked, and checking an answer by its type."""
+"""Finding the node that asked, and checking an answer against its type."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from pocoflow.nodes.question import Asked, Reply, describe_open
 def questions_now(database: WorkflowDB, graph: Graph, run_id: str) -> list[Asked]:
     """The questions of a run as its flow sees them.
 
-    One whose answer its node cannot take any more is open, and asks for what the node takes now.
+    A question whose answer its node no longer accepts is open, with the schema that it has now.
 
     Raises:
         RunNotFoundError: There is no such run.
     """
-    kinds = _Kinds(graph)
-    return [kinds.as_open(one) for one in database.get_questions(run_id)]
+    kinds = _AnswerTypes(graph)
+    return [kinds.as_open(asked) for asked in database.get_questions(run_id)]
 
 
 def answer(
     database: WorkflowDB, graph: Graph, run_id: str, reply: Reply, question: int | None
 ) -> list[Asked]:
-    """Answer a question of the node that a reply is for; the questions that are still open.
+    """Answer a question of the node of a reply; the questions that are still open.
 
     Raises:
         RunNotFoundError: There is no such run.
@@ -43,25 +43,25 @@ def answer(
             f"flow.answer(run_id, reply) takes node.reply(answer), not {short(given)}; for a JSON "
             "value there is answer_json"
         )
-    of_node, strange = [], []
-    for one in database.get_questions(run_id):
-        vertex = asker(graph, one)
+    of_node, of_unknown_nodes = [], []
+    for asked in database.get_questions(run_id):
+        vertex = asker(graph, asked)
         if vertex is not None and vertex.node is reply.node:
-            of_node.append(one)
-        elif vertex is None and one.is_open:
-            strange.append(one)
+            of_node.append(asked)
+        elif vertex is None and asked.is_open:
+            of_unknown_nodes.append(asked)
     if not of_node:
-        _refuse_stranger(graph, reply.node, strange)
-    kind, kinds = answer_type(reply.node), _Kinds(graph)
-    counted = [kinds.as_open(one) for one in of_node]
-    one = choose(counted, run_id, question, reply.node.name)
-    refuse_closed(one)
+        _refuse_unasked(graph, reply.node, of_unknown_nodes)
+    kind, kinds = answer_type(reply.node), _AnswerTypes(graph)
+    current = [kinds.as_open(asked) for asked in of_node]
+    asked = choose(current, run_id, question, reply.node.name)
+    refuse_closed(asked)
     try:
         text = kind.from_python(reply.answer)
     except UnkeptAnswerError as exc:
         raise AnswerError(f"{exc}; flow.answer_json takes the JSON that the type takes") from exc
-    unfit = _unfit(of_node, one)
-    return database.keep_answer(one, text, reply.by, instead_of=unfit)
+    outdated = _outdated_answer(of_node, asked)
+    return database.keep_answer(asked, text, reply.by, instead_of=outdated)
 
 
 def answer_json(
@@ -78,53 +78,53 @@ def answer_json(
         RunNotFoundError: There is no such run.
         AnswerError: The answer does not fit, or there is no such open question.
     """
-    kinds = _Kinds(graph)
+    kinds = _AnswerTypes(graph)
     known = database.get_questions(run_id)
-    counted = [kinds.as_open(one) for one in known]
-    one = choose(counted, run_id, question)
-    refuse_closed(one)
-    kind = kinds.of(one)
+    current = [kinds.as_open(asked) for asked in known]
+    asked = choose(current, run_id, question)
+    refuse_closed(asked)
+    kind = kinds.of(asked)
     if kind is None:
         raise AnswerError(
-            f"question {one.about} of run {run_id!r} was asked by a node that this flow does not "
+            f"question {asked.about} of run {run_id!r} was asked by a node that this flow does not "
             f"have: {_WITHOUT_CODE}",
-            remedies=_without_code(one),
+            remedies=_without_code(asked),
         )
-    text, unfit = kind.from_json(value), _unfit(known, one)
-    return database.keep_answer(one, text, by, instead_of=unfit)
+    text, outdated = kind.from_json(value), _outdated_answer(known, asked)
+    return database.keep_answer(asked, text, by, instead_of=outdated)
 
 
-class _Kinds:
-    """What the nodes of a flow ask for, each looked up once."""
+class _AnswerTypes:
+    """The answer types of the nodes of a flow, each looked up once."""
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
-        self._found: dict[int, AnswerType] = {}
+        self._types: dict[int, AnswerType] = {}
 
-    def of(self, one: Asked) -> AnswerType | None:
-        """What the node takes that asked a question; ``None`` if the flow does not have it."""
-        vertex = asker(self._graph, one)
+    def of(self, asked: Asked) -> AnswerType | None:
+        """The answer type of the node that asked; ``None`` if the flow does not have the node."""
+        vertex = asker(self._graph, asked)
         if vertex is None:
             return None
-        if id(vertex.node) not in self._found:
-            self._found[id(vertex.node)] = answer_type(vertex.node)
-        return self._found[id(vertex.node)]
+        if id(vertex.node) not in self._types:
+            self._types[id(vertex.node)] = answer_type(vertex.node)
+        return self._types[id(vertex.node)]
 
-    def as_open(self, one: Asked) -> Asked:
-        """A question whose answer its node cannot take, as one that has none."""
-        kind = None if one.answer is None or one.is_closed else self.of(one)
-        if kind is None or one.answer is None:
-            return one
+    def as_open(self, asked: Asked) -> Asked:
+        """The question, unanswered if its node does not accept its answer."""
+        kind = None if asked.answer is None or asked.is_closed else self.of(asked)
+        if kind is None or asked.answer is None:
+            return asked
         try:
-            kind.read(one.answer)
+            kind.read(asked.answer)
         except AnswerError:
-            return one._replace(answer=None, schema=kind.schema)
-        return one
+            return asked._replace(answer=None, schema=kind.schema)
+        return asked
 
 
-def _unfit(known: list[Asked], one: Asked) -> str | None:
-    """The answer of a question that counts as open."""
-    return next(it.answer for it in known if it.question == one.question)
+def _outdated_answer(known: list[Asked], asked: Asked) -> str | None:
+    """The stored answer of a question that counts as open."""
+    return next(stored.answer for stored in known if stored.question == asked.question)
 
 
 _WITHOUT_CODE = (
@@ -133,32 +133,32 @@ _WITHOUT_CODE = (
 )
 
 
-def _without_code(one: Asked) -> Iterator[Remedy]:
-    number, run_id = one.question, one.run_id
+def _without_code(asked: Asked) -> Iterator[Remedy]:
+    number, run_id = asked.question, asked.run_id
     yield Remedy(
         f"answer question {number} by the schema",
         f"flow.database.answer_json({run_id!r}, <answer>, question={number})",
         ("answer", run_id, "--question", str(number), "--db", Gap.DB),
     )
-    yield renaming(run_id, one.path[-1])
+    yield renaming(run_id, asked.path[-1])
 
 
-def _refuse_stranger(graph: Graph, node: AnyNode, strange: list[Asked]) -> None:
-    """Say why a node has asked nothing, if that is another reason than that it has not asked.
+def _refuse_unasked(graph: Graph, node: AnyNode, of_unknown_nodes: list[Asked]) -> None:
+    """Explain why no question of a node is found, unless it has simply not asked.
 
     Raises:
-        AnswerError: It is not a node of this flow, or who has asked has another name now.
+        AnswerError: It is not a node of this flow, or the node that asked was renamed.
     """
     if not _has(graph, node):
         raise AnswerError(
             f"node.reply(answer) is of a node {node.name!r} that is not in this flow: call reply "
             "of the very node that the flow was built with, not of another one of its name"
         )
-    if strange:
+    if of_unknown_nodes:
         raise AnswerError(
             f"node {node.name!r} has asked nothing under its name; what is open was asked by nodes "
-            f"that this flow does not have, {describe_open(strange)}: {_WITHOUT_CODE}",
-            remedies=[remedy for one in strange for remedy in _without_code(one)],
+            f"that this flow does not have, {describe_open(of_unknown_nodes)}: {_WITHOUT_CODE}",
+            remedies=[remedy for asked in of_unknown_nodes for remedy in _without_code(asked)],
         )
 
 
@@ -169,19 +169,19 @@ def _has(graph: Graph, node: object) -> bool:
     )
 
 
-def asker(graph: Graph, one: Asked) -> Vertex | None:
-    """The node that asked a question, in the graph as it is now."""
-    begun = list(one.branches)
+def asker(graph: Graph, asked: Asked) -> Vertex | None:
+    """The vertex of the node that asked a question, in the current graph."""
+    starts = list(asked.branches)
     graphs: tuple[Graph, ...] = (graph,)
     vertex: Vertex | None = None
-    for depth, name in enumerate(plain(one.path), 1):
+    for depth, name in enumerate(plain(asked.path), 1):
         vertex = next((g.nodes[name] for g in graphs if name in g.nodes), None)
         if vertex is None:
             return None
         graphs = vertex.within
-        if vertex.branches and begun and len(graphs) > 1:
-            begins = begun[0][depth : depth + 1]
-            graphs = tuple(g for g in graphs if (g.start.name,) == begins)
+        if vertex.branches and starts and len(graphs) > 1:
+            start = starts[0][depth : depth + 1]
+            graphs = tuple(g for g in graphs if (g.start.name,) == start)
         if vertex.branches:
-            begun = begun[1:]
+            starts = starts[1:]
     return vertex

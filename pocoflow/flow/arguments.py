@@ -1,4 +1,4 @@
-"""What a flow is made with, checked where it is given."""
+"""The arguments and settings of a flow, checked where they are given."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _start(given: object) -> object:
     return given
 
 
-def _most(given: object) -> object:
+def _max_steps(given: object) -> object:
     if type(given) is not int or given < 1:
         raise DefinitionError(f"Flow(max_steps={short(given)}): a whole number of at least 1")
     return given
@@ -50,8 +50,8 @@ def _folder(given: object) -> Path:
     return folder
 
 
-def _switch(name: str, given: object) -> bool:
-    """What says whether something is so.
+def _flag(name: str, given: object) -> bool:
+    """A boolean.
 
     Raises:
         DefinitionError: It is neither ``True`` nor ``False``.
@@ -61,31 +61,31 @@ def _switch(name: str, given: object) -> bool:
     return given
 
 
-def _checked_by(check: Callable[..., object], *told: str) -> Callable[[object], object]:
-    """Takes what a check lets through, as it is."""
+def _checked_by(check: Callable[..., object], *arguments: str) -> Callable[[object], object]:
+    """Accepts unchanged what a check accepts."""
 
     def checked(given: object) -> object:
-        check(*told, given)
+        check(*arguments, given)
         return given
 
     return checked
 
 
 def aliases_of(given: Mapping[str, type] | None) -> dict[str, type]:
-    """Classes by other names that they have, as ``Flow(aliases=...)`` gives them.
+    """Classes by their other names, as ``Flow(aliases=...)`` takes them.
 
     Raises:
-        DefinitionError: They are no classes by names.
+        DefinitionError: They are not classes by names.
     """
     check_aliases(given)
     return dict(given or {})
 
 
 def names_before(given: object) -> tuple[str, ...]:
-    """The names that a flow had before.
+    """The previous names of a flow.
 
     Raises:
-        DefinitionError: They are no collection of names.
+        DefinitionError: They are not a collection of names.
     """
     several: Any = given if isinstance(given, Iterable) and not isinstance(given, str) else (None,)
     names = tuple(several)
@@ -100,14 +100,14 @@ def names_before(given: object) -> tuple[str, ...]:
 
 
 _WRITES = ("create_run", "update_run", "save_event", "save_checkpoint")
-"""The methods of a database by which programs record what is no run of a flow."""
+"""The methods of a database by which programs record runs that are not runs of a flow."""
 
 
 def _database(given: object) -> object:
-    """What names a database, without the password of a server."""
+    """The path, URL or object of a database; a URL without its password."""
     if isinstance(given, str | os.PathLike):
         text = str(os.fspath(given))
-        is_one = bool(text)
+        is_database = bool(text)
         if ":/" in text or "=" in text or text.startswith("~"):
             from pocoflow.db.postgres import refuse_other_names
 
@@ -115,15 +115,15 @@ def _database(given: object) -> object:
     else:
         from pocoflow.db.workflow import WorkflowDB
 
-        is_one = isinstance(given, WorkflowDB)
-        for name in _WRITES if is_one else ():
+        is_database = isinstance(given, WorkflowDB)
+        for name in _WRITES if is_database else ():
             if getattr(type(given), name) is not getattr(WorkflowDB, name):
                 raise DefinitionError(
                     f"Flow(db_path={short(given)}): {type(given).__name__}.{name} is never called "
                     "by a flow, which writes what belongs together in one commit: "
                     "flow.subscribe(listener) tells of every event after it"
                 )
-    if not is_one:
+    if not is_database:
         raise DefinitionError(
             f"Flow(db_path={short(given)}): the path of an SQLite file, the URL of a PostgreSQL "
             "server, or a WorkflowDB"
@@ -138,9 +138,9 @@ def _database(given: object) -> object:
 def _carried(given: object) -> tuple[ContextVar[Any], ...]:
     single = isinstance(given, str | ContextVar) or not isinstance(given, Iterable)
     several: tuple[object, ...] = (given,) if single else tuple(cast("Iterable[object]", given))
-    for one in several:
-        if not isinstance(one, ContextVar):
-            raise DefinitionError(f"Flow(carry=...) takes context variables, not {short(one)}")
+    for variable in several:
+        if not isinstance(variable, ContextVar):
+            raise DefinitionError(f"Flow(carry=...) takes context variables, not {short(variable)}")
     return cast("tuple[ContextVar[Any], ...]", several)
 
 
@@ -156,7 +156,7 @@ def names_of(argument: str, given: Iterable[object] | None) -> tuple[str, ...] |
         is_fields(given) or isinstance(given, FieldRef | str) or not isinstance(given, Iterable)
     )
     several: Any = (given,) if single else given
-    names = [reference_of(f"Flow(...): {argument}", one).name for one in several]
+    names = [reference_of(f"Flow(...): {argument}", field).name for field in several]
     return tuple(dict.fromkeys(names))
 
 
@@ -164,23 +164,23 @@ def _label_budgets(given: object) -> Mapping[str, Amounts]:
     """The limits that ``Flow(label_budgets=...)`` sets, by the key of the label.
 
     Raises:
-        DefinitionError: They are no budgets of labels.
+        DefinitionError: They are not budgets of labels.
     """
     if given is None:
         return {}
-    if not isinstance(given, Mapping) or not all(type(one) is str for one in given):
+    if not isinstance(given, Mapping) or not all(type(key) is str for key in given):
         raise DefinitionError(
             f"Flow(label_budgets={short(given)}): a budget for each of some labels, as in "
             'label_budgets={"customer": {"usd": 50.0}}'
         )
-    return {one: limits_of(own, f"budget of label {one!r}") or {} for one, own in given.items()}
+    return {key: limits_of(spec, f"budget of label {key!r}") or {} for key, spec in given.items()}
 
 
 def _node_budgets(given: object) -> Mapping[AnyNode, Amounts]:
     """The limits that ``Flow(node_budgets=...)`` sets.
 
     Raises:
-        DefinitionError: They are no budgets of nodes.
+        DefinitionError: They are not budgets of nodes.
     """
     if given is None:
         return {}
@@ -189,24 +189,26 @@ def _node_budgets(given: object) -> Mapping[AnyNode, Amounts]:
             f"Flow(node_budgets={short(given)}): a budget for each of some nodes, as in "
             'node_budgets={write: {"usd": 0.5}}'
         )
-    for one in given:
-        if not isinstance(one, Node):
+    for node in given:
+        if not isinstance(node, Node):
             raise DefinitionError(
                 "Flow(node_budgets=...) takes a budget for each of some nodes, as in "
-                f'node_budgets={{write: {{"usd": 0.5}}}}, not for {not_a_node(one)}'
+                f'node_budgets={{write: {{"usd": 0.5}}}}, not for {not_a_node(node)}'
             )
-    whole = [one.name for one in given if issubclass(type(one), Composite)]
+    whole = [node.name for node in given if issubclass(type(node), Composite)]
     if whole:
         raise DefinitionError(
             f"Flow(node_budgets=...) has one of {whole[0]!r}, which has other nodes inside: what "
             "these spend would not count in it; name them, or give the flow a budget="
         )
-    budgets = {one: limits_of(own, f"budget of node {one.name!r}") for one, own in given.items()}
-    return {one: limits for one, limits in budgets.items() if limits is not None}
+    budgets = {
+        node: limits_of(spec, f"budget of node {node.name!r}") for node, spec in given.items()
+    }
+    return {node: limits for node, limits in budgets.items() if limits is not None}
 
 
 def _codes(given: Collection[str]) -> tuple[str, ...]:
-    """The codes of rules, or their beginnings, that ``Flow(ignore=...)`` names.
+    """The codes of rules, or their prefixes, that ``Flow(ignore=...)`` names.
 
     Raises:
         DefinitionError: There is no such rule.
@@ -216,19 +218,19 @@ def _codes(given: Collection[str]) -> tuple[str, ...]:
     from pocoflow.check.rules import RULES
 
     codes: tuple[Any, ...] = (given,) if isinstance(given, str) else tuple(given)
-    for one in codes:
-        code = one if isinstance(one, str) else ""
+    for given_code in codes:
+        code = given_code if isinstance(given_code, str) else ""
         if not code or not any(known.startswith(code.upper()) for known in RULES):
             raise DefinitionError(
                 f"Flow(ignore=...) takes codes of rules, such as 'PF301' or 'PF3', "
-                f"not {short(one)}{closest(one, RULES)}"
+                f"not {short(given_code)}{closest(given_code, RULES)}"
             )
-    return tuple(one.upper() for one in codes)
+    return tuple(given_code.upper() for given_code in codes)
 
 
 def _as_names(argument: str, given: Any) -> tuple[str, ...] | None:
-    """The keys, also as a flow has them, so that one flow is given those of another one."""
-    if isinstance(given, tuple) and all(type(one) is str for one in given):
+    """The keys, also in the form that a flow stores, so that flows can copy them."""
+    if isinstance(given, tuple) and all(type(name) is str for name in given):
         return given
     return names_of(argument, given)
 
@@ -238,12 +240,12 @@ SETTINGS: Mapping[str, Callable[[Any], object]] = {
     "flow_name": _checked_by(check_name, "Flow(flow_name=...)"),
     "db_path": _database,
     "checkpoint_dir": _folder,
-    "max_steps": _most,
+    "max_steps": _max_steps,
     "schema": _checked_by(make_schema),
     "inputs": partial(_as_names, "inputs"),
     "outputs": partial(_as_names, "outputs"),
     "ignore": _codes,
-    "strict": partial(_switch, "strict"),
+    "strict": partial(_flag, "strict"),
     "deadline": _seconds,
     "budget": partial(limits_of, where="Flow(budget)"),
     "node_budgets": _node_budgets,
@@ -254,20 +256,20 @@ SETTINGS: Mapping[str, Callable[[Any], object]] = {
     "aliases": aliases_of,
     "executor": _checked_by(check_executor, "Flow(executor=...)"),
     "carry": _carried,
-    "record_emitted": partial(_switch, "record_emitted"),
+    "record_emitted": partial(_flag, "record_emitted"),
 }
-"""What a setting of a flow is made of what is given for it, or an error that says what it takes."""
+"""The conversion of each setting from its argument; an error says what the setting takes."""
 
 COMMON = {*SETTINGS, "schedules", "_database", "_hooks", "_proofs", "_settings"}
 COMMON -= {"start", "node_budgets"}
-"""What a flow and its deep copies have in common, or is made anew for each copy."""
+"""What a flow shares with its deep copies, or creates for each copy."""
 
 _OPTIONAL = {"schema", "db_path", "checkpoint_dir", "inputs", "outputs", "deadline", "run_id"}
 _OPTIONAL |= {"budget", "thread_budget", "executor"}
 
 
 def checked(name: str, given: object) -> object:
-    """What a setting of a flow is made of what is given for it.
+    """The value of a setting of a flow, converted from its argument.
 
     Raises:
         DefinitionError: It is not what the setting takes.

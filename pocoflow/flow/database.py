@@ -1,4 +1,4 @@
-"""The database of a flow, opened when it is first asked for."""
+"""The database of a flow, opened on first use."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def is_missing(path: str | os.PathLike[str]) -> bool:
-    """Whether no file has that name; where one may not look, whoever opens it says so."""
+    """Whether there is no such file; opening one that cannot be examined raises an error."""
     try:
         os.stat(path)
     except (FileNotFoundError, NotADirectoryError, ValueError):
@@ -22,10 +22,10 @@ def is_missing(path: str | os.PathLike[str]) -> bool:
 
 
 class FlowDatabase:
-    """Opens what a flow keeps its runs in, once.
+    """Opens the database of a flow, once.
 
     Args:
-        given: What names it; ``None`` keeps nothing.
+        given: What names it; with ``None`` nothing is stored.
     """
 
     def __init__(self, given: str | os.PathLike[str] | WorkflowDB | None) -> None:
@@ -33,20 +33,20 @@ class FlowDatabase:
         self._opened: list[WorkflowDB] = []
 
     def open(self) -> WorkflowDB | None:
-        """The database; ``None`` if the flow keeps nothing."""
+        """The database; ``None`` if the flow has none."""
         given = self._given
         if not self._opened and given is not None:
             from pocoflow.db.workflow import WorkflowDB
 
             opened = given if isinstance(given, WorkflowDB) else WorkflowDB(given)
-            # Threads that begin their first runs at once all use what the first of them opened.
+            # Threads that start first runs at the same time all use what one of them opened first.
             self._opened.append(opened)
             if opened is not self._opened[0]:
                 opened.close()
         return self._opened[0] if self._opened else None
 
     def storage(self) -> Storage | None:
-        """Where runs are kept, also before it is open."""
+        """Where runs are stored, also before it is open."""
         if self._opened:
             return self._opened[0].connection
         given = self._given
@@ -59,7 +59,7 @@ class FlowDatabase:
         return Unopened(os.path.abspath(given), self._connect)
 
     def is_missing(self) -> bool:
-        """Whether it is a file that is not there, and that looking must not make."""
+        """Whether it is a file that does not exist, which reading must not create."""
         given = self._given
         if self._opened or not isinstance(given, str | os.PathLike):
             return False

@@ -1,4 +1,4 @@
-"""A run that is to begin, and the ways to carry it out: each is written here, once."""
+"""The ways to execute a run that is to start."""
 
 from __future__ import annotations
 
@@ -27,32 +27,32 @@ if TYPE_CHECKING:
 
 _FIRST_PAUSE = 0.002
 
-Begun: TypeAlias = "tuple[Line, WorkflowDB | None]"
-"""A run that has begun, and the database that has it on record as running, or ``None``."""
+Started: TypeAlias = "tuple[Line, WorkflowDB | None]"
+"""A run that was started, and the database that records it as running, or ``None``."""
 
-Started: TypeAlias = "Begun | StoredRunHandle"
-"""A run that has begun here, or one that somebody else has started and that is joined."""
+StartedOrJoined: TypeAlias = "Started | StoredRunHandle"
+"""A run that was started here, or a handle to a joined run, which was started elsewhere."""
 
 
 @dataclass(slots=True)
 class Execution(Generic[StateT]):
-    """A run that is to begin: a new one, or one that goes on.
+    """A run that is to start: a new run, or one that is resumed.
 
     Attributes:
-        start: Writes the beginning.
-        home: Where the run is kept; ``None`` if it is not, and nothing in ``start`` may block.
-        shared: Whether the beginning may share a transaction with what other runs commit.
+        start: Starts the run, and records that.
+        home: Where the run is stored; ``None`` if it is not, so that ``start`` does not block.
+        shared: Whether ``start`` may share a transaction with commits of other runs.
         waits: Whether to wait while another run of its thread is open.
     """
 
-    start: Callable[[], Started]
+    start: Callable[[], StartedOrJoined]
     home: Callable[[], Storage | None]
     shared: bool = True
     waits: bool = False
 
     def run(self) -> Store[StateT]:
         """Run to the end in this thread."""
-        started = self._started()
+        started = self._start_or_wait()
         if not isinstance(started, tuple):
             return started.wait()
         line, _ = started
@@ -65,7 +65,7 @@ class Execution(Generic[StateT]):
     async def run_async(self) -> Store[StateT]:
         """Run to the end on the caller's event loop."""
         line = await self.begin_on_loop()
-        del self  # what the run began with is not kept while it lasts
+        del self  # so that the inputs are released while the run lasts
         if not isinstance(line, Line):
             return await line
         try:
@@ -76,19 +76,19 @@ class Execution(Generic[StateT]):
 
     def background(self) -> RunHandle[StateT]:
         """Run in a daemon thread."""
-        started = self._started()
+        started = self._start_or_wait()
         return RunHandle(*started) if isinstance(started, tuple) else JoinedHandle(started)
 
     def stream(self) -> Generator[Event, None, None]:
-        """Run in a thread and give the events."""
-        started = self._started()
+        """Run in a thread and yield the events."""
+        started = self._start_or_wait()
         return stream(*started) if isinstance(started, tuple) else joined(started)
 
     def stream_async(self) -> AsyncGenerator[Event, None]:
-        """Run on the caller's event loop and give the events."""
+        """Run on the caller's event loop and yield the events."""
         return stream_async(self.begin_on_loop)
 
-    def _started(self) -> Started:
+    def _start_or_wait(self) -> StartedOrJoined:
         pause = _FIRST_PAUSE
         while True:
             try:
@@ -100,51 +100,51 @@ class Execution(Generic[StateT]):
                 pause = _longer(pause)
 
     async def begin_on_loop(self) -> Line | StoredRunHandle:
-        """Begin the run on the caller's event loop, which stays free meanwhile."""
+        """Start the run on the caller's event loop, without blocking it."""
         import asyncio
 
         pause = _FIRST_PAUSE
         while True:
             try:
-                return await self._begin_once()
+                return await self._start_once()
             except PocoflowError as exc:
                 if not self.waits or not isinstance(exc, ThreadBusyError):
                     raise exc.with_traceback(None)  # noqa: B904 - as above
                 await asyncio.sleep(pause)
                 pause = _longer(pause)
 
-    async def _begin_once(self) -> Line | StoredRunHandle:
+    async def _start_once(self) -> Line | StoredRunHandle:
         if (storage := self.home()) is None:
             started = self.start()
         else:
-            begun: list[Started] = []
+            results: list[StartedOrJoined] = []
             try:
-                start = partial(self._start, begun)
+                start = partial(self._start_into, results)
                 await commit(Commit(storage, start, shared=self.shared))
             except GeneratorExit:
-                raise  # the event loop is gone: nobody can be awaited, and the run is interrupted
+                raise  # the event loop is closed: nothing can be awaited, the run is interrupted
             except BaseException as exc:
-                # Cancelled while the run was being written: it is on record, so it needs an end.
-                end = partial(_end, begun, exc)  # which tells listeners, so it is done once
+                # Cancelled while its start was committed: the run is on record, so it needs an end.
+                end = partial(_end, results, exc)  # which notifies listeners, so it runs once
                 await commit(Commit(storage, end, shared=False, is_last=True))
                 raise
-            started = begun[-1]
+            started = results[-1]
         if not isinstance(started, tuple):
             return started
         line, _ = started
         line.on_loop = True
         return line
 
-    def _start(self, begun: list[Started]) -> None:
-        begun.append(self.start())
+    def _start_into(self, results: list[StartedOrJoined]) -> None:
+        results.append(self.start())
 
 
 def _longer(pause: float) -> float:
-    """Seconds between the next two looks whether another run has ended."""
+    """Seconds until the next check whether another run has ended."""
     return min(2 * pause, 0.1)
 
 
-def _end(begun: Iterable[Started], exc: BaseException) -> None:
-    for one in begun:
-        if isinstance(one, tuple):
-            exhaust(fail(one[0], exc))
+def _end(results: Iterable[StartedOrJoined], exc: BaseException) -> None:
+    for result in results:
+        if isinstance(result, tuple):
+            exhaust(fail(result[0], exc))

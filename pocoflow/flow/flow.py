@@ -33,7 +33,7 @@ from pocoflow.errors import (
 from pocoflow.flow import arguments, hooks
 from pocoflow.flow.database import FlowDatabase
 from pocoflow.flow.naming import (
-    BY_ITSELF,
+    UNNAMED_RUN,
     RunKeywords,
     RunName,
     SubmitKeywords,
@@ -78,7 +78,7 @@ if TYPE_CHECKING:
     from pocoflow.db.run_threads import Named
     from pocoflow.db.workflow import WorkflowDB
     from pocoflow.engine.line import Line, Listener, Plan
-    from pocoflow.flow.execution import Begun, Execution, Started
+    from pocoflow.flow.execution import Execution, Started, StartedOrJoined
     from pocoflow.flow.handle import RunHandle
     from pocoflow.flow.records import Records
     from pocoflow.flow.scheduling import Due, Schedule
@@ -96,23 +96,23 @@ __all__ = ["Flow"]
 
 StoreLike: TypeAlias = "Store[StateT] | StateT | dict[str, Any] | None"
 
-Opened: TypeAlias = tuple[Resources, tuple[Resource, ...]]
-"""The resources of a run in this process, and those of them that it has to open."""
+RunObjects: TypeAlias = tuple[Resources, tuple[Resource, ...]]
+"""The resources of a run in this process, and those that it must open itself."""
 
 
 @cache
 def _execution() -> type[Execution]:
-    """The door to the engine, which who only describes flows does not need."""
+    """Import the engine, which programs that only describe flows do not need."""
     from pocoflow.flow.execution import Execution
 
     return Execution
 
 
-_ABOUT_RESUMES = by_keyword(more="; what is given beside the id is named: changes={...}")
+_ABOUT_RESUMES = by_keyword(more="; arguments after the id are given by name: changes={...}")
 
 
 class _FlowType(ABCMeta):
-    """The type of flows, which do not list what they have not."""
+    """The type of flows; ``dir`` leaves out the attributes of nodes that flows lack."""
 
     def __dir__(cls) -> list[str]:
         return [name for name in super().__dir__() if hasattr(cls, name)]
@@ -121,54 +121,55 @@ class _FlowType(ABCMeta):
 class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
     """A directed graph of nodes: everything that can be reached from ``start``.
 
-    A flow holds no state of a run: it may run many times, also at once in threads and tasks.
+    A flow holds no state of a run: it may run many times, also concurrently in threads and tasks.
 
-    A flow is a node as well: wired into another flow, it works on the store of that run, its
-    nodes are steps of that run, and the action that ends it is its action there.
+    A flow is also a node: wired into another flow, it works on the store of that run, its
+    nodes are steps of that run, and the action that ends it is the action it returns there.
 
     Args:
-        start: Where a run begins.
+        start: The node that a run begins with.
         flow_name: Label in the database, the log and the monitor; the start node's name by default.
-        db_path: SQLite file that keeps every run, its events and checkpoints; or the URL of a
+        db_path: SQLite file that stores every run, its events and checkpoints; or the URL of a
             PostgreSQL server, ``postgresql://user@host/database``; or a :class:`WorkflowDB`
-            opened with settings of its own. ``None`` keeps nothing.
+            opened with its own settings. With ``None``, nothing is stored.
         checkpoint_dir: Folder for a JSON snapshot after each step, ``step_<NNN>_<Node>.json``.
-        max_steps: Steps that one run may take: a guard against loops without a way out.
+        max_steps: Maximum number of steps in one run: a guard against infinite loops.
         schema: A Pydantic model (or a dict of types) that the store of every run is checked with.
-        inputs: The fields that a run has to be given, ``(A.document,)``; by default those that are
-            read and that no node writes, or whoever writes them needs them first. Each run checks
-            that they are there.
-        outputs: The fields that are set wherever a run ends, ``(A.summary,)``: a way to an end that
-            leaves one out is an error. By default those that the schema requires, and a warning.
-        ignore: Codes of findings that validation does not tell of this flow, ``("PF302",)``, or
-            their beginning, ``("PF3",)``. ``# pocoflow: ignore[PF302]`` does it for a line.
+        inputs: The fields that every run must be given, ``(A.document,)``; by default those that
+            are read and that no node writes, or only nodes that need them first. Each run checks
+            that they are set.
+        outputs: The fields that are set wherever a run ends, ``(A.summary,)``: a path to an end on
+            which one stays unset is an error. By default those that the schema requires; then it
+            is a warning.
+        ignore: Codes of findings that validation does not report for this flow, ``("PF302",)``, or
+            their prefixes, ``("PF3",)``. ``# pocoflow: ignore[PF302]`` does so for a line.
         strict: Raise when a node returns an action that has no edge, instead of ending the run.
-            A nested flow that is strict is so in every flow.
+            A strict nested flow is strict in every flow.
         deadline: Seconds that one run may take, from its start or its resume; then it is stopped as
-            by a cancellation, and fails. That of a nested flow does not count.
-        budget: What one run may spend, its resumes included, by the names that its nodes say to
-            ``context().spend(usd=0.004)``: ``{"usd": 2.0}``. Looked at before each node, attempt
-            and journaled call. That of a nested flow does not count.
-        node_budgets: What single nodes may spend in a run, ``{write: {"usd": 0.5}}``; also nodes
-            inside of nested flows and of branches, but not these as a whole.
+            by a cancellation, and fails. The deadline of a nested flow is ignored.
+        budget: What one run may spend, its resumes included, by the names that its nodes pass to
+            ``context().spend(usd=0.004)``: ``{"usd": 2.0}``. Checked before each node, attempt
+            and journaled call. The budget of a nested flow is ignored.
+        node_budgets: What single nodes may spend in a run, ``{write: {"usd": 0.5}}``; these may be
+            inside nested flows and branches, but not nested flows or branches as a whole.
         thread_budget: What the runs of a run thread may spend together, ``{"usd": 20.0}``.
-        label_budgets: Likewise the runs that have the same value of a label,
-            ``{"customer": {"usd": 50.0}}``, also while they are at work at the same time.
-        run_id: Id of the next run, for one run at a time: what is set here is the same for all that
-            start. ``run(..., run_id=)`` gives a run an id of its own.
-        formerly: Names that the flow had before: stored runs that bear one of them are its own.
-        aliases: Classes of stored values that have other names now, or that no module has, by those
-            that are on record: ``{"old_module:Name": Name}``.
-        executor: What calls ``exec`` of the nodes, if it is not the process of the run: an executor
-            of ``concurrent.futures``, or a function that gives one. ``executor`` of a node comes
-            first. That of a nested flow does not count.
+        label_budgets: What the runs with the same value of a label may spend together,
+            ``{"customer": {"usd": 50.0}}``, also while they run at the same time.
+        run_id: Id of the next run, for one run at a time, as every run that starts gets it.
+            ``run(..., run_id=)`` gives a single run its id.
+        formerly: Previous names of the flow: stored runs with one of these names belong to it.
+        aliases: Classes of stored values that were renamed or moved, or that are in no module, by
+            their stored names: ``{"old_module:Name": Name}``.
+        executor: What calls ``exec`` of the nodes outside the process of the run: an executor
+            of ``concurrent.futures``, or a function that returns one. ``executor`` of a node takes
+            precedence. The executor of a nested flow is ignored.
         carry: Context variables whose values travel with ``exec``, and back.
-        record_emitted: Record what nodes emit, so that whoever follows a run from elsewhere gets
-            it, with at most one commit more each 50 ms. What cannot be stored is refused by
-            ``emit``. Needs a database.
+        record_emitted: Record what nodes emit, so that those who follow a run from another process
+            receive it, at the cost of at most one more commit every 50 ms. ``emit`` refuses what
+            cannot be stored. Needs a database.
 
     Raises:
-        DefinitionError: An argument makes no sense.
+        DefinitionError: An argument is invalid.
     """
 
     @by_keyword(more="; a flow is made with its first node: Flow(start=node)")
@@ -206,16 +207,16 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
             check_name("Flow(flow_name=...)", flow_name)
         settings["inputs"] = arguments.names_of("inputs", inputs)
         settings["outputs"] = arguments.names_of("outputs", outputs)
-        own = self.__dict__
+        attributes = self.__dict__
         for name, value in settings.items():
-            own[name] = arguments.checked(name, value)
-        self.strict = own.pop("strict")
+            attributes[name] = arguments.checked(name, value)
+        self.strict = attributes.pop("strict")
         mark_nested(start)
         self._name = start.name if flow_name is None else flow_name
         self._database = FlowDatabase(self.db_path)
         self._hooks = hooks.Hooks()
         self._proofs = Proofs()
-        self._settings = object()  # another one whenever a setting is set
+        self._settings = object()  # replaced whenever a setting is set
 
     is_flow = True
 
@@ -244,22 +245,22 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
     _described: tuple[Graph, object, str] | None = None
 
     def __getstate__(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """What a copy has: the same nodes, and a wiring and hooks of its own."""
-        own, slots = Composite.__getstate__(self)
-        hooks_ = hooks.Hooks(self._hooks)
-        return {**own, "wiring": copy(self.wiring), "_hooks": hooks_, "_proofs": Proofs()}, slots
+        """The state of a copy: the same nodes, but its own wiring and hooks."""
+        state, slots = Composite.__getstate__(self)
+        state |= {"wiring": copy(self.wiring), "_hooks": hooks.Hooks(self._hooks)}
+        return {**state, "_proofs": Proofs()}, slots
 
     def __deepcopy__(self, memo: dict[int, object]) -> Self:
-        """The same with copies of the nodes; both keep their runs in the same place."""
+        """A copy with copies of the nodes; both store their runs in the same database."""
         other = memo[id(self)] = copy(self)
-        own = other.__dict__
-        for name in own.keys() - arguments.COMMON:
-            own[name] = deepcopy(own[name], memo)
+        attributes = other.__dict__
+        for name in attributes.keys() - arguments.COMMON:
+            attributes[name] = deepcopy(attributes[name], memo)
         return other
 
     @property
     def strict(self) -> bool:
-        """Whether an action of a node in it that has no edge is an error; nested flows included."""
+        """Whether an action without an edge is an error; also in nested flows."""
         return self.wiring.is_strict
 
     @strict.setter
@@ -268,29 +269,29 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
         wiring_changed(self.wiring.is_drawn)
 
     if not TYPE_CHECKING:
-        # At run time a flow is a Node; what only single steps have is not there.
+        # At run time a flow is a Node, without the attributes that only single steps have.
         for name in OF_STEPS:
             vars()[name] = NotOfFlows(name)
         del name
 
         def __setattr__(self, name, value):
-            own = self.__dict__
-            # While it is being made, of what is looked at there.
-            if "_settings" not in own or name in FOUND_OUT:
+            attributes = self.__dict__
+            # During construction, or what was derived from the flow.
+            if "_settings" not in attributes or name in FOUND_OUT:
                 object.__setattr__(self, name, value)
                 return
             if type(self) is Flow and not hasattr(self, name):
-                refuse_near(f"flow {self.name!r}", name, own)
+                refuse_near(f"flow {self.name!r}", name, attributes)
             if name in arguments.SETTINGS:
                 value = arguments.checked(name, value)
             object.__setattr__(self, name, value)
             if name == "db_path":
-                own["_database"] = FlowDatabase(value)
-            own["_settings"] = object()
+                attributes["_database"] = FlowDatabase(value)
+            attributes["_settings"] = object()
 
     @property
     def flow_name(self) -> str:
-        """Label in the database, the log and the monitor; the flow's name as a node, too."""
+        """Label in the database, the log and the monitor; also the flow's name as a node."""
         return self.name
 
     @flow_name.setter
@@ -309,26 +310,26 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
         at_most: int | None = None,
         then: NodeLike | End | None = UNSET,
     ) -> Self:
-        """Write an edge: ``flow.then(a, b)``, ``flow.then(a.when("bad"), b)``.
+        """Add an edge: ``flow.then(a, b)``, ``flow.then(a.when("bad"), b)``.
 
-        The edge belongs to this flow, so a node serves in many of them; where the node has one of
-        its own for the same action (``a.then("bad", c)``), the flow's counts; to another target it
-        is a mistake that the proof finds (PF106). With a string first, as in
-        ``flow.then("ok", b)``, it is :meth:`Node.then`: this flow is a node of another one.
+        The edge belongs to this flow, so a node can be used in many flows. It takes precedence
+        over an edge of the node itself for the same action (``a.then("bad", c)``); if the two have
+        different targets, validation reports it (PF106). With a string first, as in
+        ``flow.then("ok", b)``, it is :meth:`Node.then`: this flow is a node of another flow.
 
         Args:
             source: A node, for its default action, or ``node.when(action)``, or
                 ``node.catch(errors)``.
-            target: The node that comes next, or ``END``.
+            target: The next node, or ``END``.
             at_most: How often the edge is taken, counted from the beginning of the run or, in a
-                nested flow or a parallel branch, of that; a resume goes on counting.
-            then: Where the edge leads from then on, a node or ``END``; needed with ``at_most``.
+                nested flow or a parallel branch, from its beginning; a resume continues the count.
+            then: Where the edge leads after that, a node or ``END``; required with ``at_most``.
 
         Returns:
-            This flow, so that its edges chain.
+            This flow, so that calls can be chained.
 
         Raises:
-            DefinitionError: An argument is something else; the message has the place.
+            DefinitionError: An argument is invalid; the message names the line.
         """
         frame = sys._getframe(2)  # behind two_arguments
         add = self._add_edge if isinstance(source, str) else self.wiring.add
@@ -338,14 +339,14 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
     def require(self, node: NodeLike | Outlet, /) -> Require[Self]:
         """Begin a rule: ``flow.require(approve).before(publish)``, or ``.after(pay)``.
 
-        Validation proves it on every path of the flow: nested flows, branches in any order, and
-        edges for errors included. A path that breaks it is an error, which stops each run before
-        its first node. Where the path ends with an error that no edge catches, a cancellation,
-        the deadline or ``max_steps``, nothing is required any more.
+        Validation proves it on every path of the flow: through nested flows, through branches in
+        any order, and along edges for errors. A path that breaks it is an error, which stops each
+        run before its first node. Nothing is required of a path that ends with an error that no
+        edge catches, a cancellation, the deadline or ``max_steps``.
 
         Args:
-            node: What has to be visited: a node or a flow, or ``node.when(action)`` for a visit
-                that ends with the action. A visit that an error ends does not count.
+            node: What must be visited: a node or a flow, or ``node.when(action)`` for a visit
+                that ends with the action. A visit that ends with an error does not count.
 
         Raises:
             DefinitionError: It is neither.
@@ -355,7 +356,7 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
         return Require(self, what, self.wiring.begin_rule(half))
 
     def forbid(self, node: NodeLike, /) -> Forbid[Self]:
-        """Begin a rule: ``flow.forbid(send).after(refuse)``; proved as those of :meth:`require`.
+        """Begin a rule: ``flow.forbid(send).after(refuse)``; proved like :meth:`require`.
 
         Args:
             node: What must not be visited: a node or a flow.
@@ -376,13 +377,14 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
     ) -> Self:
         """Wrap every visit of a node, or every attempt of ``exec``, in every run of this flow.
 
-        A middleware is a generator function: ``yield`` goes on and gives what comes of it, what it
-        returns counts in its place, and ``yield coroutine`` awaits one in every kind of run. What
-        is used first is outermost. In a nested flow, that of the flows around it is around its own.
+        A middleware is a generator function: ``yield`` runs what it wraps and returns the result,
+        its return value replaces that result, and ``yield coroutine`` awaits a coroutine in every
+        kind of run. The first one added is outermost. In a nested flow, the middleware of the flows
+        around it wraps its own.
 
         Args:
-            visit: Called with a :class:`~pocoflow.middleware.Visit`, once for each; it goes on at
-                most once, and returns the action.
+            visit: Called with a :class:`~pocoflow.middleware.Visit` for every visit; it yields to
+                the visit at most once, and returns the action.
             attempt: Called with an :class:`~pocoflow.middleware.Attempt`, in a batch for each item;
                 it returns the result.
 
@@ -390,7 +392,7 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
             This flow.
 
         Raises:
-            DefinitionError: It is no generator function of one argument.
+            DefinitionError: It is not a generator function of one argument.
         """
         self.wiring.use(visit, attempt)
         return self
@@ -414,9 +416,9 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
     @overload
     def on(self, event: hooks.FlowEnding, callback: hooks.OnFlowEnd[StateT], /) -> Self: ...
     def on(self, event: str, callback: Callable[..., object], /) -> Self:
-        """Tell a callback of an event, after the commit that made it true.
+        """Call a callback for an event, after the commit that records it.
 
-        The events and what the callback gets::
+        The events and the arguments of the callback::
 
             flow_start      (store)
             node_start      (name, store)
@@ -429,27 +431,27 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
             node_ask        (name, question, store)
             flow_pause      (steps, store)       the run waits for answers
 
-        An ``Exception`` that a callback raises is logged and changes nothing. A run tells the
-        hooks of its own flow, also of what is inside of nested flows; it tells not those of them.
+        An ``Exception`` that a callback raises is logged and has no effect on the run. A run calls
+        the hooks of its own flow, also for events inside nested flows, but not the hooks of these.
 
         Returns:
             This flow.
 
         Raises:
-            HookError: There is no such event, or the callback cannot take what it passes.
+            HookError: There is no such event, or the callback cannot take its arguments.
         """
         self._hooks.add(event, callback)
         self.has_hooks = True
         return self
 
     def subscribe(self, listener: Listener, /) -> Self:
-        """Tell a callable of every event: ``listener(event, store)``, the event as its dataclass.
+        """Call a listener for every event: ``listener(event, store)``, the event as a dataclass.
 
         Returns:
             This flow.
 
         Raises:
-            HookError: It cannot be called with these, or it is ``async``: nobody awaits it.
+            HookError: It does not take these arguments, or it is ``async``: nothing would await it.
         """
         self._hooks.subscribe(listener)
         self.has_hooks = True
@@ -462,19 +464,20 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
         """Run to the end in this thread.
 
         Args:
-            store: A ``Store``; or a dict, which then sees every write; or an instance of the
-                schema's model, which is left as it is.
-            **how: ``resume_from``: the node to begin at, instead of the start. ``resources``: live
-                objects, never stored, ``{client: Client()}``, where ``client`` is what
-                ``resource(Client, "name")`` returned. How the run is addressed; all but ``run_id``
-                need a database: ``run_id``: its id; one is made by default. ``if_exists``: what to
-                do if there is a run of that id: ``"refuse"`` (the default), or ``"join"`` it if it
-                is of this flow and has the same inputs. ``thread``: its run thread. It begins with
-                the store with which the last completed run of the thread ended, with ``store``, a
-                dict or a model, on top: of a model the fields that were set, of a field with a
-                reducer an increment. ``labels``: texts by name that the run is found by.
-                ``if_busy``: what to do while another run of the thread is queued, running, paused
-                or interrupted: ``"refuse"`` (the default), or ``"wait"`` until it has ended.
+            store: A ``Store``; or a dict, which is updated by every write; or an instance of the
+                schema's model, which stays unchanged.
+            **how: ``resume_from``: the node to begin with, instead of the start. ``resources``:
+                live objects, never stored, ``{client: Client()}``, where ``client`` is what
+                ``resource(Client, "name")`` returned. The others identify the run; all but
+                ``run_id`` need a database: ``run_id``: its id; generated by default. ``if_exists``:
+                what to do if a run of that id exists: ``"refuse"`` (the default), or ``"join"`` it
+                if it is a run of this flow with the same inputs. ``thread``: its run thread. The
+                run begins with the store with which the last completed run of the thread ended,
+                updated with ``store``, a dict or a model: with the fields of the model that were
+                set, and by increments where a field has a reducer. ``labels``: texts by name, to
+                find the run by. ``if_busy``: what to do while another run of the thread is queued,
+                running, paused or interrupted: ``"refuse"`` (the default), or ``"wait"`` until it
+                has ended.
 
         Returns:
             The store of the run.
@@ -484,68 +487,68 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
             MissingInputError: The store lacks an input of the flow; no node has run.
             ResourceError: A function node asks for a resource that is missing or of another type.
             InvalidValueError: The store does not fit the schema.
-            RunExistsError: ``run_id`` is used already; where runs are joined, by a run of another
+            RunExistsError: ``run_id`` is in use; where runs are joined, by a run of another
                 flow or with other inputs.
-            RunFailedError: The run that was joined has failed.
+            RunFailedError: The joined run has failed.
             ThreadBusyError: Another run of the thread is open.
             MaxStepsError: The run needed more than ``max_steps`` steps.
             DeadlineError: It took longer than ``deadline`` seconds.
             Exception: Whatever a node raised, as it was raised.
         """
-        return self._new(store, how).run()
+        return self._new_run(store, how).run()
 
     @lists_keywords(RunKeywords)
     async def run_async(
         self, store: StoreLike[StateT] = None, **how: Unpack[RunKeywords]
     ) -> Store[StateT]:
-        """Run to the end on the caller's event loop; like :meth:`run` in everything else.
+        """Run to the end on the caller's event loop; otherwise like :meth:`run`.
 
-        Asynchronous phases run as part of the calling task, synchronous ones in threads, and
-        commits in a thread of their own, so that the loop stays free. Cancelling the task cancels
+        Asynchronous phases run as part of the calling task, synchronous phases in threads, and
+        commits in a separate thread, so that the loop is never blocked. Cancelling the task cancels
         the run.
         """
-        return await self._new(store, how).run_async()
+        return await self._new_run(store, how).run_async()
 
     @lists_keywords(RunKeywords)
     def run_background(
         self, store: StoreLike[StateT] = None, **how: Unpack[RunKeywords]
     ) -> RunHandle[StateT]:
-        """Start a run in a daemon thread and return at once; like :meth:`run` in everything else.
+        """Start a run in a daemon thread and return at once; otherwise like :meth:`run`.
 
-        The run is in the database, as ``running``, when this returns. If the interpreter exits
+        When this returns, the run is in the database as ``running``. If the interpreter exits
         before the run has ended, the run ends with it and reads as interrupted.
         """
-        return self._new(store, how).background()
+        return self._new_run(store, how).background()
 
     @lists_keywords(RunKeywords)
     def stream(
         self, store: StoreLike[StateT] = None, **how: Unpack[RunKeywords]
     ) -> Generator[Event, None, None]:
-        """Start a run in a thread and give its events as they happen; else like :meth:`run`.
+        """Start a run in a thread and yield its events as they happen; otherwise like :meth:`run`.
 
-        What nodes emit by ``context().emit(value)`` comes as ``Emitted``. Events wait for a slow
-        reader without a bound and without slowing the run down. Leaving the loop early cancels the
-        run. An exception that ends the run is raised after its last event.
+        What nodes emit by ``context().emit(value)`` is yielded as ``Emitted``. Events are queued
+        for a slow reader, without a bound and without slowing the run down. Leaving the loop early
+        cancels the run. An exception that ends the run is raised after its last event.
         """
-        return self._new(store, how).stream()
+        return self._new_run(store, how).stream()
 
     @lists_keywords(RunKeywords)
     def stream_async(
         self, store: StoreLike[StateT] = None, **how: Unpack[RunKeywords]
     ) -> AsyncGenerator[Event, None]:
         """Like :meth:`stream`, on the caller's event loop."""
-        return self._new(store, how).stream_async()
+        return self._new_run(store, how).stream_async()
 
     @property
     def graph(self) -> Graph:
-        """The graph as it is wired now."""
+        """The graph as it is currently wired."""
         from pocoflow.graph.graph import graphs_in
 
         return graphs_in(self)[0]
 
     @property
     def database(self) -> WorkflowDB:
-        """The database that the flow keeps its runs in; opened when it is first asked for.
+        """The database that stores the runs of the flow; opened on first use.
 
         Raises:
             NoDatabaseError: The flow has no ``db_path``.
@@ -567,20 +570,19 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
         aliases: Mapping[str, type] | None = None,
         executor: GivesExecutor | None = None,
     ) -> Self:
-        """This flow on another database, or executor: a flow of its own, with the same wiring.
+        """A copy of this flow, with the same wiring and hooks, on another database or executor.
 
-        It has the hooks of this one, too.
-
-        What is wired or registered later concerns one of them only; edges of the nodes are common.
+        Edges and hooks that are added later concern one of the two only; edges that belong to nodes
+        are shared.
 
         Args:
-            db_path: As for a new flow; by default where this one keeps its runs.
-            formerly: More names that the flow had before.
-            aliases: More classes of stored values that have other names now.
-            executor: As for a new flow; by default that of this one.
+            db_path: As for a new flow; by default the database of this one.
+            formerly: Further previous names of the flow.
+            aliases: Further classes of stored values that were renamed or moved.
+            executor: As for a new flow; by default the executor of this one.
 
         Raises:
-            DefinitionError: An argument makes no sense.
+            DefinitionError: An argument is invalid.
         """
         other = copy(self)
         if executor is not None:
@@ -592,27 +594,27 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
         return other
 
     def validate(self) -> list[Finding]:
-        """Look for everything that is provably wrong with the flow; no node is run.
+        """Find everything that is provably wrong with the flow; no node is run.
 
-        Every run does it, too, once for a wiring, and is stopped by errors before its first node.
+        Every run does so, too, once for each wiring, and errors stop it before its first node.
         The codes are explained in ``docs/reference/rules.md``.
 
         Returns:
-            All findings, errors first; empty if there is nothing to say.
+            All findings, errors first; empty if there are none.
         """
         return list(self.proof().findings)
 
     def proof(self) -> Proof:
-        """All that validation knows of the flow: the findings, and what was silenced."""
+        """The whole result of validation: the findings, and those that were silenced."""
         graph = self.graph
         return self._proofs.find(self._subject((graph, graph.start, ()), self.schema))
 
     def bound(self) -> Bound | Endless:
-        """What one run comes to at most, as the limits of edges, batches and retries have it.
+        """The upper bound of one run that the limits of edges, batches and retries set.
 
         Returns:
-            A ``Bound``, with ``steps``, with ``calls`` of ``exec``, all attempts counted, and with
-            what comes for ``each`` item of nodes that work on items. Where a loop has no limit, an
+            A ``Bound``, with ``steps``, with ``calls`` of ``exec``, all attempts included, and with
+            what is added for ``each`` item of nodes that work on items. If a loop has no limit, an
             ``Endless``, whose ``steps`` and ``calls`` are ``None``, and which has the ``loop``.
         """
         from pocoflow.check.bounds import bound_of
@@ -625,31 +627,32 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
     def __dir__(self) -> list[str]:
         return sorted({*dir(type(self)), *vars(self)})
 
-    # -- runs that a worker begins ------------------------------------------------------------
+    # -- runs that a worker starts ------------------------------------------------------------
 
     @lists_keywords(SubmitKeywords)
     def submit(self, inputs: StoreLike[StateT] = None, **how: Unpack[SubmitKeywords]) -> str:
-        """Record a run that a worker begins; it is ``queued`` until one does.
+        """Record a run for a worker to start; it is ``queued`` until then.
 
         Args:
             inputs: What the run begins with, as in :meth:`run`; it is stored, and not changed.
-            **how: ``at``: from when on a worker may take it, with a time zone; from now on by
-                default. ``delay``: in how many seconds, instead. ``run_id``, ``labels``: as in
-                :meth:`run`. ``if_exists``: as in :meth:`run`; where it is to be joined, nothing is
-                recorded. ``thread``: as in :meth:`run`; the store that it begins with is that of
-                now, as no other run of the thread can begin before this one has ended.
-                ``most_open``: by the key of a label of the run, refuse it while so many runs of the
-                database that have its value of it are queued, running, paused or interrupted.
+            **how: ``at``: the earliest time at which a worker may take it, with a time zone; by
+                default now. ``delay``: in how many seconds, instead. ``run_id``, ``labels``: as in
+                :meth:`run`. ``if_exists``: as in :meth:`run`; if the run is joined, nothing is
+                recorded. ``thread``: as in :meth:`run`; the run begins with the current store of
+                the thread, as no other run of it can start before this one has ended.
+                ``most_open``: limits by the keys of the run's labels: refuse the run while that
+                many runs in the database with the same value of the label are queued, running,
+                paused or interrupted.
 
         Returns:
             The id of the run: ``flow.database.handle(run_id).wait()`` waits for it.
 
         Raises:
             NotStorableError: A value of the inputs cannot be stored.
-            DefinitionError: The flow has no ``db_path``, or an argument makes no sense.
-            RunExistsError: ``run_id`` is used already.
+            DefinitionError: The flow has no ``db_path``, or an argument is invalid.
+            RunExistsError: ``run_id`` is in use.
             ThreadBusyError: A run of the thread is open.
-            TooManyRunsError: As many runs are open as ``most_open`` says.
+            TooManyRunsError: As many runs are open as ``most_open`` allows.
             Exception: As :meth:`run`, before the first node.
         """
         from pocoflow.flow.scheduling import Due
@@ -661,7 +664,7 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
     async def submit_async(
         self, inputs: StoreLike[StateT] = None, **how: Unpack[SubmitKeywords]
     ) -> str:
-        """Like :meth:`submit`, on the caller's event loop, which stays free meanwhile."""
+        """Like :meth:`submit`, on the caller's event loop, without blocking it."""
         import asyncio
 
         return await asyncio.to_thread(self.submit, inputs, **how)
@@ -676,37 +679,37 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
         catch_up: float = 60.0,
         labels: Mapping[str, str] | None = None,
     ) -> Self:
-        """Have workers begin a run at certain times: ``flow.schedule("nightly", "0 2 * * *")``.
+        """Have workers start runs at certain times: ``flow.schedule("nightly", "0 2 * * *")``.
 
-        A schedule is of the code. A worker that starts stores what its flows have, by flow and
-        name; what a flow has no more stops. Each occurrence is one run, whatever the number of
-        workers, with the id ``flow.name.20261129T020000Z``, which has its time in UTC.
+        Schedules belong to the code. On its start, a worker stores those of its flows, by flow and
+        name; a schedule that its flow no longer has stops. Each occurrence is one run, whatever the
+        number of workers, with the id ``flow.name.20261129T020000Z``, which has its time in UTC.
 
         Args:
             name: Its name, of letters, digits, ``-`` and ``_``.
-            expression: A cron expression, of five fields, or of six with that of seconds first.
+            expression: A cron expression of five fields, or of six with the seconds first.
             inputs: What its runs begin with.
-            tz: The time zone that the expression is meant in.
-            catch_up: Of the occurrences that were missed because no worker was there, the last one
-                becomes a run all the same, and those before it that are not older than so many
-                seconds.
-            labels: Those of its runs.
+            tz: The time zone of the expression.
+            catch_up: Of the occurrences that were missed because no worker was running, the last
+                one becomes a run in any case, and the earlier ones if they are at most this many
+                seconds old.
+            labels: The labels of its runs.
 
         Returns:
             This flow.
 
         Raises:
-            DefinitionError: An argument makes no sense, the inputs do not fit the schema or cannot
-                be stored, or the flow has a schedule of that name.
+            DefinitionError: An argument is invalid, the inputs do not fit the schema or cannot be
+                stored, or the flow has a schedule of that name.
         """
         from pocoflow.flow.scheduling import Schedule
 
         if name in self.schedules:
             raise DefinitionError(f"flow {self.flow_name!r} has a schedule {name!r} already")
-        given = given_labels(labels, f"schedule {short(name)}: ")
-        made = Schedule(name, expression, inputs, tz, catch_up, given)
-        made.check_inputs(self.schema, self.flow_name)
-        self.schedules = MappingProxyType({**self.schedules, name: made})
+        checked_labels = given_labels(labels, f"schedule {short(name)}: ")
+        schedule = Schedule(name, expression, inputs, tz, catch_up, checked_labels)
+        schedule.check_inputs(self.schema, self.flow_name)
+        self.schedules = MappingProxyType({**self.schedules, name: schedule})
         return self
 
     def submit_due(
@@ -714,12 +717,12 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
         refused: Callable[[str, Exception], object] | None = None,
         besides: Container[str] = (),
     ) -> list[str]:
-        """Submit what is due of the schedules that a worker has stored; workers do so.
+        """Submit a run for each due occurrence of the stored schedules; workers do so.
 
         Args:
-            refused: Called with the name of a schedule of which no run can be submitted, and what
-                :meth:`submit` raised, and the other ones go on; by default it is raised.
-            besides: The names of schedules that are left alone.
+            refused: Called with the name of a schedule whose run cannot be submitted, and the
+                exception of :meth:`submit`, before the next schedule; by default it is raised.
+            besides: The names of schedules to skip.
 
         Returns:
             The ids of the runs.
@@ -731,7 +734,7 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
         """
         from pocoflow.flow.scheduling import submit_due
 
-        schedules = {name: one for name, one in self.schedules.items() if name not in besides}
+        schedules = {k: schedule for k, schedule in self.schedules.items() if k not in besides}
         return submit_due(self.database, self.flow_name, schedules, self._submit, refused)
 
     def _submit(self, inputs: StoreLike[StateT], name: RunName, due: Due) -> str:
@@ -749,45 +752,45 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
     @_ABOUT_RESUMES
     @lists_keywords(ResumeKeywords)
     def resume(self, run_id: str, **how: Unpack[ResumeKeywords]) -> Store[StateT]:
-        """Go on with a stored run: the same run, at the node that comes next, to its end.
+        """Continue a stored run from its pending node to its end, as the same run.
 
-        A finished ``exec`` is not called again: its result is taken from the database. ``prep`` of
+        A finished ``exec`` is not called again: its result is read from the database. ``prep`` of
         the pending node runs on the store of the last checkpoint. If the code has changed since,
-        the difference is logged; where it concerns the pending node or a field, it is refused.
+        the changes are logged; those that affect the pending node or a field are refused.
 
         Args:
             run_id: A run that failed, was cancelled or interrupted, or a fork.
             how: ``changes``, values to set first, such as those that could not be saved;
                 ``rename``, new names of nodes, ``{"Summarise": "Summarize"}``; ``types``, classes
                 of stored values that neither the schema nor a loaded module has; ``aliases``,
-                classes that have other names now, by those that are on record,
-                ``{"old_module:Name": Name}``; ``flow_was``, the name that the flow had when the run
-                was started, if that was another one (``Flow(formerly=...)`` says so once for all);
-                ``resources``, as in :meth:`run`: they are not stored, so they are given again.
+                classes that were renamed or moved, by their stored names,
+                ``{"old_module:Name": Name}``; ``flow_was``, the name of the flow when the run was
+                started, if it was another one (``Flow(formerly=...)`` declares it for all runs);
+                ``resources``, as in :meth:`run`: they are not stored, so give them again.
 
         Returns:
             The store of the run.
 
         Raises:
             RunNotFoundError: There is no such run.
-            OtherFlowError: It is of another flow.
+            OtherFlowError: It is a run of another flow.
             ResumeError: It is completed, or alive here or in another process, or its pending node
-                or a field is gone.
+                or a field no longer exists.
             DefinitionError: The flow has no ``db_path``.
             Exception: As :meth:`run`.
         """
-        return self._again(run_id, how).run()
+        return self._resumed(run_id, how).run()
 
     @lists_keywords(ResumeKeywords)
     async def resume_async(self, run_id: str, **how: Unpack[ResumeKeywords]) -> Store[StateT]:
         """Like :meth:`resume`, on the caller's event loop."""
-        return await self._again(run_id, how).run_async()
+        return await self._resumed(run_id, how).run_async()
 
     @_ABOUT_RESUMES
     @lists_keywords(ResumeKeywords)
     def resume_background(self, run_id: str, **how: Unpack[ResumeKeywords]) -> RunHandle[StateT]:
         """Like :meth:`resume`, in a daemon thread."""
-        return self._again(run_id, how).background()
+        return self._resumed(run_id, how).background()
 
     @_ABOUT_RESUMES
     @lists_keywords(ResumeKeywords)
@@ -795,23 +798,23 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
         self, run_id: str, **how: Unpack[ResumeKeywords]
     ) -> Generator[Event, None, None]:
         """Like :meth:`resume`, as an iterator of events like :meth:`stream`."""
-        return self._again(run_id, how).stream()
+        return self._resumed(run_id, how).stream()
 
     @lists_keywords(ResumeKeywords)
     def resume_stream_async(
         self, run_id: str, **how: Unpack[ResumeKeywords]
     ) -> AsyncGenerator[Event, None]:
         """Like :meth:`resume_stream`, on the caller's event loop."""
-        return self._again(run_id, how).stream_async()
+        return self._resumed(run_id, how).stream_async()
 
     @_ABOUT_RESUMES
     @lists_keywords(ChangeKeywords)
     def can_resume(self, run_id: str, **how: Unpack[ChangeKeywords]) -> Resumable:
-        """Find out whether a stored run could go on, and what would change; write nothing.
+        """Check whether a stored run could be resumed, and what has changed; write nothing.
 
-        Reads what :meth:`resume` would read. The result is true if it could go on:
-        ``if flow.can_resume(run_id): ...``. A run that is at work, here or in another process, is
-        refused; the node at which it stands, and what has changed, are told all the same.
+        Reads what :meth:`resume` would read. The result is true if the run could be resumed:
+        ``if flow.can_resume(run_id): ...``. A run that is alive, here or in another process, is
+        refused; its pending node and what has changed are reported all the same.
 
         Raises:
             RunNotFoundError: There is no such run.
@@ -826,13 +829,13 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
         return can_resume(stored, partial(self._prove, graph))
 
     def check_owner(self, run_id: str, *, flow_was: str | None = None) -> None:
-        """Refuse a stored run that is of another flow, by the name on its record.
+        """Refuse a stored run of another flow, by the flow name on its record.
 
-        Whatever acts on a stored run asks this first. Cheap: no value of the run is read.
+        Every operation on a stored run calls this first. Cheap: no value of the run is read.
 
         Raises:
             RunNotFoundError: There is no such run.
-            OtherFlowError: It is of another flow.
+            OtherFlowError: It is a run of another flow.
             DefinitionError: The flow has no ``db_path``.
         """
         resuming = self._resuming({"flow_was": flow_was})
@@ -841,18 +844,18 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
     def follow(
         self, run_id: str, after: int = -1, until: Until = "end"
     ) -> Generator[Followed, None, None]:
-        """The committed events of a stored run, as :meth:`WorkflowDB.follow` gives them.
+        """The committed events of a stored run, as :meth:`WorkflowDB.follow` yields them.
 
-        The run may be at work in any process, and need not have been started by this one.
+        The run may be executing in any process, whichever has started it.
 
         Args:
             run_id: The run.
-            after: The number of the last event that is known already.
-            until: ``"pause"`` ends it when the run waits for answers, too.
+            after: The number of the last event that is already known.
+            until: ``"pause"`` stops also when the run waits for answers.
 
         Raises:
             RunNotFoundError: There is no such run.
-            OtherFlowError: It is of another flow.
+            OtherFlowError: It is a run of another flow.
             DefinitionError: The flow has no ``db_path``.
         """
         self.check_owner(run_id)
@@ -861,30 +864,30 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
     def follow_async(
         self, run_id: str, after: int = -1, until: Until = "end"
     ) -> AsyncGenerator[Followed, None]:
-        """Like :meth:`follow`, on the caller's event loop, which stays free."""
+        """Like :meth:`follow`, on the caller's event loop, without blocking it."""
         self.check_owner(run_id)
         return self.database.follow_async(run_id, after, until)
 
     @lists_keywords(CarryKeywords)
     def recover(self, **how: Unpack[CarryKeywords]) -> dict[str, Exception | None]:
-        """Resume every run of this flow that can go on, one after another.
+        """Resume every interrupted or answered run of this flow, one after another.
 
-        These are the runs whose process ended before they did, and the paused ones that have an
-        answer, or whose question has passed its deadline. Runs that bear a name that the flow had
-        before (``formerly``, ``flow_was``) are its own.
+        These are the runs whose process ended before they did, and the paused runs that have an
+        answer or whose question has passed its deadline. Runs with a previous name of the flow
+        (``formerly``, ``flow_was``) belong to it.
 
         Args:
             **how: ``types``, ``aliases``, ``flow_was`` and ``resources`` as in :meth:`resume`.
 
         Returns:
             For each such run, ``None`` if it is completed now, or the exception that ended it,
-            ``RunPaused`` if it waits (again). One that fails does not keep the others from going
-            on; one that another process has taken, or somebody has ended, meanwhile is left out.
+            ``RunPaused`` if it waits (again). A run that fails does not stop the others; a run that
+            another process has resumed or ended in the meantime is left out.
         """
         from pocoflow.flow.recovering import recover
 
         resuming = self._recovering("recovered", how)
-        resume = partial(self._old, resuming=resuming, resources=how.get("resources"))
+        resume = partial(self._stored, resuming=resuming, resources=how.get("resources"))
         return recover(resuming, self.database, resume)
 
     @lists_keywords(CarryKeywords)
@@ -893,33 +896,33 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
         from pocoflow.flow.recovering import recover_async
 
         resuming = self._recovering("recovered", how)
-        resume = partial(self._old, resuming=resuming, resources=how.get("resources"))
+        resume = partial(self._stored, resuming=resuming, resources=how.get("resources"))
         return await recover_async(resuming, lambda: self.database, resume)
 
     @lists_keywords(CarryKeywords)
     def carry_on(
         self, run_id: str, *, limits: Limits | None = None, **how: Unpack[CarryKeywords]
     ) -> Status:
-        """Resume a run if it can go on and nobody runs it; say how it stands after that.
+        """Resume a run if it is due and no process runs it; return its status after that.
 
-        For whoever delivers the ids of runs, in whatever order, late or several times. A run can go
-        on if it is queued and due, or a fork, was interrupted, or is paused and was answered or
-        has passed the deadline of a question. Any other one is left as it is.
+        For queues that deliver the ids of runs in any order, late or several times. A run is due
+        if it is queued and its time has come, if it is a fork, if it was interrupted, or if it is
+        paused and was answered or has passed the deadline of a question. Others stay unchanged.
 
         Args:
             run_id: The run.
-            limits: Leave it alone while as many runs are at work as may be.
+            limits: Do not resume it while as many runs are active as these allow.
             **how: ``types``, ``aliases``, ``flow_was`` and ``resources`` as in :meth:`resume`.
 
         Returns:
-            The status: how the run ended, or that it is paused again, and whatever it is if nothing
-            was done. An exception that ends the run is on record, and not raised.
+            How the run ended, or that it is paused again; its present status if nothing was
+            done. An exception that ends the run is recorded, and not raised.
 
         Raises:
             RunNotFoundError: There is no such run.
-            OtherFlowError: It is of another flow.
-            ResumeError: The code has changed where it stands.
-            DatabaseError: Its end could not be put on record; it reads as interrupted.
+            OtherFlowError: It is a run of another flow.
+            ResumeError: The code of its pending node has changed.
+            DatabaseError: Its end could not be recorded; it reads as interrupted.
             DefinitionError: The flow has no ``db_path``.
         """
         from pocoflow.flow.recovering import carry_on
@@ -930,7 +933,7 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
     async def carry_on_async(
         self, run_id: str, *, limits: Limits | None = None, **how: Unpack[CarryKeywords]
     ) -> Status:
-        """Like :meth:`carry_on`, on the caller's event loop, on which its nodes await."""
+        """Like :meth:`carry_on`, on the caller's event loop, where its nodes are awaited."""
         from pocoflow.flow.recovering import carry_on_async
 
         execution = self._carried(run_id, limits, how)
@@ -945,26 +948,26 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
         changes: Mapping[str, object] | None = None,
         **how: Unpack[ForkKeywords],
     ) -> str:
-        """Make a new run from a checkpoint of another one, which is left as it is.
+        """Create a new run from a checkpoint of another run, which stays unchanged.
 
         Args:
             run_id: The parent; the new run records it.
             step: The checkpoint, from 0; -1 is the store before the first node; by default the
-                last one.
+                last checkpoint.
             changes: Values to set in the new run's store.
-            **how: ``new_id``, the id of the new run, made if it is not given; ``labels``, as in
+            **how: ``new_id``, the id of the new run, generated by default; ``labels``, as in
                 :meth:`run`; ``types``, ``aliases`` and ``flow_was``, as in :meth:`resume`.
 
         Returns:
             The id of the new run, which is ``queued``: :meth:`resume` runs it.
 
         Raises:
-            RunExistsError: ``new_id`` is used already.
+            RunExistsError: ``new_id`` is in use.
             RunNotFoundError: There is no such run.
-            OtherFlowError: It is of another flow.
+            OtherFlowError: It is a run of another flow.
             CheckpointNotFoundError: It has no checkpoint of that step.
             ResumeError: No node comes after that step.
-            DefinitionError: ``step`` is no number.
+            DefinitionError: ``step`` is not a number.
         """
         from pocoflow.flow.resume.stored_run import fork_run
 
@@ -981,26 +984,26 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
         question: int | None = None,
         flow_was: str | None = None,
     ) -> list[Asked]:
-        """Answer a question of a paused run; :meth:`resume` then goes on with it.
+        """Answer a question of a paused run, which :meth:`resume` then continues.
 
-        The run need not have been started by this process. The first answer to a question counts.
+        Any process may have started the run. The first answer to a question counts.
 
         Args:
             run_id: The run.
-            reply: ``node.reply(answer)``, where a type checker sees whether the answer fits.
-            question: The number of the question; needed if the node has several open ones.
+            reply: ``node.reply(answer)``, so that a type checker checks the answer.
+            question: The number of the question; required if the node has several open questions.
             flow_was: As in :meth:`resume`.
 
         Returns:
-            The questions of the run that are still open; without an answer to them, a resume goes
-            on as far as it can and pauses again.
+            The questions of the run that are still open; until they are answered, a resume runs
+            as far as it can and pauses again.
 
         Raises:
             RunNotFoundError: There is no such run.
-            OtherFlowError: It is of another flow.
+            OtherFlowError: It is a run of another flow.
             AnswerError: The answer does not fit, which leaves the question open; or the node has no
                 such open question, or its deadline has passed.
-            AnsweredError: It was answered already.
+            AnsweredError: It is already answered.
             DefinitionError: The flow has no ``db_path``.
         """
         from pocoflow.flow.answering import answer
@@ -1017,13 +1020,13 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
         by: str | None = None,
         flow_was: str | None = None,
     ) -> list[Asked]:
-        """Like :meth:`answer`, with a JSON value, such as a web handler gets.
+        """Like :meth:`answer`, with a JSON value, as a web handler receives it.
 
         Args:
             run_id: The run.
-            answer: A JSON value, such as ``json.loads`` gives; it is checked by the type of the
+            answer: A JSON value, as ``json.loads`` returns it; checked against the type of the
                 answer.
-            question: The number of the question; needed if several are open.
+            question: The number of the question; required if several are open.
             by: Who answers.
             flow_was: As in :meth:`resume`.
         """
@@ -1041,46 +1044,46 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
         names = (self.flow_name, *self.formerly)
         return Resuming.of(how, names, self.aliases, changes, rename)
 
-    def _recovering(self, done: str, how: CarryKeywords) -> Resuming:
-        refuse_unknown(done, how, CarryKeywords.__annotations__)
+    def _recovering(self, verb: str, how: CarryKeywords) -> Resuming:
+        refuse_unknown(verb, how, CarryKeywords.__annotations__)
         return self._resuming(how)._replace(recovering=True)
 
     def _carried(self, run_id: str, limits: Limits | None, how: CarryKeywords) -> Execution[StateT]:
         resuming = self._recovering("carried on", how).by_worker(limits)
-        return self._old(run_id, resuming, how.get("resources"))
+        return self._stored(run_id, resuming, how.get("resources"))
 
     # -- the beginning of a run ---------------------------------------------------------------
 
-    def _new(self, given: StoreLike[StateT], how: RunKeywords) -> Execution[StateT]:
+    def _new_run(self, given: StoreLike[StateT], how: RunKeywords) -> Execution[StateT]:
         refuse_while_importing(self)
-        name = RunName.of_run(how, self.schema) if how else BY_ITSELF
+        name = RunName.of_run(how, self.schema) if how else UNNAMED_RUN
         if self.db_path is None and (how or self.record_emitted):
             name.refuse_without_database(self.flow_name, self.record_emitted)
         if self.run_id is not None and name.run_id is None:
             name = name._replace(run_id=self.run_id)
         begin = partial(self._begin, Given(given, self.schema, self.flow_name), name, how)
-        new: Execution[StateT] = _execution()(begin, self._database.storage)
-        new.waits = name.if_busy == "wait"
-        return new
+        execution: Execution[StateT] = _execution()(begin, self._database.storage)
+        execution.waits = name.if_busy == "wait"
+        return execution
 
-    def _again(self, run_id: str, how: ResumeKeywords) -> Execution[StateT]:
+    def _resumed(self, run_id: str, how: ResumeKeywords) -> Execution[StateT]:
         refuse_unknown("resumed", how, ResumeKeywords.__annotations__)
         resuming = self._resuming(how, how.get("changes"), how.get("rename"))
-        return self._old(run_id, resuming, how.get("resources"))
+        return self._stored(run_id, resuming, how.get("resources"))
 
-    def _old(
+    def _stored(
         self, run_id: str, resuming: Resuming, resources: Resources | None
     ) -> Execution[StateT]:
         refuse_while_importing(self)
         begin = partial(self._reopen, run_id, resuming, resources)
         return _execution()(begin, self._database.storage, shared=False)
 
-    def _begin(self, given: Given, name: RunName, how: RunKeywords) -> Started:
+    def _begin(self, given: Given, name: RunName, how: RunKeywords) -> StartedOrJoined:
         plan, resume_from = self._plan, how.get("resume_from")
         resources = self._resources(plan, how.get("resources"))
         vertex = plan.graph.start if resume_from is None else plan.graph.vertex(resume_from)
         begin = partial(self._begin_with, plan, vertex, resources, name.run_id)
-        if self.db_path is None or name is BY_ITSELF:
+        if self.db_path is None or name is UNNAMED_RUN:
             return begin(given.store)
         return self._records.begin(name, given, begin)
 
@@ -1088,26 +1091,26 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
         self,
         plan: Plan,
         vertex: Vertex,
-        resources: Opened,
+        resources: RunObjects,
         run_id: str | None,
         store: Store,
         named: Named | None = None,
-    ) -> Begun:
+    ) -> Started:
         graph = plan.graph
         self._prove(graph, vertex, (), store, is_new=True)
-        made, token = new_run_id(plan.flow_name)
-        line = self._line(plan, vertex, (run_id or made, token), store, resources)
-        hears = line.snapshot is not None or bool(self._hooks.registered)
-        line.only_awaits = graph.only_awaits and not hears
+        new_id, token = new_run_id(plan.flow_name)
+        line = self._line(plan, vertex, (run_id or new_id, token), store, resources)
+        has_listeners = line.snapshot is not None or bool(self._hooks.registered)
+        line.only_awaits = graph.only_awaits and not has_listeners
         database = self._database.open()
         if database is not None:
-            described, remarks = self._fingerprint(graph), self._proofs.remarks
-            self._records.record(line, named, described, remarks, self.record_emitted)
+            fingerprint, remarks = self._fingerprint(graph), self._proofs.remarks
+            self._records.record(line, named, fingerprint, remarks, self.record_emitted)
         self._share_budgets(line)
         return line, database
 
     def _line(
-        self, plan: Plan, vertex: Vertex, run: tuple[str, str], store: Store, resources: Opened
+        self, plan: Plan, vertex: Vertex, run: tuple[str, str], store: Store, resources: RunObjects
     ) -> Line:
         objects, opens = resources
         line = plan.line(vertex, run, store, self._hooks.listeners(), objects)
@@ -1127,7 +1130,7 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
         if self.thread_budget is not None or self.label_budgets:
             self._records.share_budgets(line, self.thread_budget, self.label_budgets)
 
-    def _reopen(self, run_id: str, resuming: Resuming, resources: Resources | None) -> Begun:
+    def _reopen(self, run_id: str, resuming: Resuming, resources: Resources | None) -> Started:
         from pocoflow.flow.resume.stored_run import StoredRun
 
         plan = self._plan
@@ -1136,14 +1139,14 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
         resuming.refuse_other(database, run_id)
         stored = StoredRun(database, run_id, graph, self.schema, resuming)
         try:
-            opened = self._resources(plan, resources)
+            opened_resources = self._resources(plan, resources)
         except ResourceError:
             stored.recorder.refuse_completed()
             raise
-        found = stored.reopen(self.flow_name, partial(self._prove, graph))
+        unfinished = stored.reopen(self.flow_name, partial(self._prove, graph))
         run = run_id, stored.token
-        line = self._line(plan, found.vertices[-1], run, stored.store, opened)
-        stored.take_up(line, found, self.record_emitted)
+        line = self._line(plan, unfinished.vertices[-1], run, stored.store, opened_resources)
+        stored.continue_in(line, unfinished, self.record_emitted)
         self._share_budgets(line)
         return line, database
 
@@ -1159,24 +1162,24 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
         schema = store.schema
         if not isinstance(schema, type):
             schema = self.schema
-        # One graph may be inside of several flows, so a place in it is not all that counts.
+        # One graph may be inside several flows, so a vertex of it is not enough.
         where: object = frames or vertex
         if vertex is not graph.start:
             where = (where, is_new)
         key = (where, schema, self._settings)
         if not self._proofs.admits(key, store):
-            make = partial(self._subject, (graph, vertex, frames), schema, is_new=is_new)
-            self._proofs.stop(key, store, make)
+            make_subject = partial(self._subject, (graph, vertex, frames), schema, is_new=is_new)
+            self._proofs.stop(key, store, make_subject)
 
     def _subject(self, where: Beginning, schema: object, *, is_new: bool = True) -> Subject:
-        """The flow as the rules of validation see it, for runs that begin at a place."""
+        """The flow as the rules of validation see it, for runs that begin at a vertex."""
         from pocoflow.flow.subjects import subject_of
 
         return subject_of(self, where, schema, self._hooks.callbacks, is_new=is_new)
 
     @property
     def _plan(self) -> Plan:
-        """What its runs have in common, as it is now."""
+        """What all its runs share, for the present wiring and settings."""
         plan, budgets = self._known_plan, (self.node_budgets, self.label_budgets)
         if (
             plan is None
@@ -1191,7 +1194,7 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
         from pocoflow.engine.line import Plan
 
         settings, wiring, graph = self._settings, wiring_version(), self.graph
-        self._proofs.look_again()  # of what was set
+        self._proofs.forget_last()  # a setting has changed
         budget = executors = None
         budgets = dict(self.node_budgets), dict(self.label_budgets)
         if self.budget is not None or self.thread_budget is not None or any(budgets):
@@ -1203,13 +1206,13 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
 
             files = () if self.made_at is None else (self.made_at[0],)
             executors = Executors(self.executor, self.carry, files, serve)
-        of_nodes = {id(one): limits for one, limits in budgets[0].items()}
+        of_nodes = {id(node): limits for node, limits in budgets[0].items()}
         facts = (self.max_steps, self.deadline, budget, of_nodes, executors)
         return Plan(settings, wiring, budgets, graph, self.name, *facts)
 
-    def _resources(self, plan: Plan, given: Resources | None) -> Opened:
+    def _resources(self, plan: Plan, given: Resources | None) -> RunObjects:
         graph, executors = plan.graph, plan.executors
-        # A node may be given another executor between two runs.
+        # A node may be set to another executor between two runs.
         wanted = graph.resources if executors is None else executors.resources(graph)
         objects, opens = check_resources(given, wanted)
         if executors is not None:
@@ -1217,15 +1220,15 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
         return objects, opens
 
     def _fingerprint(self, graph: Graph) -> str:
-        known, schema = self._described, self.schema
-        if known is None or known[0] is not graph or known[1] is not schema:
+        described, schema = self._described, self.schema
+        if described is None or described[0] is not graph or described[1] is not schema:
             from pocoflow.graph.fingerprint import describe
 
-            known = self._described = (graph, schema, describe(graph, schema))
-        return known[2]
+            described = self._described = (graph, schema, describe(graph, schema))
+        return described[2]
 
     def _database_of(self, run_id: str) -> WorkflowDB:
-        """The database of a stored run, which is not made to look into it.
+        """The database of a stored run; a read does not create it.
 
         Raises:
             RunNotFoundError: There is no such file.

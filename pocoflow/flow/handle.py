@@ -1,4 +1,4 @@
-"""A run in the background and the handle to it."""
+"""A run in the background, and the handle to it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _log = OwnLogger("runner")
 
 
 class RunHandle(Generic[StateT]):
-    """One run in the background: watch it, wait for it, cancel it.
+    """A run in the background: watch it, wait for it, cancel it.
 
     Attributes:
         run_id: The run's id, as in the database.
@@ -47,7 +47,7 @@ class RunHandle(Generic[StateT]):
     """
 
     _is_seen = False
-    """Whether somebody knows, or is told in another way, that it has failed."""
+    """Whether the failure of the run was seen, or is reported in another way."""
 
     def __init__(self, run: Line, database: WorkflowDB | None, *, is_read: bool = False) -> None:
         self._is_seen = is_read
@@ -56,36 +56,36 @@ class RunHandle(Generic[StateT]):
         self._run = run
         self._database = database
         self._outcome: Future[None] = Future()
-        self._apart = on_shared_loop()
+        self._on_own_loop = on_shared_loop()
         self._steps: list[Steps] = []
         try:
-            if run.only_awaits and not self._apart:
-                self._begin_on(Companion(run.context.token).loop())
+            if run.only_awaits and not self._on_own_loop:
+                self._start_on(Companion(run.context.token).loop())
             else:
-                self._begin_in_thread()
-            self._note(is_read)
+                self._start_in_thread()
+            self._register(is_read)
         except Exception as exc:
             exhaust(fail(run, exc))
             raise
         except BaseException as exc:
-            # A Ctrl-C; it may be at work already, and nobody gets the handle to it.
+            # A Ctrl-C; the run may be active already, and nobody gets the handle to it.
             run.context.cancellation.request()
             if self._take_steps() is not None:
                 exhaust(fail(run, exc))
             raise
 
-    def _note(self, is_read: bool) -> None:
-        # Not before it is at work: a run that a Ctrl-C keeps from that ends when nothing holds it.
-        _begun[self] = self._run, is_read
-        self._outcome.add_done_callback(lambda _: _begun.pop(self, None))
+    def _register(self, is_read: bool) -> None:
+        # Not before it is active: if a Ctrl-C prevents that, the run ends with its last reference.
+        _active[self] = self._run, is_read
+        self._outcome.add_done_callback(lambda _: _active.pop(self, None))
 
-    def _begin_on(self, loop: CompanionLoop) -> None:
+    def _start_on(self, loop: CompanionLoop) -> None:
         """Run on the loop that all such runs share, without a thread."""
         import asyncio
 
-        run, around = self._run, copy_context()
+        run, caller_context = self._run, copy_context()
         run.on_loop = True
-        around.run(current.set, run.context)
+        caller_context.run(current.set, run.context)
 
         async def work() -> None:
             try:
@@ -93,19 +93,19 @@ class RunHandle(Generic[StateT]):
                     await drive_async(run.context, steps(run), keeps=False)
                 finally:
                     await loop.finish(run.context.token)
-            except BaseException as exc:  # noqa: BLE001 - kept for wait(), which raises it
+            except BaseException as exc:  # noqa: BLE001 - stored for wait(), which raises it
                 self._fail(own(exc))
             else:
                 self._outcome.set_result(None)
 
-        def begin() -> None:
+        def start() -> None:
             self._task = asyncio.create_task(work())
 
-        around.run(loop.call, begin)
+        caller_context.run(loop.call, start)
 
-    def _begin_in_thread(self) -> None:
+    def _start_in_thread(self) -> None:
         self._steps.append(steps(self._run))
-        # In a copy of the caller's context, as everywhere else where the engine changes threads.
+        # In a copy of the caller's context, as wherever the engine changes threads.
         threading.Thread(
             target=copy_context().run,
             args=(self._work,),
@@ -114,7 +114,7 @@ class RunHandle(Generic[StateT]):
         ).start()
 
     def _take_steps(self) -> Steps | None:
-        """The steps, for the first to ask: the thread, or a Ctrl-C that has kept it from that."""
+        """The steps, for the first caller: the thread, or the handling of a Ctrl-C before it."""
         try:
             return self._steps.pop()
         except IndexError:
@@ -125,15 +125,15 @@ class RunHandle(Generic[StateT]):
         if work is None:
             return
         try:
-            drive(self._run.context, work, apart=self._apart)
-        except BaseException as exc:  # noqa: BLE001 - kept for wait(), which raises it
+            drive(self._run.context, work, apart=self._on_own_loop)
+        except BaseException as exc:  # noqa: BLE001 - stored for wait(), which raises it
             _log.debug("background run %r ended with %s", self.run_id, type(exc).__name__)
             self._fail(exc)
         else:
             self._outcome.set_result(None)
 
     def _fail(self, error: BaseException) -> None:
-        self._is_seen = self._is_seen or not _TOLD.isdisjoint(self._run.listeners)
+        self._is_seen = self._is_seen or not _FAILURE_EVENTS.isdisjoint(self._run.listeners)
         if not (self._is_seen or isinstance(error, RunPaused) or self._is_cancelled(error)):
             _failed[id(self)] = weakref.ref(self)
         self._outcome.set_exception(error)
@@ -142,28 +142,28 @@ class RunHandle(Generic[StateT]):
         return isinstance(error, RunCancelled) and self._run.context.cancellation.requested
 
     def __del__(self) -> None:
-        # Nothing is left of the module where Python kept a thread, and with it this, to its end.
+        # At exit of the interpreter, the globals of this module may be gone already.
         if _failed and _failed.pop(id(self), None) is not None and not self._is_seen:
-            leave(partial(_tell, self.run_id, self._outcome))
+            leave(partial(_log_failure, self.run_id, self._outcome))
 
     def add_done_callback(self, callback: Callable[[], object]) -> None:
         """Call ``callback`` when the run has ended, or at once if it has; from any thread.
 
         Raises:
-            HookError: It cannot be called without arguments, or a call of it alone does nothing, as
-                it is ``async`` or a generator function.
+            HookError: It cannot be called without arguments, or calling it has no effect, as it is
+                ``async`` or a generator function.
         """
         check_callback("handle.add_done_callback(callback) calls callback()", callback)
         self._outcome.add_done_callback(lambda _: check_called(callback()))
 
     @property
     def is_done(self) -> bool:
-        """Whether the run has ended, in whichever way."""
+        """Whether the run has ended, in any way."""
         return self._outcome.done()
 
     @property
     def status(self) -> Status:
-        """The run's status, read live from the database if the flow has one that can be read.
+        """The run's status, read live from the database if there is one that can be read.
 
         One of ``running``, ``paused``, ``completed``, ``failed`` and ``cancelled``.
         """
@@ -194,14 +194,14 @@ class RunHandle(Generic[StateT]):
             timeout: Seconds to wait, or ``None`` for as long as it takes.
 
         Raises:
-            TimeoutError: The run still goes on after ``timeout`` seconds; it is not stopped.
+            TimeoutError: The run is still active after ``timeout`` seconds; it is not stopped.
             RunCancelled: The run was cancelled.
             RunPaused: The run waits for answers.
             BaseException: The very exception that ended the run, ``KeyboardInterrupt`` and
                 ``SystemExit`` included.
         """
         try:
-            # Python cannot wait for longer, which is 292 years.
+            # Python cannot wait for longer; it is 292 years.
             error = self._outcome.exception(timeout and min(timeout, threading.TIMEOUT_MAX))
         except TimeoutError:
             if not self._outcome.done():
@@ -216,9 +216,9 @@ class RunHandle(Generic[StateT]):
         return self.store
 
     def __await__(self) -> Generator[Any, None, Store[StateT]]:
-        """Wait on an event loop, which stays free; else like :meth:`wait` without a timeout.
+        """Wait on an event loop without blocking it; otherwise like :meth:`wait` without a timeout.
 
-        Giving up, as ``asyncio.wait_for`` does, does not stop the run.
+        Cancelling the wait, as ``asyncio.wait_for`` does, does not stop the run.
         """
         return self._waiting().__await__()
 
@@ -228,27 +228,27 @@ class RunHandle(Generic[StateT]):
         loop = asyncio.get_running_loop()
         ended = asyncio.Event()
 
-        def tell(_: object) -> None:
-            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        def notify(_: object) -> None:
+            with suppress(RuntimeError):  # the loop is closed: nothing waits any more
                 loop.call_soon_threadsafe(ended.set)
 
-        self._outcome.add_done_callback(tell)
+        self._outcome.add_done_callback(notify)
         await ended.wait()
         return self.wait()
 
     def follow(self, after: int = -1, until: Until = "end") -> Generator[Followed, None, None]:
-        """The committed events of the run, as :meth:`WorkflowDB.follow` gives them.
+        """The committed events of the run, as :meth:`WorkflowDB.follow` yields them.
 
         Raises:
             DefinitionError: The flow has no ``db_path``.
         """
-        return self._kept().follow(self.run_id, after, until)
+        return self._stored_in().follow(self.run_id, after, until)
 
     def follow_async(self, after: int = -1, until: Until = "end") -> AsyncGenerator[Followed, None]:
-        """Like :meth:`follow`, on the caller's event loop, which stays free."""
-        return self._kept().follow_async(self.run_id, after, until)
+        """Like :meth:`follow`, on the caller's event loop, without blocking it."""
+        return self._stored_in().follow_async(self.run_id, after, until)
 
-    def _kept(self) -> WorkflowDB:
+    def _stored_in(self) -> WorkflowDB:
         if self._database is None:
             raise DefinitionError(
                 f"run {self.run_id!r} is not kept, so nothing of it is committed: give its flow a "
@@ -260,9 +260,9 @@ class RunHandle(Generic[StateT]):
     def cancel(self) -> None:
         """Ask the run to stop: between two nodes, or at once in a retry delay or an await.
 
-        A synchronous ``exec`` that runs now is not torn apart; it can look at
-        ``context().check_cancelled()``. A run that is paused is cancelled at once. Does nothing to
-        a run that has ended.
+        A running synchronous ``exec`` is not interrupted; it can call
+        ``context().check_cancelled()``. A paused run is cancelled at once. Has no effect on a run
+        that has ended.
         """
         self._run.context.cancellation.request()
         paused = self._outcome.done() and isinstance(self._outcome.exception(), RunPaused)
@@ -274,10 +274,10 @@ class RunHandle(Generic[StateT]):
 
 
 class JoinedHandle(RunHandle[StateT]):
-    """A run that was started before, in whatever process: waited for in a thread.
+    """A run that was started earlier, in any process; a thread waits for it.
 
-    Its ``store`` is that of the last committed step when it was joined, and the last one once the
-    run has ended.
+    Its ``store`` is that of the last committed step when it was joined, and the final store once
+    the run has ended.
     """
 
     def __init__(self, joined: StoredRunHandle) -> None:
@@ -291,7 +291,7 @@ class JoinedHandle(RunHandle[StateT]):
     def _wait(self) -> None:
         try:
             self.store = self._joined.wait()
-        except BaseException as exc:  # noqa: BLE001 - kept for wait(), which raises it
+        except BaseException as exc:  # noqa: BLE001 - stored for wait(), which raises it
             self._outcome.set_exception(exc)
         else:
             self._outcome.set_result(None)
@@ -302,64 +302,64 @@ class JoinedHandle(RunHandle[StateT]):
         return self._joined.status
 
     def follow(self, after: int = -1, until: Until = "end") -> Generator[Followed, None, None]:
-        """The committed events of the run, as :meth:`WorkflowDB.follow` gives them."""
+        """The committed events of the run, as :meth:`WorkflowDB.follow` yields them."""
         return self._joined.follow(after, until)
 
     def follow_async(self, after: int = -1, until: Until = "end") -> AsyncGenerator[Followed, None]:
-        """Like :meth:`follow`, on the caller's event loop, which stays free."""
+        """Like :meth:`follow`, on the caller's event loop, without blocking it."""
         return self._joined.follow_async(after, until)
 
     def cancel(self) -> None:
-        """Ask the run to stop, in whatever process it is."""
+        """Ask the run to stop, in whichever process it is."""
         self._joined.cancel()
 
 
-_PATIENCE = 0.5
-"""The exit of the interpreter waits so many seconds for runs that were cancelled."""
+_EXIT_WAIT = 0.5
+"""Seconds that the exit of the interpreter waits for cancelled runs."""
 
-_begun: dict[RunHandle, tuple[Line, bool]] = {}
-"""The lines of runs at work; and whether a stream reads one, without which nobody wants it."""
+_active: dict[RunHandle, tuple[Line, bool]] = {}
+"""The lines of active runs; and whether a stream reads the run, which ends with its reader."""
 
 
 @atexit.register
 def _end_cancelled() -> None:
-    # Their threads end with the interpreter: nobody would record what was asked of these runs.
-    until, left = time.monotonic() + _PATIENCE, []
-    for handle, (run, is_read) in list(_begun.items()):
+    # Their threads end with the interpreter: the cancellation of these runs would not be recorded.
+    deadline, remaining = time.monotonic() + _EXIT_WAIT, []
+    for handle, (run, is_read) in list(_active.items()):
         cancellation = run.context.cancellation
         if is_read and not handle.is_done:
             cancellation.request()
         if cancellation.requested and not handle.is_done:
-            left.append((handle, run))
-    for handle, run in left:
+            remaining.append((handle, run))
+    for handle, run in remaining:
         with suppress(BaseException):  # whatever ends it
-            handle.wait(max(0.0, until - time.monotonic()))
+            handle.wait(max(0.0, deadline - time.monotonic()))
         if not handle.is_done:
             text = f"run {run.context.run_id!r} was cancelled, and the program ended before its "
-            run.on_loop = False  # which nobody waits for any more
+            run.on_loop = False  # nothing awaits it any more
             exhaust(fail(run, RunCancelled(f"{text}node did")))
 
 
-in_child(_begun.clear)
+in_child(_active.clear)
 
 
-_TOLD = frozenset({"node_error", "flow_error"})
-"""The events by which a hook, or a log that is set up, is told that a run has failed."""
+_FAILURE_EVENTS = frozenset({"node_error", "flow_error"})
+"""The events that report the failure of a run to hooks, and to the log if it is set up."""
 
 _failed: dict[int, weakref.ref[RunHandle]] = {}
-"""The handles to runs that have failed, by their ids: whoever saw it is found out as they go."""
+"""The handles to failed runs, by their ids; whether it was seen is decided when they go."""
 
 in_child(_failed.clear)
 
 
 @at_exit
-def _tell_of_failed() -> None:
-    for known in list(_failed.values()):
-        if (handle := known()) is not None:
+def _log_unseen_failures() -> None:
+    for reference in list(_failed.values()):
+        if (handle := reference()) is not None:
             handle.__del__()
 
 
-def _tell(run_id: str, outcome: Future[None]) -> None:
+def _log_failure(run_id: str, outcome: Future[None]) -> None:
     _log.error(
         "run %r in the background has failed, and nobody asked how it ended; wait() for its handle",
         run_id,

@@ -1,4 +1,4 @@
-"""The hooks of a flow: plain callables, told of events in the documented shapes."""
+"""The hooks of a flow: plain callables that are called for events."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ _SHAPES: dict[str, str] = {
     "node_ask": "name, question, store",
     "flow_pause": "steps, store",
 }
-"""What the callbacks of an event take: facts of it, and the store."""
+"""The arguments of the callbacks of an event: attributes of it, and the store."""
 
 _FACTS = {"name": "node", "exc": "error"}
-"""The attributes of events for what has another name there."""
+"""The attributes of events whose names differ from the parameter."""
 
 
 def _adapted(callback: Callable[..., object], parameters: Iterable[str]) -> Listener:
-    names = [_FACTS.get(one, one) for one in parameters if one != "store"]
+    names = [_FACTS.get(parameter, parameter) for parameter in parameters if parameter != "store"]
     if not names:
         return lambda event, store: callback(store)
     facts = attrgetter(*names)
@@ -65,11 +65,11 @@ def _adapted(callback: Callable[..., object], parameters: Iterable[str]) -> List
 
 
 class Hooks:
-    """Who is told of the events of a flow's runs: callbacks, and the log.
+    """The listeners to the events of a flow's runs: callbacks, and the log.
 
     Attributes:
-        registered: Who is told, by event.
-        callbacks: The callbacks as they were given, each of which takes the store last.
+        registered: The listeners, by event.
+        callbacks: The callbacks as they were given, each with the store as its last argument.
     """
 
     def __init__(self, others: Hooks | None = None) -> None:
@@ -77,14 +77,14 @@ class Hooks:
         self.callbacks: list[Callable[..., object]] = []
         if others is not None:
             known = others.registered.copy()  # another thread may register more
-            self.registered = {event: [*those] for event, those in known.items()}
+            self.registered = {event: [*listeners] for event, listeners in known.items()}
             self.callbacks = [*others.callbacks]
 
     def add(self, event: str, callback: Callable[..., object]) -> None:
-        """Tell a callback of an event, in the shape that is documented.
+        """Call a callback for an event, with the documented arguments.
 
         Raises:
-            HookError: There is no such event, or the callback cannot take what it passes.
+            HookError: There is no such event, or the callback cannot take its arguments.
         """
         shape = _SHAPES.get(event)
         if shape is None:
@@ -92,16 +92,14 @@ class Hooks:
                 f"there is no event {event!r}{closest(event, _SHAPES)} "
                 f"(events: {', '.join(_SHAPES)})"
             )
-        wanted, parameters = (
-            f"flow.on({event!r}, callback) calls callback({shape})",
-            shape.split(", "),
-        )
+        wanted = f"flow.on({event!r}, callback) calls callback({shape})"
+        parameters = shape.split(", ")
         check_callback(wanted, callback, *parameters)
         self.registered.setdefault(event, []).append(_adapted(callback, parameters))
         self.callbacks.append(callback)
 
     def subscribe(self, listener: Listener) -> None:
-        """Tell a callable of every event.
+        """Call a listener for every event.
 
         Raises:
             HookError: It cannot be called with an event and a store, or it is ``async``.
@@ -115,7 +113,7 @@ class Hooks:
             self.registered.setdefault(kind, []).append(listener)
 
     def listeners(self) -> Mapping[str, tuple[Listener, ...]]:
-        """Who is told in a run that begins now: the callbacks, and the log where it is set up."""
+        """The listeners to a run that begins now: the callbacks, and the log if it is set up."""
         logged: Mapping[str, tuple[Listener, ...]] = _NOBODY
         if _log.logger.hasHandlers():
             logged = _logged(tuple(map(_log.isEnabledFor, _LEVELS)))
@@ -123,8 +121,8 @@ class Hooks:
             return logged
         # A copy, as another thread may register more.
         registered = self.registered.copy()
-        told = {kind: (*logged.get(kind, ()), *those) for kind, those in registered.items()}
-        return {**logged, **told}
+        merged = {kind: (*logged.get(kind, ()), *added) for kind, added in registered.items()}
+        return {**logged, **merged}
 
 
 def _logs(level: int, text: str) -> tuple[int, Listener]:
@@ -175,6 +173,6 @@ _LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING)
 
 @lru_cache
 def _logged(enabled: tuple[bool, ...]) -> Mapping[str, tuple[Listener, ...]]:
-    """What the log is told where these levels are enabled."""
+    """The listeners of the log if these levels are enabled."""
     levels = list(compress(_LEVELS, enabled))
-    return {kind: (one,) for kind, (level, one) in _LOGGED.items() if level in levels}
+    return {kind: (listener,) for kind, (level, listener) in _LOGGED.items() if level in levels}

@@ -1,4 +1,4 @@
-"""How a caller addresses the run that he starts: its id, its run thread, its labels."""
+"""How callers identify the runs that they start: by id, run thread and labels."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Exists = Literal["refuse", "join"]
 
 
 class NameKeywords(TypedDict, total=False):
-    """What a run that is to start is addressed by; :meth:`Flow.run` explains it."""
+    """What identifies a run that is to start; :meth:`Flow.run` explains it."""
 
     run_id: str | None
     thread: str | None
@@ -36,7 +36,7 @@ class NameKeywords(TypedDict, total=False):
 
 
 class RunKeywords(NameKeywords, total=False, closed=True):
-    """What every way to start a run takes beside the store; :meth:`Flow.run` explains it."""
+    """Arguments of every method that starts a run; :meth:`Flow.run` explains them."""
 
     if_busy: Busy
     resume_from: NodeLike | None
@@ -44,27 +44,27 @@ class RunKeywords(NameKeywords, total=False, closed=True):
 
 
 class SubmitKeywords(NameKeywords, total=False, closed=True):
-    """What a submitted run is given beside its inputs; :meth:`Flow.submit` explains it."""
+    """Arguments of a submitted run; :meth:`Flow.submit` explains them."""
 
     at: datetime | None
     delay: float | timedelta | None
     most_open: Mapping[str, int] | None
 
 
-_OF_THE_BEGINNING = {"resume_from", "resources"}
-"""What is said of a run that does not address it."""
+_NOT_NAMING = {"resume_from", "resources"}
+"""The arguments that do not identify the run."""
 
 
 class RunName(NamedTuple):
-    """What was said of a run that is to start.
+    """What identifies a run that is to start.
 
     Attributes:
-        run_id: Its id; ``None`` makes one.
+        run_id: Its id; with ``None`` one is generated.
         thread: The run thread that it belongs to.
-        labels: What it is found by.
-        joins: Whether a run that has the id and the inputs is the one that is meant.
+        labels: What to find it by.
+        joins: Whether an existing run with the id and the inputs is joined.
         if_busy: What to do while a run of the thread is open.
-        most_open: How many runs may be open that have the same value of a label, by its key.
+        most_open: How many runs with the same value of a label may be open, by the label's key.
     """
 
     run_id: str | None = None
@@ -76,15 +76,15 @@ class RunName(NamedTuple):
 
     @classmethod
     def of_run(cls, given: RunKeywords, schema: object = None) -> RunName:
-        """What was given by keywords for a run, of a flow with a schema.
+        """From the keywords that were given for a run, of a flow with a schema.
 
         Raises:
             TypeError: There is no such keyword.
-            DefinitionError: A value makes no sense.
+            DefinitionError: A value is invalid.
         """
         refuse_unknown("started", given, ("store", *RunKeywords.__annotations__), schema)
-        if given.keys() <= _OF_THE_BEGINNING:
-            return BY_ITSELF
+        if given.keys() <= _NOT_NAMING:
+            return UNNAMED_RUN
         busy = given.get("if_busy", "refuse")
         _check_choice("if_busy", busy, get_args(Busy))
         if busy == "wait" and given.get("thread") is None:
@@ -93,9 +93,9 @@ class RunName(NamedTuple):
 
     @classmethod
     def of_submitted(cls, given: SubmitKeywords) -> RunName:
-        """What was given by keywords for a run that is submitted; raises like :meth:`of_run`."""
+        """From the keywords that were given for a submitted run; raises like :meth:`of_run`."""
         refuse_unknown("submitted", given, ("inputs", *SubmitKeywords.__annotations__))
-        most_open = given_most(given.get("most_open"), given.get("labels"))
+        most_open = max_open(given.get("most_open"), given.get("labels"))
         return cls._of(given)._replace(most_open=most_open)
 
     @classmethod
@@ -111,10 +111,10 @@ class RunName(NamedTuple):
         return cls(run_id, thread, labels, exists == "join")
 
     def refuse_without_database(self, flow_name: str, records: bool) -> None:
-        """Refuse what has no effect where no runs are kept.
+        """Refuse what has no effect without a database.
 
         Raises:
-            DefinitionError: There is some.
+            DefinitionError: Something of it is given.
         """
         joins = "join" if self.joins else None
         facts = (("thread", self.thread), ("labels", self.labels), ("if_exists", joins))
@@ -127,14 +127,14 @@ class RunName(NamedTuple):
 
 
 def refuse_unknown(
-    done: str, given: Iterable[str], known: Collection[str], schema: object = None
+    verb: str, given: Iterable[str], known: Collection[str], schema: object = None
 ) -> None:
-    """Refuse keywords of a run that there are not; ``schema`` is that of its store.
+    """Refuse unknown keywords of a run; ``schema`` is that of its store.
 
     Raises:
-        TypeError: There are some; says where they belong.
+        TypeError: There are some; the message says where they belong.
     """
-    refuse_keywords(f"a run is {done} without a", given, known, partial(_belongs, schema=schema))
+    refuse_keywords(f"a run is {verb} without a", given, known, partial(_belongs, schema=schema))
 
 
 def _belongs(key: str, *, schema: object) -> str:
@@ -150,19 +150,19 @@ def _belongs(key: str, *, schema: object) -> str:
     return belongs(key)
 
 
-BY_ITSELF = RunName()
-"""A run of which nothing was said."""
+UNNAMED_RUN = RunName()
+"""The name of a run of which nothing is given."""
 
 
 def given_labels(given: object, about: str = "") -> dict[str, str]:
-    """The labels that are given.
+    """The given labels, checked.
 
     Args:
-        given: What is given; ``None`` for none.
-        about: What they are given to, for the beginning of a message.
+        given: The labels, or ``None``.
+        about: What they belong to, for the beginning of a message.
 
     Raises:
-        DefinitionError: They are no mapping of names to texts.
+        DefinitionError: They are not a mapping of names to texts.
     """
     labels = given or {}
     if not isinstance(labels, Mapping):
@@ -180,11 +180,11 @@ def given_labels(given: object, about: str = "") -> dict[str, str]:
     return dict(labels)
 
 
-def given_most(given: Mapping[str, int] | None, labels: Mapping[str, str] | None) -> dict[str, int]:
-    """How many runs may be open, by the keys of labels of the run that is to start.
+def max_open(given: Mapping[str, int] | None, labels: Mapping[str, str] | None) -> dict[str, int]:
+    """How many runs may be open, by the keys of the labels of the run that is to start.
 
     Raises:
-        DefinitionError: It is no number, or the run has no such label.
+        DefinitionError: It is not a number, or the run has no such label.
     """
     counts: object = given or {}
     if not isinstance(counts, Mapping):
@@ -194,8 +194,8 @@ def given_most(given: Mapping[str, int] | None, labels: Mapping[str, str] | None
         )
     for key, most in counts.items():
         if type(most) is not int or most < 1:
-            told = f"most_open={{{key!r}: {short(most)}}}"
-            raise DefinitionError(f"{told}: a whole number, 1 or more")
+            argument = f"most_open={{{key!r}: {short(most)}}}"
+            raise DefinitionError(f"{argument}: a whole number, 1 or more")
         if key not in (labels or {}):
             raise DefinitionError(f"most_open= counts by label {key!r}, which is not in labels=")
     return dict(counts)
@@ -207,11 +207,11 @@ def _check_choice(what: str, given: object, choices: tuple[str, ...]) -> None:
 
 
 class Inputs(NamedTuple):
-    """What a run of a thread is given on top of the store that it begins with.
+    """The inputs of a run of a thread, which update the store that it begins with.
 
     Attributes:
         values: The values.
-        under: What defined the fields in which a model has accepted them.
+        under: The definitions of the fields under which a model has accepted them.
     """
 
     values: dict[str, object]
@@ -219,10 +219,10 @@ class Inputs(NamedTuple):
 
 
 def inputs_of(given: object, flow_name: str) -> Inputs:
-    """What a run of a thread is given.
+    """The inputs of a run of a thread.
 
     Raises:
-        DefinitionError: It is a ``Store``, or nothing that a run may be given.
+        DefinitionError: It is a ``Store``, or of a type that no run accepts.
     """
     if given is None:
         return Inputs({}, {})
@@ -239,7 +239,7 @@ def inputs_of(given: object, flow_name: str) -> Inputs:
 
 
 def digest(given: object) -> str:
-    """A digest of what a run is started with; empty if that cannot be stored."""
+    """A digest of the inputs of a run; empty if they cannot be stored."""
     import hashlib
     import json
 

@@ -1,4 +1,4 @@
-"""What a flow does before it runs: it proves that its graph fits together."""
+"""The proof that the graph of a flow fits together, before a run."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ if TYPE_CHECKING:
 _log = OwnLogger("flow")
 
 Key: TypeAlias = tuple[object, object, object]
-"""Where a run begins, which a new wiring makes anew; the schema of its store; the settings."""
+"""Where a run begins, an object that a new wiring replaces; the store's schema; the settings."""
 
 
 class Proofs:
-    """The proofs of one flow, each made once for a wiring, a beginning and a database.
+    """The proofs of one flow, each found once for a wiring, a starting vertex and a database.
 
-    What flows that are made alike share is in :mod:`pocoflow.check.alike`.
+    What equally built flows share is in :mod:`pocoflow.check.alike`.
 
     Attributes:
-        remarks: What was logged of the wiring, for the record of each run.
+        remarks: What was logged about the wiring, for the record of each run.
     """
 
     def __init__(self) -> None:
-        self._of: tuple[Graph, dict[object, Proof]] | None = None
-        self._seen: Graph | None = None
-        self._told: dict[str, object] = {}
+        self._proofs: tuple[Graph, dict[object, Proof]] | None = None
+        self._logged_graph: Graph | None = None
+        self._logged: dict[str, object] = {}
         self.remarks: tuple[str, ...] = ()
         self._last: tuple[Key, Proof | Clean] | None = None
 
     def find(self, subject: Subject) -> Proof:
-        """The proof of a flow, made if there is none that is current."""
-        if self._of is None or self._of[0] is not subject.graph:
-            self._of = (subject.graph, {})
-        known, facts = self._of[1], subject.facts
+        """The current proof of a flow, created if there is none."""
+        if self._proofs is None or self._proofs[0] is not subject.graph:
+            self._proofs = (subject.graph, {})
+        known, facts = self._proofs[1], subject.facts
         proof = known.get(facts)
         if proof is None or not proof.is_current:
             from pocoflow.check.proof import Proof
@@ -48,22 +48,22 @@ class Proofs:
             proof = known[facts] = Proof(subject)
         return proof
 
-    def look_again(self) -> None:
-        """Find the proof of the next run anew, as what it is of may have changed."""
+    def forget_last(self) -> None:
+        """Discard the last proof, as a setting of the flow may have changed."""
         self._last = None
 
     def admits(self, key: Key, store: Store) -> bool:
-        """Whether what was proved last is known by the key and lets a store pass."""
+        """Whether the last proof has this key and accepts a store."""
         known = self._latest(key)
         return known is not None and _passes(known, store)
 
-    def stop(self, key: Key, store: Store, make: Callable[[], Subject]) -> None:
-        """Stop a run that cannot work out.
+    def stop(self, key: Key, store: Store, make_subject: Callable[[], Subject]) -> None:
+        """Refuse a run that cannot succeed.
 
         Args:
-            key: What the proof is known by.
+            key: The key of the proof.
             store: The store of the run.
-            make: Gives the flow as the rules see it.
+            make_subject: Returns the flow as the rules see it.
 
         Raises:
             FlowValidationError: The flow has errors.
@@ -72,42 +72,42 @@ class Proofs:
         from pocoflow.check.alike import clean_like, keep, likeness_of
 
         if self._latest(key) is None:
-            subject = make()
+            subject = make_subject()
             likeness = likeness_of(subject)
             clean = clean_like(likeness)
             if clean is None:
-                keep(likeness, subject, self._take(key, subject))
+                keep(likeness, subject, self._prove(key, subject))
             else:
-                self._seen, self.remarks, self._last = subject.graph, (), (key, clean)
+                self._logged_graph, self.remarks, self._last = subject.graph, (), (key, clean)
         known = self._latest(key)
         if known is None or not _passes(known, store):
             keys = (*store, *store.unsaved)
-            self._take(key, make()).check(keys, is_observed=store.is_observed)
+            self._prove(key, make_subject()).check(keys, is_observed=store.is_observed)
 
     def _latest(self, key: Key) -> Proof | Clean | None:
         last = self._last
         return last[1] if last is not None and last[0] == key else None
 
-    def _take(self, key: Key, subject: Subject) -> Proof:
+    def _prove(self, key: Key, subject: Subject) -> Proof:
         proof = self.find(subject)
-        self._tell(subject.graph, proof)
+        self._log_remarks(subject.graph, proof)
         self._last = key, proof
         return proof
 
-    def _tell(self, graph: Graph, proof: Proof) -> None:
-        """Log what a run notices too late or not at all, once, whichever thread finds it."""
-        if self._seen is graph:
+    def _log_remarks(self, graph: Graph, proof: Proof) -> None:
+        """Log once, in whichever thread, what a run would notice too late or not at all."""
+        if self._logged_graph is graph:
             return
         self.remarks = remarks = tuple(
-            f"{one.where}: {one.code}: flow {one.flow!r}"
-            f"{'' if one.node is None else f', node {one.node!r}'}: {one.message}"
-            f"{'' if one.message.endswith('?') else '.'} Fix: {one.fix}"
-            for one in (() if proof.is_refused else proof.remarks)
+            f"{finding.where}: {finding.code}: flow {finding.flow!r}"
+            f"{'' if finding.node is None else f', node {finding.node!r}'}: {finding.message}"
+            f"{'' if finding.message.endswith('?') else '.'} Fix: {finding.fix}"
+            for finding in (() if proof.is_refused else proof.remarks)
         )
-        self._seen = graph  # only now: whoever begins another run puts them on record, too
-        own = object()
+        self._logged_graph = graph  # only now, as runs that start meanwhile record the remarks, too
+        token = object()
         for text in remarks:
-            if self._told.setdefault(text, own) is own:
+            if self._logged.setdefault(text, token) is token:
                 _log.warning("%s", text)
 
 

@@ -1,4 +1,4 @@
-"""The runs of a flow in its database: how one is found, joined, begun and put on record."""
+"""The runs of a flow in its database: how they are found, joined, started and recorded."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class Records:
     """The runs of a flow.
 
     Attributes:
-        database: Where the flow keeps them.
-        names: All names that it has and had, that of now first.
+        database: The database of the flow.
+        names: All names of the flow, the current name first.
         schema: Its schema.
-        aliases: Classes of stored values that have other names now, by those on record.
+        aliases: Classes of stored values that were renamed or moved, by their stored names.
     """
 
     database: WorkflowDB
@@ -50,15 +50,15 @@ class Records:
         given: Given,
         start: Callable[[Store, Named], StartedT],
     ) -> StartedT | StoredRunHandle:
-        """Begin a run that its caller addresses, or join one.
+        """Start a run that its caller identifies, or join one.
 
         Args:
-            name: How it is addressed.
+            name: What identifies it.
             given: What it is given.
-            start: Begins it, with the store and what is put on record of how it is addressed.
+            start: Starts it, with the store and the record of what identifies it.
 
         Raises:
-            RunExistsError: Its id is used already.
+            RunExistsError: Its id is in use.
             ThreadBusyError: A run of its thread is open.
         """
         while True:
@@ -73,9 +73,9 @@ class Records:
             try:
                 is_next = named.thread is not None
                 store = self._next_store(given.value, named) if is_next else given.store
-            except RunNotFoundError:  # it was removed in this instant
+            except RunNotFoundError:  # it was removed in the meantime
                 continue
-            # Somebody else may be there first, with this run or another one of its thread.
+            # Another process may have been faster, with this run or another one of its thread.
             try:
                 return start(store, named)
             except ThreadMovedError:
@@ -86,7 +86,7 @@ class Records:
                 return joined
 
     def _join(self, name: RunName, named: Named) -> StoredRunHandle | None:
-        """A handle to the run that has the id already, if there is one and it may be joined."""
+        """A handle to an existing run with the id, if it may be joined."""
         run_id = name.run_id or ""
         if name.joins and is_started(self.database.connection, run_id, named):
             return StoredRunHandle(self.database, run_id, self._load)
@@ -107,30 +107,30 @@ class Records:
         return next_store(self.database, named.last, schema, name, inputs, classes)
 
     def recorder(self, run_id: str, store: Store) -> RunRecorder:
-        """What puts a run on record."""
+        """The recorder of a run."""
         return RunRecorder(self.database, run_id, classes_of(store.schema, aliases=self.aliases))
 
     def record(
         self,
         line: Line,
         named: Named | None,
-        described: str,
+        fingerprint: str,
         remarks: Iterable[str],
         emits: bool,
     ) -> None:
-        """Put a run that begins here on record.
+        """Record a run that begins here.
 
         Args:
             line: The run.
-            named: How it is addressed, if it is.
-            described: The fingerprint of its flow.
-            remarks: What was logged of the flow.
+            named: What identifies it, if its caller said so.
+            fingerprint: The fingerprint of its flow.
+            remarks: What was logged about the flow.
             emits: Whether what its nodes emit is recorded, too.
 
         Raises:
-            RunExistsError: Its id is used already.
+            RunExistsError: Its id is in use.
             ThreadBusyError: A run of its thread is open.
-            ThreadMovedError: One has completed since, so that it has to begin with another store.
+            ThreadMovedError: One has completed since, so it must begin with another store.
         """
         store, context = line.store, line.context
         recorder = line.ledger = self.recorder(context.run_id, store)
@@ -146,7 +146,7 @@ class Records:
             "token": context.token,
         }
         first = Unfinished(names=first_address(line.start).names)
-        recorder.create(store, row, first, described, named or UNNAMED)
+        recorder.create(store, row, first, fingerprint, named or UNNAMED)
 
     def submit(
         self,
@@ -156,37 +156,37 @@ class Records:
         start: Vertex,
         prove: Callable[[Store], str],
     ) -> str:
-        """Put a run on record that a worker begins; its id.
+        """Record a run for a worker to start; its id.
 
         Args:
-            name: How it is addressed.
+            name: What identifies it.
             inputs: What it is given.
             due: When it may begin.
             start: Where it begins.
-            prove: Proves that the flow can run on a store, and gives its fingerprint.
+            prove: Proves that the flow can run on a store, and returns its fingerprint.
 
         Raises:
             NotStorableError: An input cannot be stored.
-            Exception: As :meth:`record`; also what ``due`` and ``prove`` raise.
+            Exception: As :meth:`record`; also whatever ``due`` and ``prove`` raise.
         """
         flow_name = self.names[0]
 
         def queue(store: Store, named: Named) -> str:
             refuse_unsaved(store, flow_name)
-            described = prove(store)
-            made, token = new_run_id(flow_name)
+            fingerprint = prove(store)
+            new_id, token = new_run_id(flow_name)
             row = {"flow_name": flow_name, "status": "queued", "due_at": due.at, "token": token}
             first = Unfinished(names=first_address(start).names)
-            recorder = self.recorder(name.run_id or made, store)
-            recorder.create(store, row, first, described, named, due.also)
+            recorder = self.recorder(name.run_id or new_id, store)
+            recorder.create(store, row, first, fingerprint, named, due.also)
             return recorder.run_id
 
-        begun = self.begin(name, Given(copied(inputs), self.schema, flow_name), queue)
-        return begun if isinstance(begun, str) else begun.run_id
+        submitted = self.begin(name, Given(copied(inputs), self.schema, flow_name), queue)
+        return submitted if isinstance(submitted, str) else submitted.run_id
 
     def share_budgets(
         self, line: Line, of_thread: Amounts | None, of_labels: Mapping[str, Amounts]
     ) -> None:
-        """Count what other runs have spent of the budgets that a run shares with them."""
+        """Include what other runs have spent of the budgets that a run shares with them."""
         shared = line.ledger.share_budgets(self.names, of_thread, of_labels)
         line.budget = (*(line.budget or ()), *shared)

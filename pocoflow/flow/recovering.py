@@ -1,4 +1,4 @@
-"""Going on with stored runs for whoever wants no exception of them: workers, and ``recover``."""
+"""Resuming stored runs without raising what ends them: for workers, and for ``recover``."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from pocoflow.logging import OwnLogger
 _log = OwnLogger("flow")
 
 Outcomes: TypeAlias = dict[str, Exception | None]
-"""By the ids of runs, what ended each; ``None`` for one that is completed."""
+"""What ended each run, by id; ``None`` for a completed run."""
 
 
 def carry_on(execution: Execution, database: WorkflowDB, run_id: str) -> Status:
-    """Run to the end in this thread, unless somebody else does; the status after that.
+    """Run to the end in this thread, unless another process does; the status after that.
 
-    What ends the run is on record, and not raised.
+    What ends the run is recorded, and not raised.
 
     Raises:
-        ResumeError: It cannot go on: the code has changed where it stands, for example.
-        DatabaseError: Its end could not be put on record.
+        ResumeError: It cannot be resumed: the code of its pending node has changed, for example.
+        DatabaseError: Its end could not be recorded.
     """
     try:
         started = execution.start()
         if isinstance(started, tuple):
-            with _on_record(database, run_id):
+            with _recorded(database, run_id):
                 drive(started[0].context, steps(started[0]))
     except TakenError as exc:
         _log.debug("%s", exc)
@@ -50,7 +50,7 @@ async def carry_on_async(
     try:
         line = await execution.begin_on_loop()
         if isinstance(line, Line):
-            with _on_record(database(), run_id):
+            with _recorded(database(), run_id):
                 await drive_async(line.context, steps(line))
     except TakenError as exc:
         _log.debug("%s", exc)
@@ -58,11 +58,11 @@ async def carry_on_async(
 
 
 @contextmanager
-def _on_record(database: WorkflowDB, run_id: str) -> Iterator[None]:
-    """Take what ends a run for no error of whoever carries it out.
+def _recorded(database: WorkflowDB, run_id: str) -> Iterator[None]:
+    """Log what ends a run instead of raising it.
 
     Raises:
-        DatabaseError: Its end could not be put on record.
+        DatabaseError: Its end could not be recorded.
     """
     try:
         yield
@@ -78,10 +78,10 @@ def _on_record(database: WorkflowDB, run_id: str) -> Iterator[None]:
 def recover(
     resuming: Resuming, database: WorkflowDB, resume: Callable[[str], Execution]
 ) -> Outcomes:
-    """Resume every run of a flow that can go on, one after another, in this thread."""
+    """Resume every run of a flow that can be resumed, one after another, in this thread."""
     outcomes: Outcomes = {}
     for run_id in _to_recover(resuming, database):
-        with _noting(outcomes, run_id):
+        with _recorded_in(outcomes, run_id):
             resume(run_id).run()
     return outcomes
 
@@ -94,7 +94,7 @@ async def recover_async(
 
     outcomes: Outcomes = {}
     for run_id in await asyncio.to_thread(lambda: _to_recover(resuming, database())):
-        with _noting(outcomes, run_id):
+        with _recorded_in(outcomes, run_id):
             await resume(run_id).run_async()
     return outcomes
 
@@ -105,16 +105,16 @@ def _to_recover(resuming: Resuming, database: WorkflowDB) -> list[str]:
 
 
 @contextmanager
-def _noting(outcomes: Outcomes, run_id: str) -> Iterator[None]:
-    """Note how a run that is recovered ended, and let the others go on."""
+def _recorded_in(outcomes: Outcomes, run_id: str) -> Iterator[None]:
+    """Store how a recovered run ended, so that the others can be resumed."""
     try:
         yield
     except (TakenError, RunNotFoundError) as exc:
-        # The earlier ones took their time: others may have gone on with this one.
+        # Another process may have resumed it while the runs before it were executed.
         _log.info("run %r is left to others: %s", run_id, exc)
     except RunPaused as exc:
         outcomes[run_id] = exc
-    except Exception as exc:  # noqa: BLE001 - returned; the others go on
+    except Exception as exc:  # noqa: BLE001 - returned; the others are resumed
         _log.warning("run %r could not be recovered: %s", run_id, exc)
         outcomes[run_id] = exc
     else:

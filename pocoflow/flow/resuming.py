@@ -1,4 +1,4 @@
-"""What whoever goes on with stored runs says of them, and is told."""
+"""The arguments of a resume or a fork, and the result of ``can_resume``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class KnownKeywords(TypedDict, total=False):
-    """What reading a stored run may need to know; :meth:`Flow.resume` explains it."""
+    """Arguments for reading a stored run; :meth:`Flow.resume` explains them."""
 
     types: Iterable[type]
     aliases: Mapping[str, type] | None
@@ -27,14 +27,14 @@ class KnownKeywords(TypedDict, total=False):
 
 
 class ChangeKeywords(KnownKeywords, total=False, closed=True):
-    """What is changed in a stored run; :meth:`Flow.resume` explains it."""
+    """Arguments that change a stored run; :meth:`Flow.resume` explains them."""
 
     changes: Mapping[str, object] | None
     rename: Mapping[str, str] | None
 
 
 class ResumeKeywords(KnownKeywords, total=False, closed=True):
-    """What every way to resume a run takes; :meth:`Flow.resume` explains it."""
+    """Arguments of every method that resumes a run; :meth:`Flow.resume` explains them."""
 
     changes: Mapping[str, object] | None
     rename: Mapping[str, str] | None
@@ -42,30 +42,30 @@ class ResumeKeywords(KnownKeywords, total=False, closed=True):
 
 
 class CarryKeywords(KnownKeywords, total=False, closed=True):
-    """What whoever goes on with runs as they are may say; :meth:`Flow.resume` explains it."""
+    """Arguments for resuming unchanged runs; :meth:`Flow.resume` explains them."""
 
     resources: Resources | None
 
 
 class ForkKeywords(KnownKeywords, total=False, closed=True):
-    """What a fork takes; :meth:`Flow.fork` explains it."""
+    """Arguments of a fork; :meth:`Flow.fork` explains them."""
 
     new_id: str | None
     labels: Mapping[str, str] | None
 
 
 class Resuming(NamedTuple):
-    """What whoever resumes or forks a stored run says of it.
+    """The checked arguments of a resume or a fork.
 
     Attributes:
         changes: Values to set first.
-        rename: New names of nodes, by those that they had.
+        rename: New names of nodes, by their previous names.
         types: Classes of stored values.
-        aliases: Classes that have other names now, by those that are on record.
-        names: All names that the flow has and had, that of now first.
-        recovering: Refuse a run that somebody has resumed, or ended, since it was found to be one
-            to recover.
-        limits: Those of the worker that takes it.
+        aliases: Classes that were renamed or moved, by their stored names.
+        names: All names of the flow, the current name first.
+        recovering: Refuse a run that was resumed or ended by another process since it was found
+            to be one to recover.
+        limits: The limits of the worker that takes it.
     """
 
     changes: Mapping[str, object] = MappingProxyType({})
@@ -85,25 +85,25 @@ class Resuming(NamedTuple):
         changes: Mapping[str, object] | None = None,
         rename: Mapping[str, str] | None = None,
     ) -> Self:
-        """What is said to a flow that has and had these names, and these aliases of classes.
+        """From the arguments of a flow with these names and aliases of classes.
 
         Raises:
-            DefinitionError: A value makes no sense.
+            DefinitionError: A value is invalid.
         """
-        own, was = given.get("aliases"), given.get("flow_was")
-        check_aliases(own)
+        more_aliases, was = given.get("aliases"), given.get("flow_was")
+        check_aliases(more_aliases)
         _check_texts("changes", changes, "values by key, as in changes={'summary': 'short'}")
         _check_texts("rename", rename, "new names by the old, as in rename={'Rat': 'Rate'}")
         if was is not None and type(was) is not str:
             raise DefinitionError(f"flow_was={short(was)}: the name that the flow had")
-        types, known = types_of(given.get("types", ())), {**aliases, **(own or {})}
+        types, known = types_of(given.get("types", ())), {**aliases, **(more_aliases or {})}
         return cls(changes or {}, rename or {}, types, known, tuple(filter(None, (*names, was))))
 
     def by_worker(self, limits: Limits | None) -> Self:
-        """The same, of a worker that has these limits, or none.
+        """The same for a worker with these limits, or none.
 
         Raises:
-            DefinitionError: They are no limits.
+            DefinitionError: They are not limits.
         """
         from pocoflow.db.due import Limits
 
@@ -114,15 +114,15 @@ class Resuming(NamedTuple):
         return self._replace(limits=limits or Limits())
 
     def refuse_other(self, database: WorkflowDB, run_id: str) -> None:
-        """Refuse a run that is of another flow, by the name on its record.
+        """Refuse a run of another flow, by the flow name on its record.
 
         Raises:
             RunNotFoundError: There is no such run.
-            OtherFlowError: It is of another flow.
+            OtherFlowError: It is a run of another flow.
         """
         was, now = database.flow_of(run_id), self.names[0]
-        # A program may have written the row without a flow. The name of a flow that was given none
-        # is that of its start, which may be renamed.
+        # A program may have written the row without a flow. A flow without a name of its own has
+        # the name of its start, which may be renamed.
         if not was or was in self.names or self.rename.get(was) == now:
             return
         raise OtherFlowError(
@@ -135,15 +135,15 @@ class Resuming(NamedTuple):
 
 
 class Resumable(NamedTuple):
-    """Whether a stored run can go on, and what would change; it is true if it can.
+    """Whether a stored run can be resumed, and what has changed; true if it can.
 
     Attributes:
         run_id: The run.
-        node: The node where it would go on, with the flows around it; ``""`` if its code or its
-            record does not let it.
+        node: The node where it would continue, with the flows around it; ``""`` if its code or its
+            record prevents that.
         step: The number of its step.
         changed: What has changed in the flow since the run was stored.
-        refusal: Why it cannot; what resuming it would raise.
+        refusal: Why it cannot; the exception that resuming it would raise.
         unsaved: The keys whose values were not saved, or cannot be read: a node that reads one
             fails, unless ``changes=`` sets it.
     """
@@ -160,8 +160,8 @@ class Resumable(NamedTuple):
 
 
 def _check_texts(name: str, given: object, how: str) -> None:
-    """Refuse what is no mapping from texts, ``None`` excepted, and say ``how`` it is written."""
+    """Refuse what is neither ``None`` nor a mapping from texts; ``how`` says how to write it."""
     if given is not None and not (
-        isinstance(given, Mapping) and all(isinstance(one, str) for one in given)
+        isinstance(given, Mapping) and all(isinstance(key, str) for key in given)
     ):
         raise DefinitionError(f"{name}={short(given)}: {how}")

@@ -1,4 +1,4 @@
-"""Runs that a worker begins: those that were submitted, and the occurrences of schedules."""
+"""Runs that a worker starts: submitted runs, and the occurrences of schedules."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ _NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 
 class Due(NamedTuple):
-    """When a run that is submitted may begin.
+    """When a submitted run may begin.
 
     Attributes:
-        at: From when on a worker may take it, as the database has it.
-        also: What is written in the transaction that puts it on record.
+        at: The earliest time at which a worker may take it, as the database stores it.
+        also: What else is written in the transaction that records it.
     """
 
     at: str
@@ -51,10 +51,10 @@ class Due(NamedTuple):
 
     @classmethod
     def of(cls, at: datetime | None, delay: float | timedelta | None, now: str) -> Self:
-        """What is given for a run that is submitted now.
+        """From the arguments for a run that is submitted now.
 
         Raises:
-            DefinitionError: It is no time, or both are given.
+            DefinitionError: One is not a time, or both are given.
         """
         if at is not None and delay is not None:
             raise DefinitionError("submit: at= is a time and delay= one from now; give one of them")
@@ -76,14 +76,14 @@ class Due(NamedTuple):
 
 
 def copied(given: object) -> Any:
-    """Inputs that the run, which somebody else runs, does not share with the caller."""
+    """A copy of the inputs, so that the run, in a worker, does not share them with the caller."""
     if isinstance(given, Store):
         return Store(given.as_dict(), given.schema, given.name)
     return dict(given) if isinstance(given, dict) else given
 
 
 def refuse_unsaved(store: Store, flow_name: str) -> None:
-    """Refuse inputs that whoever begins the run would not find.
+    """Refuse inputs that the worker would not find.
 
     Raises:
         NotStorableError: One cannot be stored.
@@ -98,20 +98,20 @@ def refuse_unsaved(store: Store, flow_name: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """What a flow does at certain times.
+    """The times at which workers start runs of a flow.
 
     Attributes:
-        name: Its name, which sets it apart from the others of its flow.
-        expression: The cron expression, of five fields, or six with that of seconds first.
+        name: Its name, unique in its flow.
+        expression: The cron expression, of five fields, or six with the seconds first.
         inputs: What its runs are given.
-        tz: The time zone that the expression is meant in.
-        catch_up: Occurrences that were missed become runs if they are not older than so many
-            seconds; the last one that was missed does in any case.
-        labels: Those of its runs.
-        where: File and line where it is made.
+        tz: The time zone of the expression.
+        catch_up: Missed occurrences become runs if they are at most this many seconds old; the
+            last missed one does in any case.
+        labels: The labels of its runs.
+        where: File and line of its definition.
 
     Raises:
-        DefinitionError: One of them makes no sense.
+        DefinitionError: One of them is invalid.
     """
 
     name: str
@@ -125,10 +125,10 @@ class Schedule:
     def __post_init__(self) -> None:
         about = f"schedule {short(self.name)}"
         if type(self.name) is not str or not _NAME.fullmatch(self.name):
-            is_second = _NAME.fullmatch(str(self.expression))
+            is_swapped = _NAME.fullmatch(str(self.expression))
             hint = f", and comes first: schedule({self.expression!r}, {self.name!r})"
             raise DefinitionError(
-                f"{about}: a name is of letters, digits, '-' and '_'{hint if is_second else ''}"
+                f"{about}: a name is of letters, digits, '-' and '_'{hint if is_swapped else ''}"
             )
         if self.catch_up != 0 and not is_time(self.catch_up):
             raise DefinitionError(f"{about}: catch_up={short(self.catch_up)}: seconds")
@@ -142,12 +142,12 @@ class Schedule:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """What its runs are given."""
+        """The keys that its runs are given."""
         given: Any = self.inputs
         return (*type(given).model_fields,) if isinstance(given, BaseModel) else (*(given or ()),)
 
     def check_inputs(self, schema: object, flow_name: str) -> None:
-        """Refuse inputs that runs of its flow could not begin with.
+        """Refuse inputs with which runs of its flow could not begin.
 
         Raises:
             DefinitionError: They do not fit the schema, or cannot be stored.
@@ -159,19 +159,19 @@ class Schedule:
             raise DefinitionError(f"{about}: {exc}") from exc
 
     def _zone(self) -> tzinfo:
-        # Windows has no data of time zones, and UTC needs none.
+        # Windows has no time zone data, and UTC needs none.
         return UTC if self.tz == "UTC" else ZoneInfo(self.tz)
 
     def _occurrences(self, after: datetime) -> Iterator[datetime]:
         from cronsim import CronSim, CronSimError
 
         try:
-            found = CronSim(self.expression, after.astimezone(self._zone()))
+            times = CronSim(self.expression, after.astimezone(self._zone()))
         except (CronSimError, AttributeError) as exc:
             raise DefinitionError(
                 f"schedule {self.name!r}: {short(self.expression)} is no cron expression: {exc}"
             ) from exc
-        return (one.astimezone(UTC) for one in found)
+        return (time.astimezone(UTC) for time in times)
 
     def after(self, moment: datetime) -> datetime:
         """The first occurrence after a time.
@@ -179,37 +179,37 @@ class Schedule:
         Raises:
             DefinitionError: There is none.
         """
-        found = next(self._occurrences(moment), None)
-        if found is None:
+        occurrence = next(self._occurrences(moment), None)
+        if occurrence is None:
             raise DefinitionError(
                 f"schedule {self.name!r}: {short(self.expression)} has no occurrence in 50 years"
             )
-        return found
+        return occurrence
 
     def first(self, flow_name: str, now: str) -> Scheduled:
-        """It as it is stored when it is new."""
+        """The stored form of a new schedule."""
         begin = self.after(datetime.fromisoformat(now)).isoformat()
         return Scheduled(flow_name, self.name, self.expression, self.tz, begin)
 
     def due(self, stored: Scheduled, at: str) -> Iterator[tuple[datetime, Occurrence]]:
-        """The occurrences that are to become runs now, each with what moves the schedule on."""
+        """The occurrences that are due, each with what advances the schedule."""
         now = datetime.fromisoformat(at)
         first = datetime.fromisoformat(stored.next_at)
-        found = self._upto(now, max(first, now - timedelta(seconds=self.catch_up)))
-        if not found:
-            found = self._upto(now, first)[-1:]
-        for one in found:
-            next_at = self.after(one).isoformat()
-            yield one, Occurrence(stored, next_at)
+        occurrences = self._until(now, max(first, now - timedelta(seconds=self.catch_up)))
+        if not occurrences:
+            occurrences = self._until(now, first)[-1:]
+        for moment in occurrences:
+            next_at = self.after(moment).isoformat()
+            yield moment, Occurrence(stored, next_at)
             stored = stored._replace(next_at=next_at)
 
-    def _upto(self, now: datetime, first: datetime) -> list[datetime]:
-        found = []
-        for one in self._occurrences(first - timedelta(seconds=1)):
-            if one > now:
+    def _until(self, now: datetime, first: datetime) -> list[datetime]:
+        occurrences = []
+        for occurrence in self._occurrences(first - timedelta(seconds=1)):
+            if occurrence > now:
                 break
-            found.append(one)
-        return found
+            occurrences.append(occurrence)
+        return occurrences
 
     def run_id(self, flow_name: str, moment: datetime) -> str:
         """The id of the run of an occurrence."""
@@ -217,7 +217,7 @@ class Schedule:
 
 
 Submit: TypeAlias = Callable[[Any, RunName, Due], str]
-"""What puts a run on record: its inputs, how it is addressed, and when it is due."""
+"""Records a run: takes its inputs, what identifies it, and when it is due."""
 
 
 def submit_due(
@@ -227,18 +227,18 @@ def submit_due(
     submit: Submit,
     refused: Callable[[str, Exception], object] | None,
 ) -> list[str]:
-    """Submit what is due of some schedules of a flow; see :meth:`Flow.submit_due`."""
-    made: list[str] = []
+    """Submit the due runs of some schedules of a flow; see :meth:`Flow.submit_due`."""
+    run_ids: list[str] = []
     for stored in due_schedules(database, flow_name):
-        schedule, said = schedules.get(stored.name), (stored.expression, stored.tz)
-        if schedule is None or (schedule.expression, schedule.tz) != said:
-            continue  # of other code, whose workers see to it, or left alone
+        schedule, timing = schedules.get(stored.name), (stored.expression, stored.tz)
+        if schedule is None or (schedule.expression, schedule.tz) != timing:
+            continue  # of other code, whose workers submit it, or skipped
         try:
             for moment, occurrence in schedule.due(stored, database.connection.now()):
                 name = RunName(schedule.run_id(flow_name, moment), labels=schedule.labels)
                 try:
                     due = Due(moment.isoformat(), occurrence.take)
-                    made.append(submit(schedule.inputs, name, due))
+                    run_ids.append(submit(schedule.inputs, name, due))
                 except RunExistsError as exc:
                     _log.warning("schedule %r: %s", schedule.name, exc)
                     with database.writing() as raw:
@@ -251,4 +251,4 @@ def submit_due(
             if refused is None:
                 raise
             refused(schedule.name, exc)
-    return made
+    return run_ids

@@ -1,4 +1,4 @@
-"""What a run begins with: its id, its store, its JSON checkpoints."""
+"""The id, the store and the JSON checkpoints of a new run."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ def open_store(given: object, schema: Any, flow_name: str) -> Store:
     """The store of a run, checked against the flow's schema.
 
     Args:
-        given: A store, which is bound to the schema if it has none; a dict, which then sees every
-            write; a model, which is copied; or ``None`` for an empty store.
+        given: A store, which is bound to the schema if it has none; a dict, which is updated by
+            every write; a model, which is copied; or ``None`` for an empty store.
         schema: The flow's schema, or ``None``.
-        flow_name: The name of a store that is made here, and of the flow in messages.
+        flow_name: The name of a store that is created here, and of the flow in messages.
 
     Raises:
-        DefinitionError: It is something else, or a store of another schema.
+        DefinitionError: It is something else, or a store with another schema.
         InvalidValueError: A value does not fit the schema.
     """
-    if type(given) is dict:  # before the checks that take their time
+    if type(given) is dict:  # first, as the other checks are slower
         return Store.over(given, schema, flow_name)
     if isinstance(given, Store):
         if schema is not None and given.schema is None:
@@ -58,8 +58,8 @@ def open_store(given: object, schema: Any, flow_name: str) -> Store:
             if kind is schema or not (isinstance(schema, type) and issubclass(kind, schema)):
                 raise
             more, wanted = kind.__name__, schema.__name__
-            told = f"{more} has more than {wanted}: run the flow with {wanted}(...)"
-            exc.args = (f"{exc}; {told}, or give it schema={more}",)
+            advice = f"{more} has more than {wanted}: run the flow with {wanted}(...)"
+            exc.args = (f"{exc}; {advice}, or give it schema={more}",)
             raise
     if isinstance(given, MutableMapping):
         return Store.over(cast("dict[str, object]", given), schema, flow_name)
@@ -74,8 +74,8 @@ def open_store(given: object, schema: Any, flow_name: str) -> Store:
 class Given:
     """What a new run is given.
 
-    Its store and its digest are made once: a run may begin again, as when others of its transaction
-    fail, and what it was given is its store by then.
+    Its store and its digest are created once: the start of a run may be repeated, as when others in
+    its transaction fail, and by then the given value is its store.
     """
 
     value: object
@@ -84,19 +84,19 @@ class Given:
     _store: Store | None = None
     _digest: str | None = None
 
-    # No cached_property: up to Python 3.11 it has one lock for all of them, and validators may run
-    # another flow in a thread.
+    # No cached_property: up to Python 3.11 its lock is shared by all instances, and validators may
+    # run another flow in a thread.
 
     @property
     def store(self) -> Store:
-        """The store of a run that begins with it; raises as :func:`open_store`."""
+        """The store of a run that begins with it; raises like :func:`open_store`."""
         if self._store is None:
             self._store = open_store(self.value, self.schema, self.flow_name)
         return self._store
 
     @property
     def digest(self) -> str:
-        """A digest, by which it is known again."""
+        """A digest, to compare it with the inputs of a stored run."""
         if self._digest is None:
             self._digest = digest(self.value)
         return self._digest
@@ -118,7 +118,7 @@ def _fits(given: object, wanted: object) -> bool:
 
 
 def snapshots(store: Store, folder: Path) -> Callable[[int, str], object]:
-    """A function that writes the JSON checkpoint of a step; its file stays in the folder."""
+    """A function that writes the JSON checkpoint of a step; always in the same folder."""
     folder = folder.absolute()  # a node may change the working directory
 
     def snapshot(step: int, node: str) -> None:

@@ -1,4 +1,4 @@
-"""The events of a run as an iterator: what ``Flow.stream`` and ``Flow.stream_async`` give."""
+"""The events of a run as an iterator, for ``Flow.stream`` and ``Flow.stream_async``."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 
 
 def stream(run: Line, database: WorkflowDB | None) -> Generator[Event, None, None]:
-    """Start the run in a thread and give its events as they happen.
+    """Start the run in a thread and yield its events as they happen.
 
-    The queue between the two has no bound: a slow reader slows nobody down. Leaving the iterator
-    before its end cancels the run.
+    The queue between the two is unbounded, so a slow reader does not slow the run down. Leaving
+    the iterator before its end cancels the run.
 
     Raises:
         BaseException: Whatever ended the run, after its last event.
     """
-    reading = _read(run, database)
-    next(reading)  # begun here, so that whoever is interrupted before the first event leaves it
-    return cast("Generator[Event, None, None]", reading)
+    events = _read(run, database)
+    next(events)  # started here, so that an interrupt before the first event closes it
+    return cast("Generator[Event, None, None]", events)
 
 
 def _read(run: Line, database: WorkflowDB | None) -> Generator[Event | None, None, None]:
-    """Start the run, give ``None``, and then the events."""
+    """Start the run, yield ``None``, and then the events."""
     events: SimpleQueue[Event | None] = SimpleQueue()
     run.listeners = _with(run.listeners, lambda event, store: events.put(event))
     handle: RunHandle | None = None
@@ -45,13 +45,13 @@ def _read(run: Line, database: WorkflowDB | None) -> Generator[Event | None, Non
         while (event := events.get()) is not None:
             yield event
     except GeneratorExit:
-        # As a finalizer may, which waits for nothing.
+        # A finalizer may raise it, and must not wait.
         run.context.cancellation.request()
         if handle is not None and handle.is_done:
             leave(handle.cancel)
         raise
     except BaseException:
-        run.context.cancellation.request()  # also where a Ctrl-C keeps it from having a handle
+        run.context.cancellation.request()  # also if a Ctrl-C came before the handle
         if handle is not None:
             handle.cancel()
         raise
@@ -59,20 +59,20 @@ def _read(run: Line, database: WorkflowDB | None) -> Generator[Event | None, Non
 
 
 def joined(handle: StoredRunHandle) -> Generator[Event, None, None]:
-    """Give the committed events of a run that somebody else has started, from the first on.
+    """Yield the committed events of a run that was started elsewhere, from the first on.
 
     Raises:
         RunError: The run did not complete; after its last event.
     """
-    for one in handle.follow(until="pause"):
-        yield one.event
+    for entry in handle.follow(until="pause"):
+        yield entry.event
     handle.wait()
 
 
 async def stream_async(
     begin: Callable[[], Awaitable[Line | StoredRunHandle]],
 ) -> AsyncGenerator[Event, None]:
-    """Run on the caller's event loop, as a task of its own, and give the events as they happen.
+    """Run on the caller's event loop, as a separate task, and yield the events as they happen.
 
     Raises:
         BaseException: Whatever ended the run, after its last event.
@@ -82,15 +82,15 @@ async def stream_async(
     run = await begin()
     if not isinstance(run, Line):
         async with aclosing(run.follow_async(until="pause")) as followed:
-            async for one in followed:
-                yield one.event
+            async for entry in followed:
+                yield entry.event
         await run
         return
     loop = asyncio.get_running_loop()
     events: asyncio.Queue[Event | None] = asyncio.Queue()
 
     def put(event: Event | None) -> None:
-        # Nodes emit from threads, too; one way in keeps the order.
+        # Nodes emit from threads, too; a single entry preserves the order.
         loop.call_soon_threadsafe(events.put_nowait, event)
 
     run.listeners = _with(run.listeners, lambda event, store: put(event))
@@ -107,7 +107,7 @@ async def stream_async(
         task.cancel()
         await asyncio.wait([task])
         if not task.cancelled():
-            task.exception()  # of a run that nobody reads the events of, it is only on record
+            task.exception()  # marks it as retrieved: no reader is left, and it is on record
     task.result()
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pocoflow.flow.flow import Flow
 
 Beginning: TypeAlias = tuple[Graph, Vertex, tuple[Vertex, ...]]
-"""A graph, and the node in it where a run begins, with the nested flows around it."""
+"""A graph, and the vertex of it where a run begins, with the nested flows around it."""
 
 
 def subject_of(
@@ -25,14 +25,14 @@ def subject_of(
     *,
     is_new: bool,
 ) -> Subject:
-    """What the rules look at.
+    """The subject of the rules.
 
     Args:
         flow: The flow.
         where: Where a run of it begins.
         schema: The schema of the store of the run.
         callbacks: Its hooks.
-        is_new: Whether the run begins there, and has not come there before.
+        is_new: Whether the run begins there, and has not arrived there before.
     """
     graph, vertex, frames = where
     stored = flow.db_path is not None
@@ -51,13 +51,13 @@ def subject_of(
         None if flow.outputs is None else dict.fromkeys(flow.outputs, flow.made_at),
         ignore=flow.ignore,
         ends_in_time=flow.deadline is not None,
-        # Hooks are given the store, and checkpoints have it.
+        # Hooks are passed the store, and checkpoints contain it.
         is_watched=stored or flow.checkpoint_dir is not None or flow.has_hooks,
         has_writers=any(map(may_write, callbacks)),
         budgets=limited_by(flow.budget, *flow.node_budgets.values(), *shared),
-        lost_budgets=tuple(one.name for one in flow.node_budgets if graph.find(one) is None),
+        lost_budgets=tuple(node.name for node in flow.node_budgets if graph.find(node) is None),
         is_part=flow.is_part,
         is_new=is_new,
         executor=flow.executor,
-        schedules=tuple(ScheduledRuns(one.name, one.keys, one.where) for one in schedules),
+        schedules=tuple(ScheduledRuns(each.name, each.keys, each.where) for each in schedules),
     )

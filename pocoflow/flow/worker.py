@@ -1,7 +1,7 @@
-"""``Worker``: takes the runs of flows that are due, from one database, and runs them in threads.
+"""``Worker``: takes the due runs of flows from one database, and runs them in threads.
 
-It is no message queue: what is due is a query, and a run is claimed by its lock and fence, as by a
-resume. So any number of workers may be at one database, and be killed at any instant.
+There is no message queue: due runs are found by a query, and claimed by lock and fence, as by a
+resume. So any number of workers may use one database, and be killed at any instant.
 """
 
 from __future__ import annotations
@@ -37,24 +37,24 @@ __all__ = ["Limits", "Worker"]
 
 _log = OwnLogger("worker")
 
-_LOOK_EVERY = 0.1
-"""Seconds between two looks while nothing is due."""
+_POLL_EVERY = 0.1
+"""Seconds between two queries while nothing is due."""
 
-_AHEAD = 20
-"""So many more runs are looked for than there are free threads: others may take some of them."""
+_EXTRA = 20
+"""How many more runs are queried than threads are free: other workers may take some of them."""
 
-_FIRST, _LONGEST = 1.0, 300.0
-"""Seconds until a run that could not go on is tried again: at first, or if it is the database that
-fails, and at most."""
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 300.0
+"""Seconds until the next attempt to resume a run that could not be resumed: at first, or if the
+database fails, and at most."""
 
 
 class _Refused(NamedTuple):
-    """A run that could not go on.
+    """A run that could not be resumed.
 
     Attributes:
-        since: From when on it was due.
-        pause: Seconds until it is tried again.
-        until: When that is, by the monotonic clock.
+        since: When it became due.
+        pause: Seconds until the next attempt.
+        until: The time of that attempt, by the monotonic clock.
     """
 
     since: str
@@ -63,20 +63,20 @@ class _Refused(NamedTuple):
 
 
 class Worker:
-    """Carries on with the runs of flows that are due: queued, interrupted, answered, or late.
+    """Runs the due runs of flows: queued, interrupted, answered, or past a deadline.
 
     Args:
-        flows: The flows, of different names, that keep their runs in one database.
-        concurrency: Runs at once, each in a thread.
-        limits: What all workers of the database together may have at work.
+        flows: The flows, with different names, that store their runs in one database.
+        concurrency: Number of concurrent runs, each in a thread.
+        limits: Limits on the active runs of all workers of the database together.
         resources: As in ``Flow.run``, for the runs of all flows.
-        deliver: Has somebody else carry on with a run, and waits until that is over; called with
-            the flow and the id of the run, in place of ``flow.carry_on``, whose status it gives.
+        deliver: Has a run carried on elsewhere, and waits until that is over; called with the flow
+            and the id of the run instead of ``flow.carry_on``, and returns the status like it.
             Then ``resources`` is not used.
 
     Raises:
-        DefinitionError: An argument makes no sense, or a flow has no database, or another one than
-            the others have.
+        DefinitionError: An argument is invalid, or a flow has no database, or another one than the
+            others.
     """
 
     def __init__(
@@ -91,10 +91,10 @@ class Worker:
             raise DefinitionError("Worker() takes the flows whose runs it carries on with")
         if type(concurrency) is not int or concurrency < 1:
             raise DefinitionError(f"Worker(concurrency={concurrency!r}): a whole number, 1 or more")
-        for one in flows:
-            if not isinstance(one, Flow):
+        for flow in flows:
+            if not isinstance(flow, Flow):
                 raise DefinitionError(
-                    f"Worker({short(one)}): takes flows themselves, as in Worker(flow)"
+                    f"Worker({short(flow)}): takes flows themselves, as in Worker(flow)"
                 )
         if limits is not None and not isinstance(limits, Limits):
             raise DefinitionError(
@@ -110,16 +110,16 @@ class Worker:
         self._flows: dict[str, Flow] = {}
         for flow in flows:
             self._add(flow)
-        # Its put() may interrupt itself in a signal handler; that of other queues may not.
-        self._wakes: SimpleQueue[None] = SimpleQueue()
+        # Its put() is reentrant, for signal handlers; that of other queues is not.
+        self._wake_ups: SimpleQueue[None] = SimpleQueue()
         self._work: SimpleQueue[tuple[Flow, DueRun] | None] = SimpleQueue()
-        self._guard = threading.Lock()
+        self._lock = threading.Lock()
         self._active: dict[int, str] = {}
         self._refused: dict[int, _Refused] = {}
         self._suspect = 0
-        self._unable: dict[tuple[str, str], float] = {}
+        self._failed: dict[tuple[str, str], float] = {}
         self._threads = 0
-        self._is_stopping = self._is_told = False
+        self._is_stopping = self._logged = False
 
     def _add(self, flow: Flow) -> None:
         home, other = self.database.connection.home, flow.database.connection.home
@@ -136,41 +136,41 @@ class Worker:
     # -- from outside -----------------------------------------------------------------------------
 
     def stop(self) -> None:
-        """Take no more runs, now and ever; :meth:`run` returns when those at work have ended.
+        """Stop taking runs for good; :meth:`run` returns when the active ones have ended.
 
-        Any thread may call it, and a signal handler.
+        Any thread or signal handler may call it.
         """
         self._is_stopping = True
-        self._wakes.put(None)
+        self._wake_ups.put(None)
 
     @property
     def flow_names(self) -> Sequence[str]:
-        """The names of the flows, in their order, without those that they had before."""
-        return [name for name, _ in self._own()]
+        """The names of the flows, in their order, without their previous names."""
+        return [name for name, _ in self._named()]
 
     @property
     def active(self) -> Sequence[str]:
-        """The ids of the runs that are at work here."""
-        with self._guard:
+        """The ids of the runs that are active here."""
+        with self._lock:
             return list(self._active.values())
 
     @property
     def refused(self) -> Sequence[str]:
-        """The ids of the runs that are due now and could not go on here; why is in the log."""
+        """The ids of the due runs that could not be resumed here; the log says why."""
         names, most = list(self._flows), 1 << 31
         due = due_runs(self.database, names, self.limits, most) if self._refused else ()
         return [run.run_id for run in due if run.run_no in self._refused]
 
     def run(self, *, until_idle: bool = False, grace: float | None = None) -> bool:
-        """Carry on with what is due, until :meth:`stop` is called.
+        """Run what is due, until :meth:`stop` is called.
 
         Args:
-            until_idle: Return as soon as nothing is due and nothing at work.
-            grace: Seconds that the runs at work may take once it was stopped; for ever by default.
+            until_idle: Return as soon as nothing is due and no run is active.
+            grace: Seconds that active runs may take after a stop; unlimited by default.
 
         Returns:
-            Whether every run that was taken has ended. Those that have not go on in their threads;
-            if the process ends, they read as interrupted, and another worker takes them.
+            Whether every run that was taken has ended. The others continue in their threads; if the
+            process ends, they read as interrupted, and another worker takes them.
 
         Raises:
             DatabaseError: The database cannot be read.
@@ -179,10 +179,10 @@ class Worker:
         try:
             while not self._is_stopping:
                 was_active = bool(self.active)
-                is_idle = not self._look() and not was_active
+                is_idle = not self._take_due() and not was_active
                 if until_idle and is_idle:
                     break
-                self._wait(_LOOK_EVERY)
+                self._wait(_POLL_EVERY)
             return self._drain(grace)
         finally:
             for _ in range(self._threads):
@@ -190,52 +190,52 @@ class Worker:
             self._threads = 0
 
     def _drain(self, grace: float | None) -> bool:
-        until = None if grace is None else time.monotonic() + grace
+        end = None if grace is None else time.monotonic() + grace
         while self.active:
-            left = _LOOK_EVERY if until is None else min(_LOOK_EVERY, until - time.monotonic())
-            if left <= 0:
+            seconds = _POLL_EVERY if end is None else min(_POLL_EVERY, end - time.monotonic())
+            if seconds <= 0:
                 return False
-            self._wait(left)
+            self._wait(seconds)
         return True
 
     def _wait(self, seconds: float) -> None:
         try:
-            self._wakes.get(timeout=seconds)
+            self._wake_ups.get(timeout=seconds)
             while True:
-                self._wakes.get_nowait()
+                self._wake_ups.get_nowait()
         except Empty:
             return
 
     # -- what is due ------------------------------------------------------------------------------
 
-    def _look(self) -> int:
-        """Begin with what is due, as far as there is room; how many runs were due."""
+    def _take_due(self) -> int:
+        """Start due runs, as far as threads are free; how many were due."""
         try:
             self._submit_occurrences()
             free = self.concurrency - len(self.active)
-            found = list(self._due(free + _AHEAD)) if free > 0 else []
+            due = list(self._due(free + _EXTRA)) if free > 0 else []
         except (DatabaseBusyError, DatabaseLostError) as exc:
-            _log.log(logging.DEBUG if self._is_told else logging.WARNING, "%s; looking again", exc)
-            self._is_told = True
+            _log.log(logging.DEBUG if self._logged else logging.WARNING, "%s; looking again", exc)
+            self._logged = True
             return 1
-        self._is_told = False
-        for flow, run in found:
+        self._logged = False
+        for flow, run in due:
             if len(self.active) >= self.concurrency:
                 break
-            if 2 * run.interruptions >= self.limits.interruptions:  # it may be what ends processes
-                # One at a time, so that what ends this process ends no other of its kind with it.
+            if 2 * run.interruptions >= self.limits.interruptions:  # it may be the cause of crashes
+                # One at a time, so that a crash interrupts no other run of this kind.
                 if self._suspect in self._active:
                     continue
                 self._suspect = run.run_no
-            with self._guard:
+            with self._lock:
                 self._active[run.run_no] = run.run_id
             if self._threads < min(len(self.active), self.concurrency):
                 self._threads += 1
-                # Daemons, so that what does not end in time does not hold the exit up.
+                # Daemons, so that runs that exceed the grace period do not block the exit.
                 name = f"pocoflow-worker-{self._threads}"
                 threading.Thread(target=self._serve, name=name, daemon=True).start()
             self._work.put((flow, run))
-        return len(found)
+        return len(due)
 
     def _due(self, most: int) -> Iterator[tuple[Flow, DueRun]]:
         names, now = list(self._flows), time.monotonic()
@@ -251,12 +251,12 @@ class Worker:
             try:
                 self._carry_on(flow, run)
             finally:
-                with self._guard:
+                with self._lock:
                     self._active.pop(run.run_no, None)
-                self._wakes.put(None)
+                self._wake_ups.put(None)
 
     def _carry_on_here(self, flow: Flow, run_id: str) -> Status:
-        with suppress(SystemExit):  # of a node: the run has ended so, and the worker is not to
+        with suppress(SystemExit):  # of a node: it ends the run, but must not end the worker
             return flow.carry_on(run_id, resources=self._resources, limits=self.limits)
         return flow.database.handle(run_id).status
 
@@ -265,73 +265,75 @@ class Worker:
             status = self._deliver(flow, run.run_id)
         except RunNotFoundError as exc:
             _log.debug("%s", exc)
-        except BaseException as exc:  # noqa: BLE001 - the others go on
-            before = self._refused.get(run.run_no)
-            level, pause = logging.WARNING, _FIRST
-            if before is not None and before.since == run.since:
+        except BaseException as exc:  # noqa: BLE001 - the other runs continue
+            previous = self._refused.get(run.run_no)
+            level, pause = logging.WARNING, _FIRST_PAUSE
+            if previous is not None and previous.since == run.since:
                 level = logging.DEBUG
-                if not isinstance(exc, DatabaseError):  # which is as bad for all runs
-                    pause = min(before.pause * 2, _LONGEST)
-            ways = ""
+                if not isinstance(exc, DatabaseError):  # which affects all runs alike
+                    pause = min(previous.pause * 2, _LONGEST_PAUSE)
+            remedies = ""
             if isinstance(exc, PocoflowError):
-                ways = ways_out(exc, flow.database, run.run_id)
-            said = "run %r cannot go on, and is tried again: %s: %s%s"
-            _log.log(level, said, run.run_id, type(exc).__name__, exc, ways)
+                remedies = ways_out(exc, flow.database, run.run_id)
+            text = "run %r cannot go on, and is tried again: %s: %s%s"
+            _log.log(level, text, run.run_id, type(exc).__name__, exc, remedies)
             self._refused[run.run_no] = _Refused(run.since, pause, time.monotonic() + pause)
         else:
             self._refused.pop(run.run_no, None)
-            if status == "failed" and (told := failure(flow.database, run.run_id)):
-                _log.warning("%s", told)
+            if status == "failed" and (message := failure(flow.database, run.run_id)):
+                _log.warning("%s", message)
 
     # -- schedules --------------------------------------------------------------------------------
 
     def _store_schedules(self) -> None:
         now = self.database.connection.now()
-        found = [
-            one.first(name, now) for name, flow in self._own() for one in flow.schedules.values()
+        schedules = [
+            each.first(name, now)
+            for name, flow in self._named()
+            for each in flow.schedules.values()
         ]
-        store_schedules(self.database, self._flows, found)
+        store_schedules(self.database, self._flows, schedules)
 
-    def _own(self) -> Iterator[tuple[str, Flow]]:
+    def _named(self) -> Iterator[tuple[str, Flow]]:
         return ((name, flow) for name, flow in self._flows.items() if name == flow.flow_name)
 
     def _submit_occurrences(self) -> None:
-        for name, flow in self._own():
+        for name, flow in self._named():
             if flow.schedules:
                 now = time.monotonic()
-                besides = {
-                    one for (of, one), until in self._unable.items() if of == name and until > now
+                to_skip = {
+                    each for (of, each), until in self._failed.items() if of == name and until > now
                 }
-                flow.submit_due(partial(self._refuse_schedule, name), besides)
+                flow.submit_due(partial(self._refuse_schedule, name), to_skip)
 
     def _refuse_schedule(self, flow_name: str, name: str, exc: Exception) -> None:
-        now, level, pause = time.monotonic(), logging.WARNING, _LONGEST
-        way = f"; mend what flow.schedule({name!r}, ...) gives its runs, or what the flow asks for"
+        now, level, pause = time.monotonic(), logging.WARNING, _LONGEST_PAUSE
+        fix = f"; mend what flow.schedule({name!r}, ...) gives its runs, or what the flow asks for"
         if isinstance(exc, DatabaseError):
-            if now < self._unable.get((flow_name, name), -inf) + _LONGEST:
+            if now < self._failed.get((flow_name, name), -inf) + _LONGEST_PAUSE:
                 level = logging.DEBUG
-            pause, way = _FIRST, ""
-        self._unable[flow_name, name] = now + pause
-        said = "schedule %r of flow %r has no run for %d seconds, and is tried again then: %s: %s%s"
-        _log.log(level, said, name, flow_name, pause, type(exc).__name__, exc, way)
+            pause, fix = _FIRST_PAUSE, ""
+        self._failed[flow_name, name] = now + pause
+        text = "schedule %r of flow %r has no run for %d seconds, and is tried again then: %s: %s%s"
+        _log.log(level, text, name, flow_name, pause, type(exc).__name__, exc, fix)
 
 
 def failure(database: WorkflowDB, run_id: str) -> str:
-    """That a run has failed, in one line, for whoever is told by no exception; else empty."""
+    """The failure of a run in one line, where no exception reports it; empty if it did not fail."""
     run = database.get_run(run_id)
     if run is None or run["status"] != "failed" or run["error_type"] == "Interrupted":
         return ""
     kind = (run["error_type"] or "").rpartition(".")[2]
     error = ": ".join(filter(None, (kind, (run["error_msg"] or "").partition("\n")[0])))
-    said = escape(f"run {run_id!r} of flow {run['flow_name']!r} failed: {error}")
-    return f"{said} ({command_line('runs', 'show', run_id, '--db', database.path)})"
+    text = escape(f"run {run_id!r} of flow {run['flow_name']!r} failed: {error}")
+    return f"{text} ({command_line('runs', 'show', run_id, '--db', database.path)})"
 
 
 def ways_out(exc: PocoflowError, database: WorkflowDB, run_id: str) -> str:
-    """What to add to the text of an error: the commands that resume its run, if some do."""
-    ways = ""
-    for one in exc.remedies:
-        if one.command[:1] == ("resume",):
-            words = one.words({Gap.RUN: run_id})
-            ways += f"\n{escape(one.what)}: {command_line(*words, '--db', database.path)}"
-    return ways
+    """Lines to add to the text of an error: the commands that resume its run, if any."""
+    lines = ""
+    for remedy in exc.remedies:
+        if remedy.command[:1] == ("resume",):
+            words = remedy.words({Gap.RUN: run_id})
+            lines += f"\n{escape(remedy.what)}: {command_line(*words, '--db', database.path)}"
+    return lines

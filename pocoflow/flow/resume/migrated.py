@@ -1,4 +1,4 @@
-"""The store of a stored run as it goes on: with what its pending node had written, and changed."""
+"""The store with which a stored run is resumed, migrated to the current schema."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ def next_store(
 ) -> Store:
     """The store that a run of a run thread begins with.
 
-    That with which the last run ended, or an empty one, with the inputs on top: where a field has a
-    reducer and a value, the input is an increment. What could not be saved is unset.
+    The store with which the last run ended, or an empty one, updated with the inputs: if a field
+    has a reducer and a value, the input is an increment. What could not be saved is unset.
 
     Args:
-        database: Where the thread is.
+        database: The database of the thread.
         last: The last completed run of it.
         schema: The schema of the flow.
-        name: The name of a store that is made here.
+        name: The name of a store that is created here.
         inputs: What the run is given.
         classes: The classes of the stored values.
 
     Raises:
-        ResumeError: What is stored does not fit the schema as it is now.
+        ResumeError: The stored values do not fit the current schema.
         StoreError: An input does not fit.
     """
     if last.run_no:
@@ -47,14 +47,16 @@ def next_store(
         store = under_schema(last.run_id, stored, schema, {}, unset=lost)
     else:
         store = Store.over({}, schema, name)
-    made = make_schema(schema)
-    values, own = inputs.values, {} if made is None else made.definitions
-    reduced = {} if made is None else {key: values[key] for key in made.reducers if key in values}
-    increments = [(key, one) for key, one in reduced.items() if key in store]
+    fields = make_schema(schema)
+    values, definitions = inputs.values, {} if fields is None else fields.definitions
+    reduced = (
+        {} if fields is None else {key: values[key] for key in fields.reducers if key in values}
+    )
+    increments = [(key, value) for key, value in reduced.items() if key in store]
     given = dict(increments)
     # A model has accepted its values: no validator of their fields sees them again.
-    known = {key for key in values if is_same_field(inputs.under.get(key), own.get(key))}
-    store.apply({k: one for k, one in values.items() if k not in given}, increments, known)
+    known = {key for key in values if is_same_field(inputs.under.get(key), definitions.get(key))}
+    store.apply({k: value for k, value in values.items() if k not in given}, increments, known)
     return store
 
 
@@ -67,18 +69,18 @@ def under_schema(
     *,
     unset: Collection[str] = (),
 ) -> Store:
-    """The stored values under the schema as it is now, migrated by it if need be, and changed.
+    """The stored values under the current schema, migrated by it if need be, with changes.
 
     Args:
         run_id: The run.
         stored: Its store.
         schema: The schema.
-        changes: Values to set; what they replace need not fit the schema.
+        changes: Values to set; the values that they replace need not fit the schema.
         changed: What has changed since the run was started, for the end of a message.
-        unset: Keys that could not be saved, and are as if they had never been there.
+        unset: Keys that could not be saved, to be treated as if they had never been set.
 
     Raises:
-        ResumeError: What is stored does not fit.
+        ResumeError: The stored values do not fit.
         InvalidValueError: A change does not fit.
     """
     values = {key: value for key, value in stored.as_dict().items() if key not in changes}
@@ -87,15 +89,15 @@ def under_schema(
     try:
         store = _rebuilt(stored, values, unsaved, schema, changes)
     except StoreError as exc:
-        # A field that is gone takes no value.
+        # A removed field takes no value.
         is_gone = isinstance(exc, UnknownFieldError)
-        ways = "takes or drops it" if is_gone else "reads the old values"
+        hint = "takes or drops it" if is_gone else "reads the old values"
         keys = [] if is_gone else [*changes, *_misfits(stored, values, schema)]
         given = ", ".join(f"{key!r}: <value>" for key in keys) or "..."
         other = "" if is_gone else f", or set what does not fit, changes={{{given}}}"
         raise ResumeError(
             f"the store of run {run_id!r} does not fit the schema as it is now: {exc}; give the "
-            f"model a validator that {ways} (mode='before'){other}{changed}",
+            f"model a validator that {hint} (mode='before'){other}{changed}",
             remedies=[] if is_gone else [giving(run_id, keys or ["KEY"])],
         ) from exc
     store.update(changes)
@@ -104,13 +106,13 @@ def under_schema(
 
 def _misfits(stored: Store, values: Mapping[str, object], schema: object) -> list[str]:
     """The keys whose values do not fit the schema by themselves."""
-    found = []
+    misfits = []
     for key, value in values.items():
         try:
             Store.rebuild({key: value}, {}, stored.name, schema, stored.definitions)
         except StoreError:
-            found.append(key)
-    return found
+            misfits.append(key)
+    return misfits
 
 
 def _rebuilt(
@@ -125,9 +127,9 @@ def _rebuilt(
     except StoreError as exc:
         if not changes:
             raise
-        # The model's own validators may take what is stored together with what is changed alone.
+        # Model validators may accept the stored values only together with the changes.
         try:
-            under = {key: one for key, one in stored.definitions.items() if key not in changes}
+            under = {key: field for key, field in stored.definitions.items() if key not in changes}
             return Store.rebuild({**values, **changes}, unsaved, stored.name, schema, under)
         except StoreError:
             raise exc from None

@@ -1,4 +1,4 @@
-"""What is on record of the steps that a stored run has begun, read under the code as it is now."""
+"""The record of the unfinished steps of a stored run, read under the current code."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from pocoflow.store.schema.vouching import classes_within
 
 
 class Reader:
-    """Reads the lines of a stored run under the code as it is now.
+    """Reads the lines of a stored run under the current code.
 
     Args:
-        relocation: Finds nodes by the names that they had.
-        now: Deadlines are held against this time.
+        relocation: Finds nodes by their stored names.
+        now: The time with which deadlines are compared.
     """
 
     def __init__(self, relocation: Relocation, now: str) -> None:
@@ -39,7 +39,7 @@ class Reader:
     def prepared(
         self, found: Unfinished, vertex: Vertex, classes: codec.Classes
     ) -> tuple[object, ...]:
-        """What ``prep`` had returned, as the only element, if that is on record."""
+        """The recorded result of ``prep`` as the only element, if there is one."""
         if not found.prepared:
             return ()
         known = classes.of(prep_types(vertex.node))
@@ -61,14 +61,14 @@ class Reader:
         """A line, and those of the branches in its step.
 
         Args:
-            found: The line as the log has it.
-            nodes: The flows around the node that comes next, and the node.
-            depth: How many names are around its graph.
+            found: The line as it is in the log.
+            nodes: The flows around the next node, and the node.
+            depth: How many names enclose its graph.
             classes: The classes of its values.
-            is_known: Whether it is known what defined the fields of its store.
+            is_known: Whether the definitions of the fields of its store are known.
 
         Raises:
-            ResumeError: The code has changed where it stands.
+            ResumeError: The code of its pending node has changed.
             DecodeError: A value is damaged.
         """
         leaf, path = first_of(nodes[-1])
@@ -88,7 +88,7 @@ class Reader:
         )
 
     def _templates(self, found: Unfinished, vertex: Vertex, depth: int) -> dict[int, int | None]:
-        """Which branch of a node each one that has begun is now, by its number."""
+        """The index of the current branch for each started branch, by its number."""
         if found.branches and not vertex.branches:
             raise ResumeError(
                 f"run {self._run_id!r} stands in the parallel branches of {vertex.name!r}, "
@@ -114,7 +114,7 @@ class Reader:
         node = vertex.node
         if isinstance(node, Subflow):
             classes = classes_within(classes, node.flow.schema)
-            is_known = False  # nobody knows what its schema was
+            is_known = False  # its schema is not recorded
         branches: dict[int, Unfinished] = {}
         for number, branch in found.branches.items():
             which = templates[number]
@@ -134,7 +134,7 @@ class Reader:
                 branch = self.line(branch, nodes, depth, classes, is_known)
                 if branch.prepared:
                     under = self._relocation.definitions(branch.changed_at) if is_known else None
-                    # What is changed there is so in what the branch has of its own.
+                    # A change there applies to the values that are the branch's own.
                     known = {row[0] for row in branch.rows if row[1] == WHOLE}
                     known &= {row[0] for row in branch.changes}
                     rows = [row for row in branch.rows if row[0] in known]
@@ -146,10 +146,10 @@ class Reader:
     def _results(
         self, found: Unfinished, vertex: Vertex, classes: codec.Classes
     ) -> dict[int, object]:
-        """The results of ``exec`` that were finished, by item.
+        """The finished results of ``exec``, by item.
 
         Raises:
-            ResumeError: The node works on items now and did not before, or the other way round.
+            ResumeError: The node works on items now and did not before, or vice versa.
             DecodeError: A result cannot be read.
         """
         if not found.results:
@@ -169,44 +169,47 @@ class Reader:
 def _calls_now(
     calls: Mapping[int, Mapping[str, str]], moved: Mapping[str, str]
 ) -> Mapping[int, Mapping[str, str]]:
-    """Journaled calls by what they are known by now, as that begins with the name of a module."""
-    now = {
-        was.rpartition(".")[2]: to
-        for was, to in moved.items()
-        if was not in sys.modules  # else its functions are there, as they were
+    """Journaled calls by their current keys, which begin with the name of a module."""
+    new_names = {
+        old.rpartition(".")[2]: new
+        for old, new in moved.items()
+        if old not in sys.modules  # else its functions are still in it
     }
 
-    def key_of(key: str) -> str:
-        home, _, rest = key.partition(".")
-        to, name = now.get(home), rest.partition(" ")[0].partition(".")[0]
-        # Another module may end in the same word: what is not in this one is of that.
-        if to is None or not hasattr(sys.modules.get(to), name):
+    def new_key(key: str) -> str:
+        module, _, rest = key.partition(".")
+        new, name = new_names.get(module), rest.partition(" ")[0].partition(".")[0]
+        # The last part of a module's name is not unique: a function that the new module lacks is
+        # of another one.
+        if new is None or not hasattr(sys.modules.get(new), name):
             return key
-        return f"{(main_name() if to == '__main__' else to).rpartition('.')[2]}.{rest}"
+        return f"{(main_name() if new == '__main__' else new).rpartition('.')[2]}.{rest}"
 
-    return {item: {key_of(key): text for key, text in calls[item].items()} for item in calls}
+    return {item: {new_key(key): text for key, text in calls[item].items()} for item in calls}
 
 
 def answers(asked: Mapping[int, Asked], vertex: Vertex, now: str) -> dict[int, object]:
-    """What people have answered, as results of ``exec``; what stands for it where they have not."""
-    found: dict[int, object] = {}
+    """The answers of people as results of ``exec``, with a ``Waiting`` for each open question."""
+    results: dict[int, object] = {}
     kind = None
-    for item, one in asked.items():
-        _same_items(one.run_id, vertex.node, item < 0)
-        if one.answer is None:
-            found[item] = Waiting(one, one.is_expired(now))
+    for item, question in asked.items():
+        _same_items(question.run_id, vertex.node, item < 0)
+        if question.answer is None:
+            results[item] = Waiting(question, question.is_expired(now))
             continue
         try:
             kind = kind or answer_type(vertex.node)
-            found[item] = kind.read(one.answer)
+            results[item] = kind.read(question.answer)
         except AnswerError as exc:
             raise ResumeError(
-                f"run {one.run_id!r}: question {one.about} cannot go on with its answer: {exc}; "
-                "it was given under another type, or checked by its JSON schema alone; flow.answer "
-                "and flow.answer_json take another one in its place",
-                remedies=[Remedy.of_answering("answer it anew", one.run_id, one.question)],
+                f"run {question.run_id!r}: question {question.about} cannot go on with its answer: "
+                f"{exc}; it was given under another type, or checked by its JSON schema alone; "
+                "flow.answer and flow.answer_json take another one in its place",
+                remedies=[
+                    Remedy.of_answering("answer it anew", question.run_id, question.question)
+                ],
             ) from exc
-    return found
+    return results
 
 
 def _same_items(run_id: str, node: AnyNode, alone: bool) -> None:

@@ -1,4 +1,4 @@
-"""Where a stored run stands in the graph as it is now."""
+"""Finding the pending nodes of a stored run in the current graph."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ _log = OwnLogger("flow")
 
 
 class Relocation:
-    """Finds the nodes that a stored run names, under the names that they have now.
+    """Finds the nodes that a stored run names, under their current names.
 
     Args:
         run_id: The run.
-        graph: The flow as it is now.
+        graph: The current flow.
         before: The fingerprint of the flow that the run was started with, if it is known.
-        now: That of the flow as it is now, as JSON text.
-        rename: The names of nodes now, by those that they had.
-        again: Whether the run was resumed before, perhaps with the same renamings: from then on its
-            record has the new names.
+        now: The fingerprint of the current flow, as JSON text.
+        rename: The current names of nodes, by their stored names.
+        was_resumed: Whether the run was resumed before, perhaps with the same renamings: since
+            then its record has the new names.
 
     Attributes:
         changed: What has changed since the run was started, one line each.
-        moved: What modules are called now, by what they were called then.
-        now: The fingerprint of the flow as it is now, with that.
+        moved: The current names of modules, by their names at that time.
+        now: The fingerprint of the current flow, with these.
     """
 
     def __init__(
@@ -50,23 +50,23 @@ class Relocation:
         before: Fingerprint | None,
         now: str,
         rename: Mapping[str, str],
-        again: bool = False,
+        was_resumed: bool = False,
     ) -> None:
         self.run_id = run_id
-        self._graph, self._rename, self._again = graph, rename, again
+        self._graph, self._rename, self._was_resumed = graph, rename, was_resumed
         self._before = {} if before is None else nodes_of(before)
-        now_known = json.loads(now)
-        self._now = nodes_of(now_known)
+        current = json.loads(now)
+        self._now = nodes_of(current)
         self._definitions: Mapping[str, str] | None = (before or {}).get("schema")
         self._older: list[tuple[int, Mapping[str, str]]] = (before or {}).get("older", [])
-        self.changed = [] if before is None else differences(before, now_known)
-        self.moved = {} if before is None else moved_modules(before, now_known)
+        self.changed = [] if before is None else differences(before, current)
+        self.moved = {} if before is None else moved_modules(before, current)
         self.now = (
-            json.dumps({**now_known, "modules": self.moved}, sort_keys=True) if self.moved else now
+            json.dumps({**current, "modules": self.moved}, sort_keys=True) if self.moved else now
         )
 
     def definitions(self, row: int) -> Mapping[str, str] | None:
-        """What defined the fields as a row of the log was written, if that is known."""
+        """The definitions of the fields when a row of the log was written, if known."""
         if self._definitions is None:
             return None
         known = dict(self._definitions)
@@ -76,29 +76,29 @@ class Relocation:
         return known
 
     def with_older(self, last: int) -> str:
-        """The fingerprint of now, with what defined fields before, which branches still go by.
+        """The current fingerprint, with previous definitions of fields that branches still use.
 
         Args:
             last: The last row of the log.
         """
         now, old = json.loads(self.now), self._definitions or {}
         schema = now["schema"] or {}
-        changed = {k: one for k, one in old.items() if not is_same_field(one, schema.get(k))}
+        changed = {k: field for k, field in old.items() if not is_same_field(field, schema.get(k))}
         older = [*self._older, *([(number_in_run(last), changed)] if changed else [])]
         return json.dumps({**now, "older": older}, sort_keys=True) if older else self.now
 
     @property
     def listed(self) -> str:
-        """What has changed, for the end of a message."""
+        """The changes, for the end of a message."""
         lines = "".join(f"\n  - {line}" for line in self.changed)
         return f"\nWhat has changed since the run was started:{lines}" if lines else ""
 
     def pending(self, found: Unfinished) -> list[Vertex]:
-        """The flows around the node that comes next, and the node.
+        """The flows around the next node, and the node.
 
         Raises:
-            ResumeError: There is none of its name, or it is another one now; or a renaming is about
-                a node that nobody knows.
+            ResumeError: No node has its name, or the node has another definition; or a renaming is
+                about an unknown node.
         """
         if not found.names:
             raise ResumeError(
@@ -106,7 +106,7 @@ class Relocation:
                 "wrote it): use flow.run(store, resume_from=node) with the store of its last "
                 "checkpoint"
             )
-        self._rename = self._still_to_do(found)
+        self._rename = self._pending_renamings(found)
         nodes = self.find(self._graph, found.names, 0)
         self.refuse_another(found.names)
         return nodes
@@ -115,40 +115,40 @@ class Relocation:
         """The nodes of a path from a flow inwards.
 
         Args:
-            graph: The flow; it stands after ``skipped`` of the names.
-            names: The names that they had.
-            skipped: How many of them are around the graph.
+            graph: The flow; ``skipped`` of the names lead to it.
+            names: Their stored names.
+            skipped: How many of the names enclose the graph.
 
         Raises:
-            ResumeError: One of them is not there.
+            ResumeError: One of them does not exist.
         """
-        found: list[Vertex] = []
-        here: Graph | None = graph
-        given, names = names, plain(names)
+        vertices: list[Vertex] = []
+        inner: Graph | None = graph
+        stored_names, names = names, plain(names)
         for number in range(skipped, len(names)):
-            name = self._name_of(names[: number + 1], {} if here is None else here.nodes)
-            vertex = None if here is None else here.nodes.get(name)
+            name = self._name_of(names[: number + 1], {} if inner is None else inner.nodes)
+            vertex = None if inner is None else inner.nodes.get(name)
             if vertex is None:
-                raise self._not_there(given, number, name, here)
-            found.append(vertex)
-            here = vertex.inner
-        return found
+                raise self._missing(stored_names, number, name, inner)
+            vertices.append(vertex)
+            inner = vertex.inner
+        return vertices
 
     def branch(self, now: list[str], names: tuple[str, ...]) -> int | None:
-        """Which of the branches of a node, by their names now, one is; ``None`` if it was removed.
+        """The index of a stored branch among those of a node; ``None`` if it was removed.
 
         Args:
-            now: Their names.
-            names: The names that it had, and those around it.
+            now: The current names of the branches.
+            names: The stored name of the branch, after those around it.
 
         Raises:
-            ResumeError: It may be one that has another name.
+            ResumeError: It may have been renamed.
         """
         names = plain(names)
         around, name = names[:-1], self._name_of(names, now)
         if name in now:
             return now.index(name)
-        if all((*around, one) in self._before for one in now):
+        if all((*around, name_now) in self._before for name_now in now):
             return None
         raise ResumeError(
             f"run {self.run_id!r} was in branch {_text(names)!r}, and node {_text(around)!r} has "
@@ -158,11 +158,11 @@ class Relocation:
         )
 
     def renamed(self, names: tuple[str, ...]) -> tuple[str, ...]:
-        """The names now of the flows and branches around a node, and its own."""
+        """The current names of the flows and branches around a node, and its own."""
         now: tuple[str, ...] = ()
         for depth, name in enumerate(names, 1):
             around = plain(now)
-            known = [one[-1] for one in self._now if one[:-1] == around]
+            known = [known_names[-1] for known_names in self._now if known_names[:-1] == around]
             new = self._name_of(plain(names[:depth]), known)
             # A renaming by name alone may be about a node of another flow.
             if new not in known:
@@ -173,7 +173,7 @@ class Relocation:
         return now
 
     def _name_of(self, names: Names, known: Iterable[str]) -> str:
-        """The name now of a node, among those of the flow that it is in now."""
+        """The current name of a node, among those of its current flow."""
         given = self._rename.get(_text(names), self._rename.get(names[-1], names[-1]))
         if given in known:
             return given
@@ -181,28 +181,28 @@ class Relocation:
         ends = (name for name in known if given.endswith(f"/{name}"))
         return max(ends, key=len, default=given)
 
-    def _not_there(
-        self, names: tuple[str, ...], number: int, name: str, here: Graph | None
+    def _missing(
+        self, names: tuple[str, ...], number: int, name: str, inner: Graph | None
     ) -> ResumeError:
         around = names[:number]
-        within = f"flow {_text(around)!r}" if around else "this flow"
-        known = here.nodes if here is not None else {}
+        flow_text = f"flow {_text(around)!r}" if around else "this flow"
+        known = inner.nodes if inner is not None else {}
         return ResumeError(
             f"run {self.run_id!r} stands before node {_text(names)!r}, and "
-            f"{within} has no node {name!r}{closest(name, known) or '.'} If it has another name "
+            f"{flow_text} has no node {name!r}{closest(name, known) or '.'} If it has another name "
             f"now, pass rename={{{names[number]!r}: <new name>}}; if no edge leads to it any more, "
             f"write one{self.listed}",
             remedies=[renaming(self.run_id, names[number])],
         )
 
     def refuse_another(self, names: tuple[str, ...]) -> None:
-        """Refuse to go on with a node that is made from something else now.
+        """Refuse to resume at a node whose definition was replaced by another one.
 
         Args:
-            names: The names that it had, and those around it.
+            names: Its stored name, after those around it.
 
         Raises:
-            ResumeError: It is.
+            ResumeError: It was.
         """
         now, names = plain(self.renamed(names)), plain(names)
         name, before = names[-1], _text(names)
@@ -218,27 +218,27 @@ class Relocation:
                 remedies=[renaming(self.run_id, name, now[-1])],
             )
 
-    def _still_to_do(self, found: Unfinished) -> Mapping[str, str]:
-        """The renamings without those that an earlier resume has put on record.
+    def _pending_renamings(self, found: Unfinished) -> Mapping[str, str]:
+        """The renamings without those that an earlier resume has recorded.
 
         Raises:
-            ResumeError: One is about a node that nobody knows.
+            ResumeError: One is about an unknown node.
         """
         if not self._before or not self._rename:
             return self._rename
-        # A fork of an early step may stand before a name that the flow of its parent's last resume
-        # did not have any more.
-        stands = [plain(line.names) for line in found.lines() if line.names]
-        had = _known(chain(self._before, stands))
+        # A fork of an early step may have a pending node whose name was no longer in the flow of its
+        # parent at the last resume.
+        pending = [plain(line.names) for line in found.lines() if line.names]
+        had = _known(chain(self._before, pending))
         has = _known(self._now)
         for old, new in self._rename.items():
             for name, names, when in ((old, had, "had"), (new, has, "has")):
-                if name not in names and not (self._again and when == "had"):
+                if name not in names and not (self._was_resumed and when == "had"):
                     raise ResumeError(
                         f"run {self.run_id!r}: rename={{{old!r}: {new!r}}}, and its flow {when} no "
                         f"node {name!r}{closest(name, names)}{self.listed}"
                     )
-        if self._again and _definitions(self._before) == _definitions(self._now):
+        if self._was_resumed and _definitions(self._before) == _definitions(self._now):
             if self._rename.keys() <= had and any(old != new for old, new in self._rename.items()):
                 _log.warning(
                     "run %r: rename=%r is not used: the run was resumed before, and its record has "
@@ -251,7 +251,7 @@ class Relocation:
 
 
 def renaming(run_id: str, old: str, new: str | None = None) -> Remedy:
-    """To resume a run whose node has another name now; ``None`` if nobody knows which."""
+    """To resume a run whose node was renamed; ``new`` is ``None`` if its name is unknown."""
     option = renaming_option(old, new or "NEW")
     value = "<new name>" if new is None else repr(new)
     what = f"if {old!r} has another name now"
@@ -270,7 +270,7 @@ def _definitions(nodes: Mapping[Names, Mapping[str, str]]) -> dict[Names, str]:
 
 
 def _known(addresses: Iterable[Names]) -> set[str]:
-    """What nodes, and those around them, may be called in a renaming."""
+    """The names that a renaming may use for nodes and those around them."""
     paths: set[Names] = set()
     for names in addresses:
         while names and names not in paths:

@@ -1,4 +1,4 @@
-"""Going on with a stored run, and forking one: what is needed before the step loop takes over."""
+"""Resuming a stored run, or forking one, up to the point where the step loop takes over."""
 
 from __future__ import annotations
 
@@ -41,19 +41,19 @@ Prove: TypeAlias = Callable[[Vertex, tuple[Vertex, ...], Store], object]
 
 
 class StoredRun:
-    """A stored run under the code as it is now.
+    """A stored run under the current code.
 
     Args:
         database: The database.
         run_id: The run.
         graph: The flow.
         schema: Its schema.
-        resuming: What whoever resumes it says of it.
+        resuming: The arguments of the resume.
 
     Attributes:
         run_id: The run.
         recorder: Holds the run's lock once it is reopened.
-        store: The store that it goes on with.
+        store: The store with which it is resumed.
         token: The run's token.
     """
 
@@ -70,21 +70,21 @@ class StoredRun:
         self.recorder = RunRecorder(database, run_id, self._classes)
 
     def rehearse(self, prove: Prove) -> Resumable:
-        """Read everything that going on with the run would read, and write nothing.
+        """Read everything that a resume of the run would read, and write nothing.
 
-        What would refuse it whatever the code is, such as a process that is at work on it, is the
-        refusal of what is returned.
+        A reason to refuse it that does not depend on the code, such as a process that is running
+        it, is returned as the refusal.
 
         Raises:
-            OtherFlowError: It is of another flow.
-            ResumeError: It is completed, or the code has changed where the run stands.
+            OtherFlowError: It is a run of another flow.
+            ResumeError: It is completed, or the code of its pending node has changed.
             DecodeError: A stored value is damaged, or a finished result of an unknown class.
         """
         self._resuming.refuse_other(self._db, self.run_id)
         self.recorder.refuse_completed()
-        found = self.recorder.unfinished()
-        relocation, nodes, _ = self._read(found, prove)
-        self._line(relocation, found, nodes)
+        unfinished = self.recorder.unfinished()
+        relocation, nodes, _ = self._read(unfinished, prove)
+        self._line(relocation, unfinished, nodes)
         refusal = None
         try:
             self.recorder.refuse_now(self._resuming.names)
@@ -92,17 +92,17 @@ class StoredRun:
             refusal = exc
         node = first_address(nodes[-1], nodes[:-1]).text
         unsaved, changed = tuple(map(str, self.store.unsaved)), tuple(relocation.changed)
-        return Resumable(self.run_id, node, found.steps, changed, refusal, unsaved)
+        return Resumable(self.run_id, node, unfinished.steps, changed, refusal, unsaved)
 
     def reopen(self, flow_name: str, prove: Prove) -> Unfinished:
-        """Claim the run and set it running again; what it goes on with.
+        """Claim the run and record it as running; the record of its unfinished step.
 
-        ``prove`` is called with the node that comes next, the flows around it, and the store,
-        before anything is written.
+        ``prove`` is called with the next node, the flows around it, and the store, before anything
+        is written.
 
         Raises:
             RunNotFoundError: There is no such run.
-            ResumeError: It is completed, alive, or the code has changed where it stands.
+            ResumeError: It is completed, alive, or the code of its pending node has changed.
             DecodeError: A stored value is damaged, or a finished result of an unknown class.
         """
         recorder, resuming = self.recorder, self._resuming
@@ -122,35 +122,35 @@ class StoredRun:
                 recorder.fail_overdue(exc)
                 raise
             resolved = self._usable(recorder.apply_defaults(claimed))
-            found = self._line(relocation, resolved, nodes)
+            line = self._line(relocation, resolved, nodes)
             node = first_address(nodes[-1], nodes[:-1])
-            # What prep has changed, or a resume was given, is no part of the checkpoint yet.
-            known = {*changes, *(key_of(row[0]) for row in found.changes)}
-            anew = _defined_anew(stored, self.store, changes)
-            amended = [key for key in anew if key not in known]
+            # Changes by prep, or by arguments of a resume, are not part of the checkpoint yet.
+            known = {*changes, *(key_of(row[0]) for row in line.changes)}
+            redefined = _redefined(stored, self.store, changes)
+            amended = [key for key in redefined if key not in known]
             renamed = relocation.renamed if resuming.rename else None
-            given = bool(changes) or not known.isdisjoint(anew if found.prepared else known)
+            changed = bool(changes) or not known.isdisjoint(redefined if line.prepared else known)
             prepared = resolved.prepared[0] if resolved.prepared else None
             if resolved.branches:
                 self._fingerprint = relocation.with_older(recorder.log.last)
             names = (flow_name, node, self._fingerprint, renamed)
-            now = Standing(*names, amended, given, prepared)
-            said = [
-                *_remarks(relocation.changed, changes, node.text, found),
+            now = Standing(*names, amended, changed, prepared)
+            remarks = [
+                *_remarks(relocation.changed, changes, node.text, line),
                 *_unreadable(self.store),
             ]
-            for text in said:
+            for text in remarks:
                 recorder.remark(text)
-            recorder.resume(self.store, stored, found, now)
+            recorder.resume(self.store, stored, line, now)
         except BaseException:
             recorder.release()
             raise
-        for text in said:
+        for text in remarks:
             _log.warning("run %r: %s", self.run_id, text)
-        return found
+        return line
 
-    def take_up(self, line: Line, found: Unfinished, emits: bool) -> None:
-        """Have a line go on with what was reopened; ``emits`` records what its nodes emit."""
+    def continue_in(self, line: Line, found: Unfinished, emits: bool) -> None:
+        """Continue the reopened run in a line; ``emits`` records what its nodes emit."""
         line.ledger, line.unfinished, line.frames = self.recorder, found, found.vertices[:-1]
         if emits:
             self.recorder.record_emitted()
@@ -161,16 +161,16 @@ class StoredRun:
             line.taken = Taken(0, found.taken)
 
     def _usable(self, found: Unfinished) -> Unfinished:
-        """Without what ``prep`` gave where it has to run again, as the caller changes values."""
+        """Without the result of ``prep`` if it must run again, as the caller changes values."""
         return found.without_inputs() if self._resuming.changes else found
 
     def _read(self, found: Unfinished, prove: Prove) -> tuple[Relocation, list[Vertex], Store]:
-        """Look up the node that comes next, and read and check the store; that as it is stored."""
+        """Look up the next node, and read and check the store; the latter as it is stored."""
         database, run_id, resuming = self._db, self.run_id, self._resuming
-        described = describe(self._graph, self._schema)
-        again = bool(resuming.rename) and self.recorder.was_resumed()
+        current = describe(self._graph, self._schema)
+        was_resumed = bool(resuming.rename) and self.recorder.was_resumed()
         before = database.get_graph(run_id)
-        relocation = Relocation(run_id, self._graph, before, described, resuming.rename, again)
+        relocation = Relocation(run_id, self._graph, before, current, resuming.rename, was_resumed)
         self._fingerprint = relocation.now
         self._classes.move(relocation.moved)
         nodes = relocation.pending(found)
@@ -196,8 +196,8 @@ class StoredRun:
         return reader.line(found, nodes, 0, self._classes)
 
 
-def _defined_anew(before: Store, now: Store, changes: Container[str]) -> list[str]:
-    """The fields that had another definition when their stored values were accepted."""
+def _redefined(before: Store, now: Store, changes: Container[str]) -> list[str]:
+    """The fields whose definition has changed since their stored values were accepted."""
     old, new = before.definitions, now.definitions
     return [
         key
@@ -207,7 +207,7 @@ def _defined_anew(before: Store, now: Store, changes: Container[str]) -> list[st
 
 
 def can_resume(stored: StoredRun, prove: Prove) -> Resumable:
-    """Whether a stored run could go on, and what would keep it from that.
+    """Whether a stored run could be resumed, and what would prevent it.
 
     Raises:
         RunNotFoundError: There is no such run.
@@ -216,7 +216,7 @@ def can_resume(stored: StoredRun, prove: Prove) -> Resumable:
         return stored.rehearse(prove)
     except RunNotFoundError:
         raise
-    except Exception as exc:  # noqa: BLE001 - whatever would keep resume from going on
+    except Exception as exc:  # noqa: BLE001 - whatever would stop a resume
         return Resumable(stored.run_id, refusal=exc)
 
 
@@ -231,12 +231,12 @@ def fork_run(
     """Create a run from a checkpoint of another one; it is ``queued`` until it is resumed.
 
     Raises:
-        RunExistsError: Its id is used already.
+        RunExistsError: Its id is in use.
         RunNotFoundError: There is no such run.
-        OtherFlowError: It is of another flow.
+        OtherFlowError: It is a run of another flow.
         CheckpointNotFoundError: It has no checkpoint of that step.
         ResumeError: No node comes after that step.
-        DefinitionError: ``step`` is no number.
+        DefinitionError: ``step`` is not a number.
     """
     if step is not None and type(step) is not int:
         raise DefinitionError(f"step= is the number of a step, such as 2, not {short(step)}")
@@ -261,12 +261,12 @@ def fork_run(
     stored = database.load_store(run_id, last, classes)
     store = under_schema(run_id, stored, schema, resuming.changes)
     if graph is not None:
-        # What the store is accepted under from now on.
+        # The definitions under which the store is accepted from now on.
         graph = {**graph, "schema": fields_of(schema)}
         graph.pop("older", None)
     flow_name = resuming.names[0]
-    made, token = new_run_id(flow_name)
-    new_id = new_id or made
+    generated, token = new_run_id(flow_name)
+    new_id = new_id or generated
     row = {
         "flow_name": flow_name,
         "status": "queued",
@@ -282,7 +282,7 @@ def fork_run(
 def _remarks(
     changed: list[str], changes: Mapping[str, object], next_name: str, found: Unfinished
 ) -> Iterator[str]:
-    """What whoever resumes a run should know."""
+    """Remarks on a resume: changed code, and finished work that is not repeated."""
     if changed:
         yield f"it goes on under changed code: {'; '.join(changed)}"
     if changes and (found.results or found.branches):
