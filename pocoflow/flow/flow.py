@@ -108,7 +108,7 @@ def _execution() -> type[Execution]:
     return Execution
 
 
-_ABOUT_RESUMES = by_keyword(more="; arguments after the id are given by name: changes={...}")
+_ABOUT_RESUMES = by_keyword(more="; what is given beside the id is named: changes={...}")
 
 
 class _FlowType(ABCMeta):

@@ -1,4 +1,4 @@
-"""What a parallel branch sees of the store, and how the writes of several branches are merged."""
+"""The view that a parallel branch has of the store, and the merge of the writes of branches."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pocoflow.errors import BranchError, StoreError
 from pocoflow.messages import is_item_of, short
 from pocoflow.store.increments import increments_between
 from pocoflow.store.missing import Unsaved
-from pocoflow.store.revalidating import take
+from pocoflow.store.revalidating import revalidate
 from pocoflow.store.schema.cores import UNKNOWN
 from pocoflow.store.store import Store
 from pocoflow.store.watch import Watch
@@ -17,11 +17,11 @@ from pocoflow.values.changes.difference import Change
 from pocoflow.values.copies import stored_copy
 
 INCREMENTS: Any = None
-"""The key under which the increments of a branch are recorded: no text, so no store has it."""
+"""The key under which the increments of a branch are recorded: not a text, so no store has it."""
 
 
 class BranchValues(NamedTuple):
-    """Values as they were stored; a parallel branch has them on top of those at its fork."""
+    """Stored values; those of a parallel branch override the values at the split."""
 
     values: dict[str, object]
     tails: dict[str, list[object]]
@@ -31,7 +31,7 @@ class BranchValues(NamedTuple):
 
 
 class Writes(NamedTuple):
-    """What a branch leaves to be merged."""
+    """The writes of a branch, to be merged."""
 
     values: Mapping[str, object]
     increments: Sequence[tuple[str, object]]
@@ -40,48 +40,48 @@ class Writes(NamedTuple):
 
 
 class _Copies(MutableMapping[str, object]):
-    """The values of another store, each copied when it is first asked for.
+    """The values of another store, each copied on first access.
 
     Args:
-        values: The values, which do not change while these are used. If they are copies, too, what
-            nobody has asked for is not copied for this.
+        values: The values, which do not change while these are used. If they are copies, too,
+            values that were not accessed are not copied for this.
     """
 
     def __init__(self, values: Mapping[str, object]) -> None:
         self._values = values.latest() if isinstance(values, _Copies) else dict(values)
-        self._own: set[str] = set()
+        self._copied: set[str] = set()
 
     def latest(self) -> dict[str, object]:
-        """The values, those that nobody has asked for as they are in the other store."""
+        """The values; those that were not accessed are shared with the other store."""
         return dict(self._values)
 
     def complete(self) -> None:
-        """Copy what nobody has asked for."""
+        """Copy the values that were not accessed."""
         for key in self:
             self[key]
 
-    def own(self) -> list[tuple[str, object]]:
-        """Those that were copied or set, in their order."""
-        return [pair for pair in self._values.items() if pair[0] in self._own]
+    def copied_items(self) -> list[tuple[str, object]]:
+        """The items that were copied or set, in their order."""
+        return [pair for pair in self._values.items() if pair[0] in self._copied]
 
-    def is_own(self, key: str) -> bool:
+    def is_copied(self, key: str) -> bool:
         """Whether a value was copied or set."""
-        return key in self._own
+        return key in self._copied
 
     def __getitem__(self, key: str) -> Any:
         value = self._values[key]
-        if key not in self._own:
+        if key not in self._copied:
             value = self._values[key] = stored_copy(value)
-            self._own.add(key)
+            self._copied.add(key)
         return value
 
     def __setitem__(self, key: str, value: object) -> None:
         self._values[key] = value
-        self._own.add(key)
+        self._copied.add(key)
 
     def __delitem__(self, key: str) -> None:
         del self._values[key]
-        self._own.discard(key)
+        self._copied.discard(key)
 
     def __contains__(self, key: object) -> bool:
         return key in self._values
@@ -97,25 +97,25 @@ class _Copies(MutableMapping[str, object]):
 
 
 class BranchStore(Store):
-    """A branch's own view of the store: the values as they were at the fork.
+    """A branch's own view of the store: the values as they were at the split.
 
     Each is copied when it is first read, so a branch costs what it touches.
 
-    A field with a reducer takes increments here and nothing else, so that those of several branches
-    can be put together. What cannot be stored, such as a client or an array, is shared.
+    A field with a reducer accepts only increments here, so that those of several branches can be
+    merged. What cannot be stored, such as a client or an array, is shared.
 
     Args:
-        parent: The store at the fork, which does not change while branches run.
-        fork: The values of the parent, remembered.
+        parent: The store at the split, which does not change while branches run.
+        at_split: The values of the parent, remembered.
         private: Values that only this branch has; they are not merged.
         origin: The field of which such a value is an item.
         hidden: Other keys whose values are not merged.
-        merged: Whether it is put together with other branches. If it is not, a field with a reducer
-            may be set as in any store.
+        merged: Whether it is merged with other branches. If not, a field with a reducer may be set
+            as in any store.
 
     Attributes:
-        increments: What fields with reducers were given, in order.
-        migrated: Keys whose values, taken back, are not those that are stored.
+        increments: The increments of fields with reducers, in order.
+        migrated: Keys whose restored values differ from the stored ones.
     """
 
     _data: _Copies
@@ -126,7 +126,7 @@ class BranchStore(Store):
     def __init__(
         self,
         parent: Store,
-        fork: Watch,
+        at_split: Watch,
         private: Mapping[str, object],
         hidden: frozenset[str] = frozenset(),
         merged: bool = True,
@@ -135,29 +135,29 @@ class BranchStore(Store):
         self._view(parent, _Copies)
         reducers = self._schema.reducers if self._schema is not None and merged else ()
         self._reducers = frozenset(reducers) - hidden
-        self._fork = fork
-        self._expected = fork.copy()
+        self._at_split = at_split
+        self._expected = at_split.copy()
         self._private = hidden.union(private)
         self.increments = []
         self.migrated = set()
         self._shadowed = {key: self._data[key] for key in private if key in self._data}
         if private:
-            made = {key: stored_copy(value) for key, value in private.items()}
+            copies = {key: stored_copy(value) for key, value in private.items()}
             items = "" if origin is None else self.definitions.get(origin, "")
-            own = {key: self.definitions.get(key, UNKNOWN) for key in private}
-            self._write(made, {key for key, one in own.items() if is_item_of(one, items)})
+            known = {key: self.definitions.get(key, UNKNOWN) for key in private}
+            self._write(copies, {key for key in known if is_item_of(known[key], items)})
 
     def own_items(self) -> Iterable[tuple[str, object]]:
         """The keys that the branch has read or written, with their values."""
-        return self._data.own()
+        return self._data.copied_items()
 
     def complete(self) -> None:
         """Copy what the branch has not read, before the store around it changes."""
         self._data.complete()
 
     def watch(self) -> Watch:
-        """One that remembers the values as they are now."""
-        return self._fork.now(self)
+        """A watch that remembers the current values."""
+        return self._at_split.now(self)
 
     def take_back(
         self,
@@ -167,79 +167,81 @@ class BranchStore(Store):
         unsaved: Mapping[str, Unsaved],
         under: Mapping[str, str] | None,
     ) -> None:
-        """Take back what the branch had of its own in a run that is resumed.
+        """Restore the changes of the branch in a run that is resumed.
 
         Args:
             values: Values that it had set.
-            tails: What it had appended to lists.
+            tails: Items that it had appended to lists.
             deleted: Keys that it had deleted.
             unsaved: Keys whose values could not be stored.
-            under: What defined each field then, if that is known.
+            under: The definition of each field at that time, if known.
 
         Raises:
-            BranchError: A field that it had set has a reducer now, and no increment gives that; or
-                what it had set does not fit the schema as it is now.
+            BranchError: A field that it had set has a reducer now, and no increment results in that
+                value; or a value that it had set does not fit the current schema.
         """
-        own = dict(values)
+        restored = dict(values)
         for key, tail in tails.items():
             before = self.increments if key == INCREMENTS else self._data.get(key, [])
-            # What is recorded as appended was so to the value at the fork, not to a private one.
-            own[key] = [*self._shadowed.get(key, before), *tail]
-        for key in own:
+            # Recorded items were appended to the value at the split, not to a private one.
+            restored[key] = [*self._shadowed.get(key, before), *tail]
+        for key in restored:
             self._shadowed.pop(key, None)
         for key in (*deleted, *unsaved):
             self._data.pop(key, None)
-        increments = own.pop(INCREMENTS, self.increments)
-        own = self._under_schema(own, under)
-        self.increments = kept = [one for one in increments if one[0] in self._reducers]
-        given = {key for key, _ in kept}
-        for key in sorted(self._reducers.intersection(own) - given):
-            self.increments = [*self.increments, *self._as_increments(key, own[key])]
-        if not len(increments) == len(kept) == len(self.increments):
+        increments = restored.pop(INCREMENTS, self.increments)
+        restored = self._under_schema(restored, under)
+        self.increments = reduced = [pair for pair in increments if pair[0] in self._reducers]
+        given = {key for key, _ in reduced}
+        for key in sorted(self._reducers.intersection(restored) - given):
+            self.increments = [*self.increments, *self._as_increments(key, restored[key])]
+        if not len(increments) == len(reduced) == len(self.increments):
             self.migrated.add(INCREMENTS)
-        self._data.update(own)
+        self._data.update(restored)
         self._unsaved = {**self._unsaved, **unsaved}
         self._set_plain()
-        for key in self._reducers & own.keys():
-            self._expected.remember(key, own[key])
+        for key in self._reducers & restored.keys():
+            self._expected.remember(key, restored[key])
 
     def _under_schema(
-        self, own: dict[str, object], under: Mapping[str, str] | None
+        self, restored: dict[str, object], under: Mapping[str, str] | None
     ) -> dict[str, object]:
-        """What the branch had set under the schema as it is now, migrated by it if need be."""
+        """The restored values under the current schema, migrated by it if need be."""
         if self._schema is None:
-            return own
-        here, stored = Watch.of(self._data), Watch.of(own)
-        values = {**self._data, **own}
-        before = dict.fromkeys(own, UNKNOWN) if under is None else under
-        known = {key: before.get(key, "") if key in own else UNKNOWN for key in values}
+            return restored
+        now, stored = Watch.of(self._data), Watch.of(restored)
+        values = {**self._data, **restored}
+        previous = dict.fromkeys(restored, UNKNOWN) if under is None else under
+        definitions = {key: previous.get(key, "") if key in restored else UNKNOWN for key in values}
         try:
-            whole = take(self._schema, self._label, values, known, self._schema.names())
+            whole = revalidate(self._schema, self._label, values, definitions, self._schema.names())
         except StoreError as exc:
             raise BranchError(
                 f"{self._label}: what a parallel branch had set does not fit the schema as it is "
                 f"now: {exc}; give the model a validator that reads the old values "
                 "(mode='before'), or fork the run"
             ) from exc
-        # Not with a default in the place of what the branch had deleted.
+        # Without defaults for what the branch had deleted.
         fitting = {key: value for key, value in whole.items() if key in values}
         self.migrated.update(key for key in fitting if stored.differs(key, fitting[key]))
         return {
-            key: value for key, value in fitting.items() if key in own or here.differs(key, value)
+            key: value
+            for key, value in fitting.items()
+            if key in restored or now.differs(key, value)
         }
 
     def _as_increments(self, key: str, value: object) -> list[tuple[str, object]]:
-        """What the branch had set before the field had a reducer, as increments of it."""
+        """A value set before the field had a reducer, as increments of it."""
         if key not in self._data or self._schema is None:
-            return [(key, value)]  # the join says that there is nothing to reduce into
-        found = increments_between(self._schema.reducers[key], self._data[key], value)
-        if found is None:
+            return [(key, value)]  # the merge reports that there is no value to reduce into
+        updates = increments_between(self._schema.reducers[key], self._data[key], value)
+        if updates is None:
             raise BranchError(
                 f"{self._label}: field {key!r} has a reducer now, and a parallel branch had set "
                 f"it before: no increment makes {short(value)} of {short(self._data[key])}; go on "
                 "with the schema as it was, or fork the run"
             )
-        return [(key, update) for update in found]
+        return [(key, update) for update in updates]
 
     # -- writing ------------------------------------------------------------------------------
 
@@ -249,7 +251,7 @@ class BranchStore(Store):
         increments: Iterable[tuple[str, object]],
         accepted: Collection[str] = (),
     ) -> None:
-        """Write values and give increments, which are also kept for the merge.
+        """Write values and apply increments, which are also stored for the merge.
 
         Raises:
             BranchError: A value is for a field with a reducer, or one was changed in place.
@@ -258,7 +260,7 @@ class BranchStore(Store):
         self._refuse(values)
         copies = [(key, stored_copy(update)) for key, update in increments]
         for key, _ in copies:
-            self._check_untouched(key)
+            self._check_reduced(key)
         changes, given = self._reduced(values, copies, accepted)
         super()._write(changes, {*accepted, *(key for key, _ in given)})
         self.increments = [*self.increments, *given]
@@ -274,13 +276,13 @@ class BranchStore(Store):
         super().__delitem__(key)
 
     def recheck(self, key: str, changes: Iterable[Change] | None = None) -> bool:
-        """Check a value that changed: against the schema, and that increments alone changed it.
+        """Check a changed value: against the schema, and that only increments changed it.
 
         Raises:
             BranchError: A field with a reducer was changed in place.
             InvalidValueError: The value no longer fits.
         """
-        self._check_untouched(key)
+        self._check_reduced(key)
         return super().recheck(key, changes)
 
     def _refuse(self, keys: Iterable[str]) -> None:
@@ -292,9 +294,9 @@ class BranchStore(Store):
                     "assignment or deletion, which cannot be merged with those of other branches"
                 )
 
-    def _check_untouched(self, key: str) -> None:
-        if not self._data.is_own(key):
-            return  # nobody had it to change, or it has no value: whoever reduces into it says so
+    def _check_reduced(self, key: str) -> None:
+        if not self._data.is_copied(key):
+            return  # it was not accessed, or has no value, which the reduction reports
         if key in self._reducers and self._expected.differs(key, self._data.get(key)):
             raise BranchError(
                 f"{self._label}: field {key!r} has a reducer and was changed in place in a "
@@ -304,18 +306,22 @@ class BranchStore(Store):
     # -- the end ------------------------------------------------------------------------------
 
     def writes(self) -> Writes:
-        """What is to be merged: the values that differ from those at the fork, and increments."""
-        kept = self._reducers | self._private
+        """What is to be merged: the values that differ from those at the split, and increments."""
+        local = self._reducers | self._private
         return Writes(
-            {one.key: one.value for one in self._fork.changed(self) if one.key not in kept},
-            [one for one in self.increments if one[0] not in self._private],
-            [key for key in self._fork.gone(self) if key not in kept and key not in self._unsaved],
-            {key: mark for key, mark in self._unsaved.items() if key not in kept},
+            {c.key: c.value for c in self._at_split.changed(self) if c.key not in local},
+            [increment for increment in self.increments if increment[0] not in self._private],
+            [
+                key
+                for key in self._at_split.gone(self)
+                if key not in local and key not in self._unsaved
+            ],
+            {key: mark for key, mark in self._unsaved.items() if key not in local},
         )
 
 
 class BranchRecord:
-    """A branch's store as it is recorded: its values, and its increments under a key of theirs."""
+    """A branch's store as it is recorded: its values, and its increments under a separate key."""
 
     def __init__(self, store: BranchStore) -> None:
         self._store = store
@@ -345,11 +351,11 @@ class BranchRecord:
 
 
 def merge(store: Store, branches: Iterable[tuple[str, Writes]]) -> None:
-    """Write what the branches, given with their names, leave to be merged: all of it, or nothing.
+    """Merge the writes of the named branches, all or nothing.
 
     Raises:
         BranchError: Two branches changed one key that has no reducer; names it and them.
-        InvalidValueError: What reducers made does not fit.
+        InvalidValueError: The result of a reducer does not fit.
     """
     values: dict[str, object] = {}
     increments: list[tuple[str, object]] = []
@@ -377,8 +383,8 @@ def merge(store: Store, branches: Iterable[tuple[str, Writes]]) -> None:
     store.apply(values, increments, {*values, *(key for key, _ in increments)})
     for key in deleted:
         del store[key]
-    # What a branch had set in an earlier process, and nobody could store, is missed by name.
-    store.miss({key: mark for key, mark in unsaved.items() if key not in store})
+    # Values that a branch had set in an earlier process, and that could not be stored.
+    store.mark_unsaved({key: mark for key, mark in unsaved.items() if key not in store})
 
 
 def _a_few(names: list[str]) -> str:

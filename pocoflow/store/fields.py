@@ -1,8 +1,8 @@
 """References to the fields of a store, checked by an unaided type checker.
 
 ``A = fields(Article)`` is an ``Article`` to a type checker, so ``A.summary`` is a ``str``, and a
-misspelt field, a default of the wrong type or a function that returns something else than the
-field holds are ordinary type errors. At run time ``A.summary`` is a reference that names the field.
+misspelt field, a default of the wrong type and a function that returns another type than the
+field has are ordinary type errors. At run time ``A.summary`` is a reference that names the field.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pocoflow.messages import closest, short
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 References: TypeAlias = tuple[Any, ...] | list[Any]
-"""Several references. No iterable at large: a single reference is a ``str`` to a type checker."""
+"""Several references. Not any iterable: a type checker may see a single reference as a ``str``."""
 
 
 class StoreField(NamedTuple):
@@ -37,7 +37,7 @@ class StoreField(NamedTuple):
 
 
 class Reference:
-    """Something that stands for a value which only a run has; using it as the value is refused."""
+    """A placeholder for a value that exists only in a run; using it as the value is refused."""
 
     __slots__ = ()
 
@@ -68,11 +68,11 @@ class Reference:
         self._misused("has no items")
 
     def __call__(self, *args: object, **kwargs: object) -> NoReturn:
-        """Refused, as everything else."""
+        """Refused, like all other uses."""
         self._misused("cannot be called")
 
     def __format__(self, spec: str) -> NoReturn:
-        """Refused: a prompt would have the name of the field in it. ``str`` is for logs."""
+        """Refused: a prompt would contain the name of the field. ``str`` is for logs."""
         self._misused("cannot be put into a text")
 
     def _compare(self, other: object) -> NoReturn:
@@ -97,7 +97,7 @@ class Reference:
 class FieldRef(Reference):
     """A reference to a field: a default of a parameter, or what a function node writes."""
 
-    # Its own names start with underscores, as no field does: A.address.name must not work.
+    # Its own names start with underscores, unlike fields: A.address.name must not work.
     __slots__ = ("__field__",)
     __field__: StoreField
 
@@ -131,7 +131,7 @@ def reference_of(argument: str, given: object) -> StoreField:
     """The field that a reference names.
 
     Raises:
-        DefinitionError: It is no reference; the message names the argument.
+        DefinitionError: It is not a reference; the message names the argument.
     """
     if isinstance(given, FieldRef):
         return field_of(given)

@@ -1,4 +1,4 @@
-"""What a branch adds to a field that has a reducer, found from the value that it leaves there."""
+"""Deriving the increments of a field with a reducer from its old and its new value."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from pocoflow.values.changes.frozen import freeze, is_same
 
 
 def increments_between(reducer: Reducer, old: object, value: object) -> list[object] | None:
-    """Increments by which the reducer makes one value of another, if some are found.
+    """Increments by which the reducer turns ``old`` into ``value``, if some are found.
 
-    What the reducer makes of them decides, so a function of one's own is as good as one of these.
+    They are tried with the reducer, so any function of the user works as well as ours.
     """
     return next(
-        (updates for updates in _differences(old, value) if _leads(reducer, old, updates, value)),
+        (updates for updates in _differences(old, value) if _makes(reducer, old, updates, value)),
         None,
     )
 
 
-def _leads(reducer: Reducer, old: object, updates: Iterable[object], value: object) -> bool:
+def _makes(reducer: Reducer, old: object, updates: Iterable[object], value: object) -> bool:
     try:
-        made = reduce(reducer, updates, old)
-    except Exception:  # noqa: BLE001 - a reducer of something else may raise anything
+        result = reduce(reducer, updates, old)
+    except Exception:  # noqa: BLE001 - a reducer of other types may raise anything
         return False
-    return is_same(freeze(made), value)
+    return is_same(freeze(result), value)
 
 
 def _differences(old: object, value: object) -> Iterator[list[object]]:
@@ -37,9 +37,9 @@ def _differences(old: object, value: object) -> Iterator[list[object]]:
     elif isinstance(old, dict) and isinstance(value, dict):
         yield [
             {
-                key: one
-                for key, one in value.items()
-                if key not in old or not is_same(freeze(old[key]), one)
+                key: new
+                for key, new in value.items()
+                if key not in old or not is_same(freeze(old[key]), new)
             }
         ]
     elif isinstance(old, (int, float)) and isinstance(value, (int, float)):

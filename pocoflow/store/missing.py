@@ -1,4 +1,4 @@
-"""What a store lacks, and why: keys without a value, values that could not be saved, attributes."""
+"""Errors about what a store lacks: unset keys, values that could not be saved, attributes."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from pocoflow.values.remembering import remembered
 
 
 class Unsaved(NamedTuple):
-    """Why the value of a key is not there after it was stored.
+    """Why the value of a key is missing after it was stored.
 
     Attributes:
-        type_name: The type of the part that could not be stored, or the class that is not known.
-        reason: Why it could not be stored, with the place inside the value; or read.
-        text: What is stored of a value of a class that is not known here; ``None`` if nothing is.
+        type_name: The type of the part that could not be stored, or the unknown class.
+        reason: Why it could not be stored, with the path inside the value; or not read.
+        text: The stored text of a value whose class is unknown here; ``None`` if there is none.
     """
 
     type_name: str
@@ -41,7 +41,7 @@ class Unsaved(NamedTuple):
 
     @classmethod
     def unreadable(cls, exc: UnknownClassError, text: str) -> Unsaved:
-        """The mark for a stored text that names a class that is not known."""
+        """The mark for a stored text that names an unknown class."""
         return cls(exc.class_name, str(exc), text)
 
 
@@ -52,7 +52,7 @@ def missing_key(
     data: Iterable[str],
     unsaved: Mapping[str, Unsaved],
 ) -> MissingKeyError:
-    """Why a key has no value: it was not saved, is not set yet, or is not known at all."""
+    """The error for a key without a value: it was not saved, is not set yet, or is unknown."""
     if key in unsaved and unsaved[key].text is not None:
         return UnreadableKeyError(
             f"{owner}: key {key!r} cannot be read: {unsaved[key].reason}; or set it again",
@@ -83,7 +83,7 @@ def check_complete(
     *,
     is_whole: bool,
 ) -> None:
-    """Refuse a store that lacks what its schema requires; if it is to be whole, also a default.
+    """Refuse a store that lacks required fields; with ``is_whole``, also fields with a default.
 
     Raises:
         IncompleteStoreError: Names what is not set.
@@ -103,20 +103,20 @@ def check_complete(
 
 @remembered
 def attributes_of(kind: type) -> frozenset[str]:
-    """The attributes that a store of a class may be given: those that the class declares."""
+    """The attributes that may be set on a store of a class: those that the class declares."""
     declared = {name for base in kind.__mro__ for name in vars(base).get("__annotations__", ())}
-    own = {
+    assigned = {
         name
         for base in kind.__mro__
         if package_of(base) != "pocoflow"
         for name, value in vars(base).items()
         if not callable(value)
     }
-    return frozenset(declared | own)
+    return frozenset(declared | assigned)
 
 
 def no_attribute(owner: str, store: object, schema: object, name: str, given: str = "") -> str:
-    """What is said of an attribute that a store has not; ``given`` is what it was to be set to."""
+    """The message for a missing attribute of a store; ``given`` is the assigned value."""
     if hasattr(dict, name) and not given:
         return f"{owner} is no dict: store.as_dict().{name} is of the dict with its values"
     kind = type(store)
@@ -135,11 +135,11 @@ def no_attribute(owner: str, store: object, schema: object, name: str, given: st
 
 
 def check_name(schema: Schema | None, name: object) -> None:
-    """Check what ``store.name`` is set to.
+    """Check a new value of ``store.name``.
 
     Raises:
-        UnknownFieldError: The schema has a field of that name, which was meant.
-        InvalidValueError: It is no text.
+        UnknownFieldError: The schema has a field of that name, which was probably meant.
+        InvalidValueError: It is not a text.
     """
     if schema is not None and "name" in schema.names():
         raise UnknownFieldError(

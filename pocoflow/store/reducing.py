@@ -1,9 +1,9 @@
-"""Reducers: pure functions ``(old, update) -> new`` that say how a field takes increments.
+"""Reducers: pure functions ``(old, update) -> new`` that apply increments to a field.
 
 A field declares one in its annotation, ``log: Annotated[list[str], append] = []``. ``writes=`` on
-such a field and ``store.reduce(key, update)`` then give increments, also from several parallel
-branches. The functions here are the usual ones; any function of two arguments will do, such as
-``max``, ``operator.or_`` or one of your own.
+such a field and ``store.reduce(key, update)`` then apply increments, also from several parallel
+branches. The functions here are common ones; any function of two arguments can be a reducer, such
+as ``max``, ``operator.or_`` or a function of yours.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ T = TypeVar("T")
 K = TypeVar("K")
 
 Reducer: TypeAlias = Callable[[Any, Any], Any]
-"""``(old, update) -> new``; it must not change what it is given."""
+"""``(old, update) -> new``; it must not change its arguments."""
 
 
 class _Addable(Protocol):
@@ -52,7 +52,7 @@ AddT = TypeVar("AddT", bound=_Addable)
 
 
 def append(old: list[T], update: T) -> list[T]:
-    """The list with one more item at its end."""
+    """The list with another item at its end."""
     return [*old, update]
 
 
@@ -60,7 +60,7 @@ def extend(old: list[T], update: Iterable[T]) -> list[T]:
     """The list with more items at its end.
 
     Raises:
-        TypeError: The items are a text, of which nobody means the characters.
+        TypeError: The items are a text, whose characters are never meant.
     """
     if isinstance(update, (str, bytes)):
         given = type(update).__name__
@@ -69,25 +69,25 @@ def extend(old: list[T], update: Iterable[T]) -> list[T]:
 
 
 def add(old: AddT, update: AddT) -> AddT:
-    """The sum: of numbers, or of anything else that has ``+``."""
+    """The sum: of numbers, or of other values that support ``+``."""
     return old + update
 
 
 def merge(old: dict[K, T], update: Mapping[K, T]) -> dict[K, T]:
-    """The dict with more keys; of a key that is in both, the update counts."""
+    """The dict with more keys; the update takes precedence."""
     return {**old, **update}
 
 
 def latest(old: T, update: T) -> T:
-    """The update: of several branches that write the field, the last one counts."""
+    """The update: if several branches write the field, the last one wins."""
     return update
 
 
 def item(field: list[T]) -> T:
     """One item of a list field, for a type checker: ``@node(writes=item(A.log))``.
 
-    A field that is reduced by :func:`append` holds a list and takes one item at a time. At run time
-    this is the reference itself.
+    A field with the reducer :func:`append` holds a list and takes one item at a time. At run time
+    this returns the reference itself.
     """
     return cast(T, field)
 
@@ -98,83 +98,83 @@ def reducers_of(
     """The reducers of fields, by field.
 
     Args:
-        fields: The name of each, its type, and what its annotation says beside that.
+        fields: The name, the type and further metadata of each field.
 
     Raises:
         DefinitionError: There are several for one field, one that does not take two arguments, or
-            one for a part of a field, which nothing would call.
+            one for a part of a field, which would never be called.
     """
     reducers: dict[str, Reducer] = {}
     for name, hint, metadata in fields:
         kind = bare(hint)
-        every = (metadata, metadata_of(hint), _of_optional(kind))
-        found = [one for said in every for one in _reducers(name, said)]
-        if len(found) > 1:
-            names = ", ".join(map(reducer_name, found))
+        sources = (metadata, metadata_of(hint), _of_optional(kind))
+        declared = [reducer for marks in sources for reducer in _reducers(name, marks)]
+        if len(declared) > 1:
+            names = ", ".join(map(reducer_name, declared))
             raise DefinitionError(f"field {name!r} declares several reducers ({names}): keep one")
         for part in _parts(kind):
-            for one in _reducers(name, metadata_of(part)):
+            for reducer in _reducers(name, metadata_of(part)):
                 raise DefinitionError(
-                    f"field {name!r} declares the reducer {reducer_name(one)} for a part of its "
-                    "value, where nothing calls it: declare it for the field, as in "
+                    f"field {name!r} declares the reducer {reducer_name(reducer)} for a part of "
+                    "its value, where nothing calls it: declare it for the field, as in "
                     f"{name}: Annotated[list[str], extend]"
                 )
-        for one in found:
-            _refuse_kind(name, get_origin(kind) or kind, one)
-            reducers[name] = one
+        for reducer in declared:
+            _refuse_kind(name, get_origin(kind) or kind, reducer)
+            reducers[name] = reducer
     return reducers
 
 
 def _refuse_kind(name: str, kind: object, reducer: Reducer) -> None:
-    """Refuse one of ours for a type that it can never make."""
-    for known, made in ((append, list), (extend, list), (merge, dict)):
-        if reducer is known and kind in _PLAIN and kind is not made:
+    """Refuse a reducer of ours for a type that it never returns."""
+    for known, result in ((append, list), (extend, list), (merge, dict)):
+        if reducer is known and kind in _PLAIN and kind is not result:
             raise DefinitionError(
                 f"field {name!r} is of type {getattr(kind, '__name__', kind)}, and its reducer "
-                f"{known.__name__} makes a {made.__name__}: give it another reducer, or the type "
-                f"{made.__name__}"
+                f"{known.__name__} makes a {result.__name__}: give it another reducer, or the type "
+                f"{result.__name__}"
             )
 
 
 def reducer_name(reducer: object) -> str:
-    """What a reducer is called in messages."""
+    """The name of a reducer in messages."""
     name = getattr(reducer, "__name__", None)
     return name if isinstance(name, str) else short(reducer)
 
 
 def _reducers(field: str, metadata: Iterable[object]) -> Iterator[Reducer]:
-    """What is meant as a reducer: a callable that is nothing of Pydantic's, nor a mere mark."""
-    for one in metadata:
-        kind = one if isinstance(one, type) else type(one)
+    """The metadata meant as reducers: callables that are neither Pydantic's nor mere marks."""
+    for mark in metadata:
+        kind = mark if isinstance(mark, type) else type(mark)
         if any(hasattr(kind, name) for name in _OF_PYDANTIC) or package_of(kind) in _MARKS:
             continue
-        if isinstance(one, type):
-            if callable(vars(one).get("__call__")) and _takes_two(one.__call__, 3):
+        if isinstance(mark, type):
+            if callable(vars(mark).get("__call__")) and _takes_two(mark.__call__, 3):
                 raise DefinitionError(
-                    f"field {field!r} declares the class {one.__name__} as its reducer: declare "
-                    f"an object of it, {one.__name__}(...)"
+                    f"field {field!r} declares the class {mark.__name__} as its reducer: declare "
+                    f"an object of it, {mark.__name__}(...)"
                 )
-        elif callable(one):
-            if not _takes_two(one):
+        elif callable(mark):
+            if not _takes_two(mark):
                 raise DefinitionError(
-                    f"field {field!r} declares {reducer_name(one)} beside its type, which is no "
+                    f"field {field!r} declares {reducer_name(mark)} beside its type, which is no "
                     f"reducer: one is called with two arguments, (old, update), and this takes "
-                    f"{inspect.signature(one)}"
+                    f"{inspect.signature(mark)}"
                 )
-            gives = unrun(one)
-            if gives is not None:
+            flaw = unrun(mark)
+            if flaw is not None:
                 raise DefinitionError(
-                    f"field {field!r} declares the reducer {reducer_name(one)}, {gives}: a reducer "
+                    f"field {field!r} declares the reducer {reducer_name(mark)}, {flaw}: a reducer "
                     "is called, and returns the new value"
                 )
-            yield one
+            yield mark
 
 
 def _takes_two(function: Callable[..., object], given: int = 2) -> bool:
     try:
         signature = inspect.signature(function)
     except (ValueError, TypeError):
-        return True  # a builtin that does not tell, such as max
+        return True  # a builtin without a signature, such as max
     try:
         signature.bind(*range(given))
     except TypeError:
@@ -183,7 +183,7 @@ def _takes_two(function: Callable[..., object], given: int = 2) -> bool:
 
 
 def _of_optional(hint: object) -> tuple[object, ...]:
-    """What is said of the one type of an Optional, beside that type."""
+    """The metadata of the one type of an Optional."""
     if get_origin(hint) not in (Union, UnionType):
         return ()
     kinds = [kind for kind in get_args(hint) if kind is not NoneType]
@@ -191,7 +191,7 @@ def _of_optional(hint: object) -> tuple[object, ...]:
 
 
 def _parts(hint: object) -> Iterator[object]:
-    """The types within a type, at every depth; not the one of an Optional, which is the field's."""
+    """The types within a type, at every depth; not that of an Optional, which is the field's."""
     within = list(get_args(hint))
     if get_origin(hint) is Annotated:
         within = within[:1]
@@ -211,7 +211,7 @@ def reduced(
     increments: Iterable[tuple[str, object]],
     reducers: Mapping[str, Reducer],
 ) -> dict[str, object]:
-    """What is to be written: values as they are, and what fields become by their increments.
+    """All that is to be written: the values, and the fields after their increments.
 
     Raises:
         MissingKeyError: A field that takes an increment has no value yet.
@@ -234,16 +234,16 @@ def reduced(
 
 
 def metadata_of(annotation: object) -> tuple[object, ...]:
-    """What an ``Annotated`` type, or a named alias of one, says; nothing of any other type."""
+    """The metadata of an ``Annotated`` type, or of a named alias of one; else none."""
     annotation = _unaliased(annotation)
     if get_origin(annotation) is not Annotated:
         return ()
-    kind, *said = get_args(annotation)
-    return (*metadata_of(kind), *said)
+    kind, *metadata = get_args(annotation)
+    return (*metadata_of(kind), *metadata)
 
 
 def bare(annotation: object) -> object:
-    """A type without what ``Annotated`` says around it, and without a name for it."""
+    """A type without ``Annotated`` and without type aliases."""
     annotation = _unaliased(annotation)
     while get_origin(annotation) is Annotated:
         annotation = _unaliased(get_args(annotation)[0])
@@ -259,7 +259,7 @@ def _unaliased(annotation: Any) -> object:
             value, arguments = alias.__value__, get_args(annotation)
             annotation = value[arguments] if arguments else value
         except (NameError, TypeError):
-            return annotation  # it names what is not there yet
+            return annotation  # it names something not defined yet
 
 
 _ALIASES: tuple[type, ...] = (TypeAliasType, getattr(typing, "TypeAliasType", TypeAliasType))

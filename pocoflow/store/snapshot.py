@@ -18,13 +18,13 @@ ENCODING = 1
 
 
 class Snapshot(NamedTuple):
-    """What a snapshot holds.
+    """The contents of a snapshot.
 
     Attributes:
         name: The name of the store.
         values: Its values.
-        unsaved: The marks of those that could not be stored.
-        under: What defined each field when its value was accepted, if that is known.
+        unsaved: The marks of values that could not be stored.
+        under: The definition of each field when its value was accepted, if known.
     """
 
     name: str
@@ -66,15 +66,15 @@ def write_snapshot(
 
 
 def read_snapshot(path: Path, classes: codec.Classes) -> Snapshot:
-    """Read a snapshot back.
+    """Read a snapshot.
 
     Args:
         path: The file.
-        classes: Classes that its values may be of. One that is not known costs its own key.
+        classes: Classes that its values may be of. An unknown class affects only its own key.
 
     Raises:
         FileNotFoundError: There is no such file.
-        DecodeError: The file is cut or is not a snapshot; the message names it.
+        DecodeError: The file is truncated or is not a snapshot; the message names it.
     """
     try:
         document = json.loads(path.read_bytes())
@@ -82,7 +82,7 @@ def read_snapshot(path: Path, classes: codec.Classes) -> Snapshot:
         marks = document.get("unsaved", {}).items()
         unsaved = {key: Unsaved(kind, reason) for key, (kind, reason) in marks}
         encoding, under = document.get("encoding"), document.get("fields")
-        under = None if under is None else {key: str(one) for key, one in under.items()}
+        under = None if under is None else {key: str(text) for key, text in under.items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
         raise DecodeError(f"{path} is not a snapshot of a store, or is damaged: {exc}") from exc
     if encoding is None:

@@ -1,4 +1,4 @@
-"""The typed view of a store: attributes are its keys, and what its model defines works on it."""
+"""The typed view of a store: its keys are attributes, and methods of its model work on it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _UNSET = object()
 
 
 class Viewed(Protocol):
-    """What a view needs of a store."""
+    """The part of a store that a view uses."""
 
     @property
     def schema(self) -> Any:
@@ -34,7 +34,7 @@ class State:
     """The typed view of a store.
 
     Args:
-        store: Takes every write, and knows its schema.
+        store: Receives every write, and knows its schema.
         data: Its values.
     """
 
@@ -54,10 +54,10 @@ class State:
                 f"a store has no private attributes such as {name}: store.to_model() has them"
             )
         if attribute is _UNSET:
-            return store[name]  # which says why it is not there
-        if hasattr(BaseModel, name):  # model_dump and its like: of the complete model
+            return store[name]  # which raises the appropriate error
+        if hasattr(BaseModel, name):  # such as model_dump: of the complete model
             return getattr(store.to_model(), name)
-        if isinstance(attribute, cached_property):  # a view keeps nothing
+        if isinstance(attribute, cached_property):  # a view caches nothing
             return attribute.func(self)
         return attribute.__get__(self, store.schema) if hasattr(attribute, "__get__") else attribute
 
@@ -78,7 +78,7 @@ class State:
         fields = getattr(store.schema, "model_fields", store.schema) or ()
         return sorted({*fields, *store})
 
-    # What Python looks for in a class is that of the complete model, as model_dump is.
+    # Special methods, which Python looks up in the class, are those of the complete model.
 
     def __str__(self) -> str:
         store: Viewed = object.__getattribute__(self, "_store")
@@ -86,7 +86,7 @@ class State:
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, State):
-            mine, others = (object.__getattribute__(one, "_data") for one in (self, other))
+            mine, others = (object.__getattribute__(state, "_data") for state in (self, other))
             return bool(mine == others)
         store: Viewed = object.__getattribute__(self, "_store")
         return isinstance(other, BaseModel) and store.to_model() == other
@@ -110,7 +110,7 @@ def _itself(model: BaseModel) -> BaseModel:
 
 
 def _of_model(model: object, name: str) -> object:
-    """What the class of a model defines under a name that is not a field, or ``_UNSET``."""
+    """The class attribute of a model under a name that is not a field, or ``_UNSET``."""
     if isinstance(model, type) and name not in getattr(model, "model_fields", {}):
         for owner in model.__mro__:
             if owner is not object and name in owner.__dict__:

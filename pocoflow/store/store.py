@@ -37,7 +37,7 @@ from pocoflow.store.missing import (
     no_attribute,
 )
 from pocoflow.store.reducing import reduced
-from pocoflow.store.revalidating import take
+from pocoflow.store.revalidating import revalidate
 from pocoflow.store.schema import Schema, make_schema
 from pocoflow.store.schema.cores import UNKNOWN
 from pocoflow.store.schema.model_facts import definitions_of, model_values
@@ -54,47 +54,47 @@ _log = OwnLogger("store")
 
 StateT = TypeVar("StateT", bound=BaseModel, default=Any)
 ModelT = TypeVar("ModelT", bound=BaseModel, default=Any)
-# What takes a store of a base class of a schema takes one of the schema, too.
+# A function that takes a store of a base class of a schema takes a store of the schema, too.
 SchemaT_co = TypeVar("SchemaT_co", bound=BaseModel, default=Any, covariant=True)
 
 Observer: TypeAlias = Callable[[str, Any, Any], object]
-"""Called as ``observer(key, old, new)`` after every write; ``None`` stands for absent."""
+"""Called as ``observer(key, old, new)`` after every write; ``None`` means absent."""
 
 
 class Store(MutableMapping[str, Any], Generic[SchemaT_co]):
     """Shared, optionally typed, observable state.
 
-    It is a complete ``MutableMapping``. With a schema, every write is checked first: a write that
-    does not fit raises and changes nothing. ``Store[Model].state`` is the same data, typed as the
-    model for editors and type checkers.
+    A complete ``MutableMapping``. With a schema, every write is checked first: a write that does
+    not fit raises an error and changes nothing. ``Store[Model].state`` is the same data, typed as
+    the model for editors and type checkers.
 
     Args:
         data: Initial values, as a mapping or as an instance of the schema's model. Copied (the
             mapping, not the values in it).
         schema: A Pydantic model class, or a dict ``{"key": type}``; a model instance as ``data``
             brings its own.
-        name: Shown in error messages and kept with snapshots.
+        name: Shown in error messages and stored in snapshots.
 
     Raises:
         UnknownFieldError: ``data`` has a key that the model does not have.
-        InvalidValueError: A value does not fit the schema, or ``name`` is no text.
+        InvalidValueError: A value does not fit the schema, or ``name`` is not a text.
         DefinitionError: ``schema`` is neither a model class nor a dict of types.
     """
 
     name: str
     _data: MutableMapping[str, Any]
     _touched: set[str]
-    # The values, where reading and writing has nothing to look at, and nobody to tell; else None.
-    # One attribute for both, as CPython takes its time with those of a class with __getattr__.
+    # The values if reads and writes need no checks and no notification; else None. One attribute
+    # for both, as attributes of a class with __getattr__ are slow in CPython.
     _plain: MutableMapping[str, object] | None
-    # Checks and writes a value of which there is no more to know than its type; else None.
+    # Checks and writes a value if its type is all there is to check; else None.
     _assign: Callable[[MutableMapping[str, object], str, object], bool] | None = None
     _observers: tuple[Observer, ...] = ()
     _unsaved: Mapping[str, Unsaved] = MappingProxyType({})
     _accepted: Mapping[str, str] = MappingProxyType({})
     _schema: Schema | None = None
     _tracked: bool = False
-    _refuses: bool = False  # whether a write is refused for other reasons than its schema has
+    _refuses: bool = False  # whether writes are refused for reasons other than the schema
 
     @overload
     def __init__(self, data: SchemaT_co, schema: None = None, name: str = "") -> None: ...
@@ -133,22 +133,22 @@ class Store(MutableMapping[str, Any], Generic[SchemaT_co]):
         name: str = "",
         under: Mapping[str, str] | None = None,
     ) -> Store:
-        """A store that keeps its values in ``data`` itself, so that its owner sees each write.
+        """A store whose values are ``data`` itself, so that its owner sees each write.
 
         Args:
             data: The values.
             schema: The schema.
             name: The name of the store.
-            under: What defined the fields in which another store has accepted some of the values.
+            under: The definitions of fields under which another store has accepted values.
 
         Raises:
             UnknownFieldError: ``data`` has a key that the schema's model does not have.
-            InvalidValueError: A value does not fit; ``data`` is left as it was.
+            InvalidValueError: A value does not fit; ``data`` is unchanged.
         """
-        made: Store = cls.__new__(cls)
-        # Of a copy: other threads, such as those of other runs, may write to the dict meanwhile.
-        made._setup(data, name, dict(data), make_schema(schema), under)
-        return made
+        store: Store = cls.__new__(cls)
+        # A copy, as other threads, such as those of other runs, may write to the dict meanwhile.
+        store._setup(data, name, dict(data), make_schema(schema), under)
+        return store
 
     def _setup(
         self,
@@ -158,32 +158,32 @@ class Store(MutableMapping[str, Any], Generic[SchemaT_co]):
         schema: Schema | None,
         under: Mapping[str, str] | None = None,
     ) -> None:
-        put = object.__setattr__  # not through __setattr__, nor into a dict that has to be made
-        put(self, "name", name)
-        put(self, "_data", data)
-        put(self, "_touched", set())
-        put(self, "_plain", data)
+        set_attribute = object.__setattr__  # bypasses __setattr__, and needs no __dict__
+        set_attribute(self, "name", name)
+        set_attribute(self, "_data", data)
+        set_attribute(self, "_touched", set())
+        set_attribute(self, "_plain", data)
         if under:
             self._accepted = dict(under)
         if schema is not None or under:
-            self._enter(initial, schema)
+            self._set_initial(initial, schema)
             return
         self._check(initial)
         if not data:
             data.update(initial)
 
-    def _enter(self, initial: dict[str, object], schema: Schema | None) -> None:
-        """Check ``initial`` against ``schema`` and, if it fits, hold both."""
+    def _set_initial(self, initial: dict[str, object], schema: Schema | None) -> None:
+        """Check ``initial`` against ``schema`` and, if it fits, store both."""
         self._check(initial)
         if schema is not None:
             if self._accepted:
-                # A default must not stand in for a value that could not be stored.
-                initial = take(schema, self._label, initial, self._accepted, self._unsaved)
+                # A default must not replace a value that could not be stored.
+                initial = revalidate(schema, self._label, initial, self._accepted, self._unsaved)
             else:
                 initial = schema.enter(self._label, initial, self._unsaved)
-        self._hold(initial, schema)
+        self._accept(initial, schema)
 
-    def _hold(self, values: Mapping[str, object], schema: Schema | None) -> None:
+    def _accept(self, values: Mapping[str, object], schema: Schema | None) -> None:
         self._data.update(values)
         self._touched.update(values)
         if schema is not self._schema:
@@ -197,14 +197,14 @@ class Store(MutableMapping[str, Any], Generic[SchemaT_co]):
         other: Store,
         values_of: Callable[[Mapping[str, object]], MutableMapping[str, object]],
     ) -> None:
-        """Begin as a view of another store, which has accepted the values."""
+        """Initialise as a view of another store, which has accepted the values."""
         self._setup(values_of(other._data), other.name, {}, None)
         self._unsaved = dict(other.unsaved)
         self._schema = other._schema
         self._set_plain()
 
     def _set_plain(self) -> None:
-        """Note whether a write has nothing to look at, and nobody to tell."""
+        """Record whether writes need no checks and no notification."""
         schema = self._schema
         watched = bool(self._observers or self._unsaved or self._accepted)
         plain = None if watched or self._tracked or schema is not None else self._data
@@ -216,7 +216,7 @@ class Store(MutableMapping[str, Any], Generic[SchemaT_co]):
 
     @property
     def definitions(self) -> Mapping[str, str]:
-        """What defined each field when its value was accepted, as far as a schema did."""
+        """The definition of each field when its value was accepted, if a schema had one."""
         return self._accepted if self._schema is None else self._schema.definitions
 
     # -- reading ------------------------------------------------------------------------------
@@ -235,8 +235,8 @@ class Store(MutableMapping[str, Any], Generic[SchemaT_co]):
         """The value of a key, or ``default`` if it is absent.
 
         Raises:
-            NotSavedError: It was there, but could not be saved: a default would hide that.
-            UnreadableKeyError: It is there, but of a class that is not known here.
+            NotSavedError: It could not be saved: a default would hide that.
+            UnreadableKeyError: It is stored, but of a class that is unknown here.
         """
         plain = self._plain
         if plain is not None:
@@ -269,8 +269,8 @@ class Store(MutableMapping[str, Any], Generic[SchemaT_co]):
     def state(self) -> SchemaT_co:
         """A view typed as the schema's model; reads and writes through it are checked and observed.
 
-        A field that is not set yet raises :class:`MissingKeyError`, which is an ``AttributeError``
-        too. Methods and properties of the model work on the view.
+        A field that is not set yet raises :class:`MissingKeyError`, which is also an
+        ``AttributeError``. Methods and properties of the model work on the view.
         """
         return cast(SchemaT_co, State(self, self._data))
 
@@ -285,32 +285,32 @@ class Store(MutableMapping[str, Any], Generic[SchemaT_co]):
         return self._unsaved
 
     def track(self) -> None:
-        """Note from now on which keys somebody reads, also where there is no schema."""
+        """Record from now on which keys are read, also without a schema."""
         self._tracked = True
         self._set_plain()
 
     def own_items(self) -> Iterable[tuple[str, object]]:
-        """The keys whose values may be others than when the store was made, with their values."""
-        # Of a copy: other threads, such as those of other runs, may write meanwhile. So below.
+        """The keys whose values may have changed since the store was created, with their values."""
+        # A copy, as other threads, such as those of other runs, may write meanwhile. So below.
         return dict(self._data).items()
 
     def touched(self) -> tuple[list[tuple[str, object]], list[str]]:
         """The keys that were written, or read and may change, since :meth:`forget_touched`.
 
         Returns:
-            Those that are there, with their values, and, in any order, those that are not.
+            Those that are present, with their values, and, in any order, those that are absent.
         """
         data, touched = self._data, frozenset(self._touched)
-        there = [
+        present = [
             (key, data[key])
             for key in (touched if len(touched) == 1 else [*data])
             if key in touched and key in data
         ]
-        gone = [key for key in touched if key not in data] if len(there) < len(touched) else []
-        return there, gone
+        absent = [key for key in touched if key not in data] if len(present) < len(touched) else []
+        return present, absent
 
     def forget_touched(self) -> None:
-        """Note anew which keys are written, or read and may change."""
+        """Restart the record of keys that are written, or read and may change."""
         self._touched.clear()
 
     def take_touched(
@@ -320,15 +320,15 @@ class Store(MutableMapping[str, Any], Generic[SchemaT_co]):
 
         Args:
             apart: Values of these classes are left out.
-            kept: But not those of these keys; one that is not there any more has ``None``.
+            kept: Keys that are always included; the value of an absent one is ``None``.
         """
-        data, found = self._data, []
+        data, items = self._data, []
         for key in tuple(self._touched):
             self._touched.discard(key)
             value = data.get(key)
             if (type(value) not in apart and key in data) or key in kept:
-                found.append((key, value))
-        return found
+                items.append((key, value))
+        return items
 
     # -- writing ------------------------------------------------------------------------------
 
@@ -366,7 +366,7 @@ class Store(MutableMapping[str, Any], Generic[SchemaT_co]):
         return super().setdefault(key, default)
 
     def popitem(self) -> tuple[str, Any]:
-        """Remove the key that was added last, as a dict does, and return it with its value.
+        """Remove the last key, as a dict does, and return it with its value.
 
         Raises:
             MissingKeyError: The store is empty.
@@ -384,7 +384,7 @@ class Store(MutableMapping[str, Any], Generic[SchemaT_co]):
         except KeyError:
             raise self._missing(key) from None
         self._touched.add(key)
-        self._tell(key, old, None)
+        self._notify(key, old, None)
 
     def update(
         self,
@@ -398,16 +398,16 @@ class Store(MutableMapping[str, Any], Generic[SchemaT_co]):
     def __ior__(
         self, values: SupportsKeysAndGetItem[str, object] | Iterable[tuple[str, object]], /
     ) -> Self:
-        """``store |= values`` is ``store.update(values)``, as of a dict."""
+        """``store |= values`` is ``store.update(values)``, as for a dict."""
         self.update(values)
         return self
 
     def reduce(self, key: str, update: object) -> None:
-        """Give an increment to a field that declares a reducer.
+        """Apply an increment to a field that declares a reducer.
 
         Raises:
             StoreError: The field has no reducer, or no value yet to reduce into.
-            InvalidValueError: What the reducer returned does not fit.
+            InvalidValueError: The result of the reducer does not fit.
         """
         if self._schema is None or key not in self._schema.reducers:
             raise StoreError(
@@ -417,7 +417,7 @@ class Store(MutableMapping[str, Any], Generic[SchemaT_co]):
         self.apply({}, ((key, update),))
 
     def give(self, key: str, value: object) -> None:
-        """Write a value, as ``writes=`` does: an increment where the field has a reducer.
+        """Write a value, as ``writes=`` does: as an increment if the field has a reducer.
 
         Raises:
             StoreError: A field with a reducer has no value yet.
@@ -434,8 +434,8 @@ class Store(MutableMapping[str, Any], Generic[SchemaT_co]):
 
         Args:
             results: The values by key.
-            under: The definitions under which another store has accepted some of them, by key: what
-                is defined here in the same way is not validated again.
+            under: The definitions under which another store has accepted some of them, by key: if
+                the definition here is the same, the value is not validated again.
 
         Raises:
             StoreError: A field with a reducer has no value yet.
@@ -446,11 +446,11 @@ class Store(MutableMapping[str, Any], Generic[SchemaT_co]):
         if not reducers and not under:
             self._write(results)
             return
-        own, known = schema.definitions if schema is not None else {}, under or {}
+        definitions, known = schema.definitions if schema is not None else {}, under or {}
         self.apply(
             {key: value for key, value in results.items() if key not in reducers},
             [(key, value) for key, value in results.items() if key in reducers],
-            {key for key in known if is_same_field(known[key], own.get(key))},
+            {key for key in known if is_same_field(known[key], definitions.get(key))},
         )
 
     def apply(
@@ -459,12 +459,12 @@ class Store(MutableMapping[str, Any], Generic[SchemaT_co]):
         increments: Iterable[tuple[str, object]],
         accepted: Collection[str] = (),
     ) -> None:
-        """Write values and give increments, all or nothing.
+        """Write values and apply increments, all or nothing.
 
         Args:
             values: The values.
-            increments: Keys with what their reducers are given.
-            accepted: Keys of which both were validated already.
+            increments: Keys with the updates for their reducers.
+            accepted: Keys whose values and increments are already validated.
 
         Raises:
             StoreError: A field with a reducer has no value yet.
@@ -479,7 +479,7 @@ class Store(MutableMapping[str, Any], Generic[SchemaT_co]):
         increments: Iterable[tuple[str, object]],
         accepted: Collection[str],
     ) -> tuple[dict[str, object], list[tuple[str, object]]]:
-        """What all is to be written, and the increments, which are validated."""
+        """All that is to be written, and the validated increments."""
         schema, given = self._schema, [*increments]
         if schema is None:
             return dict(values), given
@@ -493,8 +493,8 @@ class Store(MutableMapping[str, Any], Generic[SchemaT_co]):
         self._check(changes)
         schema, data = self._schema, self._data
         if schema is not None:
-            held = [key for key in accepted if key in changes] if accepted else ()
-            changes = schema.check(self._label, data, changes, held)
+            validated = [key for key in accepted if key in changes] if accepted else ()
+            changes = schema.check(self._label, data, changes, validated)
         old = {key: data.get(key) for key in changes} if self._observers else {}
         data.update(changes)
         self._touched.update(changes)
@@ -502,7 +502,7 @@ class Store(MutableMapping[str, Any], Generic[SchemaT_co]):
             self._unsaved = {k: v for k, v in self._unsaved.items() if k not in changes}
             self._accepted = {k: v for k, v in self._accepted.items() if k not in changes}
         for key, before in old.items():
-            self._tell(key, before, changes[key])
+            self._notify(key, before, changes[key])
 
     def _check(self, changes: Mapping[str, object]) -> None:
         for key, value in changes.items():
@@ -516,18 +516,18 @@ class Store(MutableMapping[str, Any], Generic[SchemaT_co]):
                     "only a run has"
                 )
 
-    def _tell(self, key: str, old: object, new: object) -> None:
+    def _notify(self, key: str, old: object, new: object) -> None:
         for observer in self._observers:
             try:
                 check_called(observer(key, old, new))
-            except Exception:  # noqa: BLE001 - an observer only looks on; it must not break a write
+            except Exception:  # noqa: BLE001 - an observer must not break a write
                 _log.exception(
                     "%s: observer %r failed on key %r; the write stands", self._label, observer, key
                 )
 
     # -- attributes ---------------------------------------------------------------------------
 
-    if not TYPE_CHECKING:  # a type checker refuses what is not declared, as it should
+    if not TYPE_CHECKING:  # a type checker refuses undeclared attributes by itself
 
         def __setattr__(self, name, value):
             if name[:1] != "_" and name not in attributes_of(type(self)):
@@ -551,7 +551,7 @@ class Store(MutableMapping[str, Any], Generic[SchemaT_co]):
 
     @property
     def is_observed(self) -> bool:
-        """Whether somebody is told of its writes."""
+        """Whether the store has observers."""
         return bool(self._observers)
 
     def add_observer(self, observer: Observer) -> None:
@@ -560,8 +560,8 @@ class Store(MutableMapping[str, Any], Generic[SchemaT_co]):
         An ``Exception`` that it raises is logged with its traceback; the write stands.
 
         Raises:
-            HookError: It cannot be called like that, or a call alone does nothing: it is ``async``,
-                or it yields.
+            HookError: It does not take these arguments, or calling it has no effect: it is
+                ``async``, or it yields.
         """
         wanted = "store.add_observer(observer) calls observer(key, old, new)"
         check_callback(wanted, observer, "key", "old", "new")
@@ -574,11 +574,11 @@ class Store(MutableMapping[str, Any], Generic[SchemaT_co]):
         Raises:
             ValueError: It was not added.
         """
-        others = [*self._observers]
-        if observer not in others:
+        observers = [*self._observers]
+        if observer not in observers:
             raise ValueError(f"{self._label}: {short(observer)} is not among its observers")
-        others.remove(observer)
-        self._observers = tuple(others)
+        observers.remove(observer)
+        self._observers = tuple(observers)
         self._set_plain()
 
     def recheck(self, key: str, changes: Iterable[Change] | None = None) -> bool:
@@ -586,40 +586,40 @@ class Store(MutableMapping[str, Any], Generic[SchemaT_co]):
 
         Args:
             key: Its key.
-            changes: What changed in it since it was accepted, if that is known: so only that is
-                checked, where the schema allows it.
+            changes: What changed in it since it was accepted, if that is known: then only this is
+                checked, if the schema allows it.
 
         Returns:
-            Whether validators of the model saw the values, and may have changed them in place.
+            Whether validators of the model were called, and may have changed values in place.
 
         Raises:
             InvalidValueError: It no longer fits.
         """
         if self._schema is None:
             return False
-        if changes is None or not self._schema.holds(key, self._data[key], changes):
-            self._schema.hold(self._label, self._data, (key,))
+        if changes is None or not self._schema.fits_parts(key, self._data[key], changes):
+            self._schema.check_accepted(self._label, self._data, (key,))
         return self._schema.together(self._label, self._data)
 
     def bind(self, schema: type[BaseModel] | Mapping[str, object]) -> None:
         """Validate the values against a schema and check every write from now on.
 
-        Those of fields that the schema before defined alike are not validated again.
+        Values of fields that the previous schema defined in the same way are not validated again.
 
         Raises:
             UnknownFieldError: A key that the model does not have.
-            InvalidValueError: A value does not fit; the store is left as it was.
+            InvalidValueError: A value does not fit; the store is unchanged.
         """
-        made, before = make_schema(schema), self._accepted
+        new_schema, before = make_schema(schema), self._accepted
         self._accepted = dict(self.definitions)
         try:
-            self._enter(dict(self._data), made)
+            self._set_initial(dict(self._data), new_schema)
         except BaseException:
             self._accepted = before
             raise
 
     def validate(self) -> None:
-        """Check that everything the schema requires is set and fits, model validators included.
+        """Check that all that the schema requires is set and fits, by model validators, too.
 
         Raises:
             IncompleteStoreError: Names what is missing (a ``ValueError``).
@@ -627,11 +627,11 @@ class Store(MutableMapping[str, Any], Generic[SchemaT_co]):
         """
         schema = self._complete()
         if schema is not None:
-            schema.hold(self._label, self._data, self._data)
+            schema.check_accepted(self._label, self._data, self._data)
             schema.together(self._label, self._data)
 
     def to_model(self) -> SchemaT_co:
-        """The complete model, independent of the store; validators do not see the values again.
+        """The complete model, independent of the store; the values are not validated again.
 
         Raises:
             IncompleteStoreError: Names the fields that are not set.
@@ -639,13 +639,13 @@ class Store(MutableMapping[str, Any], Generic[SchemaT_co]):
             StoreError: The store has no model schema.
         """
         schema = self._complete(is_whole=True)
-        made = None
+        model = None
         if schema is not None:
             copies = {key: stored_copy(value) for key, value in self._data.items()}
-            made = schema.model(self._label, copies)
-        if made is None:
+            model = schema.model(self._label, copies)
+        if model is None:
             raise StoreError(f"{self._label} has no model schema: Store(..., schema=Model)")
-        return cast(SchemaT_co, made)
+        return cast(SchemaT_co, model)
 
     def _complete(self, *, is_whole: bool = False) -> Schema | None:
         if self._schema is not None:
@@ -659,7 +659,7 @@ class Store(MutableMapping[str, Any], Generic[SchemaT_co]):
         """Write the store to a JSON file, atomically: a crash leaves the old file or the new one.
 
         A value that cannot be stored is recorded as not saved; reading its key after a restore
-        says so. Parent folders are made.
+        raises an error that says so. Parent folders are created.
 
         Returns:
             The path of the file.
@@ -680,18 +680,18 @@ class Store(MutableMapping[str, Any], Generic[SchemaT_co]):
         types: Iterable[type] = (),
         aliases: Mapping[str, type] | None = None,
     ) -> Store[ModelT]:
-        """Read a snapshot back.
+        """Read a snapshot.
 
         Args:
             path: The file that :meth:`snapshot` wrote.
-            schema: A schema that validates what comes back and vouches for its classes.
-            types: More classes that values may be of.
-            aliases: Classes that have other names now, by those that are in the file.
+            schema: A schema that validates the values and vouches for their classes.
+            types: Further classes that values may be of.
+            aliases: Classes that were renamed or moved, by their names in the file.
 
         Raises:
             FileNotFoundError: There is no such file.
-            DecodeError: The file is cut or is not a snapshot; the message names it. A value of a
-                class that is not known here raises ``UnreadableKeyError`` when its key is read.
+            DecodeError: The file is truncated or is not a snapshot; the message names it. A value
+                of an unknown class raises ``UnreadableKeyError`` when its key is read.
             InvalidValueError: A value does not fit the schema.
         """
         from pocoflow.store.schema.vouching import classes_of
@@ -709,31 +709,31 @@ class Store(MutableMapping[str, Any], Generic[SchemaT_co]):
         schema: object = None,
         under: Mapping[str, str] | None = None,
     ) -> Store:
-        """A store from restored values, which were accepted, and the marks of what was not saved.
+        """A store from restored values, which were accepted, and the marks of unsaved values.
 
         Args:
             data: The values.
             unsaved: The marks.
             name: The name of the store.
             schema: Its schema.
-            under: What defined each field when its value was accepted, if that is known.
+            under: The definition of each field when its value was accepted, if known.
 
         Raises:
-            StoreError: A value does not fit the schema, and its own validators cannot read it.
+            StoreError: A value does not fit the schema, and its validators cannot read it.
         """
-        made = cls({}, None, name)
-        made._unsaved = dict(unsaved)
-        checks = make_schema(schema)
+        store = cls({}, None, name)
+        store._unsaved = dict(unsaved)
+        new_schema = make_schema(schema)
         known = dict.fromkeys(data, UNKNOWN) if under is None else dict(under)
-        if checks is None:
-            made._accepted = known
+        if new_schema is None:
+            store._accepted = known
         else:
-            data = take(checks, made._label, data, known, unsaved)
-        made._hold(data, checks)
-        return made
+            data = revalidate(new_schema, store._label, data, known, unsaved)
+        store._accept(data, new_schema)
+        return store
 
-    def miss(self, unsaved: Mapping[str, Unsaved]) -> None:
-        """Miss values by name that could not be stored, and are not there."""
+    def mark_unsaved(self, unsaved: Mapping[str, Unsaved]) -> None:
+        """Mark absent keys whose values could not be stored."""
         self._unsaved = {**self._unsaved, **unsaved}
         self._set_plain()
 

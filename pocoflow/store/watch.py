@@ -1,4 +1,4 @@
-"""Finding what changed in a store since somebody looked: by value, not by assignment."""
+"""Finding what has changed in a store: by value, not by assignment."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from pocoflow.values.changes.difference import Change
 from pocoflow.values.changes.frozen import Frozen, difference, freeze_parts, is_same
 
 _LONG = 400
-"""Of a value with more parts, only what changed in it is checked and remembered again."""
+"""If a value has more parts, only its changes are checked and remembered again."""
 
 _NOTHING = object()
 
 
 class Changed(NamedTuple):
-    """A key whose value is not the remembered one.
+    """A key whose value differs from the remembered one.
 
     Attributes:
         key: The key.
         value: Its value now.
         before: The remembered parts or text, if either is remembered.
-        is_long: Whether it has so many parts that only what changed in it is checked.
-        found: What changed in a long value, and how it is remembered from now on; ``None`` if it is
-            another one altogether.
+        is_long: Whether it has so many parts that only its changes are checked.
+        found: The changes in a long value, and its new remembered form; ``None`` if it was replaced
+            as a whole.
     """
 
     key: str
@@ -35,7 +35,7 @@ class Changed(NamedTuple):
 
 
 class Watch:
-    """Remembers the values of a store and finds those that differ from what it remembers.
+    """Remembers the values of a store, and finds those that have changed.
 
     Attributes:
         in_parts: The keys whose values are remembered by their parts.
@@ -49,25 +49,25 @@ class Watch:
 
     @classmethod
     def of(cls, values: Mapping[str, object]) -> Watch:
-        """One that remembers these values."""
-        made = cls()
+        """A watch that remembers these values."""
+        watch = cls()
         for key, value in values.items():
-            made.remember(key, value)
-        return made
+            watch.remember(key, value)
+        return watch
 
     def copy(self) -> Watch:
-        """One that remembers the same."""
+        """A watch that remembers the same values."""
         other = Watch()
         other._known, other.in_parts = dict(self._known), set(self.in_parts)
         return other
 
     def now(self, store: Store) -> Watch:
-        """One that remembers the values as they are now, and shares with this what is the same."""
+        """A watch that remembers the current values, and shares unchanged parts with this one."""
         other = self.copy()
         for key in self.gone(store):
             other.forget(key)
-        for one in self.changed(store):
-            other.remember(one.key, one.value, one.found and one.found[1])
+        for change in self.changed(store):
+            other.remember(change.key, change.value, change.found and change.found[1])
         return other
 
     def changed(self, store: Store) -> Iterator[Changed]:
@@ -75,7 +75,7 @@ class Watch:
         return self.changed_among(store.own_items())
 
     def changed_among(self, items: Iterable[tuple[str, object]]) -> Iterator[Changed]:
-        """As :meth:`changed`, of some keys and their values."""
+        """Like :meth:`changed`, for these keys and values."""
         known = self._known
         for key, value in items:
             before = known.get(key, _NOTHING)
@@ -91,7 +91,7 @@ class Watch:
                     yield Changed(key, value, before, True, found)
 
     def differs(self, key: str, value: object) -> bool:
-        """Whether a value is not the remembered one."""
+        """Whether a value differs from the remembered one."""
         return any(self.changed_among([(key, value)]))
 
     def gone(self, store: Iterable[str]) -> list[str]:
@@ -100,7 +100,7 @@ class Watch:
         return [key for key in self._known if key in missing] if missing else []
 
     def remember(self, key: str, value: object, frozen: Frozen | None = None) -> None:
-        """Take a value as known; ``frozen`` is its remembered form if it has been made already."""
+        """Remember a value; ``frozen`` is its remembered form if it exists already."""
         frozen = frozen or freeze_parts(value)
         if frozen is None:
             self._known[key] = value
@@ -110,15 +110,15 @@ class Watch:
             self.in_parts.add(key)
 
     def forget(self, key: str) -> None:
-        """Take a key as absent."""
+        """Remember that a key is absent."""
         self._known.pop(key, None)
         self.in_parts.discard(key)
 
     @property
     def weight(self) -> int:
-        """How many parts the remembered values have, on all levels: what it takes to compare them.
+        """The number of parts of the remembered values, on all levels: the cost of comparing them.
 
-        Those that are compared at once count nothing.
+        Values that are compared in one operation count as zero.
         """
         return sum(self._known[key].weight for key in self.in_parts)
 

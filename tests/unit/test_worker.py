@@ -554,7 +554,7 @@ def test_a_run_whose_database_was_away_goes_on_soon_after(
     db: WorkflowDB, flow: Flow[Text], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However often it was tried: each pause until the next time is as short as the first."""
-    monkeypatch.setattr("pocoflow.flow.worker._FIRST", 0.01)
+    monkeypatch.setattr("pocoflow.flow.worker._FIRST_PAUSE", 0.01)
     tries: list[str] = []
 
     def deliver(flow: Flow[Any], run_id: str) -> None:

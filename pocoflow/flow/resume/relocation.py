@@ -226,8 +226,8 @@ class Relocation:
         """
         if not self._before or not self._rename:
             return self._rename
-        # A fork of an early step may have a pending node whose name was no longer in the flow of its
-        # parent at the last resume.
+        # A fork of an early step may have a pending node whose name is not in the flow that last
+        # resumed its parent.
         pending = [plain(line.names) for line in found.lines() if line.names]
         had = _known(chain(self._before, pending))
         has = _known(self._now)

@@ -1,8 +1,7 @@
 """What a store may hold: Pydantic models and ``{"key": type}`` dicts behind one interface.
 
-A schema checks writes and completes data; it keeps nothing of a store. Checks are strict in Python
-types: an ``int`` is fine for a ``float``, ``"3"`` is not for an ``int``, and ``True`` is not an
-``int``.
+A schema checks writes and adds defaults; it holds no values of a store. Checks are strict in Python
+types: an ``int`` fits a ``float``, but neither ``"3"`` nor ``True`` fits an ``int``.
 """
 
 from __future__ import annotations
@@ -24,15 +23,15 @@ Schema: TypeAlias = "ModelSchema | DictSchema"
 
 Attributes:
     source: The model class or the dict that the user gave.
-    label: What to call it in an error message.
+    label: Its name in error messages.
     reducers: The reducers that fields declare, by field.
-    frozen: The fields that are set once.
-    definitions: All that defines each field, as text that is the same in every process.
+    frozen: The fields that can be set only once.
+    definitions: The definition of each field, as text that is the same in every process.
 """
 
 
 def make_schema(given: object) -> Schema | None:
-    """The schema of what a user gave: a model class, a dict of types, or nothing.
+    """The schema from the argument of a user: a model class, a dict of types, or ``None``.
 
     Raises:
         DefinitionError: Anything else, such as a model *instance*.
@@ -42,7 +41,7 @@ def make_schema(given: object) -> Schema | None:
     if isinstance(given, type) and issubclass(given, BaseModel):
         return ModelSchema(given)
     if isinstance(given, Mapping):
-        from pocoflow.store.schema.dicts import DictSchema  # and with it what Pydantic loads late
+        from pocoflow.store.schema.dicts import DictSchema  # which loads more of Pydantic
 
         return DictSchema(given)
     hint = f": pass the class {type(given).__name__}" if isinstance(given, BaseModel) else ""

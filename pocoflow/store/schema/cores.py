@@ -1,7 +1,7 @@
-"""Parts of what Pydantic checks for a model, taken from its core schema.
+"""Parts of the validation of a model by Pydantic, derived from its core schema.
 
-A value that comes from outside meets the validators of its field, once. What is in a store was
-accepted, so it is held to types and constraints only: no code of the user sees it again as if it
+A value from outside is validated by the validators of its field, once. Values in a store were
+accepted, so only types and constraints are checked: no code of the user sees them again as if they
 were raw input.
 """
 
@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from pydantic_core import CoreConfig, CoreSchema, MultiHostUrl, Url
 
 UNKNOWN = "?"
-"""The definition of a field under which nobody knows any more that a value was accepted."""
+"""The definition of a field if it is unknown under which a value was accepted."""
 
 _ANY = {"type": "any"}
 _NOT_SCHEMAS = frozenset({"metadata", "config", "serialization", "default", "expected", "cls"})
@@ -26,12 +26,12 @@ _NOT_SCHEMAS = frozenset({"metadata", "config", "serialization", "default", "exp
 def fields_only(core: CoreSchema) -> CoreSchema:
     """The part that checks single fields, without model validators.
 
-    ``validate_assignment`` on it takes the values set so far as a plain dict, so that one field can
-    be checked, validators included, before the others are there.
+    Its ``validate_assignment`` takes the values set so far as a plain dict, so that one field can
+    be checked, validators included, before the others are set.
     """
     definitions = core.get("definitions", []) if core["type"] == "definitions" else []
-    *_, inner = _down(core)
-    # A frozen field may be set once; the schema of the model would refuse that, too.
+    *_, inner = _levels(core)
+    # A frozen field may be set once; the schema of the model would refuse even that.
     fields = {
         name: {part: value for part, value in field.items() if part != "frozen"}
         for name, field in inner["fields"].items()
@@ -43,19 +43,19 @@ def fields_only(core: CoreSchema) -> CoreSchema:
 
 
 def without_definitions(core: CoreSchema) -> CoreSchema:
-    """The schema itself, of one that may come with definitions that it refers to."""
+    """The inner schema of one that may have definitions to which it refers."""
     inner: CoreSchema = core["schema"] if core["type"] == "definitions" else core
     return inner
 
 
 def config_of(core: CoreSchema) -> CoreConfig | None:
-    """What a model says about all of its values, such as how long a text may be."""
-    return next((node["config"] for node in _down(core) if "config" in node), None)
+    """The configuration of a model for all of its values, such as the maximum length of texts."""
+    return next((node["config"] for node in _levels(core) if "config" in node), None)
 
 
-def _down(core: CoreSchema) -> Iterator[CoreSchema]:
-    """The schema of a model, and what is inside of it, down to that of its fields."""
-    known = {one["ref"]: one for one in core.get("definitions", ())}
+def _levels(core: CoreSchema) -> Iterator[CoreSchema]:
+    """The schema of a model and the schemas nested in it, down to that of its fields."""
+    known = {definition["ref"]: definition for definition in core.get("definitions", ())}
     node = core
     while node["type"] != "model-fields":
         yield node
@@ -64,55 +64,55 @@ def _down(core: CoreSchema) -> Iterator[CoreSchema]:
 
 
 def cause_of(exc: ValidationError) -> Exception | None:
-    """The exception of a validator that is the first to be told in an error, if one is."""
-    found = (one.get("ctx", {}).get("error") for one in exc.errors(include_url=False))
-    return next((one for one in found if isinstance(one, Exception)), None)
+    """The first exception of a validator in an error, if there is one."""
+    causes = (error.get("ctx", {}).get("error") for error in exc.errors(include_url=False))
+    return next((cause for cause in causes if isinstance(cause, Exception)), None)
 
 
 def types_only(core: CoreSchema) -> CoreSchema:
     """The schema without validators of the user.
 
-    Models inside are looked into: validation takes an instance as it is, so what was changed in one
-    would not be found.
+    Nested models are checked by their fields: validation accepts an instance unchanged, so changes
+    in one would not be found.
     """
-    made: CoreSchema = _types_only(core, [])
-    return made
+    types: CoreSchema = _types_only(core, [])
+    return types
 
 
 def exact(core: object) -> Any:
-    """The schema without two liberties of Pydantic; itself if it takes none.
+    """The schema without two lax conversions of Pydantic; itself if it has none.
 
-    Pydantic calls ``float()`` of whatever has it, in its strict mode, too: a ``Decimal`` would lose
-    the digits for which it was used, in silence. And it makes an iterator of what is given for an
-    ``Iterable[int]``: the items would be checked when they are read, which could be done once. A
-    model inside is made by its own class.
+    Even in strict mode, Pydantic converts whatever supports ``float()``: a ``Decimal`` would
+    silently lose digits. And it turns the value of an ``Iterable[int]`` into an iterator: the items
+    would be checked when they are read, which is possible only once. A nested model is created by
+    its own class.
     """
     if isinstance(core, list | tuple):
-        made = [exact(one) for one in core]
-        is_same = all(new is old for new, old in zip(made, core, strict=True))
-        return core if is_same else type(core)(made)
+        items = [exact(item) for item in core]
+        is_same = all(new is old for new, old in zip(items, core, strict=True))
+        return core if is_same else type(core)(items)
     if not isinstance(core, dict):
         return core
     if core.get("type") == "float" and core.get("strict") is not False:
         return {"type": "chain", "steps": [_MACHINE_NUMBER, core]}
-    parts = {key: one if key in _NOT_SCHEMAS else exact(one) for key, one in core.items()}
+    parts = {key: part if key in _NOT_SCHEMAS else exact(part) for key, part in core.items()}
     if core.get("type") == "generator":
-        return _at_once(parts)
+        return _eager(parts)
     return core if all(parts[key] is core[key] for key in core) else parts
 
 
 _OF_ITEMS: Mapping[type, Callable[[list[object]], object]] = {
-    one: one for one in (list, tuple, set, frozenset)
+    kind: kind for kind in (list, tuple, set, frozenset)
 }
 
 
-def _at_once(core: CoreSchema) -> CoreSchema:
+def _eager(core: CoreSchema) -> CoreSchema:
     function = {"type": "no-info", "function": _all_items}
     return {"type": "function-wrap", "function": function, "schema": core}
 
 
 def _all_items(given: object, check: Callable[[object], Iterator[object]]) -> object:
-    """A collection with all items checked; of what is gone through once, an iterator that does."""
+    """A collection with all items checked; for an iterator, one that checks each item."""
     checked = check(given)
     if not isinstance(given, Collection):
         return checked
@@ -121,7 +121,7 @@ def _all_items(given: object, check: Callable[[object], Iterator[object]]) -> ob
 
 
 def is_machine_number(kind: type) -> bool:
-    """Whether a ``float`` takes the numbers of a class: of Python, NumPy and the like."""
+    """Whether a ``float`` accepts the numbers of a class: of Python, NumPy and the like."""
     if issubclass(kind, (float, Integral)):
         return True
     return issubclass(kind, Real) and not issubclass(kind, Rational)
@@ -133,7 +133,7 @@ class _Numbers(type):
 
 
 class _MachineNumber(metaclass=_Numbers):
-    """Has every machine number as an instance."""
+    """Every machine number is an instance of it."""
 
 
 _MACHINE_NUMBER = {
@@ -144,18 +144,18 @@ _MACHINE_NUMBER = {
 
 
 def has_validators(core: CoreSchema, field: str | None = None) -> bool:
-    """Whether code of the user makes values: anywhere, or in a field of :func:`fields_only`."""
+    """Whether code of the user creates values: anywhere, or in a field of :func:`fields_only`."""
     inner = without_definitions(core)
-    known = {one["ref"]: one for one in core.get("definitions", ())}
-    had: list[object] = []
+    definitions = {definition["ref"]: definition for definition in core.get("definitions", ())}
+    found: list[object] = []
     queue, seen = [inner if field is None else inner["fields"][field]], set()
     for node in queue:
-        _types_only(node, had)
+        _types_only(node, found)
         for ref in _refs(node):
-            if ref not in seen and ref in known:
+            if ref not in seen and ref in definitions:
                 seen.add(ref)
-                queue.append(known[ref])
-    return bool(had)
+                queue.append(definitions[ref])
+    return bool(found)
 
 
 def core_of(fields: CoreSchema, field: str) -> CoreSchema:
@@ -181,49 +181,50 @@ def _refs(node: object) -> Iterator[str]:
     if isinstance(node, dict):
         if node.get("type") == "definition-ref":
             yield node["schema_ref"]
-        for key, one in node.items():
+        for key, part in node.items():
             if key not in _NOT_SCHEMAS:
-                yield from _refs(one)
+                yield from _refs(part)
     elif isinstance(node, (list, tuple)):
-        for one in node:
-            yield from _refs(one)
+        for part in node:
+            yield from _refs(part)
 
 
-def _types_only(node: object, had: list[object]) -> Any:
+def _types_only(node: object, found: list[object]) -> Any:
     if isinstance(node, list):
-        return [_types_only(one, had) for one in node]
+        return [_types_only(part, found) for part in node]
     if isinstance(node, tuple):
-        return tuple(_types_only(one, had) for one in node)
+        return tuple(_types_only(part, found) for part in node)
     if not isinstance(node, dict):
         return node
     if not isinstance(node.get("type"), str):
-        return {key: _types_only(one, had) for key, one in node.items()}
-    instead = _accepted(node, had)
-    if instead is not node:
-        made = _types_only(instead, had)
+        return {key: _types_only(part, found) for key, part in node.items()}
+    accepted = _accepted(node, found)
+    if accepted is not node:
+        result = _types_only(accepted, found)
     else:
-        made = {
-            key: one if key in _NOT_SCHEMAS else _types_only(one, had) for key, one in node.items()
+        result = {
+            key: part if key in _NOT_SCHEMAS else _types_only(part, found)
+            for key, part in node.items()
         }
         if node["type"] in _changes:
-            made = _changes[node["type"]](made)
-    return {**made, "ref": node["ref"]} if "ref" in node else made
+            result = _changes[node["type"]](result)
+    return {**result, "ref": node["ref"]} if "ref" in node else result
 
 
-def _accepted(node: CoreSchema, had: list[object]) -> CoreSchema:
-    """What an accepted value is checked against where its input was checked against this."""
+def _accepted(node: CoreSchema, found: list[object]) -> CoreSchema:
+    """The schema of accepted values, from the schema of their input."""
     kind = node["type"]
     if kind.startswith("function-") and _is_users(node["function"]["function"]):
-        had.append(node)
+        found.append(node)
         return _ANY if kind == "function-plain" else node["schema"]
-    if kind == "tagged-union":  # the tag may be found by a function that reads raw input
+    if kind == "tagged-union":  # the tag may come from a function that reads raw input
         return {"type": "union", "choices": list(node["choices"].values())}
     if kind == "chain":
-        had.append(node)
+        found.append(node)
         last: CoreSchema = node["steps"][-1]
         return last
     if kind == "json":
-        had.append(node)
+        found.append(node)
         parsed: CoreSchema = node.get("schema", _ANY)
         return parsed
     return node
@@ -234,15 +235,15 @@ def _is_users(function: object) -> bool:
         function = function.func
     module = getattr(function, "__module__", None) or ""
     if module == "pydantic.networks" and "Url." in getattr(function, "__qualname__", ""):
-        return False  # what is a URL already passes as it is
-    # What its public modules have, such as a decoder or "the file is there", is for input, too.
+        return False  # an existing URL passes unchanged
+    # Its public modules also have functions for input only, such as decoders or FilePath.
     return not module.startswith(("pydantic._internal", "pydantic_core"))
 
 
 def _model(node: CoreSchema) -> CoreSchema:
-    """An instance whose fields are looked at, and which is passed on as it is.
+    """Check the fields of an instance, and pass the instance on unchanged.
 
-    What it is in, such as a set or the keys of a dict, has to hash it.
+    Its container, such as a set or the keys of a dict, has to hash it.
     """
     is_root = node.get("root_model", False)
     fields = _configured(node["schema"], node, is_root)
@@ -250,9 +251,9 @@ def _model(node: CoreSchema) -> CoreSchema:
 
 
 def _dataclass(node: CoreSchema) -> CoreSchema:
-    """The same; what only ``__init__`` takes is no field of an instance."""
-    kept = [one for one in node["schema"]["fields"] if not one.get("init_only")]
-    fields = {one["name"]: {"type": "model-field", "schema": one["schema"]} for one in kept}
+    """The same for a dataclass; parameters of ``__init__`` alone are not fields of an instance."""
+    schemas = [f for f in node["schema"]["fields"] if not f.get("init_only")]
+    fields = {f["name"]: {"type": "model-field", "schema": f["schema"]} for f in schemas}
     checked = _configured({"type": "model-fields", "fields": fields}, node)
     return _instance(node, partial(_attributes, tuple(fields)), checked)
 
@@ -261,14 +262,14 @@ def _attributes(names: tuple[str, ...], instance: object) -> dict[str, object]:
     return {name: getattr(instance, name) for name in names if hasattr(instance, name)}
 
 
-def _instance(node: CoreSchema, look: Callable[[object], object], fields: CoreSchema) -> CoreSchema:
+def _instance(node: CoreSchema, view: Callable[[object], object], fields: CoreSchema) -> CoreSchema:
     def passed(instance: object, check: Callable[[object], object]) -> object:
-        check(look(instance))
+        check(view(instance))
         return instance
 
-    is_one = {"type": "is-instance", "cls": node.get("generic_origin") or node["cls"]}
-    looked = {"type": "function-wrap", "function": {"type": "no-info", "function": passed}}
-    return {"type": "chain", "steps": [is_one, {**looked, "schema": fields}]}
+    is_instance = {"type": "is-instance", "cls": node.get("generic_origin") or node["cls"]}
+    checked = {"type": "function-wrap", "function": {"type": "no-info", "function": passed}}
+    return {"type": "chain", "steps": [is_instance, {**checked, "schema": fields}]}
 
 
 def _configured(fields: CoreSchema, node: CoreSchema, is_root: object = False) -> CoreSchema:
@@ -279,7 +280,7 @@ def _configured(fields: CoreSchema, node: CoreSchema, is_root: object = False) -
 
 
 class _Scratch:
-    """Takes what is found right under the configuration of a model, and is thrown away."""
+    """Receives values validated under the configuration of a model, and is discarded."""
 
     __slots__ = (
         "__dict__",
@@ -300,7 +301,7 @@ def _model_fields(node: CoreSchema) -> CoreSchema:
 
 
 def _named(node: CoreSchema) -> CoreSchema:
-    return {key: one for key, one in node.items() if key not in ("validation_alias", "frozen")}
+    return {key: part for key, part in node.items() if key not in ("validation_alias", "frozen")}
 
 
 def _only(kind: type, _: CoreSchema) -> CoreSchema:
@@ -313,7 +314,7 @@ _changes: Mapping[str, Callable[[CoreSchema], CoreSchema]] = {
     "model-field": _named,
     "typed-dict-field": _named,
     "dataclass": _dataclass,
-    "generator": _at_once,
+    "generator": _eager,
     "url": partial(_only, Url),
     "multi-host-url": partial(_only, MultiHostUrl),
 }
@@ -322,22 +323,22 @@ _changes: Mapping[str, Callable[[CoreSchema], CoreSchema]] = {
 def own_validators(
     core: CoreSchema, build: Callable[[Any], object] | None = None
 ) -> CoreSchema | None:
-    """The validators of a model itself, for fields that are taken as they are.
+    """The validators of a model itself, for fields that are not validated again.
 
     Args:
         core: The schema of the model.
-        build: Makes an instance of the values by name; without it only the ``after`` validators are
-            meant, which are given an instance.
+        build: Creates an instance from the values by name; without it only the ``after`` validators
+            are included, which receive an instance.
 
     Returns:
         A schema, or ``None`` if the model has no such validators.
     """
-    found = [
+    validators = [
         node
-        for node in _down(core)
+        for node in _levels(core)
         if node["type"] == "function-after" or (build and node["type"].startswith("function-"))
     ]
-    made: CoreSchema = _ANY if build is None else _call(build)
-    for node in reversed(found):
-        made = {"type": node["type"], "function": node["function"], "schema": made}
-    return made if found else None
+    schema: CoreSchema = _ANY if build is None else _call(build)
+    for node in reversed(validators):
+        schema = {"type": node["type"], "function": node["function"], "schema": schema}
+    return schema if validators else None

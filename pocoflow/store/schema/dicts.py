@@ -1,4 +1,4 @@
-"""Dicts of types as schemas: each value is checked by itself, and other keys are allowed."""
+"""Dicts of types as schemas: each value is checked separately; other keys are allowed."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class DictSchema:
         self.definitions = {key: definition_label(hint, (), ()) for key, hint in types.items()}
         self.frozen: frozenset[str] = frozenset()
         self.reducers = reducers_of((key, hint, ()) for key, hint in types.items())
-        self._unlike: set[str] = set()
+        self._mistyped: set[str] = set()
 
     assign = None
 
@@ -56,31 +56,31 @@ class DictSchema:
     def enter(
         self, owner: str, given: Mapping[str, object], without: Iterable[str]
     ) -> dict[str, object]:
-        """Check what a store begins with; the keys of the schema come first.
+        """Check the initial values of a store; the keys of the schema come first.
 
         Raises:
-            InvalidValueError: A value that is not of the type of its key.
+            InvalidValueError: A value is not of the type of its key.
         """
         return self.check(
             owner, {}, {key: given[key] for key in (*self.source, *given) if key in given}
         )
 
     def from_json(self, given: Mapping[str, object]) -> dict[str, object]:
-        """The values of JSON values, by the types of their keys; others are as they are.
+        """The values from JSON values, by the types of their keys; others are unchanged.
 
         Raises:
             ValidationError: A value does not fit.
-            ValueError: It is no JSON value.
+            ValueError: It is not a JSON value.
         """
-        made = dict(given)
-        known = {key: _hint(self.source[key]) for key in given if key in self.source}
-        if known:
-            make: Any = TypedDict
-            kind = make("Inputs", known)
+        values = dict(given)
+        types = {key: _hint(self.source[key]) for key in given if key in self.source}
+        if types:
+            typed_dict: Any = TypedDict
+            kind = typed_dict("Inputs", types)
             kind.__pydantic_config__ = ConfigDict(arbitrary_types_allowed=True)
-            text = json.dumps({key: given[key] for key in known}, allow_nan=False)
-            made |= TypeAdapter(kind).validate_json(text, strict=True)
-        return made
+            text = json.dumps({key: given[key] for key in types}, allow_nan=False)
+            values |= TypeAdapter(kind).validate_json(text, strict=True)
+        return values
 
     def check(
         self,
@@ -89,130 +89,130 @@ class DictSchema:
         changes: Mapping[str, object],
         accepted: Collection[str] = (),
     ) -> dict[str, object]:
-        """Check each value against the type of its key; those of ``accepted`` are values already.
+        """Check each value against the type of its key; those of ``accepted`` are validated.
 
         Raises:
-            InvalidValueError: A value that is not of the type of its key.
+            InvalidValueError: A value is not of the type of its key.
         """
-        self.hold(owner, changes, accepted)
+        self.check_accepted(owner, changes, accepted)
         return {
             key: value if key in accepted else self._accepted(owner, key, value)
             for key, value in changes.items()
         }
 
     def increment(self, owner: str, key: str, update: object) -> object:
-        """What a reducer is given, as it is."""
+        """The update for a reducer, unchanged."""
         return update
 
     def _accepted(self, owner: str, key: str, value: object) -> object:
         check = self._checks.get(key)
         if check is None:
             return value
-        accepted = self._tried(owner, key, value, check.accepts)
-        if check.shapes:
-            self._note(key, accepted)
+        accepted = self._checked(owner, key, value, check.accepts)
+        if check.is_custom:
+            self._record_type(key, accepted)
         return accepted
 
-    def _tried(
+    def _checked(
         self, owner: str, key: str, value: object, check: Callable[[object], object]
     ) -> object:
         try:
             return check(value)
         except (ValidationError, _WrongType) as exc:
-            hint, detail, part = self.source[key], "", value
+            hint, detail, failed = self.source[key], "", value
             if isinstance(exc, ValidationError):
                 first = exc.errors(include_url=False)[0]
-                place = "".join(f"[{one!r}]" for one in first["loc"])
-                part = first["input"]
-                detail = f" ({place + ': ' if place else ''}{first['msg']})"
+                location = "".join(f"[{part_key!r}]" for part_key in first["loc"])
+                failed = first["input"]
+                detail = f" ({location + ': ' if location else ''}{first['msg']})"
             raise InvalidValueError(
                 f"{owner}: key {key!r} expects {type_label(hint)}, got {given_as(value, hint)}: "
-                f"{short(value)}{detail}{defined_again(part, hint, self.label)}"
+                f"{short(value)}{detail}{defined_again(failed, hint, self.label)}"
             ) from (cause_of(exc) if isinstance(exc, ValidationError) else None)
         except Exception as exc:
             raise InvalidValueError(
                 f"{owner}: key {key!r}: its validator raised {describe(exc)}"
             ) from exc
 
-    def hold(self, owner: str, data: Mapping[str, object], keys: Iterable[str]) -> None:
-        """Check accepted values against types and constraints, not by validators again.
+    def check_accepted(self, owner: str, data: Mapping[str, object], keys: Iterable[str]) -> None:
+        """Check accepted values against types and constraints, but not by validators again.
 
         Raises:
             InvalidValueError: One was changed in place into something that does not fit.
         """
         for key in keys:
             check = self._checks.get(key)
-            if check is not None and key not in self._unlike:
-                self._tried(owner, key, data[key], check.holds)
+            if check is not None and key not in self._mistyped:
+                self._checked(owner, key, data[key], check.holds)
 
-    def holds(self, key: str, value: object, changes: Iterable[Change]) -> bool:
-        """Whether what changed in an accepted value is known to fit; if not, :meth:`hold` says."""
+    def fits_parts(self, key: str, value: object, changes: Iterable[Change]) -> bool:
+        """Whether changes in an accepted value surely fit; else call :meth:`check_accepted`."""
         check = self._checks.get(key)
-        if check is None or check.parts is None or key in self._unlike:
+        if check is None or check.parts is None or key in self._mistyped:
             return False
         return check.parts.fit(check.parts.core, value, changes)
 
-    def take(
+    def revalidate(
         self, owner: str, values: Mapping[str, object], under: Mapping[str, str]
     ) -> dict[str, object]:
-        """Take over values that were accepted under the definitions ``under``.
+        """Revalidate values that were accepted under the definitions ``under``.
 
         Raises:
             InvalidValueError: A value does not fit.
         """
-        self._unlike.update(key for key in values if has_marks(values[key]))
-        made = dict(values)
+        self._mistyped.update(key for key in values if has_marks(values[key]))
+        result = dict(values)
         for key, definition in self.definitions.items():
-            known = under.get(key)
-            if key in values and known != UNKNOWN and not is_same_field(known, definition):
-                made[key] = self._accepted(owner, key, values[key])
-            elif key in values and (check := self._checks[key]) is not None and check.shapes:
-                self._note(key, values[key])
-        self.hold(owner, made, made)
-        return made
+            previous = under.get(key)
+            if key in values and previous != UNKNOWN and not is_same_field(previous, definition):
+                result[key] = self._accepted(owner, key, values[key])
+            elif key in values and (check := self._checks[key]) is not None and check.is_custom:
+                self._record_type(key, values[key])
+        self.check_accepted(owner, result, result)
+        return result
 
-    def _note(self, key: str, accepted: object) -> None:
-        """Note whether what a validator made fits the type at all; if not, it is not held to it."""
+    def _record_type(self, key: str, accepted: object) -> None:
+        """Record whether the result of a validator fits the type; if not, it is never rechecked."""
         check = self._checks[key]
         assert check is not None
         try:
             check.holds(accepted)
         except (ValidationError, _WrongType):
-            self._unlike.add(key)
+            self._mistyped.add(key)
         else:
-            self._unlike.discard(key)
+            self._mistyped.discard(key)
 
     def together(self, owner: str, data: Mapping[str, object]) -> bool:
-        """Nothing: values do not depend on each other."""
+        """Do nothing, as values do not depend on each other."""
         return False
 
     def model(self, owner: str, data: Mapping[str, object]) -> None:
-        """Nothing: there is no model."""
+        """``None``, as there is no model."""
         return None
 
 
 class _WrongType(Exception):
-    """A value is not an instance of what is expected."""
+    """A value is not an instance of the expected type."""
 
 
 class _Check(NamedTuple):
     """How the values of a key are checked.
 
     Attributes:
-        accepts: Returns what to store of a value from outside, or raises.
+        accepts: Returns the value to store for a value from outside, or raises.
         holds: Raises if an accepted value does not fit.
-        shapes: Whether code of the user makes what is stored, which so may not fit at all.
-        parts: What holds the parts of an accepted value.
+        is_custom: Whether code of the user creates the stored value, which may then not fit.
+        parts: The checks of parts of an accepted value.
     """
 
     accepts: Callable[[object], object]
     holds: Callable[[object], object]
-    shapes: bool
+    is_custom: bool
     parts: PartChecks | None = None
 
 
 def _checker(key: str, expected: Any) -> _Check | None:
-    """How a key is checked; ``None`` where anything goes."""
+    """The check of a key; ``None`` if it accepts anything."""
     if expected is Any or expected is object:
         return None
     if not (expected is None or isinstance(expected, (type, tuple)) or _is_typing_form(expected)):
@@ -220,7 +220,7 @@ def _checker(key: str, expected: Any) -> _Check | None:
             f"schema key {key!r}: {short(expected)} is a value, not a type"
             + (f"; did you mean {type(expected).__name__}?" if expected is not ... else "")
         )
-    if isinstance(expected, tuple) and all(isinstance(one, type) for one in expected):
+    if isinstance(expected, tuple) and all(isinstance(kind, type) for kind in expected):
         return _instance_of(key, expected)
     if _is_plain(expected):
         return _instance_of(key, expected)
@@ -241,17 +241,17 @@ def _checker(key: str, expected: Any) -> _Check | None:
 
 
 def _is_plain(expected: object) -> bool:
-    """Whether a value of a type is whatever is an instance of it."""
+    """Whether the values of a type are exactly its instances."""
     if not isinstance(expected, type) or hasattr(expected, "__args__"):
         return False
     if expected in (int, float, str, bool, bytes) or is_typeddict(expected):
         return False
-    # A class that says itself what fits, such as ``AwareDatetime``, may have no instances.
+    # A class that defines its own schema, such as ``AwareDatetime``, may have no instances.
     return issubclass(expected, BaseModel) or not hasattr(expected, "__get_pydantic_core_schema__")
 
 
 def _has_config(kind: object) -> bool:
-    """Whether a class has a configuration of its own, beside which Pydantic takes no other."""
+    """Whether a class has its own configuration, so that Pydantic accepts no other."""
     is_model = isinstance(kind, type) and issubclass(kind, BaseModel)
     return is_model or is_typeddict(kind) or is_dataclass(kind)
 
@@ -264,7 +264,7 @@ def _is_typing_form(expected: object) -> bool:
 def _instance_of(key: str, expected: object) -> _Check:
     """``isinstance``, which keeps the identity of a list or a client; a bool is not an int.
 
-    A model or a dataclass whose fields fit when it was accepted is held to them, too.
+    The fields of a model or a dataclass are checked, too, if they fit when it was accepted.
     """
     kinds = expected if isinstance(expected, tuple) else (expected,)
     try:
@@ -276,26 +276,26 @@ def _instance_of(key: str, expected: object) -> _Check:
     takes_bool = bool in kinds or object in kinds
 
     def check(value: object) -> object:
-        # A bool is an int to Python alone.
+        # In Python, a bool is an int.
         if isinstance(value, kinds) and (takes_bool or not isinstance(value, bool)):
             return value
         raise _WrongType
 
-    # Of these the fields say what they hold, so an instance may be spoilt in place.
-    records = tuple(one for one in kinds if issubclass(one, BaseModel) or is_dataclass(one))
-    inside = _inside(records) if records else None
+    # Fields of these have types, so an instance may be invalidated in place.
+    records = tuple(kind for kind in kinds if issubclass(kind, BaseModel) or is_dataclass(kind))
+    inside = _field_checks(records) if records else None
     if inside is None:
-        return _Check(check, check, shapes=False)
+        return _Check(check, check, is_custom=False)
 
     def holds(value: object) -> object:
         return inside.holds(value) if isinstance(value, records) else check(value)
 
-    return _Check(check, holds, shapes=True, parts=inside.parts)
+    return _Check(check, holds, is_custom=True, parts=inside.parts)
 
 
 @remembered
-def _inside(records: tuple[type, ...]) -> _Check | None:
-    """What looks at the fields of instances; ``None`` if Pydantic cannot read what they hold."""
+def _field_checks(records: tuple[type, ...]) -> _Check | None:
+    """The check of the fields of instances; ``None`` if Pydantic cannot read their types."""
     try:
         return _checker("", Union[(*records, None)])
     except Exception:  # noqa: BLE001 - annotations of a dataclass may be anything, and need not resolve

@@ -1,4 +1,4 @@
-"""Calls of what a user's model validates with; what it refuses is raised as errors of ours."""
+"""Calls of the validators of a user's model; their errors are raised as errors of ours."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ def validated(
     call: Callable[[], T],
     field: str | None = None,
 ) -> T:
-    """What a call gives that validates fields of a model.
+    """The result of a call that validates fields of a model.
 
     Args:
         model: The model.
-        owner: What to call the store.
+        owner: The name of the store in messages.
         given: The values by field; or the names of fields, if they are written together.
         call: Validates them.
-        field: The field, if it is about one.
+        field: The field, if the call is about a single one.
 
     Raises:
-        InvalidValueError: They are refused, or the user's own code failed.
+        InvalidValueError: They are refused, or the user's code failed.
     """
     try:
         return call()
@@ -54,7 +54,7 @@ def shown(model: type[BaseModel], value: object) -> str:
 def explained(
     model: type[BaseModel], owner: str, values: Mapping[str, object], exc: ValidationError
 ) -> InvalidValueError:
-    """One line per field: what it expects, what it was given, where inside that it fails."""
+    """One line per field: what it expects, what it was given, and where in the value it fails."""
     hints = {name: field.annotation for name, field in model.model_fields.items()}
     reasons: dict[str, list[str]] = {}
     for error in exc.errors(include_url=False, include_context=False):
@@ -67,13 +67,13 @@ def explained(
         reason += defined_again(given, hint, model.__name__)
         reasons.setdefault(str(key), []).append(reason)
     lines = []
-    for key, found in reasons.items():
-        said = "; ".join(found)
+    for key, messages in reasons.items():
+        text = "; ".join(messages)
         if key in values:
             value, hint = values[key], hints.get(key)
             expected = "what its model says" if hint is None else type_label(hint)
-            got = f"got {given_as(value, hint)}: {shown(model, value)} ({said})"
+            got = f"got {given_as(value, hint)}: {shown(model, value)} ({text})"
             lines.append(f"{owner}: field {key!r} expects {expected}, {got}")
         else:
-            lines.append(f"{owner}: {model.__name__} refuses the values together: {said}")
+            lines.append(f"{owner}: {model.__name__} refuses the values together: {text}")
     return InvalidValueError("\n".join(lines))

@@ -1,4 +1,4 @@
-"""What a model says of its fields, and the validators of its parts: found out once for each."""
+"""Facts about the fields of a model, and validators of its parts, created once per model."""
 
 from __future__ import annotations
 
@@ -32,25 +32,25 @@ if TYPE_CHECKING:
 
 
 class ModelFacts(NamedTuple):
-    """What all stores with a model as their schema have in common.
+    """What all stores with the same model as their schema share.
 
     Attributes:
-        config: What the model says about all of its values.
-        is_open: Whether it takes values beyond its fields.
-        types_extras: Whether it says what these are.
+        config: The configuration of the model for all of its values.
+        is_open: Whether it accepts values beyond its fields.
+        types_extras: Whether it declares a type for these.
         required: The fields without a default.
-        frozen: The fields that are set once.
-        places: The fields, with their places.
-        constants: The defaults that fit, and that all stores may share.
-        definitions: All that defines each field, as text that is the same in every process.
+        frozen: The fields that can be set only once.
+        positions: The positions of the fields.
+        constants: The valid defaults that all stores may share.
+        definitions: The definition of each field, as text that is the same in every process.
         reducers: The reducers that fields declare.
         fields: The core schema of single fields.
-        assign: Single fields, with all that validates them.
-        types: Single fields, by types and constraints only.
-        checks: Parts of them, in the same way.
-        shaped: The fields that code of the user validates.
-        assignable: The fields that have a type and constraints, and nothing else that looks.
-        alone: What validates assignable fields, each by itself, once it was asked for.
+        assign: Validates single fields, by all their validators.
+        types: Validates single fields, by types and constraints only.
+        checks: Validates parts of fields, likewise.
+        custom: The fields that are validated by code of the user.
+        assignable: The fields that have a type and constraints, but no validators.
+        alone: Validators of single assignable fields, created on first use.
         whole: The model's own validators; ``None`` if none of them reads raw input.
         after: Its ``after`` validators, for an instance; ``None`` if it has none.
     """
@@ -60,7 +60,7 @@ class ModelFacts(NamedTuple):
     types_extras: bool
     required: tuple[str, ...]
     frozen: frozenset[str]
-    places: Mapping[str, int]
+    positions: Mapping[str, int]
     constants: Mapping[str, object]
     definitions: Mapping[str, str]
     reducers: Mapping[str, Reducer]
@@ -68,64 +68,63 @@ class ModelFacts(NamedTuple):
     assign: SchemaValidator
     types: SchemaValidator
     checks: PartChecks
-    shaped: frozenset[str]
+    custom: frozenset[str]
     assignable: frozenset[str]
     alone: dict[str, Callable[..., object]]
     whole: SchemaValidator | None
     after: SchemaValidator | None
 
     def validates(self, key: str) -> Callable[..., object] | None:
-        """What validates a field by itself; ``None`` if there is more to look at."""
-        found = self.alone.get(key)
-        if found is None and key in self.assignable:
-            alone = SchemaValidator(exact(core_of(self.fields, key)), self.config)
-            found = self.alone[key] = alone.validate_python
-        return found
+        """The validator of a field by itself; ``None`` if there is more to check."""
+        validate = self.alone.get(key)
+        if validate is None and key in self.assignable:
+            validator = SchemaValidator(exact(core_of(self.fields, key)), self.config)
+            validate = self.alone[key] = validator.validate_python
+        return validate
 
 
 def facts_of(model: type[BaseModel]) -> ModelFacts:
     """The facts of a model.
 
     Raises:
-        DefinitionError: A field declares a reducer that is none.
+        DefinitionError: A field declares an invalid reducer.
     """
-    return _found(model, model.__pydantic_validator__)
+    return _facts_of(model, model.__pydantic_validator__)
 
 
 @remembered
-def _found(model: type[BaseModel], _: object) -> ModelFacts:
-    """The same as long as the model is not built anew, which gives it another validator."""
+def _facts_of(model: type[BaseModel], _: object) -> ModelFacts:
+    """The facts, until the model is rebuilt, which gives it another validator."""
     core = model.__pydantic_core_schema__
-    own = model.model_fields
+    model_fields = model.model_fields
     fields, config = fields_only(core), config_of(core)
     types = types_only(fields)
     inner = without_definitions(fields)
-    raw = any(
-        one.info.mode != "after" for one in model.__pydantic_decorators__.model_validators.values()
-    )
+    validators = model.__pydantic_decorators__.model_validators.values()
+    raw = any(validator.info.mode != "after" for validator in validators)
     after, whole = own_validators(core), own_validators(core, partial(instance_of, model))
     whole = whole if raw else None
     is_frozen = bool(model.model_config.get("frozen"))
-    frozen = frozenset(name for name, field in own.items() if is_frozen or field.frozen)
-    shaped = frozenset(name for name in own if has_validators(fields, name))
+    frozen = frozenset(name for name, field in model_fields.items() if is_frozen or field.frozen)
+    custom = frozenset(name for name in model_fields if has_validators(fields, name))
     by_types = SchemaValidator(types, config)
     is_by_field = after is None and whole is None
     return ModelFacts(
         config,
         is_open=model.model_config.get("extra") == "allow",
         types_extras="extras_schema" in inner,
-        required=tuple(name for name, field in own.items() if field.is_required()),
+        required=tuple(name for name, field in model_fields.items() if field.is_required()),
         frozen=frozen,
-        places={name: place for place, name in enumerate(own)},
+        positions={name: place for place, name in enumerate(model_fields)},
         constants=dict(_constants(model, by_types)),
         definitions=definitions_of(model),
-        reducers=reducers_of((name, one.annotation, one.metadata) for name, one in own.items()),
+        reducers=reducers_of((k, f.annotation, f.metadata) for k, f in model_fields.items()),
         fields=fields,
         assign=SchemaValidator(exact(fields), config),
         types=by_types,
         checks=PartChecks(types, config),
-        shaped=shaped,
-        assignable=frozenset(own.keys() - frozen - shaped if is_by_field else ()),
+        custom=custom,
+        assignable=frozenset(model_fields.keys() - frozen - custom if is_by_field else ()),
         alone={},
         whole=None if whole is None else SchemaValidator(whole),
         after=None if after is None else SchemaValidator(after),
@@ -141,18 +140,18 @@ def _constants(model: type[BaseModel], types: SchemaValidator) -> Iterator[tuple
 
 
 def validates_default(model: type[BaseModel], field: FieldInfo) -> bool:
-    """Whether the default of a field is validated, as the field or its model asks for."""
+    """Whether the default of a field is validated, as configured for the field or its model."""
     if field.validate_default is None:
         return bool(model.model_config.get("validate_default"))
     return field.validate_default
 
 
 def definitions_of(schema: type[BaseModel]) -> dict[str, str]:
-    """What defines each field: its type, its metadata, and the validators that name it."""
+    """The definition of each field: its type, its metadata, and the validators that name it."""
     validators: dict[str, list[str]] = {}
-    for name, one in schema.__pydantic_decorators__.field_validators.items():
-        for field in one.info.fields:
-            validators.setdefault(field, []).append(f"{one.info.mode} validator {name}()")
+    for name, validator in schema.__pydantic_decorators__.field_validators.items():
+        for field in validator.info.fields:
+            validators.setdefault(field, []).append(f"{validator.info.mode} validator {name}()")
     everywhere = validators.get("*", [])
     return {
         name: definition_label(
@@ -163,48 +162,48 @@ def definitions_of(schema: type[BaseModel]) -> dict[str, str]:
 
 
 def instance_of(model: type[BaseModel], data: Mapping[str, object]) -> BaseModel:
-    """The model of values that were accepted; of its code only ``model_post_init`` is called."""
+    """The model of accepted values; of its code only ``model_post_init`` is called."""
     fields = {key: data[key] for key in model.model_fields if key in data}
     extra = {key: value for key, value in data.items() if key not in fields}
     is_open = model.model_config.get("extra") == "allow"
-    made = model.__new__(model)
+    instance = model.__new__(model)
     state = {
         "__dict__": dict(fields),
         "__pydantic_fields_set__": set(data),
         "__pydantic_extra__": extra if is_open else None,
         "__pydantic_private__": None,
     }
-    BaseModel.__setstate__(made, state)
+    BaseModel.__setstate__(instance, state)
     if model.__pydantic_post_init__:
-        made.model_post_init(None)
-        made.__dict__.update(fields)
-    return made
+        instance.model_post_init(None)
+        instance.__dict__.update(fields)
+    return instance
 
 
 def model_values(model: BaseModel) -> dict[str, object]:
-    """The values of a model's fields, and what it holds beyond them, by name."""
+    """The values of a model's fields, and its extra values, by name."""
     return {**model.__dict__, **(model.__pydantic_extra__ or {})}
 
 
 def only_lacks(exc: ValidationError) -> bool:
-    """Whether all that is wrong with raw input is that it lacks fields, which may be set later."""
-    return all(one["type"] == "missing" and len(one["loc"]) == 1 for one in exc.errors())
+    """Whether the only errors in raw input are missing fields, which may be set later."""
+    return all(error["type"] == "missing" and len(error["loc"]) == 1 for error in exc.errors())
 
 
 def read_json(model: type[BaseModel], given: Mapping[str, object]) -> BaseModel:
-    """An instance of a model of JSON values, in which those are unset that are lacking.
+    """An instance of a model from JSON values, in which missing fields are unset.
 
     Raises:
         ValidationError: A value does not fit.
-        ValueError: It is no JSON value.
+        ValueError: It is not a JSON value.
     """
     text, facts = json.dumps(dict(given), allow_nan=False), facts_of(model)
-    # The model's own validators may add what is lacking; without these its fields are seen once.
+    # Validators of the model may add missing fields; without them, each field is validated once.
     if facts.whole is not None or given.keys() >= set(facts.required):
         try:
             return model.model_validate_json(text, strict=True, by_alias=False, by_name=True)
         except ValidationError as exc:
-            if all(one["type"] != "missing" or len(one["loc"]) > 1 for one in exc.errors()):
+            if all(error["type"] != "missing" or len(error["loc"]) > 1 for error in exc.errors()):
                 raise
     core = facts.fields
     inner = without_definitions(core)

@@ -1,4 +1,4 @@
-"""Pydantic models as schemas: fields are checked one by one, and the whole once it is complete."""
+"""Pydantic models as schemas: fields are checked one by one, and together once all are set."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ class ModelSchema:
         self._fields = model.model_fields
         self._facts = facts = facts_of(model)
         self.definitions, self.reducers = facts.definitions, facts.reducers
-        self.shaped, self.frozen, self._alone = facts.shaped, facts.frozen, facts.alone
-        self.unlike: set[str] = set()
+        self.custom, self.frozen, self._alone = facts.custom, facts.frozen, facts.alone
+        self.mistyped: set[str] = set()
 
     def names(self) -> Iterable[str]:
         """The model's field names (never aliases)."""
@@ -59,49 +59,49 @@ class ModelSchema:
     def enter(
         self, owner: str, given: Mapping[str, object], without: Iterable[str]
     ) -> dict[str, object]:
-        """Validate what a store begins with, once, and add the defaults of what it lacks.
+        """Validate the initial values of a store, once, and add the defaults of missing fields.
 
         Args:
-            owner: What to call the store.
+            owner: The name of the store in messages.
             given: The values.
             without: Fields that get no default.
 
         Raises:
             UnknownFieldError: A key that is not a field, unless the model allows extras.
-            InvalidValueError: A value that does not fit, with all the fields it concerns.
+            InvalidValueError: A value does not fit; names all the fields concerned.
         """
         self.check_names(owner, given)
-        lost = set(without)
-        if self._facts.whole is not None and given and not lost:
-            made = self._validated(owner, given)
-            if made is not None:
-                return self.noted(model_values(made))
+        unsaved = set(without)
+        if self._facts.whole is not None and given and not unsaved:
+            model = self._validated(owner, given)
+            if model is not None:
+                return self.with_types(model_values(model))
         values: dict[str, object] = {}
-        # In the order of the fields, so that a validator finds those before its own.
+        # In the order of the fields, so that a validator finds the fields before its own.
         for key in (*self._fields, *(key for key in given if key not in self._fields)):
             if key in given:
                 if not self.assign(values, key, given[key]):
                     values[key] = self.assigned(owner, values, key, given[key])
-            elif key not in lost and not self._fields[key].is_required():
+            elif key not in unsaved and not self._fields[key].is_required():
                 values[key] = self.default(owner, values, key)
         return values | self.check_whole(owner, {}, values, values)
 
     def from_json(self, given: Mapping[str, object]) -> BaseModel:
-        """An instance of the model of JSON values, which may lack fields that are set later.
+        """An instance of the model from JSON values, which may lack fields that are set later.
 
-        Validators see each value once. What is lacking is unset in it, and has no default yet.
+        Validators see each value once. Missing fields are unset in it, and have no default yet.
 
         Raises:
             ValidationError: A value does not fit.
-            ValueError: It is no JSON value.
+            ValueError: It is not a JSON value.
         """
         return read_json(self.source, given)
 
     def _validated(self, owner: str, given: Mapping[str, object]) -> BaseModel | None:
-        """The model of raw input; ``None`` if that only lacks fields which are set later."""
+        """The model of raw input; ``None`` if it only lacks fields, which are set later."""
         validate = partial(self.source.model_validate, dict(given), strict=True)
 
-        def make() -> BaseModel | None:
+        def validate_whole() -> BaseModel | None:
             try:
                 return validate(by_alias=False, by_name=True)
             except ValidationError as exc:
@@ -109,11 +109,11 @@ class ModelSchema:
                     return None
                 raise
 
-        return validated(self.source, owner, given, make)
+        return validated(self.source, owner, given, validate_whole)
 
     def order(self, key: str) -> int:
-        """The place of a field in the model; what is no field comes last."""
-        return self._facts.places.get(key, len(self._fields))
+        """The position of a field in the model; other keys come last."""
+        return self._facts.positions.get(key, len(self._fields))
 
     def check(
         self,
@@ -124,17 +124,17 @@ class ModelSchema:
     ) -> dict[str, object]:
         """Validate ``changes``: types, constraints, field and (when complete) model validators.
 
-        Those of ``accepted`` are values already: they are only held to types and constraints.
+        Values of ``accepted`` are validated already: only types and constraints are checked.
 
         Raises:
             UnknownFieldError: A key that is not a field, unless the model allows extras.
-            InvalidValueError: A value that does not fit, with all the fields it concerns.
+            InvalidValueError: A value does not fit; names all the fields concerned.
         """
         self.check_names(owner, changes)
         facts, candidate = self._facts, dict[str, object]()
-        if facts.after or facts.whole or any(key in facts.shaped for key in changes):
+        if facts.after or facts.whole or any(key in facts.custom for key in changes):
             candidate.update((key, value) for key, value in data.items() if key not in changes)
-        # In the order of the fields, so that a validator finds the earlier ones as they will be.
+        # In the order of the fields, so that a validator finds the new values of earlier fields.
         for key in sorted(changes, key=self.order):
             value = changes[key]
             if key not in accepted:
@@ -143,34 +143,34 @@ class ModelSchema:
                 value = self.assigned(owner, candidate, key, value)
             candidate[key] = value
         if accepted:
-            self.hold(owner, candidate, accepted)
+            self.check_accepted(owner, candidate, accepted)
         return self.check_whole(owner, data, candidate, changes)
 
     def assign(self, data: MutableMapping[str, object], key: str, value: object) -> bool:
-        """Check and write a field that has a type and constraints, and nothing else that looks.
+        """Check and write a field that has a type and constraints, but no validators.
 
         Returns:
-            Whether that is done; if not, nothing is, and :meth:`check` does it, or says why not.
+            Whether it was written; if not, :meth:`check` writes it, or says why not.
         """
         validate = self._alone.get(key) or self._facts.validates(key)
         if validate is None:
             return False
         try:
             data[key] = validate(value, strict=True)
-        except Exception:  # noqa: BLE001 - raised by the check that says what is wrong
+        except Exception:  # noqa: BLE001 - check() raises it with a message
             return False
-        if self.unlike:
-            self.unlike.discard(key)
+        if self.mistyped:
+            self.mistyped.discard(key)
         return True
 
     def increment(self, owner: str, key: str, update: Any) -> object:
-        """Validate what a reducer is given, as far as it is known what that is: parts of a value.
+        """Validate the update for a reducer, if its type is known: parts of a value.
 
         Raises:
             InvalidValueError: It does not fit.
         """
         reducer = self.reducers[key]
-        if key not in self.shaped or reducer not in (append, extend, add, latest, merge):
+        if key not in self.custom or reducer not in (append, extend, add, latest, merge):
             return update
         parts = items_of(self._facts.fields, key)
         if reducer is latest or (reducer is add and parts is None):
@@ -179,17 +179,17 @@ class ModelSchema:
             return update
         validate = SchemaValidator(parts, self._facts.config).validate_python
 
-        def one(part: object) -> object:
+        def validate_part(part: object) -> object:
             return validated(self.source, owner, {}, partial(validate, part, strict=True), key)
 
         if reducer is append:
-            return one(update)
+            return validate_part(update)
         if reducer is merge:
-            return {name: one(part) for name, part in dict(update).items()}
-        return [one(part) for part in update]
+            return {name: validate_part(part) for name, part in dict(update).items()}
+        return [validate_part(part) for part in update]
 
     def check_names(self, owner: str, given: Iterable[str]) -> None:
-        """Refuse keys that are no fields, unless the model allows extras.
+        """Refuse keys that are not fields, unless the model allows extras.
 
         Raises:
             UnknownFieldError: There is one.
@@ -215,21 +215,21 @@ class ModelSchema:
     def assigned(
         self, owner: str, candidate: Mapping[str, object], key: str, value: object
     ) -> object:
-        """What one key is set to, checked by itself."""
+        """The validated value of one key."""
         facts, is_field = self._facts, key in self._fields
         if not is_field and not facts.types_extras:
             return value
-        known: dict[str, object] = {}
-        is_shaped = key in facts.shaped
-        if is_shaped:  # its validators may look at other fields
-            known = {name: candidate[name] for name in self._fields if name in candidate}
-        assign = partial(facts.assign.validate_assignment, known, key, value, strict=True)
+        earlier: dict[str, object] = {}
+        is_custom = key in facts.custom
+        if is_custom:  # its validators may look at other fields
+            earlier = {name: candidate[name] for name in self._fields if name in candidate}
+        assign = partial(facts.assign.validate_assignment, earlier, key, value, strict=True)
         checked: Any = validated(self.source, owner, {key: value}, assign, key)
         accepted = checked[0 if is_field else 1][key]
-        if is_shaped:
-            self.note(key, accepted)
-        elif self.unlike:
-            self.unlike.discard(key)
+        if is_custom:
+            self.record_type(key, accepted)
+        elif self.mistyped:
+            self.mistyped.discard(key)
         return accepted
 
     def check_whole(
@@ -239,22 +239,22 @@ class ModelSchema:
         candidate: dict[str, object],
         changes: Iterable[str],
     ) -> dict[str, object]:
-        """What all is set to by ``changes`` once the model's own validators have seen the whole.
+        """The values that ``changes`` set once model validators have seen all fields.
 
-        Those that read raw input see the whole once, when it becomes complete.
+        Validators that read raw input are called once, when the store becomes complete.
         """
         fields, facts = self._fields.keys(), self._facts
-        see: Callable[[], BaseModel] | None = None
-        # Not with a default in the place of a value that was deleted, or could not be stored.
+        validate: Callable[[], BaseModel] | None = None
+        # Not with a default instead of a value that was deleted, or could not be stored.
         if (facts.after or facts.whole) and fields <= candidate.keys():
             if facts.whole is not None and not fields <= before.keys():
-                see = partial(facts.whole.validate_python, dict(candidate), strict=True)
+                validate = partial(facts.whole.validate_python, dict(candidate), strict=True)
             elif facts.after is not None:
-                see = partial(facts.after.validate_python, self._instance(owner, candidate))
-        if see is None:
+                validate = partial(facts.after.validate_python, self._instance(owner, candidate))
+        if validate is None:
             return {key: candidate[key] for key in changes}
-        whole = model_values(validated(self.source, owner, tuple(changes), see))
-        return self.noted(
+        whole = model_values(validated(self.source, owner, tuple(changes), validate))
+        return self.with_types(
             {
                 key: value
                 for key, value in whole.items()
@@ -263,70 +263,70 @@ class ModelSchema:
         )
 
     def default(self, owner: str, values: Mapping[str, object], key: str) -> object:
-        """The default of a field, made anew; validated only if the model asks for that."""
+        """A new default of a field; validated only if the model requires that."""
         if key in self._facts.constants:
             return self._facts.constants[key]
         field, known = self._fields[key], dict(values)
-        get = partial(field.get_default, call_default_factory=True, validated_data=known)
-        made = validated(self.source, owner, {}, get, key)
+        get_default = partial(field.get_default, call_default_factory=True, validated_data=known)
+        value = validated(self.source, owner, {}, get_default, key)
         if validates_default(self.source, field):
-            return self.assigned(owner, known, key, made)
-        self.note(key, made)
-        return made
+            return self.assigned(owner, known, key, value)
+        self.record_type(key, value)
+        return value
 
     # -- what was accepted ----------------------------------------------------------------------
 
-    def hold(self, owner: str, data: Mapping[str, object], keys: Iterable[str]) -> None:
-        """Check accepted values against types and constraints, not by validators of fields again.
+    def check_accepted(self, owner: str, data: Mapping[str, object], keys: Iterable[str]) -> None:
+        """Check accepted values against types and constraints, but not by field validators again.
 
         Raises:
             InvalidValueError: One was changed in place into something that does not fit.
         """
-        wrong = []
+        mismatches = []
         for key in keys:
             is_typed = key in self._fields or self._facts.types_extras
-            if is_typed and key not in self.unlike:
-                exc = self.misfit(key, data[key])
+            if is_typed and key not in self.mistyped:
+                exc = self.mismatch(key, data[key])
                 if exc is not None:
-                    wrong.append(str(explained(self.source, owner, {key: data[key]}, exc)))
-        if wrong:
-            raise InvalidValueError("\n".join(wrong))
+                    mismatches.append(str(explained(self.source, owner, {key: data[key]}, exc)))
+        if mismatches:
+            raise InvalidValueError("\n".join(mismatches))
 
-    def noted(self, values: dict[str, object]) -> dict[str, object]:
-        """The values, once it is noted which of them do not fit their types."""
-        for key in self.shaped & values.keys():
-            self.note(key, values[key])
+    def with_types(self, values: dict[str, object]) -> dict[str, object]:
+        """The values, after recording which of them do not fit their types."""
+        for key in self.custom & values.keys():
+            self.record_type(key, values[key])
         return values
 
-    def note(self, key: str, accepted: object) -> None:
-        """Note whether what a validator made fits the type at all; if not, it is not held to it."""
-        if self.misfit(key, accepted) is None:
-            self.unlike.discard(key)
+    def record_type(self, key: str, accepted: object) -> None:
+        """Record whether the result of a validator fits the type; if not, it is never rechecked."""
+        if self.mismatch(key, accepted) is None:
+            self.mistyped.discard(key)
         else:
-            self.unlike.add(key)
+            self.mistyped.add(key)
 
-    def holds(self, key: str, value: object, changes: Iterable[Change]) -> bool:
-        """Whether what changed in an accepted value is known to fit; if not, :meth:`hold` says."""
+    def fits_parts(self, key: str, value: object, changes: Iterable[Change]) -> bool:
+        """Whether changes in an accepted value surely fit; else call :meth:`check_accepted`."""
         field = self._facts.checks.core["fields"].get(key)
-        if field is None or key in self.unlike:
+        if field is None or key in self.mistyped:
             return False
         return self._facts.checks.fit(field["schema"], value, changes)
 
-    def misfit(self, key: str, value: object) -> ValidationError | None:
-        """Why an accepted value does not fit types and constraints, if it does not."""
+    def mismatch(self, key: str, value: object) -> ValidationError | None:
+        """The mismatch of an accepted value with types and constraints, if any."""
         try:
             self._facts.types.validate_assignment({}, key, value, strict=True)
         except ValidationError as exc:
-            # What contains itself is looked at once.
-            if any(one["type"] != "recursion_loop" for one in exc.errors()):
+            # A value that contains itself is checked once.
+            if any(error["type"] != "recursion_loop" for error in exc.errors()):
                 return exc
         return None
 
     def together(self, owner: str, data: Mapping[str, object]) -> bool:
-        """Let the model's ``after`` validators look at accepted values, if there are all.
+        """Call the model's ``after`` validators on accepted values, if all fields are set.
 
         Returns:
-            Whether any did, which may have changed them in place.
+            Whether any was called, and may have changed values in place.
 
         Raises:
             InvalidValueError: They do not fit together.
@@ -339,14 +339,14 @@ class ModelSchema:
         return True
 
     def model(self, owner: str, data: Mapping[str, object]) -> BaseModel:
-        """The model of data that lacks no field, which no validator sees again.
+        """The model of complete data, without validating it again.
 
         Raises:
             InvalidValueError: Names the fields whose values do not fit.
         """
-        self.hold(owner, data, data)
+        self.check_accepted(owner, data, data)
         return self._instance(owner, data)
 
     def _instance(self, owner: str, data: Mapping[str, object]) -> BaseModel:
-        made: BaseModel = validated(self.source, owner, (), partial(instance_of, self.source, data))
-        return made
+        build = partial(instance_of, self.source, data)
+        return validated(self.source, owner, (), build)

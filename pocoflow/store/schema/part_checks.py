@@ -1,4 +1,4 @@
-"""Checks what changed in an accepted value, and not the rest of it, where its type allows that."""
+"""Checks the changed parts of an accepted value, and not the rest, if its type allows that."""
 
 from __future__ import annotations
 
@@ -18,37 +18,37 @@ _BOUNDS = frozenset({"min_length", "max_length"})
 
 
 class PartChecks:
-    """The validators of parts of values, made when one of them has changed.
+    """The validators of parts of values, created when such a part has changed.
 
     Args:
         core: The schema of the values, of types and constraints only.
-        config: What their model says about all of them.
+        config: The configuration of their model for all of them.
     """
 
     def __init__(self, core: CoreSchema, config: CoreConfig | None = None) -> None:
         self._config = config
         self._definitions = core.get("definitions", ())
-        self._named = {one["ref"]: one for one in self._definitions}
+        self._named = {definition["ref"]: definition for definition in self._definitions}
         self._validators: dict[int, tuple[object, SchemaValidator]] = {}
         self.core = without_definitions(core)
 
     def fit(self, core: CoreSchema, value: object, changes: Iterable[Change]) -> bool:
-        """Whether all that changed in a value fits; if not, ask the schema of the whole.
+        """Whether all changes in a value fit; if not, the schema of the whole decides.
 
         Args:
             core: The schema of the value.
-            value: The value as it is now.
-            changes: What changed in it since it was found to fit.
+            value: The current value.
+            changes: What has changed in it since it was accepted.
         """
-        return all(self._fits(core, value, one) for one in changes)
+        return all(self._fits(core, value, change) for change in changes)
 
     def _fits(self, core: CoreSchema, value: Any, change: Change) -> bool:
-        """Whether one change fits: it is looked at in the innermost part that is known."""
+        """Whether one change fits: checked in the innermost part whose schema is known."""
         path: list[Any] = list(change.path)
         while True:
             if not path and change.operation == "delete":
-                return True  # it came again, which is another change
-            around, core = core, self._bare(core)
+                return True  # it was added again, which is another change
+            outer, core = core, self._bare(core)
             kind = core["type"]
             if kind == "list" and type(value) is list:
                 if not path:
@@ -64,15 +64,15 @@ class PartChecks:
                     return False
                 core, value = core.get("values_schema", _ANY), value[key]
             elif kind == "chain" and len(path) > 1 and path[0] == "value":
-                own = core["steps"][-1]["schema"]
-                # A root model of a typed dict has fields there that are none of its own.
-                field = own["fields"].get(path[1]) if own["type"] == "model-fields" else None
+                inner = core["steps"][-1]["schema"]
+                # The fields there may be those of a typed dict in a root model.
+                field = inner["fields"].get(path[1]) if inner["type"] == "model-fields" else None
                 if field is None or not hasattr(value, path[1]):
                     return self._is_valid(core, value)
                 core, value = field["schema"], getattr(value, path[1])
                 del path[:2]
             else:
-                return self._is_valid(around, value)
+                return self._is_valid(outer, value)
 
     def _bare(self, core: CoreSchema) -> CoreSchema:
         while core["type"] in ("definition-ref", "nullable", "default"):
@@ -81,10 +81,10 @@ class PartChecks:
         return core
 
     def _are_items(self, core: CoreSchema, change: Change) -> bool:
-        """Whether the elements fit that came into a list, or that it was set to."""
+        """Whether the elements fit that were added to a list, or that it was set to."""
         part = core.get("items_schema", _ANY)
-        come = change.value[2] if change.operation == "splice" else change.value
-        return part["type"] == "any" or all(self._is_valid(part, one) for one in come)
+        added = change.value[2] if change.operation == "splice" else change.value
+        return part["type"] == "any" or all(self._is_valid(part, item) for item in added)
 
     def _has_room(self, core: CoreSchema, value: list[object] | dict[Any, object]) -> bool:
         if _BOUNDS.isdisjoint(core):
@@ -97,10 +97,10 @@ class PartChecks:
             return True
         known = self._validators.get(id(core))
         if known is None:
-            made = core
+            complete = core
             if self._definitions:
-                made = {"type": "definitions", "schema": core, "definitions": self._definitions}
-            known = self._validators[id(core)] = core, SchemaValidator(made, self._config)
+                complete = {"type": "definitions", "schema": core, "definitions": self._definitions}
+            known = self._validators[id(core)] = core, SchemaValidator(complete, self._config)
         try:
             known[1].validate_python(value, strict=True)
         except ValidationError:

@@ -1,4 +1,4 @@
-"""Who vouches for the classes of stored values: the schema, and whoever has them read."""
+"""The classes that stored values may be of: those of the schema, and those that a caller adds."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ if TYPE_CHECKING:
 
 
 def check_aliases(given: object) -> None:
-    """Refuse what does not name classes that have other names now.
+    """Refuse invalid aliases of classes that were renamed or moved.
 
     Raises:
-        DefinitionError: It is no mapping, a name has no module, or there is no class.
+        DefinitionError: It is not a mapping, a name has no module, or a value is not a class.
     """
     how = "the class that has another name now, as in aliases={'old_module:Name': Name}"
     if given is not None and not isinstance(given, Mapping):
         raise DefinitionError(f"aliases={short(given)}: {how}")
     for name, kind in (given or {}).items():
-        module, colon, kept = name.partition(":") if isinstance(name, str) else ("", "", "")
-        if not (module and colon and kept and isinstance(kind, type)):
+        module, colon, old_name = name.partition(":") if isinstance(name, str) else ("", "", "")
+        if not (module and colon and old_name and isinstance(kind, type)):
             raise DefinitionError(f"aliases={{{name!r}: {short(kind)}}}: {how}")
 
 
 def types_of(given: object) -> tuple[object, ...]:
-    """The classes that somebody supplies, so that stored values of them are read.
+    """The classes that a caller supplies, so that stored values of them can be read.
 
     Raises:
-        DefinitionError: There is something else among them.
+        DefinitionError: One of them is not a class.
     """
     several = given if isinstance(given, Iterable) and not isinstance(given, str) else (given,)
     kinds = tuple(several)
-    for one in kinds:
-        # What annotations name has classes in it, too.
-        if not (isinstance(one, type) or get_origin(one) or hasattr(one, "__value__")):
+    for kind in kinds:
+        # Types in annotations contain classes, too.
+        if not (isinstance(kind, type) or get_origin(kind) or hasattr(kind, "__value__")):
             raise DefinitionError(
                 "types= are classes that stored values may be of, as in types=[Name], not "
-                f"{short(one)}"
+                f"{short(kind)}"
             )
     return kinds
 
@@ -54,13 +54,13 @@ def classes_of(
 
     Args:
         schema: The schema, as the user gave it.
-        types: Classes that somebody supplies.
+        types: Classes that the caller supplies.
         aliases: Classes by the names under which they were stored.
 
     Raises:
-        DefinitionError: One of them is no class, or no name of a class.
+        DefinitionError: One of them is not a class, or not the name of a class.
     """
-    from pocoflow.values import NO_ALIASES, Classes  # not loaded by those who store nothing
+    from pocoflow.values import NO_ALIASES, Classes  # not loaded without a database
 
     check_aliases(aliases)
     vouched, fields = _vouched_for(schema)
@@ -68,12 +68,12 @@ def classes_of(
 
 
 def classes_within(classes: Classes, schema: object) -> Classes:
-    """The classes of what has a schema of its own inside of what the others are for."""
+    """The classes for a part with its own schema, within what the others are for."""
     return classes.within(*_vouched_for(schema))
 
 
 def _vouched_for(schema: object) -> tuple[Iterable[object], Mapping[str, object]]:
-    """What a schema, as the user gave it, has classes in; and the annotations of its fields."""
+    """The types in a schema, as the user gave it; and the annotations of its fields."""
     if isinstance(schema, type) and issubclass(schema, BaseModel):
-        return [schema], {name: one.annotation for name, one in schema.model_fields.items()}
+        return [schema], {key: field.annotation for key, field in schema.model_fields.items()}
     return (list(schema.values()), schema) if isinstance(schema, Mapping) else ([schema], {})
