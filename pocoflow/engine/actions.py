@@ -1,4 +1,4 @@
-"""What ``post`` returns, as an action; and what is said of one that has no edge."""
+"""What ``post`` returns, as an action; and the report of an action that has no edge."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from pocoflow.nodes.edges import DEFAULT_ACTION
 
 
 def action_of(vertex: Vertex, action: object) -> str:
-    """What ``post`` of a node, or middleware around it, has returned, as an action.
+    """What ``post`` of a node, or middleware around it, returned, as an action.
 
     Raises:
-        ActionError: It is none, or none that the node names.
+        ActionError: It is not an action, or not one that the node declares.
     """
     if action is None or isinstance(action, str):
-        found = DEFAULT_ACTION if action is None else str.__str__(action)
+        name = DEFAULT_ACTION if action is None else str.__str__(action)
         promised = vertex.promised
-        if found and (promised is None or found in promised):
-            return found
+        if name and (promised is None or name in promised):
+            return name
         if promised is None:
             raise ActionError(
                 f"post of node {vertex.name!r} returned an empty string: an action is a non-empty "
                 f"string (edges: {', '.join(vertex.actions) or 'none'}), or None for "
                 f"{DEFAULT_ACTION!r}"
             )
-        hint = "; is a 'return' missing?" if action is None else closest(found, promised)
+        hint = "; is a 'return' missing?" if action is None else closest(name, promised)
         raise ActionError(
             f"post of node {vertex.name!r} returned {short(action)}, which is not among its "
             f"actions ({', '.join(map(repr, promised))}){hint}"
@@ -40,13 +40,13 @@ def action_of(vertex: Vertex, action: object) -> str:
 
 
 def report_unhandled(run: Line, vertex: Vertex, action: str, successor: Vertex | None) -> None:
-    """Say, unless that is expected, that an action has no edge.
+    """Report an action that has no edge, unless that is expected.
 
     Args:
         run: The run.
-        vertex: The node that has returned it.
+        vertex: The node that returned it.
         action: The action.
-        successor: The node that comes next all the same, if one does.
+        successor: The next node, if there is one nevertheless.
 
     Raises:
         UnhandledActionError: The flow is strict.

@@ -13,13 +13,13 @@ from pocoflow.graph.graph import Vertex
 from pocoflow.messages import short
 from pocoflow.nodes.middleware import Around, Middleware, Visit
 
-_GO_ON: Any = object()
+_PROCEED: Any = object()
 
 _YIELDED = "middleware {} yields nothing, to go on, or a coroutine, to await it; it yielded {}"
 
 
 class Skipped(BaseException):
-    """A middleware has returned without going on; the node is not visited."""
+    """A middleware returned without yielding; the node is not visited."""
 
     def __init__(self, action: object) -> None:
         super().__init__(action)
@@ -27,12 +27,12 @@ class Skipped(BaseException):
 
 
 def middleware_of(run: Line) -> Middleware:
-    """The middleware around the node that a run stands at."""
-    found = run.middleware
+    """The middleware around the current node of a run."""
+    middleware = run.middleware
     for frame in run.frames:
         if frame.inner is not None:
-            found = frame.inner.middleware.within(found)
-    return found
+            middleware = frame.inner.middleware.within(middleware)
+    return middleware
 
 
 def wrapped(
@@ -40,7 +40,7 @@ def wrapped(
     call: Any,
     inner: Callable[[], Effects],
 ) -> Effects:
-    """What comes of a call within middleware, the outermost first."""
+    """The result of a call within middleware, the outermost first."""
     if not middleware:
         return (yield from inner())
     steps = middleware[0](call)
@@ -49,16 +49,16 @@ def wrapped(
     try:
         while True:
             try:
-                asked = step(value)
+                request = step(value)
             except StopIteration as done:
                 return done.value
             try:
-                if asked is None:
+                if request is None:
                     value = yield from wrapped(middleware[1:], call, inner)
-                elif isinstance(asked, Coroutine):
-                    value = yield Await(asked)
+                elif isinstance(request, Coroutine):
+                    value = yield Await(request)
                 else:
-                    raise RunError(_YIELDED.format(short(middleware[0]), short(asked)))
+                    raise RunError(_YIELDED.format(short(middleware[0]), short(request)))
                 step = steps.send
             except Exception as exc:  # noqa: BLE001 - the middleware decides about it
                 step, value = steps.throw, own(exc)
@@ -74,25 +74,25 @@ class Visiting:
         self._steps = wrapped(middleware.visits, Visit(*facts), _inner)
 
     def enter(self) -> Steps:
-        """Let the middleware begin.
+        """Start the middleware.
 
         Raises:
-            Skipped: It has returned an action.
+            Skipped: It returned an action.
         """
         is_over, action = yield from self._advance(self._steps.send, None)
         if is_over:
             raise Skipped(action)
 
     def leave(self, action: object) -> Effects:
-        """Give the middleware the action; the one that it returns."""
+        """Send the action to the middleware; returns the one that it returns."""
         return (yield from self._finish(self._steps.send, action))
 
     def fail(self, error: Exception) -> Effects:
-        """Give the middleware what was raised; it raises, or returns an action."""
+        """Throw an error into the middleware, which raises or returns an action."""
         return (yield from self._finish(self._steps.throw, error))
 
     def close(self) -> None:
-        """End the middleware of a visit that is not finished."""
+        """Close the middleware of a visit that is not finished."""
         self._steps.close()
 
     def _finish(self, step: Callable[[Any], object], value: object) -> Effects:
@@ -107,7 +107,7 @@ class Visiting:
                 effect = step(value)
             except StopIteration as done:
                 return True, done.value
-            if effect is _GO_ON:
+            if effect is _PROCEED:
                 return False, None
             try:
                 value = yield effect
@@ -117,4 +117,4 @@ class Visiting:
 
 
 def _inner() -> Effects:
-    return (yield _GO_ON)
+    return (yield _PROCEED)

@@ -1,4 +1,4 @@
-"""Asking a person: a question is put on record, and the run waits without a process."""
+"""Asking a person: a question is recorded, and the run waits without a process."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from pocoflow.values.json_text import as_json
 
 
 class Paused(BaseException):
-    """Nothing is left to do in a run, or a parallel branch, before a question is answered.
+    """A run, or a parallel branch, cannot proceed before a question is answered.
 
-    Not an ``Exception``: no retry, fallback or edge for errors takes it for a failure.
+    Not an ``Exception``, so that no retry, fallback or edge for errors takes it for a failure.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Stands in a resumed run for the answer that is not there.
+    """Stands for the missing answer in a resumed run.
 
     Attributes:
         asked: The question.
@@ -42,11 +42,11 @@ class Waiting:
     is_expired: bool
 
     def stop(self) -> NoReturn:
-        """Wait on, or fail.
+        """Keep waiting, or fail.
 
         Raises:
-            Paused: It can still be answered.
-            QuestionExpiredError: It cannot.
+            Paused: The question can still be answered.
+            QuestionExpiredError: Its deadline has passed.
         """
         if not self.is_expired:
             raise Paused
@@ -58,7 +58,7 @@ class Waiting:
 
 
 def is_waiting(result: object) -> bool:
-    """Whether a result is a question, asked now or before."""
+    """Whether a result is a question, new or asked earlier."""
     return isinstance(result, (Question, Waiting))
 
 
@@ -69,12 +69,12 @@ def ask(
     result: Question | Waiting,
     item: Identity | None = None,
 ) -> Steps:
-    """Put a question on record; one that was asked before waits on.
+    """Record a question; one that was asked earlier keeps waiting.
 
     Raises:
-        RunError: The run is not kept anywhere, so it cannot wait.
+        RunError: The run is not stored, so it cannot wait.
         DefinitionError: The answer or the context cannot be described as JSON.
-        QuestionExpiredError: It was asked before, and nobody has answered in time.
+        QuestionExpiredError: It was asked earlier, and not answered in time.
     """
     if isinstance(result, Waiting):
         if result.is_expired:
@@ -97,7 +97,7 @@ def ask(
 
 
 def pause(run: Line) -> Effects[RunPaused]:
-    """Record that the run waits for answers; what its caller is told."""
+    """Record that the run waits for answers; returns the error for its caller."""
     context = run.context
     if not context.cancellation.is_expired:
         context.check_cancelled()
@@ -107,20 +107,20 @@ def pause(run: Line) -> Effects[RunPaused]:
         run.cancel()
         context.check_cancelled()
         questions = []
-    goes_on = f"flow.resume({context.run_id!r}) goes on"
-    told = f"all is answered by now; {goes_on}"
+    resume = f"flow.resume({context.run_id!r}) goes on"
+    message = f"all is answered by now; {resume}"
     if questions:
-        told = f"{counted(len(questions), 'open question')}: {describe_open(questions)}; "
-        told += f"flow.answer({context.run_id!r}, ...) answers, then {goes_on}"
+        message = f"{counted(len(questions), 'open question')}: {describe_open(questions)}; "
+        message += f"flow.answer({context.run_id!r}, ...) answers, then {resume}"
     return RunPaused(
-        f"run {context.run_id!r} is paused: {told}",
+        f"run {context.run_id!r} is paused: {message}",
         run_id=context.run_id,
-        questions=[one.question for one in questions],
+        questions=[asked.question for asked in questions],
     )
 
 
 def check_answer(node: AnyNode, answer: object) -> None:
-    """Refuse what a node that asks gives as the answer, without a question, and what is none.
+    """Refuse a result that an asking node returns without a question, if it is no valid answer.
 
     Raises:
         AnswerError: It is of another type.

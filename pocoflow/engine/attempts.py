@@ -21,15 +21,15 @@ from pocoflow.values.copies import copied
 
 
 def attempt(run: Line, vertex: Vertex, given: object, inline: bool) -> Effects:
-    """One attempt of ``exec``, within the middleware of the flow, if it has some."""
+    """One attempt of ``exec``, within the middleware of the flow, if it has any."""
     copies = vertex.copies_input
     if copies and not vertex.is_batch:
         run.given = (run.step, given)
     if run.plan.graph.wraps and (middleware := middleware_of(run).attempts):
         context = current.get()
-        which = (context.path, context.step, context.attempt, context.item)
-        # What the middleware changes in place is of this attempt, too.
-        call = Attempt(vertex.node, vertex.name, *which, copied(given) if copies else given)
+        facts = (context.path, context.step, context.attempt, context.item)
+        # What the middleware changes in place belongs to this attempt, too.
+        call = Attempt(vertex.node, vertex.name, *facts, copied(given) if copies else given)
         around = wrapped(middleware, call, lambda: _attempt(run, vertex, call.given, inline))
         result = yield from around
     else:
@@ -66,36 +66,36 @@ def tried_here(vertex: Vertex, given: object, inline: bool) -> Effects:
 
 
 def _limited(vertex: Vertex, given: object, timeout: float) -> Effects:
-    """An attempt that is given up at its timeout, while it may go on.
+    """An attempt that is abandoned at its timeout, although it may still be running.
 
-    It has a context of its own, so that nothing of it reaches the run after that: what it sets is
-    taken over when it has succeeded.
+    It has a context of its own, so that it cannot affect the run after that: the context variables
+    that it sets are copied to the run once it has succeeded.
     """
-    mine, apart = current.get().for_attempt(), copy_context()
-    apart.run(current.set, mine)
+    inner, separate = current.get().for_attempt(), copy_context()
+    separate.run(current.set, inner)
     try:
         if vertex.exec_async:
-            result: object = apart.run(vertex.node.exec, given)
+            result: object = separate.run(vertex.node.exec, given)
         else:
-            result = yield Call(vertex.node.exec, (given,), timeout, apart)
+            result = yield Call(vertex.node.exec, (given,), timeout, separate)
         while result.__class__ is CoroutineType:
-            result = yield Await(result, timeout, context=apart)
+            result = yield Await(result, timeout, context=separate)
     except (NodeTimeoutError, RunCancelled) as exc:
-        mine.given_up = exc
+        inner.given_up = exc
         raise
     except BaseException as exc:
         if not isinstance(exc, Exception):
-            mine.given_up = RunCancelled(f"run {mine.run_id!r} has ended: {type(exc).__name__}")
+            inner.given_up = RunCancelled(f"run {inner.run_id!r} has ended: {type(exc).__name__}")
         raise
     here = copy_context()
-    for variable, value in apart.items():
-        if variable is not current and here.get(variable, apart) is not value:
+    for variable, value in separate.items():
+        if variable is not current and here.get(variable, separate) is not value:
             variable.set(value)
     return result
 
 
 def try_again(run: Line, vertex: Vertex, given: object, error: Exception, inline: bool) -> Effects:
-    """The attempts after the first, which raised ``error``, and the fallback after the last."""
+    """Retry after a first attempt that raised ``error``, and fall back after the last attempt."""
     node, context = vertex.node, current.get()
     calls = run.calls_of(context)
     while not context.is_stopped_by(error) and context.attempt < node.max_retries:
@@ -104,7 +104,7 @@ def try_again(run: Line, vertex: Vertex, given: object, error: Exception, inline
             retries = wants_retry(node.retry_on, error)
         if not retries:
             break
-        context.check_cancelled()  # no attempt follows, so none is announced
+        context.check_cancelled()  # before a retry is announced that would not take place
         delay = retry_wait(node, context.attempt)
         context.phase = "commit"
         where = Address(context.path, vertex.name)
@@ -112,16 +112,8 @@ def try_again(run: Line, vertex: Vertex, given: object, error: Exception, inline
         tried = Tried(where, context.attempt, error, calls.item, given, again)
         yield from run.commit(inline, run.ledger.retry, run.step, tried)
         context.phase = "exec"
-        run.notify(
-            "node_retry",
-            vertex.name,
-            run.step,
-            context.attempt,
-            delay,
-            error,
-            context.path,
-            context.item,
-        )
+        facts = (run.step, context.attempt, delay, error, context.path, context.item)
+        run.notify("node_retry", vertex.name, *facts)
         if delay > 0:
             yield Sleep(delay)
         context.check_cancelled()
@@ -130,13 +122,13 @@ def try_again(run: Line, vertex: Vertex, given: object, error: Exception, inline
         context.attempt += 1
         try:
             return (yield from attempt(run, vertex, given, inline))
-        except Exception as exc:  # noqa: BLE001 - kept for retry_on and exec_fallback
+        except Exception as exc:  # noqa: BLE001 - handed to retry_on and exec_fallback
             error = own(exc)
     if context.is_stopped_by(error):
         raise error
     calls.check_record(context)
     if again := calls.fail(context.attempt, error):
-        # Also a resume, which begins with the first attempt, makes it again.
+        # A resume, which begins with the first attempt, makes it again, too.
         yield from run.commit(inline, run.ledger.call_again, run.step, again, calls.item)
     with _DealingWith(error):
         last = (given if vertex.is_bare else copied(given), error)
@@ -150,9 +142,9 @@ def try_again(run: Line, vertex: Vertex, given: object, error: Exception, inline
 
 
 class _DealingWith:
-    """Lets what is raised meanwhile show the failure of ``exec`` as its context.
+    """Makes the failure of ``exec`` the context of any exception raised in the block.
 
-    No generator with ``contextlib``, which writes on the exception on its way.
+    Not a ``contextlib`` generator, as that would modify the exception in passing.
     """
 
     def __init__(self, error: Exception) -> None:
@@ -162,6 +154,6 @@ class _DealingWith:
         pass
 
     def __exit__(self, kind: object, exc: BaseException | None, trace: object) -> None:
-        with suppress(Exception):  # a frozen one is not written on
+        with suppress(Exception):  # a frozen exception cannot be modified
             if exc is not None and exc is not self._error and exc.__context__ is None:
                 exc.__context__ = self._error

@@ -1,4 +1,4 @@
-"""An attempt of ``exec`` by an executor: what goes there, and what is taken over of what comes."""
+"""An attempt of ``exec`` by an executor: the request, and how its reply is applied to the run."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any
 
 from pocoflow import values as codec
 from pocoflow.engine.effects import Away, Effects, Steps
-from pocoflow.engine.envelopes import NO_DOOR, Letter, Limits, Reply, code_here, here
+from pocoflow.engine.envelopes import NOWHERE, Limits, Reply, Request, code_here, here
 from pocoflow.engine.executors import is_here, sendable
 from pocoflow.engine.line import Line
-from pocoflow.engine.telling import Told, door
+from pocoflow.engine.relaying import Relay, endpoint
 from pocoflow.errors import DatabaseError
 from pocoflow.graph.graph import Vertex
 from pocoflow.nodes.context import RunContext, current
@@ -27,30 +27,30 @@ def call_away(
 ) -> Effects:
     """One attempt of ``exec`` by an executor: its result, or what it raised.
 
-    What the node has emitted, logged, called and spent is taken over whatever came of it.
+    What the node emitted, logged, called and spent is applied to the run in either case.
     """
     executors, context = run.plan.executors, current.get()
-    assert executors is not None  # one of them gave this
-    told = None if context.emitter is None else Told(context)
+    assert executors is not None  # gives is one of them
+    relay = None if context.emitter is None else Relay(context)
     try:
-        letter = _letter(run, vertex, context, told, gives)
-        trip = executors.trip(gives, letter, given, _given(run, context))
+        request = _request(run, vertex, context, relay, gives)
+        remote_call = executors.remote_call(gives, request, given, _given(run, context))
 
-        def is_quick(came: Reply | BaseException) -> bool:
-            return trip.is_quick(came) and (told is None or told.end(waits=False))
+        def is_quick(reply: Reply | BaseException) -> bool:
+            return remote_call.is_quick(reply) and (relay is None or relay.end(waits=False))
 
-        def finish(came: Reply | BaseException) -> tuple[Reply, object, BaseException | None]:
-            if told is not None:
-                told.end()
-            return trip.finish(came)
+        def finish(reply: Reply | BaseException) -> tuple[Reply, object, BaseException | None]:
+            if relay is not None:
+                relay.end()
+            return remote_call.finish(reply)
 
-        calls = (trip.begin, finish, is_quick, trip.give_up)
+        calls = (remote_call.begin, finish, is_quick, remote_call.give_up)
         reply, result, error = yield Away(*calls, run.context.cancellation)
     finally:
-        if told is not None:
-            told.forget()
-    rest = () if told is None else told.rest(reply.emitted)
-    yield from _take_over(run, context, vertex, reply._replace(emitted=rest), error, inline)
+        if relay is not None:
+            relay.forget()
+    rest = () if relay is None else relay.rest(reply.emitted)
+    yield from _apply(run, context, vertex, reply._replace(emitted=rest), error, inline)
     if error is not None:
         raise error
     for number, text in reply.variables:
@@ -59,25 +59,25 @@ def call_away(
 
 
 def _given(run: Line, context: RunContext) -> dict[object, object]:
-    """The resources that the run was given, without those that it has opened."""
+    """The resources that the run was given, without those that it opened."""
     while run.parent is not None:
         run = run.parent
-    return {one: thing for one, thing in context.resources.items() if one not in run.opens}
+    return {key: value for key, value in context.resources.items() if key not in run.opens}
 
 
-def _letter(
-    run: Line, vertex: Vertex, context: RunContext, told: Told | None, gives: GivesExecutor
-) -> Letter:
+def _request(
+    run: Line, vertex: Vertex, context: RunContext, relay: Relay | None, gives: GivesExecutor
+) -> Request:
     executors, names = run.plan.executors, (*context.path, vertex.name)
     assert executors is not None
-    made = run.calls is not None and run.calls[0] == run.step
-    calls = run.calls_of(context) if made or run.unfinished is not None else None
+    has_calls = run.calls is not None and run.calls[0] == run.step
+    calls = run.calls_of(context) if has_calls or run.unfinished is not None else None
     limits = None
     if run.budget is not None:
         limits = Limits.of(run.budget, run.plan.node_budgets.get(id(vertex.node), NO_AMOUNTS))
     sums = run.account.rows(names) if run.has_spent else ()
     reference, state = executors.reference(vertex)
-    return Letter(
+    return Request(
         reference,
         code_here(vertex.node),
         here(),
@@ -92,24 +92,24 @@ def _letter(
         context.mark,
         sendable(vertex.name, "what it has of its own", dict(state)) if state else "",
         run.ledger.keeps or vertex.node.max_retries > 1,
-        0 if told is None else told.number,
-        NO_DOOR if told is None or (isinstance(gives, Executor) and is_here(gives)) else door(),
+        0 if relay is None else relay.number,
+        endpoint() if relay and not (isinstance(gives, Executor) and is_here(gives)) else NOWHERE,
         {} if calls is None else calls.record,
         "" if calls is None else codec.dumps(list(calls.errors)),
-        tuple(one.amounts for one in sums),
+        tuple(row.amounts for row in sums),
         limits,
         logging.getLogger().getEffectiveLevel(),
-        [(one, _value(vertex, variable)) for variable, one in executors.variables],
+        [(reference, _value(vertex, variable)) for variable, reference in executors.variables],
         _headers(),
     )
 
 
 def _value(vertex: Vertex, variable: ContextVar[object]) -> str:
     """The value of a context variable as text; empty if it is not set."""
-    found = copy_context()
-    if variable not in found:
+    variables = copy_context()
+    if variable not in variables:
         return ""
-    return sendable(vertex.name, f"context variable {variable.name!r}", found[variable])
+    return sendable(vertex.name, f"context variable {variable.name!r}", variables[variable])
 
 
 def _headers() -> dict[str, str]:
@@ -129,7 +129,7 @@ def _log(reply: Reply) -> None:
             logger.handle(record)
 
 
-def _take_over(
+def _apply(
     run: Line,
     context: RunContext,
     vertex: Vertex,
@@ -144,13 +144,13 @@ def _take_over(
     for amounts in reply.spent:
         run.account.add(names, amounts)
         run.spend(context, amounts)
-    for made in reply.calls:
-        if made.spent:
-            run.account.add(names, made.spent)
+    for call in reply.calls:
+        if call.spent:
+            run.account.add(names, call.spent)
     if reply.used or reply.is_of_call or reply.is_refused:
         calls = run.calls_of(context)
         try:
-            for called in calls.bring(context.attempt, reply):
+            for called in calls.merge(context.attempt, reply):
                 yield from run.commit(inline, run.ledger.call, run.step, called)
         except DatabaseError as exc:
             calls.fail_to_write(exc)

@@ -26,7 +26,7 @@ from pocoflow.values.failures import add_note
 
 @dataclass(frozen=True, slots=True)
 class _Item:
-    """What ``exec`` is called with: its place among the items, and which one it is."""
+    """What ``exec`` is called with: its index among the items, its identity, and its value."""
 
     index: int
     identity: Identity
@@ -42,28 +42,28 @@ class _Batch:
         self.prepared = prepared
         self.is_waiting = False
         node: Any = vertex.node  # a BatchNode, or a function that maps over items
-        # The other arguments of a function are no part of what an item is.
+        # The other arguments of a function do not identify an item.
         self.parameter = _parameter(node)
         self.concurrency, self.collects = node.concurrency, node.on_error == "collect"
         unfinished = run.unfinished or NOTHING
-        self.finished, self.begun = unfinished.results, unfinished.items
+        self.finished, self.started = unfinished.results, unfinished.items
         self.classes = unfinished.classes
-        marks = {number: one.mark for number, one in self.begun.items() if number != ALONE}
+        marks = {number: item.mark for number, item in self.started.items() if number != ALONE}
         self.numbers = ItemNumbers(marks, marks)
         self.digests: Iterator[str] = iter(())
         self.results: list[object] = []
         self.stop = Cancellation()
         executors = run.plan.executors
         is_away = executors is not None and executors.of(vertex) is not None
-        # A thread that waits for an executor costs less than a task, if there are not too many.
+        # A thread waiting for an executor costs less than a task, unless there are too many.
         self.on_loop = vertex.exec_async if not is_away else run.on_loop or node.concurrency > 64
-        # Items that run at the same time have threads of their own, where they may block.
+        # Concurrent items have threads of their own, where they may block.
         self.inline = not self.on_loop and (not run.on_loop or self.concurrency > 1)
         self.keeps = run.ledger.keeps
         self.journals = self.keeps and node.journal
 
     def jobs(self, items: Iterable[object]) -> Iterator[Job]:
-        """A job for each item that was not finished before a crash, made as it is asked for."""
+        """A job for each item that was not finished before a crash, created on demand."""
         for index, value in enumerate(items):
             # Before exec, which might change the item in place.
             digest = next(self.digests, None)
@@ -76,19 +76,19 @@ class _Batch:
             elif item.identity.number not in self.finished:
                 yield self._job(item)
 
-    def look_at(self) -> None:
-        """Keep what the items are, before ``exec`` of the first one changes what they share."""
+    def identify(self) -> None:
+        """Remember what the items are, before the first ``exec`` changes what they share."""
         self.run.ledger.take_input(self.prepared)
         if isinstance(self.prepared, (list, tuple)):
             self.digests = iter([self.digest(item) for item in self.prepared])
 
     def digest(self, value: Any) -> str:
-        """What tells an item from others."""
+        """The digest that identifies an item."""
         item = value if self.parameter is None else value[self.parameter]
         return self.numbers.digest_of(item, self.classes)
 
     def _wait(self, item: _Item) -> Job:
-        """The job of an item whose question was asked before, and not answered."""
+        """The job of an item whose question was asked earlier, and not answered."""
         try:
             yield from self._ask(item, self.results[item.index])
         except QuestionExpiredError as exc:
@@ -103,8 +103,8 @@ class _Batch:
     def _job(self, item: _Item) -> Job:
         run, vertex = self.run, self.vertex
         context = run.context.for_item(*item.identity, self.stop)
-        if item.identity.number in self.begun:
-            context.attempt += self.begun[item.identity.number].attempts
+        if item.identity.number in self.started:
+            context.attempt += self.started[item.identity.number].attempts
         with Entered(context):
             context.check_cancelled()
             result: object = None
@@ -119,12 +119,12 @@ class _Batch:
                 yield from self._ask(item, result)
                 return
             self.results[item.index] = result
-            yield from self._keep(item, result)
+            yield from self._record(item, result)
             facts = (item.identity.number, context.attempt, context.path)
             run.notify("item_end", vertex.name, run.step, *facts)
 
-    def _keep(self, item: _Item, result: object) -> Steps:
-        """Put a finished item on record, before the next one begins; one that failed is none."""
+    def _record(self, item: _Item, result: object) -> Steps:
+        """Record an item that is finished and did not fail, before the next one starts."""
         if self.journals and not (self.collects and isinstance(result, Exception)):
             facts = (self.run.step, self.vertex.name, result, item.identity, self.vertex.node)
             yield from self.run.commit(self.inline, self.run.ledger.journal_item, *facts)
@@ -134,18 +134,18 @@ class _Batch:
         try:
             return (yield from try_again(run, self.vertex, item, error, self.inline))
         except Exception as exc:
-            mine = own(exc)
-            add_note(mine, f"pocoflow: item {context.item}, attempt {context.attempt}")
+            failure = own(exc)
+            add_note(failure, f"pocoflow: item {context.item}, attempt {context.attempt}")
             if context.is_stopped_by(exc) or isinstance(exc, BudgetError):
                 raise
             if not self.collects or context.phase == "commit":
                 run.context.attempt = context.attempt
                 raise
-            return mine
+            return failure
 
 
 def _parameter(node: Node) -> str | None:
-    """The parameter of a function that takes an item, if it is one."""
+    """The parameter that takes an item, if the node is a function."""
     return node.signature.parameters[0].name if isinstance(node, FunctionNode) else None
 
 
@@ -153,9 +153,9 @@ def map_items(run: Line, vertex: Vertex, items: object) -> Effects[list[object]]
     """The results of ``exec`` for all items, in their order.
 
     Raises:
-        ActionError: ``prep`` gave something that cannot be iterated.
+        ActionError: ``prep`` returned something that cannot be iterated.
         Paused: Some items wait for answers, and all others are finished.
-        Exception: Whatever an item raised at last, unless the node collects.
+        Exception: The final error of an item, unless the node collects errors.
     """
     if not isinstance(items, Iterable) or isinstance(items, (str, bytes)):
         run.context.phase = "prep"  # whose mistake it is
@@ -165,12 +165,12 @@ def map_items(run: Line, vertex: Vertex, items: object) -> Effects[list[object]]
         )
     batch = _Batch(run, vertex, items)
     if batch.keeps:
-        yield from run.compute(batch.look_at)
+        yield from run.compute(batch.identify)
     try:
         yield from run.gather(batch.jobs(items), batch.concurrency, batch.on_loop, batch.stop)
     except BaseException:
         if not run.on_loop:
-            run.ledger.write_items()  # that of a thread whose commit a Ctrl-C has interrupted
+            run.ledger.write_items()  # of a thread whose commit was interrupted by a Ctrl-C
         raise
     report_gone(run, vertex, batch.numbers)
     if batch.is_waiting:

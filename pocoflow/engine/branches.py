@@ -1,4 +1,4 @@
-"""Parallel branches: each a run of its own on a view of the store, merged when all have ended."""
+"""Parallel branches: each a line of its own on a view of the store, merged when all have ended."""
 
 from __future__ import annotations
 
@@ -33,25 +33,25 @@ def run_branches(run: Line, vertex: Vertex, given: object, loop: Loop) -> Effect
 
     Raises:
         Paused: Some branches wait for answers, and all others have ended.
-        Exception: Whatever the first branch that failed raised, unless failures are collected.
+        Exception: The error of the first branch that failed, unless failures are collected.
     """
     node = cast(SplitNode, vertex.node)
-    fork = _Fork(run, vertex, node, loop)
-    yield from fork.begin(given)
+    group = _Branches(run, vertex, node, loop)
+    yield from group.begin(given)
     try:
-        yield from run.gather(fork.jobs(), fork.limit, fork.on_loop, fork.stop)
+        yield from run.gather(group.jobs(), group.limit, group.on_loop, group.stop)
     finally:
-        run.step = run.finished = run.context.step = fork.numbers.next_step
-    if fork.is_waiting:
+        run.step = run.finished = run.context.step = group.numbers.next_step
+    if group.is_waiting:
         raise Paused
     if package_of(node.post) != "pocoflow":
-        for end in fork.ends:  # which it is given, and may look at after it has written itself
+        for end in group.ends:  # post may read a branch's store after it has written its own
             if end.store is not None:
                 end.store.complete()
-    return fork.ends
+    return group.ends
 
 
-class _Fork:
+class _Branches:
     """One parallel node in one step."""
 
     def __init__(self, run: Line, vertex: Vertex, node: SplitNode, loop: Loop) -> None:
@@ -60,12 +60,12 @@ class _Fork:
         self.unfinished = run.unfinished or NOTHING
         self.stop = Cancellation()
         if run.parent is None or run.numbers is None:
-            run.numbers = Numbers(run.step)  # the steps since an earlier fork have not taken any
+            run.numbers = Numbers(run.step)  # steps since earlier branches did not take any
         self.numbers = run.numbers
-        # Tasks on the event loop that there is anyway, or threads that wait for nobody.
+        # Tasks on the event loop of the run, or threads that block nobody.
         self.on_loop = run.on_loop or vertex.exec_async
         self.limit = len(node.branches) if node.limit is None else node.limit
-        # One after the other they are carried out by the driver of the run itself.
+        # Sequential branches are carried out by the driver of the run itself.
         self.tasks = self.on_loop and self.limit > 1
         store = run.store
         known = run.ledger.known or run.known or Watch()
@@ -75,12 +75,13 @@ class _Fork:
         self.is_waiting = False
 
     def begin(self, given: object) -> Steps:
-        """Number the branches; put on record which item each of them is for, if they have items."""
+        """Number the branches, and record the item of each, if they have items."""
         run, ledger = self.run, self.run.ledger
-        known = {number: one.mark for number, one in self.unfinished.items.items()}
+        known = {number: item.mark for number, item in self.unfinished.items.items()}
         numbers, marks = ItemNumbers(known, self.unfinished.branches), {}
-        begun = {which: number for number, which in self.unfinished.templates.items()}
-        free = (one for one in count() if one not in self.unfinished.templates)
+        templates = self.unfinished.templates
+        started = {template: number for number, template in templates.items()}
+        free = (number for number in count() if number not in templates)
         for number, start in enumerate(self.node.starts(given, run.store)):
             if start.item is not NO_ITEM and ledger.keeps:
                 digest = numbers.digest_of(start.item, self.unfinished.classes)
@@ -88,15 +89,15 @@ class _Fork:
                 if number not in known:
                     marks[number] = mark
             elif start.item is NO_ITEM:
-                # Others may stand before it by now; its number is in its idempotency keys.
-                number = begun[start.template] if start.template in begun else next(free)
+                # Its index may have changed since, but its idempotency keys contain its number.
+                number = started[start.template] if start.template in started else next(free)
             self.starts.append((number, start.numbered(number)))
         if marks:
             yield from run.commit(not run.on_loop, ledger.begin_items, self.count, marks)
         report_gone(run, self.vertex, numbers)
 
     def jobs(self) -> Iterator[Job]:
-        """A job for each branch that had not ended before a crash, made as it is asked for."""
+        """A job for each branch that had not ended before a crash, created on demand."""
         for index, (number, start) in enumerate(self.starts):
             saved = self.unfinished.branches.get(number)
             self.ends.append(None)
@@ -107,7 +108,7 @@ class _Fork:
                 yield self._job(index, start, number, saved)
 
     def _store(self, start: Start, saved: Unfinished | None) -> tuple[BranchStore, Watch]:
-        """The store of a branch, and what it began with, remembered."""
+        """The store of a branch, and the values that it started with."""
         if start.base is None:
             values = self.values
             private = (start.private, start.hidden, True, start.origin)
@@ -115,8 +116,8 @@ class _Fork:
         else:
             values = Watch.of(start.base)
             store = BranchStore(start.base, values.copy(), {}, merged=False)
-            for key in [one for one in start.base if one not in start.handed]:
-                # A default, which may be another one after a resume, is on record as what is set.
+            for key in [key for key in start.base if key not in start.handed]:
+                # A default, which may differ after a resume, is recorded as a value that was set.
                 values.forget(key)
                 store.get(key)
         if saved is not None:
@@ -136,20 +137,20 @@ class _Fork:
             except Paused:
                 self.is_waiting = True
             except Exception as exc:
-                mine = own(exc)
-                failed = _tell(inner, mine, within)
-                stopped = inner.context.is_stopped_by(mine) or inner.cannot_write(mine)
+                failure = own(exc)
+                node = _report(inner, failure, within)
+                stopped = inner.context.is_stopped_by(failure) or inner.cannot_write(failure)
                 if stopped or not self.node.collects:
-                    self.run.note_notified(mine)
+                    self.run.note_notified(failure)
                     raise
-                self.ends[index] = BranchEnd(start.name, None, failure=Failure.of(failed, mine))
+                self.ends[index] = BranchEnd(start.name, None, failure=Failure.of(node, failure))
             finally:
                 inner.context.line = None
 
     def _run(self, start: Start, number: int, saved: Unfinished | None) -> Line:
         run, name = self.run, self.vertex.name
-        own = name if start.number is None else Numbered(name, start.number)
-        prefix = (*run.context.path, own)
+        own_name = name if start.number is None else Numbered(name, start.number)
+        prefix = (*run.context.path, own_name)
         context = run.context.for_branch((self.count, number), prefix, self.stop)
         context.count = 0 if saved is None else saved.count
         store, values = self._store(start, saved)
@@ -186,8 +187,8 @@ class _Fork:
         return inner
 
 
-def _tell(inner: Line, exc: Exception, within: str) -> str:
-    """Say which node of a branch failed, and what that is; its label."""
+def _report(inner: Line, exc: Exception, within: str) -> str:
+    """Report which node of a branch failed; returns its label."""
     context, node = inner.context, (inner.vertex or inner.start).name
     name = label(node, context.path)
     if not context.is_stopped_by(exc):

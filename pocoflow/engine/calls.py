@@ -1,4 +1,4 @@
-"""Journaled calls: what ``exec`` pays for is on record before it goes on with it."""
+"""Journaled calls: what ``exec`` pays for is recorded before ``exec`` continues."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ if TYPE_CHECKING:
 
 
 class _Function(NamedTuple):
-    """What is known of a function.
+    """What is known about a function.
 
     Attributes:
-        name: What calls of it are known by.
+        name: The name by which calls of it are identified.
         is_async: Whether a call of it is awaited.
     """
 
@@ -63,7 +63,7 @@ class _Function(NamedTuple):
 
 
 class _Call(NamedTuple):
-    """A call that is made now."""
+    """A call that is being made."""
 
     context: RunContext
     settings: Calling | None
@@ -78,8 +78,8 @@ class ExecCalls:
     """The calls of one ``exec``: of a step, or of one of its items.
 
     Attributes:
-        item: Which item it works on, if that is one of several.
-        refused: Why a call was not made: a budget is spent.
+        item: The item that ``exec`` works on, if it is one of several.
+        refused: Why a call was refused: a budget is spent.
     """
 
     def __init__(
@@ -87,35 +87,35 @@ class ExecCalls:
         ledger: Ledger,
         vertex: Vertex,
         context: RunContext,
-        found: Unfinished | None,
+        unfinished: Unfinished | None,
         given: tuple[object, ...],
         refusal: Callable[[], BudgetError | None] | None,
     ) -> None:
-        """Begin with what is on record.
+        """Start from what is recorded.
 
         Args:
-            ledger: Where calls are put on record.
+            ledger: Where calls are recorded.
             vertex: The node.
-            context: That of the ``exec``.
-            found: What is on record of the step, if it is one that was resumed.
-            given: What ``prep`` gave, if it is as ``prep`` gave it.
-            refusal: Says why no call may be made any more; ``None`` if there is no budget.
+            context: The context of the ``exec``.
+            unfinished: What is recorded of the step, if it is one that was resumed.
+            given: What ``prep`` returned, if that is unchanged.
+            refusal: Tells why no more calls may be made; ``None`` if there is no budget.
         """
         self._ledger, self._node, self._given = ledger, vertex.node, given
         self._step = context.step
         self._address = Address(context.path, vertex.name)
         self.item = None if context.item is None else Identity(context.item, context.mark)
         number = ALONE if context.item is None else context.item
-        found = found or NOTHING
-        self._classes = found.classes or codec.Classes()
-        begun = found.items.get(number)
-        self._errors: list[Exception | Failure] = [] if begun is None else [*begun.errors]
-        # What calls have returned: on record when the step began, and in this process.
-        self._texts: dict[Hashable, str] = dict(found.calls.get(number, {}).items())
+        unfinished = unfinished or NOTHING
+        self._classes = unfinished.classes or codec.Classes()
+        started = unfinished.items.get(number)
+        self._errors: list[Exception | Failure] = [] if started is None else [*started.errors]
+        # What calls have returned: as recorded when the step began, and in this process.
+        self._texts: dict[Hashable, str] = dict(unfinished.calls.get(number, {}).items())
         self._values: dict[Hashable, object] = {}
         self._awaited: set[Hashable] = set()
         self._keeps, self._remembers = ledger.keeps, vertex.node.max_retries > 1
-        self._forgets = not (self._keeps or self._remembers)  # nothing is given again
+        self._forgets = not (self._keeps or self._remembers)  # no result is reused
         self._guard = threading.Lock()
         self._begin(context.attempt)
         self._broken: DatabaseError | None = None
@@ -123,7 +123,7 @@ class ExecCalls:
         self.refused: BudgetError | None = None
 
     def _begin(self, attempt: int) -> None:
-        # None of these needs a lock where threads make calls at the same time.
+        # None of these needs a lock when threads make calls concurrently.
         self._made: dict[Hashable, Iterator[int]] = {}
         self._used: set[Hashable] = set()
         self._in_flight: set[Hashable] = set()
@@ -141,7 +141,7 @@ class ExecCalls:
         keywords: dict[str, object],
         settings: Calling | None,
     ) -> object:
-        """Make a call, or give what it returned before, for an attempt that is still waited for."""
+        """Make a call, or return its earlier result, for an attempt that was not abandoned."""
         if context.cancellation.requested:
             context.check_cancelled()
         about = _FUNCTIONS.get(_id_of(function))
@@ -152,8 +152,8 @@ class ExecCalls:
             about = self._about_function(function, settings)
         base = self._key(about.name, arguments, keywords)
         if self._texts and self._classes.shapes and f"{base} 0" not in self._texts:
-            was = self._key(about.name, arguments, keywords, self._classes.shapes)
-            base = was if f"{was} 0" in self._texts else base
+            old_key = self._key(about.name, arguments, keywords, self._classes.shapes)
+            base = old_key if f"{old_key} 0" in self._texts else base
         if self._forgets and settings is None and current.get(None) is not None:
             self._check_budget()
             return function(*arguments, **keywords)
@@ -173,7 +173,7 @@ class ExecCalls:
     def _do(self, call: _Call) -> object:
         context = call.context
         began = perf_counter() if self._keeps else 0.0
-        outside = current.get(None) is None  # in a thread that ``exec`` has started
+        outside = current.get(None) is None  # in a thread that ``exec`` started
         token = current.set(context) if outside else None
         bill = CallBill(str(call.key))
         charges = charged.set(bill) if self._keeps else None
@@ -203,7 +203,7 @@ class ExecCalls:
         return self._returned(call.key, result)
 
     def _returned(self, key: Hashable, result: object) -> object:
-        """What a call returns that is on record, if that is kept."""
+        """The result of a call that is recorded, if the run records any."""
         if self._remembers:
             self._values[key] = copied(result)
         self._used.add(key)
@@ -217,7 +217,7 @@ class ExecCalls:
             raise refused
 
     def _give(self, key: Hashable, function: Callable[..., object], about: _Function) -> object:
-        """What a call has returned before."""
+        """The earlier result of a call."""
         is_awaited = key in self._awaited
         if key in self._values:
             value = copied(self._values[key])
@@ -225,7 +225,7 @@ class ExecCalls:
             text = self._texts[key]
             is_awaited, text = text.startswith("~"), text.removeprefix("~")
             hint = read_hints(function).get("return")
-            # It may have been the other kind of function when it was called.
+            # When it was called, the function may have been async and now be sync, or vice versa.
             is_awaited = about.is_async or (is_awaited and not _is_no_awaitable(hint))
             hint = awaited(hint)
             classes = self._classes if hint is None else self._classes.of((hint,))
@@ -277,7 +277,7 @@ class ExecCalls:
             self._failed(call, exc, bill)
             raise
         finally:
-            with suppress(ValueError):  # the task is gone, and this is not its context
+            with suppress(ValueError):  # the task is gone, and this is another context
                 charged.reset(charges)
         context.check_wanted()
         if self._keeps:
@@ -323,7 +323,7 @@ class ExecCalls:
             waiting, attempt = None, attempt + 1
 
     def _delay(self, call: _Call, attempt: int, error: Exception) -> float | None:
-        """Seconds before another attempt of a call; ``None`` if there is none."""
+        """Seconds before the next attempt of a call; ``None`` if there is none."""
         attempts = 1 if call.settings is None else call.settings.max_retries
         stopped = call.context.is_stopped_by(error)
         if stopped or attempt >= attempts or not wants_retry(self._node.retry_on, error):
@@ -351,19 +351,19 @@ class ExecCalls:
     def _failed(self, call: _Call, error: BaseException, bill: list[Amounts]) -> None:
         context = call.context
         if bill and context.line is not None:
-            context.line.spend(context, sum_of(bill))  # no call is on record that has it
+            context.line.spend(context, sum_of(bill))  # no recorded call includes it
         self._raised.append(error)
         self._in_flight.discard(call.key)
 
-    # -- what a call is known by ------------------------------------------------------------------
+    # -- how a call is identified -----------------------------------------------------------------
 
     def _about_function(
         self, function: Callable[..., object], settings: Calling | None
     ) -> _Function:
-        """What is known of a function.
+        """What is known about a function.
 
         Raises:
-            DefinitionError: No call of it can be put on record.
+            DefinitionError: No call of it can be recorded.
         """
         if not callable(function):
             raise DefinitionError(
@@ -371,8 +371,8 @@ class ExecCalls:
                 "context().call(ask, prompt), not what a call of the function returned"
             )
         inner = getattr(function, "__func__", function)
-        given = None if settings is None else settings.name
-        name = given or _name(inner)
+        own_name = None if settings is None else settings.name
+        name = own_name or _name(inner)
         hint = awaited(read_hints(inner).get("return"))
         if name.endswith("<lambda>"):
             raise DefinitionError(
@@ -389,10 +389,10 @@ class ExecCalls:
                     "context().call"
                 )
         about = _Function(name, is_async(function))
-        if given is None and (known_by := _id_of(function)) is not None:
+        if own_name is None and (code_id := _id_of(function)) is not None:
             if len(_FUNCTIONS) >= _MOST:
                 _FUNCTIONS.clear()
-            _FUNCTIONS[known_by] = about
+            _FUNCTIONS[code_id] = about
         return about
 
     def _key(
@@ -402,15 +402,14 @@ class ExecCalls:
         keywords: dict[str, object],
         shapes: Mapping[type, codec.Shape] = codec.NO_SHAPES,
     ) -> Hashable:
-        """What a call shares with its equals alone; with arguments of these shapes."""
+        """The key of a call, shared by equal calls alone; with arguments of these shapes."""
         if not keywords and _TEXT.issuperset(map(type, arguments)):
             if not self._keeps:
                 return (name, *arguments)
             text = ",".join(map(encode_basestring, arguments))
         else:
-            parts = [
-                self._text(name, f"{index + 1}", one, shapes) for index, one in enumerate(arguments)
-            ]
+            numbered = enumerate(arguments, 1)
+            parts = [self._text(name, f"{index}", value, shapes) for index, value in numbered]
             for key in sorted(keywords):
                 parts.append(f"{key}={self._text(name, repr(key), keywords[key], shapes)}")
             text = ",".join(parts)
@@ -422,8 +421,8 @@ class ExecCalls:
         try:
             return codec.identity(argument, shapes)
         except NotStorableError as exc:
-            said = "cannot be stored, so that nobody could tell this call from others after a crash"
-            exc.args = (f"{self._about(name)}: argument {which} {said}; {exc}",)
+            why = "cannot be stored, so that nobody could tell this call from others after a crash"
+            exc.args = (f"{self._about(name)}: argument {which} {why}; {exc}",)
             raise
 
     def _about(self, name: str) -> str:
@@ -433,17 +432,17 @@ class ExecCalls:
 
     @property
     def errors(self) -> tuple[Failure, ...]:
-        """What the attempts before this one have raised."""
+        """What the earlier attempts raised."""
         where, errors = self._address.text, self._errors
-        found = [one if isinstance(one, Failure) else Failure.of(where, one) for one in errors]
-        errors[:] = found
-        return tuple(found)
+        failures = [exc if isinstance(exc, Failure) else Failure.of(where, exc) for exc in errors]
+        errors[:] = failures
+        return tuple(failures)
 
     def check_record(self, context: RunContext) -> None:
-        """Do nothing if every call that has returned could be put on record.
+        """Check that every call that has returned was recorded.
 
         Raises:
-            DatabaseError: One could not, which ends the run.
+            DatabaseError: One could not be, which ends the run.
             BudgetError: A call was refused.
         """
         if self.refused is not None:
@@ -453,37 +452,37 @@ class ExecCalls:
             raise self._broken
 
     def fail(self, attempt: int, error: Exception) -> str:
-        """Note how an attempt failed; the key of the call that is made again, if one is.
+        """Note how an attempt failed; returns the key of the call to be repeated, if any.
 
         Args:
-            attempt: Which one.
+            attempt: Its number.
             error: What it raised.
         """
         self._errors.append(error)
         last, self._last = self._last, None
-        kept = isinstance(error, Retry) and error.keep
-        if attempt != self._attempt or last is None or kept or self.is_of_call(error):
+        keeps = isinstance(error, Retry) and error.keep
+        if attempt != self._attempt or last is None or keeps or self.is_of_call(error):
             return ""
         self._values.pop(last, None)
         self._texts.pop(last, None)
         return last if isinstance(last, str) else ""
 
     def is_of_call(self, error: BaseException) -> bool:
-        """Whether a call has raised it, or was not over when the attempt was given up."""
+        """Whether a call raised an error, or was in flight when the attempt timed out."""
         if isinstance(error, NodeTimeoutError) and self._in_flight:
             return True
         seen: set[int] = set()
         left: list[BaseException | None] = [error]
         while left:
-            one = left.pop()
-            if one is None or id(one) in seen:
+            linked = left.pop()
+            if linked is None or id(linked) in seen:
                 continue
-            if any(one is raised for raised in self._raised):
+            if any(linked is raised for raised in self._raised):
                 return True
-            seen.add(id(one))
-            left += [one.__cause__, one.__context__]
-            if isinstance(one, BaseExceptionGroup):
-                left += one.exceptions
+            seen.add(id(linked))
+            left += [linked.__cause__, linked.__context__]
+            if isinstance(linked, BaseExceptionGroup):
+                left += linked.exceptions
         return False
 
     # -- in another process -----------------------------------------------------------------------
@@ -495,7 +494,7 @@ class ExecCalls:
 
     @property
     def used(self) -> Sequence[str]:
-        """The keys of the calls that ``exec`` has asked for."""
+        """The keys of the calls that ``exec`` has made."""
         return [str(key) for key in self._used]
 
     @property
@@ -503,31 +502,31 @@ class ExecCalls:
         """The key of the last call that has returned; empty if there is none."""
         return "" if self._last is None else str(self._last)
 
-    def bring(self, attempt: int, reply: Reply) -> Iterator[Called]:
-        """Take over what an attempt in a worker has called; give what is to be put on record."""
+    def merge(self, attempt: int, reply: Reply) -> Iterator[Called]:
+        """Take over the calls of an attempt in a worker; yields those to be recorded."""
         self._begin(attempt)
         self._used.update(reply.used)
         self._last = reply.last or None
-        for made in reply.calls:
-            self._texts[made.key] = f"{'~' if made.awaited else ''}{made.result}"
+        for call in reply.calls:
+            self._texts[call.key] = f"{'~' if call.awaited else ''}{call.result}"
             if self._keeps:
-                result = codec.loads(made.result)
-                facts = (self._address, made.key, result, made.awaited, attempt, made.elapsed)
-                yield Called(*facts, self.item, self._given, made.spent)
+                result = codec.loads(call.result)
+                facts = (self._address, call.key, result, call.awaited, attempt, call.elapsed)
+                yield Called(*facts, self.item, self._given, call.spent)
 
     def note(self, error: BaseException, reply: Reply) -> None:
-        """Note what an attempt in a worker has raised."""
+        """Note what an attempt in a worker raised."""
         if reply.is_of_call:
             self._raised.append(error)
         if reply.is_refused and isinstance(error, BudgetError):
             self.refused = error
 
     def fail_to_write(self, error: DatabaseError) -> None:
-        """Note that the record of calls has failed, which ends the run."""
+        """Note that calls could not be recorded, which ends the run."""
         self._broken = error
 
     def unused(self, attempt: int) -> str | None:
-        """What to say of calls on record that the end of ``exec`` has not asked for."""
+        """A remark on recorded calls that ``exec`` did not repeat; ``None`` if there are none."""
         used = self._used if attempt == self._attempt else set()
         left = {**self._texts, **self._values}.keys() - used
         names = [_name_of(key) for key in left]
@@ -550,11 +549,11 @@ _MOST = 4096
 _TEXT = frozenset({str})
 
 _FUNCTIONS: dict[Hashable, _Function] = {}
-"""What is known of functions that were called, as long as these are not too many."""
+"""What is known about functions that were called; cleared when they are too many."""
 
 
 def _id_of(function: Any) -> Hashable:
-    """What a function has in common with those that are made by the same code."""
+    """Equal for functions that were created by the same code."""
     try:
         return function.__code__, function.__qualname__, function.__module__
     except AttributeError:
@@ -562,23 +561,23 @@ def _id_of(function: Any) -> Hashable:
 
 
 def _is_no_awaitable(hint: object) -> bool:
-    """Whether what is annotated so is for sure nothing to await."""
+    """Whether a value with this annotation certainly cannot be awaited."""
     kind = get_origin(hint) or hint
-    unsure = kind in (object, UnionType) or hasattr(kind, "__await__")
-    return isinstance(kind, type) and not unsure
+    may_await = kind in (object, UnionType) or hasattr(kind, "__await__")
+    return isinstance(kind, type) and not may_await
 
 
 def _name(function: object) -> str:
     named = function if hasattr(function, "__qualname__") else type(function)
     # A method of a class that is not written in Python has no module of its own.
     module = getattr(getattr(named, "__objclass__", named), "__module__", None) or "builtins"
-    # A file has several names by which it is imported; the last part of them is the same.
+    # A file may be imported under several names, whose last part is the same.
     home = (main_name() if module == "__main__" else module).rpartition(".")[2]
     return f"{home}.{named.__qualname__}"
 
 
 def _name_of(key: Hashable) -> str:
-    """The name of the function of a call."""
+    """The name of a call's function."""
     if isinstance(key, tuple):
         return str(key[0][0])
     return str(key).rsplit(" ", maxsplit=2)[0]

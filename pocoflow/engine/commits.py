@@ -1,7 +1,7 @@
-"""The threads that commit for asynchronous runs: one for each database, as long as it is in use.
+"""The threads that commit for asynchronous runs: one per database, as long as it is in use.
 
-What waits when a thread is free is committed together. No run waits for a database that is not its
-own, and no event loop for any.
+Commits that are waiting when a thread becomes free share a transaction. No run waits for another
+run's database, and no event loop for any.
 """
 
 from __future__ import annotations
@@ -26,33 +26,34 @@ if TYPE_CHECKING:
 _log = OwnLogger("flow")
 
 _AT_ONCE = 500
-"""At most so many commits share a transaction, so that nobody else waits for long."""
+"""How many commits share a transaction at most, so that nobody else waits for long."""
 
 _IDLE = 5.0
-"""So many seconds without a commit end a thread."""
+"""Seconds without a commit after which a thread ends."""
 
 _PATIENCE = 0.5
-"""A run that was cancelled waits so many seconds for its commit."""
+"""Seconds that a cancelled run waits for its commit."""
 
 _HOLD = 0.2
-"""So many seconds a task that was cancelled holds its loop up until the end of its run is written.
+"""Seconds that a cancelled task may block its loop until the end of its run is written.
 
-Who cancels tasks may leave the process at once: uvicorn raises the signal that stopped it again.
+The process may exit right after it has cancelled tasks: uvicorn re-raises the signal that stopped
+it.
 """
 
 
 @dataclass(frozen=True)
 class Unopened:
-    """Storage that the first commit opens; equal if the same opens it."""
+    """Storage that the first commit opens; equal if it is opened alike."""
 
     home: Hashable
     opened: Callable[[], Storage]
 
     def together(self, commits: Sequence[Callable[[], object]], /) -> None:
-        """Call functions that do not raise, so that what they write is committed at once."""
+        """Call functions that do not raise, and commit what they write in one transaction."""
         try:
             storage = self.opened()
-        except Exception:  # noqa: BLE001 - each of them tries, and keeps what is raised
+        except Exception:  # noqa: BLE001 - each call tries again, and stores its own error
             for call in commits:
                 call()
         else:
@@ -60,7 +61,7 @@ class Unopened:
 
 
 class _Waiting:
-    """One commit, and who waits for it."""
+    """One commit, and what waits for it."""
 
     __slots__ = ("done", "effect", "future", "given_up", "is_done", "outcome")
 
@@ -76,24 +77,24 @@ class _Waiting:
         self.outcome = tried(self.effect.function, *self.effect.arguments)
 
     def wake(self) -> None:
-        """Tell who waits, on its loop, that it is done, or that it has waited long enough."""
+        """Wake the waiting task, on its loop: the commit is done, or the wait was long enough."""
         if self.future is not None and not self.future.done():
             self.future.set_result(None)
 
     def hurry(self) -> None:
-        """Let who waits do so for a moment more, from any thread."""
+        """Let the task wait only a moment longer; from any thread."""
         if self.future is not None:
             loop = self.future.get_loop()
             loop.call_soon_threadsafe(loop.call_later, _PATIENCE, self.give_up)
 
     def give_up(self) -> None:
-        """Let who waits go on without it."""
+        """Let the task continue without waiting for the commit."""
         if self.future is not None and not self.future.done():
             self.given_up = True
             self.future.set_result(None)
 
     def notify(self) -> None:
-        """Log what nobody waits for any more, if it failed."""
+        """Log a failed commit for which nobody waits any longer."""
         if self.given_up and isinstance(self.outcome, Raised):
             error = self.outcome.error
             _log.error("a commit of a run that was cancelled meanwhile failed: %s", error)
@@ -102,12 +103,12 @@ class _Waiting:
 async def commit(effect: Commit, context: RunContext | None = None) -> Any:
     """Carry out a commit in the thread of its database, and wait for it.
 
-    If the run, or this task, is cancelled meanwhile, that is not held up for longer than a moment:
-    the commit comes to its end in the thread, and what is written after it follows it there.
+    If the run, or this task, is cancelled meanwhile, the cancellation is delayed only for a moment:
+    the commit completes in its thread, and later writes follow it there.
 
     Args:
         effect: The commit.
-        context: That of the run whose cancellation ends the wait.
+        context: The context of the run whose cancellation ends the wait.
 
     Raises:
         RunCancelled: The run was cancelled, and the database is busy.
@@ -151,7 +152,7 @@ async def commit(effect: Commit, context: RunContext | None = None) -> Any:
 
 
 def begin_commit(effect: Commit) -> None:
-    """Have a commit carried out after those that were begun before, without waiting for it."""
+    """Start a commit, to be carried out after earlier ones, without waiting for it."""
     _submit(_Waiting(effect, None))
 
 
@@ -160,7 +161,7 @@ class _CommitThread:
 
     def __init__(self, home: Hashable) -> None:
         self.home = home
-        # Its put() may be interrupted by a finalizer that puts, too; that of other queues may not.
+        # Its put() is reentrant, so that a finalizer may call it; that of other queues is not.
         self.queue: SimpleQueue[_Waiting | None] = SimpleQueue()
         self.thread = threading.Thread(target=self._work, name="pocoflow-commit", daemon=True)
 
@@ -183,46 +184,46 @@ class _CommitThread:
                     self.queue.put(None)
                     break
                 waiting.append(item)
-                del item  # whatever waits for it may be garbage before this thread ends
+                del item  # or what waits for it would stay alive until this thread ends
             _carry_out(waiting)
             del first, waiting
 
 
 def _carry_out(waiting: Sequence[_Waiting]) -> None:
-    """Commit, together what can be, and tell who waits: each loop once."""
-    begin = 0
-    while begin < len(waiting):
-        effect, end = waiting[begin].effect, begin + 1
+    """Commit, sharing transactions where possible, and wake the waiting tasks, once per loop."""
+    start = 0
+    while start < len(waiting):
+        effect, end = waiting[start].effect, start + 1
         while end < len(waiting) and effect.shared and _fit(effect, waiting[end].effect):
             end += 1
         try:
-            effect.storage.together(waiting[begin:end])
-        except BaseException as exc:  # noqa: BLE001 - raised by those who wait
-            for one in waiting[begin:end]:
-                one.outcome = Raised(exc)
-        begin = end
+            effect.storage.together(waiting[start:end])
+        except BaseException as exc:  # noqa: BLE001 - raised in the waiting tasks
+            for item in waiting[start:end]:
+                item.outcome = Raised(exc)
+        start = end
     loops: dict[asyncio.AbstractEventLoop, list[_Waiting]] = {}
-    for one in waiting:
-        one.is_done = True
-        if one.done is not None:
-            one.done.set()
-        if one.future is not None:
-            loops.setdefault(one.future.get_loop(), []).append(one)
-        one.notify()
-    for loop, those in loops.items():
+    for item in waiting:
+        item.is_done = True
+        if item.done is not None:
+            item.done.set()
+        if item.future is not None:
+            loops.setdefault(item.future.get_loop(), []).append(item)
+        item.notify()
+    for loop, items in loops.items():
         try:
-            loop.call_soon_threadsafe(_wake, those)
+            loop.call_soon_threadsafe(_wake, items)
         except RuntimeError as exc:
-            _log.debug("nobody waits for %d commits any more: %s", len(those), exc)
+            _log.debug("nobody waits for %d commits any more: %s", len(items), exc)
 
 
-def _fit(one: Commit, other: Commit) -> bool:
-    return other.shared and one.storage == other.storage
+def _fit(first: Commit, second: Commit) -> bool:
+    return second.shared and first.storage == second.storage
 
 
-def _wake(those: Sequence[_Waiting]) -> None:
-    for one in those:
-        one.wake()
+def _wake(items: Sequence[_Waiting]) -> None:
+    for item in items:
+        item.wake()
 
 
 _threads: dict[Hashable, _CommitThread] = {}
@@ -232,30 +233,30 @@ _guard = threading.RLock()
 def _submit(waiting: _Waiting) -> None:
     home = waiting.effect.storage.home
     with _guard:
-        found = _threads.get(home)
-        if found is not None:
-            found.queue.put(waiting)
+        known = _threads.get(home)
+        if known is not None:
+            known.queue.put(waiting)
             return
-        made = _CommitThread(home)
-        made.queue.put(waiting)
-        made.thread.start()
-        _threads[home] = made
+        created = _CommitThread(home)
+        created.queue.put(waiting)
+        created.thread.start()
+        _threads[home] = created
 
 
 @at_exit
 def _finish() -> None:
-    """Let what was begun come to its end before the interpreter does, and databases are closed."""
+    """Complete pending commits before the interpreter exits and databases are closed."""
     with _guard:
         ending = [*_threads.values()]
-        _threads.clear()  # what is begun from now on does not wait for a thread that has ended
-    for found in ending:
-        found.queue.put(None)
-        found.thread.join()
+        _threads.clear()  # a later commit must not wait for a thread that has ended
+    for thread in ending:
+        thread.queue.put(None)
+        thread.thread.join()
 
 
 @in_child
 def _forget() -> None:
-    # The threads are not on this side of the fork.
+    # Threads do not survive a fork.
     global _guard  # noqa: PLW0603
     _guard = threading.RLock()
     _threads.clear()

@@ -32,24 +32,24 @@ _shared = [_Shared()]
 
 
 def on_shared_loop() -> bool:
-    """Whether this thread is that of the shared loop, so that nothing may wait for it here."""
+    """Whether this is the thread of the shared loop, which therefore must not wait for it."""
     loop = _shared[-1].loop
     return loop is not None and loop.is_here
 
 
 @in_child
 def _forget() -> None:
-    # The thread is not on this side of a fork. The loop is kept, and never closed here: what it
-    # watches is the other side's, too.
+    # Threads do not survive a fork. The loop is retained and never closed here, as the parent
+    # watches the same descriptors.
     _shared.append(_Shared())
 
 
 class Companion:
-    """The loop of a run, started when it is first needed, by whichever thread.
+    """The loop of a run, started by whichever thread first needs it.
 
     Args:
-        group: What the tasks of the run are known by.
-        apart: Whether the run has one of its own, which ends with it, and not the shared one.
+        group: What identifies the tasks of the run.
+        apart: Whether the run has a loop of its own, which ends with it, and not the shared one.
     """
 
     def __init__(self, group: str, apart: bool = False) -> None:
@@ -58,7 +58,7 @@ class Companion:
         self._used: CompanionLoop | None = None
 
     def loop(self) -> CompanionLoop:
-        """The loop, which runs by now."""
+        """The running loop."""
         shared = _shared[-1]
         with shared.guard:
             if self._used is None or self._used.is_elsewhere:
@@ -69,7 +69,7 @@ class Companion:
             return self._used
 
     def close(self) -> None:
-        """End the tasks that the run has left on the loop; and the loop, if it is the run's own."""
+        """End the run's remaining tasks on the loop; and the loop, if it is the run's own."""
         if self._used is not None and not self._used.is_elsewhere:
             self._used.end_tasks(self._group)
             if self._apart:
@@ -82,8 +82,8 @@ _Begin: TypeAlias = Callable[[], Awaitable[object]]
 class LineTask:
     """The task in which one line of execution awaits, from its first await to its last.
 
-    What belongs to a task, such as a cancel scope that ``prep`` enters and ``post`` leaves, holds
-    from phase to phase.
+    What is bound to a task, such as a cancel scope that ``prep`` enters and ``post`` exits, spans
+    the phases.
     """
 
     def __init__(self, loop: CompanionLoop) -> None:
@@ -96,15 +96,15 @@ class LineTask:
 
     @property
     def is_elsewhere(self) -> bool:
-        """Whether it is on the other side of a fork, where nothing can be asked of it."""
+        """Whether it is in the parent of a forked process, where it cannot be used."""
         return self._loop.is_elsewhere
 
     def submit(self, begin: _Begin, pending: Pending) -> None:
-        """Await what a function gives, and give the outcome of that."""
+        """Await what a function returns, and hand over the outcome."""
         self._loop.call(self._put, (begin, pending))
 
     def give_up(self, pending: Pending, close: Callable[[], object]) -> None:
-        """Cancel what nobody waits for any more; what has not begun is closed and never does."""
+        """Cancel what nobody waits for any longer; what has not started is closed instead."""
         pending.is_given_up = True
 
         def cancel() -> None:
@@ -125,7 +125,7 @@ class LineTask:
 
         self._works.append(work)
         if self._task is None:
-            # None of the tasks of the run, which are cancelled at its end.
+            # Not one of the tasks of the run, which are cancelled at its end.
             self._task = asyncio.create_task(self._serve(), context=Context())
             self._task.add_done_callback(lambda task: self._ended.set_result(task.exception()))
         elif self._idle is not None and not self._idle.done():
@@ -137,13 +137,13 @@ class LineTask:
         loop, is_due = asyncio.get_running_loop(), False
         while True:
             if self.is_elsewhere:
-                raise SystemExit  # the thread ends, which is alone in a child that was forked on it
+                raise SystemExit  # ends the only thread of a child that was forked on it
             if not self._works:
                 self._idle = loop.create_future()
                 try:
                     await self._idle
                 except asyncio.CancelledError:
-                    is_due = True  # of a scope that a phase has entered: the next await gets it
+                    is_due = True  # from a scope that a phase entered: for the next await
                 continue
             work = self._works.popleft()
             if work is None:
@@ -160,7 +160,7 @@ class LineTask:
                 pending.give(await begin())
             except asyncio.CancelledError:
                 pending.withdraw()
-            except BaseException as exc:  # noqa: BLE001 - raised by whoever waits
+            except BaseException as exc:  # noqa: BLE001 - raised in the waiting thread
                 pending.give(Raised(exc))
             self._serves = None
 
@@ -181,8 +181,8 @@ class CompanionLoop:
 
     def _serve(self) -> None:
         while not (self._closing or self.is_elsewhere):
-            # A task that raises one of these keeps it for whoever awaits the task, and asyncio
-            # raises it out of the loop too: without the loop nobody would ever hear of it.
+            # A task that raises one of these stores it for what awaits the task, but asyncio also
+            # raises it out of the loop, without which it would never be delivered.
             with suppress(KeyboardInterrupt, SystemExit):
                 self._loop.run_forever()
 
@@ -194,7 +194,7 @@ class CompanionLoop:
 
     @property
     def is_elsewhere(self) -> bool:
-        """Whether its thread is on the other side of a fork."""
+        """Whether its thread is in the parent of a forked process."""
         return self._side is not _shared[-1]
 
     @property
@@ -207,20 +207,20 @@ class CompanionLoop:
         self._loop.call_soon_threadsafe(function, *arguments)
 
     def _make_task(self, loop: Any, coroutine: Any, **settings: Any) -> asyncio.Task[Any]:
-        """Make a task, and remember which run it belongs to."""
+        """Create a task, and remember which run it belongs to."""
         import asyncio
 
-        given: Context | None = settings.get("context")
-        run = current.get(None) if given is None else given.get(current)
+        context: Context | None = settings.get("context")
+        run = current.get(None) if context is None else context.get(current)
         task: asyncio.Task[object] = asyncio.Task(coroutine, loop=loop, **settings)
         if run is not None:
             self._tasks.setdefault(run.group, WeakSet()).add(task)
         return task
 
     def end_tasks(self, group: str) -> None:
-        """Cancel what a run has left, and let it clean up."""
+        """Cancel the remaining tasks of a run, and let them clean up."""
         if group in self._tasks:
-            # Outside of the run's context, or it would be one of its tasks.
+            # Outside of the run's context, or this would be one of its tasks.
             Context().run(self.submit, self.finish(group)).result()
 
     async def finish(self, group: str) -> None:
@@ -234,7 +234,7 @@ class CompanionLoop:
             await asyncio.gather(*running, return_exceptions=True)
 
     def close(self) -> None:
-        """Cancel what is left, let it clean up, and end the thread."""
+        """Cancel all remaining tasks, let them clean up, and end the thread."""
         import asyncio
 
         async def finish() -> None:

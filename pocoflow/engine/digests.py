@@ -1,4 +1,4 @@
-"""Short texts that stand for values: what items and calls are known by, in every process."""
+"""Digests of values, by which items and calls are identified in every process."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ _DIGEST_BYTES = 12
 
 
 def digest_of(item: object, classes: codec.Classes | None = None) -> str:
-    """What tells an item from others, the same in every process; empty if it cannot be stored.
+    """The digest of an item, the same in every process; empty if it cannot be stored.
 
     Args:
         item: The item.
-        classes: What has read the stored items, if the digest is to be that of the stored form.
+        classes: The classes of the stored items, to get the digest of the stored form.
     """
     if type(item) is str:
-        return digest(f"str {item}")  # nothing that the codec writes begins so
+        return digest(f"str {item}")  # the codec writes nothing that begins so
     try:
         return digest(codec.identity(item, codec.NO_SHAPES if classes is None else classes.shapes))
     except NotStorableError:
@@ -24,7 +24,7 @@ def digest_of(item: object, classes: codec.Classes | None = None) -> str:
 
 
 def digest(text: str) -> str:
-    """A text of 24 characters that stands for another one."""
+    """The digest of a text: 24 characters."""
     from hashlib import blake2b
 
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=_DIGEST_BYTES).hexdigest()

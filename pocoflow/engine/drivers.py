@@ -1,6 +1,6 @@
 """Driving a run: in the caller's thread, with the driver of threads, or on the caller's event loop.
 
-Drivers carry out the effects that the engine yields; none knows anything of nodes. A synchronous
+Drivers carry out the effects that the engine yields; none knows anything about nodes. A synchronous
 run stays in the caller's thread from its first node to its last. What it has to await runs on the
 event loop of all synchronous runs, in a thread that the first await starts, so that clients can be
 shared and a caller's own running loop (a notebook, FastAPI) is never touched. A line of execution
@@ -43,7 +43,7 @@ def drive(context: RunContext, steps: Steps, *, apart: bool = False) -> None:
     Args:
         context: The run's context.
         steps: The step loop.
-        apart: Whether to await on a loop of its own: who waits for the run holds up the shared one.
+        apart: Whether to await on a loop of its own, as the caller blocks the shared one.
 
     Raises:
         BaseException: Whatever ended the run.
@@ -67,7 +67,7 @@ def drive_async(context: RunContext, steps: Steps, *, keeps: bool = True) -> Awa
     Args:
         context: The run's context.
         steps: The step loop.
-        keeps: Whether what an await gives counts that makes nothing of a cancellation.
+        keeps: Whether the result of an await that ignores a cancellation counts.
 
     Raises:
         BaseException: Whatever ended the run; ``asyncio.CancelledError`` if the task was cancelled.
@@ -84,14 +84,14 @@ def drive_here(
     Args:
         line: The context.
         steps: The steps.
-        companion: Where the run awaits; ``None`` to have that begun, and ended, if it is needed.
-        apart: Whether it is then one that other runs have no part in.
+        companion: Where the run awaits; ``None`` to start one on demand, and end it.
+        apart: Whether a companion that is started so is not shared with other runs.
     """
     raised: BaseException | None = None
     driver: _ThreadDriver | None = None
     try:
         first = line.run(next, steps, None)
-        if first is None:  # as of most runs of synchronous nodes: there was nothing to carry out
+        if first is None:  # no effects, as in most runs of synchronous nodes
             return
         driver = _ThreadDriver(line, steps, companion, apart)
         effect = driver.take(first)
@@ -109,7 +109,7 @@ def drive_here(
     finally:
         if driver is not None:
             driver.close()
-    # Outside, where it gets no context that it did not have.
+    # Outside the except clause, which would add a context to it.
     if raised is not None:
         raise own(raised)
 
@@ -157,23 +157,23 @@ class _ThreadDriver(Driver):
 
     def _away(self, effect: Away) -> object:
         try:
-            came = opened(wait(effect.begin(), self.context, until=effect.cancellation))
+            outcome = opened(wait(effect.begin(), self.context, until=effect.cancellation))
         except BaseException:
             effect.give_up()
             raise
-        return effect.finish(came)
+        return effect.finish(outcome)
 
     def _finish(self, effect: Finish) -> object:
-        line, task = self.line, self._needed() if effect.awaits else self._begun()
+        line, task = self.line, self._needed() if effect.awaits else self._started()
 
         async def work() -> object:
             return await effect.function() if effect.awaits else None
 
         if task is not None:
-            # Also where nothing is awaited: what was given up in the task comes to its end first.
+            # Even if nothing is awaited: what was abandoned in the task ends first.
             pending = Pending()
             task.submit(lambda: within(line, work()), pending)
-            outcome = pending.came()
+            outcome = pending.outcome()
             if effect.awaits:
                 return opened(outcome)
         return line.run(effect.function)
@@ -191,12 +191,12 @@ class _ThreadDriver(Driver):
         driver = AwayDriver(self.line, steps, _gather_apart)
         self._in_task(driver.drive, steps.close, driver.leave)
 
-    def _begun(self) -> LineTask | None:
-        """The task of the line, if there is one on this side of a fork."""
+    def _started(self) -> LineTask | None:
+        """The task of the line, if it was started in this process and not before a fork."""
         return None if self._task is None or self._task.is_elsewhere else self._task
 
     def _needed(self) -> LineTask:
-        self._task = self._begun() or LineTask(self._companion.loop())
+        self._task = self._started() or LineTask(self._companion.loop())
         return self._task
 
     def _in_task(
@@ -205,11 +205,11 @@ class _ThreadDriver(Driver):
         close: Callable[[], None],
         leave: Callable[[], None] | None = None,
     ) -> object:
-        """Have the task of the line do something, and wait for it as long as anybody wants it."""
+        """Do something in the task of the line, and wait for it until it is cancelled."""
         line, pending = self.line, Pending()
         task: LineTask | None = None
         try:
-            # In here: what a Ctrl-C finds begun must be given up, also before anybody waits.
+            # Inside the try: after a Ctrl-C, what was started must be abandoned, awaited or not.
             task = self._needed()
             task.submit(begin, pending)
             return opened(pending.wait(self.context))
@@ -222,9 +222,9 @@ class _ThreadDriver(Driver):
                 give_up()
 
     def close(self) -> None:
-        """End the task of the line, if there is one, and what the run has left on its loop."""
+        """End the task of the line, if it has one, and what the run has left on its loop."""
         try:
-            if (task := self._begun()) is not None:
+            if (task := self._started()) is not None:
                 task.close()
         finally:
             if self._ends_companion:

@@ -13,14 +13,14 @@ from typing_extensions import TypeVar
 from pocoflow.nodes.context import Cancellation
 
 NOT_STARTED: object = object()
-"""What a coroutine waits for that has not begun."""
+"""What a coroutine awaits before it has started."""
 
 
 class Await(NamedTuple):
     """Wait for a coroutine, at most ``timeout`` seconds, and send its result.
 
-    ``first`` is what it waits for already, if it has begun. One that has a timeout may have a
-    ``context`` of its own.
+    ``first`` is what the coroutine awaits already, if it has started. A coroutine with a timeout
+    may have its own ``context``.
     """
 
     awaitable: Coroutine[Any, Any, object]
@@ -30,7 +30,7 @@ class Await(NamedTuple):
 
 
 class Sleep(NamedTuple):
-    """Wait for some seconds, or until the run is cancelled."""
+    """Wait for a number of seconds, or until the run is cancelled."""
 
     seconds: float
 
@@ -38,7 +38,7 @@ class Sleep(NamedTuple):
 class Call(NamedTuple):
     """Call a function that may block, and send its result.
 
-    One that is given up after ``timeout`` seconds goes on in a ``context`` of its own.
+    A call that is abandoned after ``timeout`` seconds continues in its own ``context``.
     """
 
     function: Callable[..., object]
@@ -48,12 +48,12 @@ class Call(NamedTuple):
 
 
 class Away(NamedTuple):
-    """Have an executor call something, and send what ``finish`` makes of it.
+    """Submit work to an executor, and send what ``finish`` makes of its result.
 
-    ``begin`` gives a future, and ``finish`` is called with its result; both may block, the latter
-    unless ``is_quick`` says otherwise. ``give_up`` is called if nobody waits any more. A waiting
+    ``begin`` returns a future, and ``finish`` is called with its result; both may block, the latter
+    unless ``is_quick`` returns true. ``give_up`` is called if nobody waits any longer. A waiting
     thread stops at ``cancellation``, which is that of the run and not that of a batch: when one
-    item fails, those that are at work are still finished.
+    item fails, those already running are still finished.
     """
 
     begin: Callable[[], Future[Any]]
@@ -64,29 +64,29 @@ class Away(NamedTuple):
 
 
 class Visit(NamedTuple):
-    """Call the phases of a node, which may be given up while ``exec`` is at work."""
+    """Call the phases of a node, which may be abandoned while ``exec`` is running."""
 
     phases: Callable[[], None]
     give_up: Callable[[], bool]
 
 
 class Storage(Protocol):
-    """Where runs are kept."""
+    """Where runs are stored."""
 
     @property
     def home(self) -> Hashable:
-        """The same for all that keep what they are given in one place."""
+        """Equal for all storages that write to the same location."""
 
     def together(self, commits: Sequence[Callable[[], object]], /) -> None:
-        """Call functions that do not raise, so that what they write is committed at once."""
+        """Call functions that do not raise, and commit what they write in one transaction."""
 
 
 class Commit(NamedTuple):
-    """Call a function that writes to storage, after those that were begun before it.
+    """Call a function that writes to storage, after the commits that were started before it.
 
-    It comes to its end even if the run is cancelled meanwhile. ``shared`` lets it be one commit
-    with those of other runs; it may be called more than once then. ``is_last`` marks the end of a
-    run that was cancelled, for which nobody waits long: ``None`` is sent if it takes its time.
+    It runs to completion even if the run is cancelled meanwhile. ``shared`` allows it to be one
+    commit with those of other runs; it may then be called more than once. ``is_last`` marks the end
+    of a cancelled run, for which nobody waits long: ``None`` is sent if it takes longer.
     """
 
     storage: Storage
@@ -97,9 +97,9 @@ class Commit(NamedTuple):
 
 
 class Finish(NamedTuple):
-    """Call a function, or await what it gives, to its end even if the run is cancelled meanwhile.
+    """Call a function, or await what it returns, to completion even if the run is cancelled.
 
-    It is done in the task and the context of the line, as what it closes was opened there.
+    This happens in the task and the context of the line, where what it closes was opened.
     """
 
     function: Callable[[], Any]
@@ -107,17 +107,17 @@ class Finish(NamedTuple):
 
 
 class OnLoop(NamedTuple):
-    """Drive a part of a line on the event loop on which it awaits, without a return in between."""
+    """Drive part of a line on the event loop on which it awaits, without returning in between."""
 
     steps: Steps
 
 
 class Gather(NamedTuple):
-    """Drive jobs at the same time, ``limit`` of them at once, and return when all have ended.
+    """Drive jobs concurrently, at most ``limit`` at once, and return when all have ended.
 
-    Jobs are taken from the iterator as there is room for them. ``on_loop`` drives them as tasks on
-    the event loop, else each in a thread. After the first job that raises no more are taken, the
-    others are asked to stop through ``stop``, and its exception is thrown.
+    Jobs are taken from the iterator as capacity permits. ``on_loop`` drives them as tasks on the
+    event loop, otherwise each runs in a thread. Once a job raises, no more are taken, ``stop`` asks
+    the running ones to stop, and the exception is thrown.
     """
 
     jobs: Iterator[Job]
@@ -127,9 +127,9 @@ class Gather(NamedTuple):
 
 
 class Inside(NamedTuple):
-    """Carry out steps in the place of those that ask for it, which go on afterwards.
+    """Carry out steps in place of those that yield this, which continue afterwards.
 
-    As ``yield from`` does, but however deep it goes.
+    Equivalent to ``yield from``, but to any depth.
     """
 
     steps: Steps
@@ -142,16 +142,16 @@ Effect: TypeAlias = Driven | Inside
 ResultT = TypeVar("ResultT", default=Any)
 
 Effects: TypeAlias = Generator[Effect, Any, ResultT]
-"""Yields effects, is sent what came of each, and gives a result."""
+"""Yields effects, is sent the result of each, and returns a result."""
 
 Steps: TypeAlias = Effects[None]
 Job: TypeAlias = Steps
 
 
 def awaiting(coroutine: Coroutine[Any, Any, object], on_loop: bool) -> Effects:
-    """The result of a coroutine, and of one that this gives.
+    """The result of a coroutine, and of any coroutine that it returns.
 
-    On an event loop, the driver hears only of one that waits.
+    On an event loop, the driver sees only a coroutine that suspends.
     """
     result: object = coroutine
     while type(result) is CoroutineType:
@@ -160,8 +160,8 @@ def awaiting(coroutine: Coroutine[Any, Any, object], on_loop: bool) -> Effects:
             continue
         try:
             first = result.send(None)
-        except StopIteration as done:
-            result = done.value
+        except StopIteration as stop:
+            result = stop.value
         else:
             result = yield Await(result, first=first)
     return result

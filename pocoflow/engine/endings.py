@@ -1,4 +1,4 @@
-"""How a run ends that does not complete: what is recorded, and who is told."""
+"""How a run ends that does not complete: what is recorded, and who is notified."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from pocoflow.values.failures import add_note
 
 
 def check_steps(run: Line, vertex: Vertex, step: int) -> None:
-    """Refuse a step more than a run may take.
+    """Refuse a step beyond the run's limit.
 
     Raises:
-        MaxStepsError: It has taken as many steps as it may.
+        MaxStepsError: The run has taken ``max_steps`` steps.
     """
-    most = run.plan.max_steps
-    if step >= most:
+    limit = run.plan.max_steps
+    if step >= limit:
         raise MaxStepsError(
-            f"flow {run.context.flow_name!r} took max_steps={most} steps and would go "
+            f"flow {run.context.flow_name!r} took max_steps={limit} steps and would go "
             f"on with node {vertex.name!r}: raise max_steps, or look for a loop without a way out",
             remedies=[Remedy("allow more steps", "Flow(<start>, max_steps=<number>)")],
         )
 
 
 def failure_of(run: Line, error: BaseException) -> Exception | None:
-    """The failure of a node, for edges and retries; ``None`` for what ends the run past them.
+    """The failure of a node, for edges and retries; ``None`` for what ends the run regardless.
 
-    ``asyncio.CancelledError`` is a failure where nobody has cancelled the run or its task: the node
-    has asked for what was cancelled elsewhere.
+    ``asyncio.CancelledError`` is a failure if neither the run nor its task was cancelled: the node
+    awaited something that was cancelled elsewhere.
     """
     if isinstance(error, Exception):
         return own(error)
@@ -42,12 +42,12 @@ def failure_of(run: Line, error: BaseException) -> Exception | None:
     return None if run.on_loop and is_task_cancelled() else withdrawn(run.context)
 
 
-def late_of(run: Line, error: BaseException) -> DeadlineError | None:
-    """The error of a run that its deadline has stopped; ``None`` if something else did."""
+def expired_error(run: Line, error: BaseException) -> DeadlineError | None:
+    """The error of a run that its deadline stopped; ``None`` if something else stopped it."""
     context, cancellation = run.context, run.context.cancellation
     if not cancellation.is_expired or not context.is_stopped_by(error):
         return None
-    # The path is that of the next node by now, so the number of the step has to say it.
+    # The path is already that of the next node, so only the step's number identifies it.
     where = f"in {context.phase} of node {label(context.node, context.path)!r} (step {run.step})"
     if run.finished > run.step:
         where = f"after step {run.step}"
@@ -60,13 +60,13 @@ def late_of(run: Line, error: BaseException) -> DeadlineError | None:
 
 
 def fail(run: Line, exc: BaseException) -> Steps:
-    """Record and report how the run ended; the caller raises ``exc`` on."""
+    """Record and report how the run ended; the caller re-raises ``exc``."""
     if run.completed:
         return
     context, vertex = run.context, run.vertex
     cancelled = is_cancelled_error(exc) or context.is_stopped_by(exc)
     if run.finished > run.step or (context.phase == "commit" and not isinstance(exc, StoreError)):
-        vertex = None  # it is no error of the node
+        vertex = None  # not the node's error
     if vertex is not None and not cancelled:
         where, node = label(vertex.name, context.path), vertex.node
         is_result = isinstance(node, FunctionNode) and not node.signature.takes_store
@@ -96,27 +96,27 @@ def fail(run: Line, exc: BaseException) -> Steps:
         else:
             end()
     except BaseException as again:
-        # The task was cancelled once more: by anyio it is whenever it awaits.
+        # The task was cancelled once more, as anyio does whenever it awaits.
         if recorded and is_cancelled_error(again):
-            _tell(run, exc, vertex, cancelled)
+            _notify(run, exc, vertex, cancelled)
         raise
     if recorded:
-        _tell(run, exc, vertex, cancelled)
+        _notify(run, exc, vertex, cancelled)
 
 
-def _tell(run: Line, exc: BaseException, vertex: Vertex | None, cancelled: bool) -> None:
-    """Tell listeners of an end that is on record."""
+def _notify(run: Line, error: BaseException, vertex: Vertex | None, cancelled: bool) -> None:
+    """Notify listeners of an end that is recorded."""
     context = run.context
     if cancelled:
         run.notify("flow_cancelled", context.flow_name, run.finished)
         return
     if vertex is not None:
         attempt = (vertex.name, run.step, context.phase, context.attempt, run.elapsed())
-        run.notify("node_error", *attempt, exc, context.path, False, run.was_notified(exc))
-    run.notify("flow_error", context.flow_name, run.finished, exc)
+        run.notify("node_error", *attempt, error, context.path, False, run.was_notified(error))
+    run.notify("flow_error", context.flow_name, run.finished, error)
 
 
 def exhaust(ending: Steps) -> None:
-    """Carry out what :func:`fail` gives where no event loop is held up."""
+    """Carry out :func:`fail` where it does not block an event loop."""
     for _ in ending:
         raise RuntimeError("the end of this run is to be recorded by the driver of an event loop")

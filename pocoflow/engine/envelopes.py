@@ -1,6 +1,6 @@
-"""What travels between the process of a run and a worker: names, numbers, and values as text.
+"""What travels between the process of a run and a worker: names, numbers, and encoded values.
 
-Nothing else is in these tuples, however an executor sends them.
+These tuples contain nothing else, however an executor sends them.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class Limits(NamedTuple):
     """The budgets of a run, for a worker.
 
     Attributes:
-        budgets: Those of the run: in what, how much, and what others have spent.
-        of_node: That of the node.
+        budgets: The budgets of the run: of what, how much, and what other runs have spent.
+        of_node: The budget of the node.
     """
 
     budgets: Sequence[tuple[str, Amounts, Amounts | None]]
@@ -31,15 +31,15 @@ class Limits(NamedTuple):
 
     @classmethod
     def of(cls, budgets: Sequence[Budget], of_node: Amounts) -> Limits:
-        """Budgets as they stand now."""
-        own = [
-            (one.where, dict(one.limits), None if one.others is None else dict(one.others.amounts))
-            for one in budgets
+        """The current state of budgets."""
+        rows = [
+            (row.where, dict(row.limits), None if row.others is None else dict(row.others.amounts))
+            for row in budgets
         ]
-        return cls(own, dict(of_node))
+        return cls(rows, dict(of_node))
 
 
-class Door(NamedTuple):
+class Endpoint(NamedTuple):
     """Where a process listens: the name of its machine, an address there, and a key."""
 
     host: str
@@ -47,32 +47,32 @@ class Door(NamedTuple):
     key: str
 
 
-NO_DOOR = Door("", "", "")
+NOWHERE = Endpoint("", "", "")
 
 
-class Letter(NamedTuple):
-    """What a worker is told of a run.
+class Request(NamedTuple):
+    """What a worker needs to know about a run.
 
     Attributes:
-        reference: Where the node is found there.
-        code: What tells the code of the node from other code, in one version of Python.
+        reference: Where the worker finds the node.
+        code: A digest of the node's code, for one version of Python.
         home: The process of the run.
         run: Its id, the name of its flow, and its token.
-        node: The name of the node, and those of the flows and branches around it.
-        path: The latter.
+        node: The name of the node.
+        path: The names of the flows and branches around it.
         step: As in the context of the run; likewise ``branches``, ``attempt``, ``item``
             and ``mark``.
-        state: What the node has of its own, as text; empty if that does not travel.
+        state: The node's own attributes, as text; empty if they do not travel.
         number: The number of the step among those of its branch.
-        keeps: Whether what calls return is wanted.
-        emits: The number of the call for whoever wants what it emits; 0 if nobody does.
-        door: Where the process of the run listens.
+        keeps: Whether the results of calls are wanted.
+        emits: The number by which what it emits is relayed; 0 if nobody listens.
+        endpoint: Where the process of the run listens.
         calls: What calls have returned, as text by key.
-        errors: What the attempts before have raised, as text.
-        spent: What the node has spent, and all others.
+        errors: What the earlier attempts raised, as text.
+        spent: What the node has spent, and what the whole run has.
         limits: The budgets; ``None`` without any.
         level: The level of the root logger.
-        variables: Context variables, with their values as text; without one, it is not set.
+        variables: Context variables, with their values as text; empty if it is not set.
         trace: The trace context, as the headers of OpenTelemetry.
     """
 
@@ -91,7 +91,7 @@ class Letter(NamedTuple):
     state: str
     keeps: bool
     emits: int
-    door: Door
+    endpoint: Endpoint
     calls: Mapping[str, str]
     errors: str
     spent: tuple[Mapping[str, Decimal | None], ...]
@@ -105,10 +105,10 @@ class MadeCall(NamedTuple):
     """A journaled call that has returned in a worker.
 
     Attributes:
-        key: What it is known by in the step, or item.
+        key: What identifies it in the step, or item.
         result: What it returned, as text.
         awaited: Whether that was awaited.
-        elapsed: Seconds that it took.
+        elapsed: How many seconds it took.
         spent: What was spent in it.
     """
 
@@ -120,21 +120,21 @@ class MadeCall(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """What a worker tells of an ``exec`` that is over.
+    """What a worker reports of an ``exec`` that has ended.
 
     Attributes:
         result: The result, as text; empty if there is none.
         error: What was raised, if anything.
-        emitted: What was emitted, each as text.
+        emitted: The emitted values, as text.
         records: What was logged: the attributes of the records.
         calls: The journaled calls that have returned.
-        used: The keys of all calls that ``exec`` has asked for.
+        used: The keys of all calls that ``exec`` made.
         last: The key of the last of them; empty if there is none.
-        has_other_code: Whether the node of the worker has other code than that of the run.
-        is_of_call: Whether a call has raised the error.
-        is_refused: Whether the error says that a budget is spent.
+        has_other_code: Whether the worker's code of the node differs from that of the run.
+        is_of_call: Whether a call raised the error.
+        is_refused: Whether the error is that a budget is spent.
         spent: What was spent outside of calls.
-        remarks: What people should know.
+        remarks: Remarks about the run.
         variables: The values of context variables that were set, as text by their numbers.
     """
 
@@ -154,14 +154,14 @@ class Reply(NamedTuple):
 
 
 ONLY_HERE = "define its class at the top of a module, or keep the node here, executor='here'"
-"""What to do where something of a class that no other process finds was to travel."""
+"""The remedy for an instance of a class that no other process can find."""
 
 _codes: dict[object, str] = {}
-"""What is known of the definitions of nodes."""
+"""The digests of code, by the definitions of nodes."""
 
 
 def code_here(node: Node) -> str:
-    """What tells the code of a node from other code, in one version of Python."""
+    """A digest of a node's code, for one version of Python."""
     definition = made_of(node)
     if definition not in _codes:
         _codes[definition] = f"{sys.version_info[:2]} {code_of(node)}"
@@ -172,5 +172,5 @@ _process = os.urandom(8).hex()
 
 
 def here() -> str:
-    """What tells this process from all others, those forked from it included."""
+    """Identifies this process among all others, including those forked from it."""
     return f"{_process}-{os.getpid()}"

@@ -1,4 +1,4 @@
-"""What calls ``exec`` elsewhere: which executor is given which node, and under which name."""
+"""Calling ``exec`` elsewhere: which executor gets which node, and under which name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from pocoflow import values as codec
 from pocoflow.cleanup import in_child
-from pocoflow.engine.envelopes import ONLY_HERE, Letter, Reply
+from pocoflow.engine.envelopes import ONLY_HERE, Reply, Request
 from pocoflow.errors import (
     DecodeError,
     DefinitionError,
@@ -31,20 +31,20 @@ from pocoflow.values.failures import add_note
 
 _log = OwnLogger("flow")
 
-Serve = Callable[[Letter, str, Resources], Reply]
-"""The function that executors are given; the resources are empty but in this process."""
+Serve = Callable[[Request, str, Resources], Reply]
+"""The function that executors are given; the resources are empty except in this process."""
 
 
 _LONG = 10_000
-"""A text of so many characters is read in more time than an event loop is held up."""
+"""A text of this many characters takes too long to decode on an event loop."""
 
 
 class Executors:
     """The executors of the runs of a flow.
 
     Args:
-        of_flow: That of the flow.
-        carry: The context variables that travel along.
+        of_flow: The executor of the flow.
+        carry: The context variables that are sent along.
         files: The files of the modules in which nodes may be found.
         serve: The function that executors are given.
     """
@@ -57,7 +57,7 @@ class Executors:
         serve: Serve,
     ) -> None:
         self._of_flow, self._files, self._serve = of_flow, tuple(files), serve
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
         self._known: dict[int, tuple[Vertex, Reference]] = {}
         self.variables: list[tuple[ContextVar[object], Reference]] = []
         for variable in carry:
@@ -71,9 +71,9 @@ class Executors:
         return where_to(vertex.node.executor, self._of_flow) if vertex.travels else None
 
     def resources(self, graph: Graph) -> Mapping[Resource, str]:
-        """What the nodes of a run take from it, each with the name of a node that does.
+        """The resources that nodes take from a run, each with the name of a node that does.
 
-        What a function takes is opened where it is called; a class may ask for it in other phases.
+        A function's resources are opened where it is called; a class may use them in other phases.
         """
         found: dict[Resource, str] = {}
         for path, level in graph.levels():
@@ -85,7 +85,7 @@ class Executors:
         return found
 
     def refuse_given(self, graph: Graph, given: Resources) -> None:
-        """Refuse a run that was given a resource which an executor cannot be given.
+        """Refuse a run that was given a resource which cannot be sent to an executor.
 
         Raises:
             ResourceError: A node whose ``exec`` is called in another process takes one.
@@ -93,78 +93,80 @@ class Executors:
         for path, level in graph.levels() if given else ():
             for vertex in level.nodes.values():
                 gives = self.of(vertex) if vertex.reachable and vertex.inner is None else None
-                found = () if gives is None else declared(vertex.node)
-                wrong = [one for one in found if one in given]
-                if gives is not None and wrong and not is_here(_executor(gives)):
+                keys = () if gives is None else declared(vertex.node)
+                refused = [key for key in keys if key in given]
+                if gives is not None and refused and not is_here(_executor(gives)):
                     raise ResourceError(
-                        f"resources={{{wrong[0]!r}: ...}} cannot be sent to the executor that "
+                        f"resources={{{refused[0]!r}: ...}} cannot be sent to the executor that "
                         f"calls exec of node {label(vertex.name, path)!r}, which would open its "
                         "own by open= of the key: leave it out; or, as in a test, call exec by a "
                         "ThreadPoolExecutor, or in the process of the run, executor='here'"
                     )
 
     def reference(self, vertex: Vertex) -> tuple[Reference, Mapping[str, object]]:
-        """Under which name a node is found elsewhere, and what it has of its own.
+        """The name under which other processes find a node, and its own attributes.
 
         Raises:
-            DefinitionError: It is not found.
+            DefinitionError: They cannot find it.
         """
         known = self._known.get(id(vertex.node))
         if known is not None:
-            is_made = known[1].kind == "class"
-            return known[1], state_of(vertex.node) if is_made else {}
-        found = refer(vertex.node, self._files)
-        if isinstance(found, str):
-            raise DefinitionError(f"node {vertex.name!r} cannot be sent to an executor: {found}")
-        self._known[id(vertex.node)] = vertex, found[0]
-        return found
+            is_copied = known[1].kind == "class"
+            return known[1], state_of(vertex.node) if is_copied else {}
+        ref = refer(vertex.node, self._files)
+        if isinstance(ref, str):
+            raise DefinitionError(f"node {vertex.name!r} cannot be sent to an executor: {ref}")
+        self._known[id(vertex.node)] = vertex, ref[0]
+        return ref
 
     def other_code(self, run_id: str, vertex: Vertex) -> Iterator[str]:
-        """What to say of a worker that has other code of a node, if it was not said before."""
-        if vertex.name not in self._told:
-            self._told.add(vertex.name)
+        """A remark on a worker whose code of a node differs, once per node."""
+        if vertex.name not in self._reported:
+            self._reported.add(vertex.name)
             yield (
                 f"run {run_id!r}: a worker has other code of node {vertex.name!r} than this "
                 "process, and calls that; deploy both together"
             )
 
-    def trip(self, gives: GivesExecutor, letter: Letter, given: object, objects: Resources) -> Trip:
-        """A call of ``exec`` that is to be made, with the resources that the run was given."""
-        return Trip(self._serve, gives, letter, given, objects)
+    def remote_call(
+        self, gives: GivesExecutor, request: Request, given: object, objects: Resources
+    ) -> RemoteCall:
+        """A call of ``exec`` to be made, with the resources that the run was given."""
+        return RemoteCall(self._serve, gives, request, given, objects)
 
 
 def sendable(node: str, what: str, value: object) -> str:
     """A value as text.
 
     Raises:
-        NotStorableError: It cannot be stored; says of which node it is, and what.
+        NotStorableError: It cannot be stored; names the node and the value.
     """
-    said = f"exec of node {node!r} cannot be sent to an executor, as {what} cannot be stored"
+    reason = f"exec of node {node!r} cannot be sent to an executor, as {what} cannot be stored"
     hint = "give values; what is no value is a resource that the worker opens, resource(..., "
-    return text_of(value, said, hint + "open=...)")
+    return text_of(value, reason, hint + "open=...)")
 
 
-def text_of(value: object, said: str, hint: str) -> str:
+def text_of(value: object, reason: str, hint: str) -> str:
     """A value as text.
 
     Raises:
-        NotStorableError: It cannot be stored; says what that is, and what to do.
+        NotStorableError: It cannot be stored; gives the reason and the remedy.
     """
     try:
         return codec.dumps(value)
     except NotStorableError as exc:
         here = "or call it in the process of the run: executor='here'"
-        exc.args = (f"{said}: {exc}; {hint}; {here}",)
+        exc.args = (f"{reason}: {exc}; {hint}; {here}",)
         raise
 
 
-class Trip:
+class RemoteCall:
     """One call of ``exec`` by an executor.
 
     Args:
         serve: The function that the executor is given.
-        gives: The executor, or what gives it.
-        letter: What the worker is told of the run.
+        gives: The executor, or a function that returns it.
+        request: What the worker needs to know about the run.
         given: What ``exec`` is called with.
         objects: The resources that the run was given, for threads of this process.
     """
@@ -173,43 +175,43 @@ class Trip:
         self,
         serve: Serve,
         gives: GivesExecutor,
-        letter: Letter,
+        request: Request,
         given: object,
         objects: Resources,
     ) -> None:
         self._serve, self._gives = serve, gives
-        self._letter, self._given, self._objects = letter, given, objects
+        self._request, self._given, self._objects = request, given, objects
         self._is_given_up = False
         self._executor: Executor | None = None
         self._future: Future[Reply | BaseException] = Future()
 
     def begin(self) -> Future[Reply | BaseException]:
-        """Send it; the future of what the executor gives, or raises.
+        """Submit the call; returns the future of its reply, or of what the executor raised.
 
         Raises:
             NotStorableError: What ``exec`` is called with cannot be stored.
-            ExecutorError: The executor takes nothing any more.
+            ExecutorError: The executor accepts no more work.
         """
-        inner = self._submit(sendable(self._letter.node, "what prep gave", self._given))
+        inner = self._submit(sendable(self._request.node, "what prep gave", self._given))
         outer, sent = self._future, [inner]
 
         def back(done: Future[Reply]) -> None:
-            sent.clear()  # nothing is held in a cycle: Dask calls again what it believes is wanted
+            sent.clear()  # breaks a cycle: Dask repeats a call whose future is still referenced
             if outer.set_running_or_notify_cancel():
                 outer.set_result(_outcome(done))
             elif not done.cancelled():
                 _log.warning(
                     "%s: what an executor brought back is ignored, as the run does not wait for "
                     "it any more",
-                    self._said,
+                    self._description,
                 )
 
         def stop(done: Future[Reply | BaseException]) -> None:
-            if done.cancelled() and any(one.cancel() for one in [*sent]):
+            if done.cancelled() and any(future.cancel() for future in [*sent]):
                 _log.info(
                     "%s was taken back from the executor; if a worker had begun with it, what "
                     "comes of it is ignored",
-                    self._said,
+                    self._description,
                 )
 
         outer.add_done_callback(stop)
@@ -219,17 +221,17 @@ class Trip:
         return outer
 
     def give_up(self) -> None:
-        """Ignore what comes of it."""
+        """Ignore the outcome."""
         self._is_given_up = True
         self._future.cancel()
 
     @property
-    def _said(self) -> str:
-        letter = self._letter
-        item = "" if letter.item is None else f", item {letter.item}"
+    def _description(self) -> str:
+        request = self._request
+        item = "" if request.item is None else f", item {request.item}"
         return (
-            f"run {letter.run[0]!r}: exec of node {letter.node!r} (step {letter.step}{item}, "
-            f"attempt {letter.attempt})"
+            f"run {request.run[0]!r}: exec of node {request.node!r} (step {request.step}{item}, "
+            f"attempt {request.attempt})"
         )
 
     def _submit(self, given: str) -> Future[Reply]:
@@ -238,7 +240,7 @@ class Trip:
             executor = self._executor = _executor(gives)
             objects = self._objects if is_here(executor) else {}
             try:
-                return executor.submit(self._serve, self._letter, given, objects)
+                return executor.submit(self._serve, self._request, given, objects)
             except Exception as exc:
                 _forget(gives, executor)
                 if is_last or isinstance(gives, Executor):
@@ -246,14 +248,14 @@ class Trip:
         raise AssertionError
 
     def is_quick(self, reply: Reply | BaseException) -> bool:
-        """Whether what came is read in a moment."""
+        """Whether a reply is decoded quickly enough for an event loop."""
         return not isinstance(reply, Reply) or len(reply.result) < _LONG
 
     def finish(self, reply: Reply | BaseException) -> tuple[Reply, object, BaseException | None]:
-        """What came of it: what the worker tells, the result, and what was raised.
+        """The outcome: the worker's reply, the result, and what was raised.
 
         Raises:
-            ExecutorError: The executor has not brought it back.
+            ExecutorError: The executor did not return a reply.
         """
         if not isinstance(reply, Reply):
             if isinstance(reply, BrokenExecutor):
@@ -264,9 +266,9 @@ class Trip:
         try:
             return reply, codec.loads(reply.result), None
         except DecodeError as exc:
-            said = f"{self._said}: its result cannot be read here"
-            way = f" ({ONLY_HERE})" if isinstance(exc, UnknownClassError) else ""
-            return reply, None, exc.about(said + way)
+            message = f"{self._description}: its result cannot be read here"
+            hint = f" ({ONLY_HERE})" if isinstance(exc, UnknownClassError) else ""
+            return reply, None, exc.about(message + hint)
 
     def _lost(self, exc: BaseException) -> ExecutorError:
         why = f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
@@ -285,11 +287,11 @@ class Trip:
                 "; it was shut down: keep it open until the run has ended, as with a 'with' around "
                 "the run, or give the flow a function that makes one"
             )
-        return ExecutorError(f"{self._said} was not brought back by its executor: {why}")
+        return ExecutorError(f"{self._description} was not brought back by its executor: {why}")
 
     def _strange(self, thrown: Thrown) -> ExecutorError:
         error = ExecutorError(
-            f"{self._said} raised {thrown.type_name}, which cannot be made again here: "
+            f"{self._description} raised {thrown.type_name}, which cannot be made again here: "
             f"{thrown.message}; define the class at the top of a module, with an __init__ that "
             "takes its args",
             thrown.type_name,
@@ -301,28 +303,28 @@ class Trip:
 def _outcome(done: Future[Reply]) -> Reply | BaseException:
     try:
         return done.result()
-    except BaseException as exc:  # noqa: BLE001 - raised by whoever waits
+    except BaseException as exc:  # noqa: BLE001 - raised by the waiting run
         return exc
 
 
 _given: dict[Callable[[], Executor], Executor] = {}
-"""What functions have given in this process."""
+"""What functions have returned in this process."""
 
 _guard = threading.Lock()
 
 
 @in_child
 def _forget_after_fork() -> None:
-    global _guard  # noqa: PLW0603 - a thread that held it is not on this side of the fork
+    global _guard  # noqa: PLW0603 - a thread that held it did not survive the fork
     _guard = threading.Lock()
-    _given.clear()  # nor are the threads that serve these
+    _given.clear()  # nor did the threads of these executors
 
 
 _INTERPRETERS: Any = getattr(concurrent.futures, "InterpreterPoolExecutor", ())
 
 
 def is_here(executor: Executor) -> bool:
-    """Whether it calls in threads of this process, which have its objects."""
+    """Whether it calls in threads of this process, which share its objects."""
     return isinstance(executor, ThreadPoolExecutor) and not isinstance(executor, _INTERPRETERS)
 
 
@@ -331,18 +333,18 @@ def _executor(gives: GivesExecutor) -> Executor:
         return gives
     with _guard:
         if gives not in _given:
-            made: object = gives()
-            if not isinstance(made, Executor):
+            created: object = gives()
+            if not isinstance(created, Executor):
                 raise DefinitionError(
-                    f"executor={gives!r} gave {type(made).__name__}, which is no executor of "
+                    f"executor={gives!r} gave {type(created).__name__}, which is no executor of "
                     "concurrent.futures"
                 )
-            _given[gives] = made
+            _given[gives] = created
         return _given[gives]
 
 
 def _forget(gives: GivesExecutor, executor: Executor | None) -> None:
-    """Ask for another one next time, unless there is another one by now."""
+    """Request another executor next time, unless it has been replaced already."""
     if not isinstance(gives, Executor):
         with _guard:
             if _given.get(gives) is executor:

@@ -1,4 +1,4 @@
-"""Jobs of a line at the same time: as tasks of an event loop, or each in a thread."""
+"""Concurrent jobs of a line: as tasks of an event loop, or each in a thread."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class Entered:
         current.set(self._own)
 
     def __exit__(self, *error: object) -> None:
-        # No token: a call that was given up may have kept its context. A run that never ends may
-        # be thrown away in another one.
+        # No token: an abandoned call may still have its context, and a run that never ends may be
+        # garbage-collected in another one.
         if current.get(None) is self._own:
             current.set(self._around)
 
@@ -41,7 +41,7 @@ class Entered:
 async def gather_tasks(
     effect: Gather, line: Context, drive: Callable[[Context, Job], Awaitable[None]]
 ) -> None:
-    """Drive jobs as tasks; each task takes the next job when it has ended one."""
+    """Drive jobs as tasks; each task takes the next job when it has finished one."""
     import asyncio
 
     async def work(job: Job | None) -> None:
@@ -72,22 +72,22 @@ async def gather_tasks(
 
 
 async def _end_all(tasks: Sequence[asyncio.Future[None]]) -> None:
-    """Cancel tasks and wait until they have ended; if this is cancelled meanwhile, once more."""
+    """Cancel tasks and wait until they have ended; cancel them again if this is cancelled."""
     import asyncio
 
-    again: asyncio.CancelledError | None = None
+    cancellation: asyncio.CancelledError | None = None
     while running := [task for task in tasks if not task.done()]:
         for task in running:
             task.cancel()
         try:
             await asyncio.wait(running)
         except asyncio.CancelledError as exc:
-            again = exc
+            cancellation = exc
     for task in tasks:
         if not task.cancelled():
-            task.exception()  # it was raised, or is a consequence of what was
-    if again is not None:
-        raise again
+            task.exception()  # was raised already, or follows from what was
+    if cancellation is not None:
+        raise cancellation
 
 
 def gather_on(
@@ -96,24 +96,24 @@ def gather_on(
     line: Context,
     drive: Callable[[Context, Job], Awaitable[None]],
 ) -> None:
-    """Drive jobs as tasks of the loop, and wait for them also if the run is cancelled.
+    """Drive jobs as tasks of the loop, and wait for them even if the run is cancelled.
 
-    What they have begun to write is on record then, before anybody can go on with the run.
+    Writes that they have started are then recorded before the run can be resumed.
     """
     import asyncio
 
-    begun = list[asyncio.Task[object] | None]()
+    started = list[asyncio.Task[object] | None]()
 
     async def gather() -> None:
-        begun.append(asyncio.current_task())
+        started.append(asyncio.current_task())
         await gather_tasks(effect, line, drive)
 
     async def ended() -> None:
-        for task in begun:
+        for task in started:
             if task is not None:
                 await asyncio.wait([task])
 
-    # Its tasks are of this run; a copy, as the loop may be in the context of the line by then.
+    # The tasks belong to this run; a copy, as the loop may be running in the line's own context.
     future = line.copy().run(loop.submit, awaited(gather()))
     try:
         opened(opened(wait(future, line[current])))
@@ -123,9 +123,9 @@ def gather_on(
 
 
 def gather_threads(effect: Gather, line: Context, drive: Callable[[Context, Job], None]) -> None:
-    """Drive jobs in threads; each thread takes the next job when it has ended one.
+    """Drive jobs in threads; each thread takes the next job when it has finished one.
 
-    Waits for those that run when one fails: their results are finished work.
+    If one fails, waits for those that are running: their results are finished work.
     """
     guard = threading.Lock()
     failures: list[BaseException] = []
@@ -143,16 +143,16 @@ def gather_threads(effect: Gather, line: Context, drive: Callable[[Context, Job]
             failures.append(exc)
             effect.stop()
 
-    begun: list[Pending] = []
+    started: list[Pending] = []
     try:
         try:
-            while len(begun) < effect.limit and (job := take()) is not None:
-                begun.append(in_thread(partial(work, job)))
-        except Exception as exc:  # noqa: BLE001 - raised below, when nothing runs any more
+            while len(started) < effect.limit and (job := take()) is not None:
+                started.append(in_thread(partial(work, job)))
+        except Exception as exc:  # noqa: BLE001 - raised below, when all have ended
             failures.append(exc)
             effect.stop()
-        for pending in begun:
-            pending.came()
+        for pending in started:
+            pending.outcome()
     except BaseException:
         effect.stop()
         raise

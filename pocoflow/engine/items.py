@@ -1,4 +1,4 @@
-"""The numbers of items: what is kept of an item is found again by what the item is."""
+"""The numbers of items, by which what is recorded of an item is found again after a resume."""
 
 from __future__ import annotations
 
@@ -16,24 +16,25 @@ _AGAIN = "."
 
 
 class ItemNumbers:
-    """Gives items their numbers: each its place, or the number that it had before a crash.
+    """Numbers items: each by its index, or by the number that it had before a crash.
 
-    ``prep`` runs again when a run is resumed, and may give other items, or the same ones in another
-    order. An item that is there again gets its number, and with that its result, its question or
-    its branch; one that is new gets a number of which nothing is kept. An item that cannot be
-    stored is taken to be the one that stood at its place.
+    ``prep`` runs again when a run is resumed, and may return other items, or the same ones in
+    another order. An item that is found again gets its old number, and with that its result, its
+    question or its branch; a new one gets a number for which nothing is recorded. An item that
+    cannot be stored is assumed to be the one that had its index.
     """
 
-    def __init__(self, known: Mapping[int, str], kept: Container[int]) -> None:
-        """Begin with what is known.
+    def __init__(self, known: Mapping[int, str], recorded: Container[int]) -> None:
+        """Start from what is known.
 
         Args:
             known: The marks of items, by number.
-            kept: The numbers of those of which something is kept; of equal items they come first.
+            recorded: The numbers for which something is recorded; among equal items they come
+                first.
         """
-        self._known, self._kept = known, kept
+        self._known, self._recorded = known, recorded
         self._left: dict[str, dict[int, None]] = defaultdict(dict)
-        for number in sorted(known, key=lambda number: (number not in kept, number)):
+        for number in sorted(known, key=lambda number: (number not in recorded, number)):
             self._left[known[number].partition(_AGAIN)[0]][number] = None
         self._given: set[int] = set()
         self._next = max(known, default=-1) + 1
@@ -45,16 +46,16 @@ class ItemNumbers:
 
         Args:
             item: The item.
-            classes: What has read it, if something is known.
+            classes: The classes as they were read from the log, if any.
         """
-        found = digest_of(item)
-        if found and self._known and classes is not None and found not in self._left:
-            was = digest_of(item, classes)
-            return was if was in self._left else found
-        return found
+        digest = digest_of(item)
+        if digest and self._known and classes is not None and digest not in self._left:
+            stored = digest_of(item, classes)
+            return stored if stored in self._left else digest
+        return digest
 
     def give(self, index: int, digest: str) -> Identity:
-        """Which item stands at a place; the places come in their order."""
+        """The identity of the item at an index; to be called in the order of the indexes."""
         number = self._number(index, digest) if self._known else index
         mark = self._known.get(number)
         return Identity(number, self._mark(digest) if mark is None else mark)
@@ -64,15 +65,15 @@ class ItemNumbers:
         if not digest:
             return ""
         if digest not in self._marks:
-            again = (f"{digest}{_AGAIN}{number}" for number in count(1))
-            self._marks[digest] = chain((digest,), again)
+            repeats = (f"{digest}{_AGAIN}{number}" for number in count(1))
+            self._marks[digest] = chain((digest,), repeats)
         return next(mark for mark in self._marks[digest] if mark not in self._taken)
 
     def _number(self, index: int, digest: str) -> int:
         numbers = self._left[digest]
         if digest:
             number = next(iter(numbers), self._new(index))
-            if index in numbers and (index in self._kept or number not in self._kept):
+            if index in numbers and (index in self._recorded or number not in self._recorded):
                 number = index
         else:
             number = index if index in numbers else self._new(index)
@@ -89,13 +90,13 @@ class ItemNumbers:
 
     @property
     def gone(self) -> list[int]:
-        """Of what was kept, that of items that are not there any more, after the last of them."""
+        """The recorded numbers whose items are gone, once the last item has its number."""
         left = chain.from_iterable(self._left.values())
-        return sorted(number for number in left if number in self._kept)
+        return sorted(number for number in left if number in self._recorded)
 
 
 def report_gone(run: Line, vertex: Vertex, numbers: ItemNumbers) -> None:
-    """Say which items something is kept of that nobody asks for any more."""
+    """Report which items have records that are no longer used."""
     if gone := numbers.gone:
         shown = ", ".join(map(str, gone[:10])) + (", ..." if len(gone) > 10 else "")
         run.remark(

@@ -1,8 +1,8 @@
-"""What the engine asks of storage: what a line of execution puts on record, and when.
+"""The engine's port to storage: what a line of execution records, and when.
 
-There is one in a database (``db/recorder.py`` for a run, ``db/lines.py`` for a parallel branch),
-and what stands in where a run has no database (``memory.py``). The engine does not know which it
-has.
+A ledger writes to a database (``db/recorder.py`` for a run, ``db/lines.py`` for a parallel branch),
+or substitutes for one where a run has no database (``memory.py``). The engine does not know which
+it has.
 """
 
 from __future__ import annotations
@@ -23,34 +23,34 @@ from pocoflow.store.watch import Watch
 
 
 class Ledger(Protocol):
-    """What one line has on record. What a method has returned from is there after a crash.
+    """The record of one line. What a method has written is durable once it returns.
 
-    Every method that writes may raise a ``DatabaseError``: ``RunLostError`` where another process
-    has the run now, or its file is not the one that it was. Nothing is written then.
+    Every method that writes may raise a ``DatabaseError``: ``RunLostError`` if another process has
+    claimed the run, or its file was replaced. Nothing is written then.
     """
 
     @property
     def storage(self) -> Storage | None:
-        """Where it writes, which must be kept off an event loop; ``None`` if it writes nothing."""
+        """Where it writes, which must not block an event loop; ``None`` if it writes nothing."""
 
     @property
     def keeps(self) -> bool:
-        """Whether what is written is there for a resume."""
+        """Whether what is written is available to a resume."""
 
     @property
     def counts(self) -> bool:
-        """Whether it has to be told of finished steps; if not, nothing that it is told matters."""
+        """Whether it must be notified of finished steps; if not, it ignores every call."""
 
     @property
     def emits(self) -> bool:
-        """Whether it has to be told what nodes emit."""
+        """Whether it must be notified of what nodes emit."""
 
     @property
     def known(self) -> Watch | None:
-        """The store of the line as it is on record; ``None`` if that is not remembered."""
+        """The store of the line as last recorded; ``None`` if that is not remembered."""
 
     def emit(self, context: RunContext, value: object, /) -> None:
-        """Record what a node emits, soon and before what it belongs to; waits for nothing.
+        """Record what a node emits, soon and before the step it belongs to; does not block.
 
         Raises:
             NotStorableError: It cannot be stored.
@@ -65,21 +65,21 @@ class Ledger(Protocol):
         unfinished: Unfinished | None,
         /,
     ) -> Ledger:
-        """The ledger of a parallel branch that begins in the step of this line, or goes on there.
+        """The ledger of a parallel branch that starts or resumes in the step of this line.
 
         Args:
             context: Its context, which says which branch it is.
             store: Its store.
-            values: What that held when the branch began, remembered.
-            numbers: Gives its steps their numbers.
-            unfinished: What is on record of it, if it goes on.
+            values: What the store held when the branch began.
+            numbers: Numbers its steps.
+            unfinished: What is recorded of it, if it resumes.
         """
 
     def begin_items(self, step: int, marks: Mapping[int, str], /) -> None:
-        """Record what the items of parallel branches are, before these begin."""
+        """Record the items of parallel branches, before the branches start."""
 
     def take_input(self, prepared: object, /) -> None:
-        """Remember what ``prep`` gave, as it is now, for the first row of the step."""
+        """Remember what ``prep`` returned, as it is now, for the first row of the step."""
 
     def journal(
         self, step: int, node: str, result: object, definition: AnyNode | None = None, /
@@ -95,16 +95,16 @@ class Ledger(Protocol):
         definition: AnyNode | None = None,
         /,
     ) -> None:
-        """Record the result of an item, together with those of others that finish meanwhile."""
+        """Record the result of an item, batched with those of items that finish meanwhile."""
 
     def write_items(self) -> None:
-        """Record the items that wait for it."""
+        """Record the pending items."""
 
     def call(self, step: int, called: Called, /) -> None:
-        """Record what a journaled call returned, together with what others return meanwhile."""
+        """Record the result of a journaled call, batched with those that return meanwhile."""
 
     def call_again(self, step: int, key: str, item: Identity | None, /) -> None:
-        """Record that what a journaled call returned is not given any more."""
+        """Record that the result of a journaled call is no longer reused."""
 
     def spend(self, step: int, bill: Bill, /) -> None:
         """Record what was spent with the next row of its attempt, or of the step."""
@@ -112,19 +112,19 @@ class Ledger(Protocol):
     def share_budgets(
         self, flows: Sequence[str], of_thread: Amounts | None, of_labels: Mapping[str, Amounts], /
     ) -> Sequence[Budget]:
-        """The budgets that the run shares with others.
+        """The budgets that the run shares with other runs.
 
-        What others spend of one of a label is known with each commit of this run; those of a run
-        thread are not at work at the same time.
+        What other runs spend of a label's budget is read with each commit of this run; the runs of
+        a run thread never run concurrently.
 
         Args:
-            flows: The names that its flow has and had.
+            flows: The current and former names of its flow.
             of_thread: What the runs of a run thread of these flows may spend together.
-            of_labels: What runs with the same value of a label may, by its key.
+            of_labels: What runs with the same value of a label may spend, by its key.
         """
 
     def retry(self, step: int, tried: Tried, /) -> None:
-        """Record a failed attempt that another one follows: a resume counts it."""
+        """Record a failed attempt that is retried: a resume counts it."""
 
     def ask(
         self,
@@ -135,23 +135,23 @@ class Ledger(Protocol):
         prepared: object,
         /,
     ) -> int:
-        """Record a question, and what ``prep`` had given; the question's number."""
+        """Record a question, and what ``prep`` returned; returns the question's number."""
 
     def step(self, finished: Finished, /) -> tuple[int, bool]:
-        """Record a finished step; its number, and whether somebody asked the run to stop.
+        """Record a finished step; returns its number, and whether the run was asked to stop.
 
         Raises:
             InvalidValueError: A value was changed in place into something that does not fit.
         """
 
     def remark(self, text: str, /) -> None:
-        """Keep what people should know, with the next row."""
+        """Record a remark about the run, with the next row."""
 
     def pause(self, node: str, /) -> Sequence[Asked] | None:
         """Record that the run waits for answers.
 
         Returns:
-            The open questions; ``None`` if somebody asked the run to stop, and nothing is written.
+            The open questions; ``None`` if the run was asked to stop, and nothing is written.
         """
 
     def end(
@@ -164,4 +164,4 @@ class Ledger(Protocol):
         elapsed: float,
         /,
     ) -> bool:
-        """Record how the run ended if it did not complete; whether it did end so."""
+        """Record how a run ended that did not complete; returns whether it ended so."""

@@ -47,16 +47,16 @@ class Plan:
     """What all runs of a flow have in common, until the flow or a wiring changes.
 
     Attributes:
-        settings: Stands for the settings of the flow that it was made of.
-        wiring: The version of the wiring, likewise.
-        budgets: The budgets of nodes and labels, likewise.
+        settings: Identifies the settings of the flow that it was made from.
+        wiring: The version of the wiring that it was made from.
+        budgets: The budgets of nodes and labels that it was made from.
         graph: The graph of the flow.
         flow_name: The name of the flow.
-        max_steps: How many steps a run may take, those before a resume included.
-        deadline: Seconds that it may take, or ``None``.
-        budget: What it may spend; ``None`` if neither it nor a node has a budget.
+        max_steps: How many steps a run may take, including those before a resume.
+        deadline: Seconds that a run may take, or ``None``.
+        budget: What a run may spend; ``None`` if neither it nor a node has a budget.
         node_budgets: What nodes may spend, by their ids.
-        executors: What calls ``exec`` of its nodes elsewhere; ``None`` if all is called here.
+        executors: Call ``exec`` of its nodes elsewhere; ``None`` if every node runs here.
     """
 
     settings: object
@@ -78,12 +78,12 @@ class Plan:
         listeners: Mapping[str, Sequence[Listener]],
         resources: Resources,
     ) -> Line:
-        """A new run that begins, or goes on, at a node; ``run`` is its id and its token."""
+        """The line of a run that starts or resumes at a node; ``run`` is its id and token."""
         graph = self.graph
         run_id, token = run
         cancellation = Cancellation(self.deadline)
         context = RunContext(run_id, self.flow_name, token, cancellation, resources)
-        # By place: a class that is called by keywords takes several times as long.
+        # Positional: calling a class with keywords takes several times as long.
         line = Line(context, store, start, self, graph.is_strict, listeners)
         line.middleware, line.budget = graph.middleware, self.budget
         if graph.is_limited:
@@ -98,39 +98,38 @@ class Line:
     Attributes:
         context: What ``pocoflow.context()`` returns inside the run.
         store: The shared state.
-        start: The node that it begins with.
+        start: Its first node.
         plan: What it has in common with other runs of its flow.
         strict: Whether an action without an edge is an error.
-        on_loop: Whether an event loop drives it that others share, so that neither synchronous
-            code nor a commit may hold it up.
-        only_awaits: Whether nothing in it may block but its commits: all its phases are
+        on_loop: Whether it is driven by a shared event loop, which neither synchronous code nor a
+            commit may block.
+        only_awaits: Whether nothing in it but its commits may block: all its phases are
             asynchronous, and no hook is called.
-        listeners: Who is told of events, by kind of event.
-        ledger: What is told of its steps.
-        snapshot: Writes a JSON checkpoint after a step, if the flow asked for it.
-        step: The number of the step that runs or comes next.
-        finished: How many steps are finished, those before a resume included.
-        unfinished: What is on record of its first step, until that is finished.
+        listeners: Who is notified of events, by kind of event.
+        ledger: What its steps are recorded in.
+        snapshot: Writes a JSON checkpoint after a step, if the flow is set to.
+        step: The number of the current or next step.
+        finished: How many steps are finished, including those before a resume.
+        unfinished: What is recorded of its first step, until that is finished.
         action: The action that ended it; of a branch, at its end.
         completed: Whether its last step is committed; what a listener raises then is no failure.
-        vertex: The node that runs or comes next.
+        vertex: The current or next node.
         frames: The nested flows around it, outermost first.
-        began: When its current step began, by ``perf_counter``; 0 if nobody asks.
-        numbers: Gives steps their numbers, once there are parallel branches.
-        parent: The line that this is a parallel branch of.
+        began: When its current step began, by ``perf_counter``; 0 if it is not timed.
+        numbers: Numbers its steps, once there are parallel branches.
+        parent: The line of which this is a parallel branch.
         prefix: The path that a branch begins with.
-        middleware: What the flow, or what is around the branch, has around visits and attempts.
+        middleware: What wraps visits and attempts: of the flow, or of what surrounds the branch.
         taken: Counts edges that have limits; ``None`` if there are none.
-        given: The number of a step, and what ``prep`` gave there, as it gave it.
-        sums: What the run has spent; a branch has it in the line of its run.
+        given: The number of a step, and what ``prep`` returned there, uncopied.
+        sums: What the run has spent; stored only in the line of the run, not of a branch.
         budget: What it may spend; ``None`` if neither it nor a node has a budget.
-        past: The spent budgets that limit this line no more, as an edge for them was taken.
+        past: The spent budgets that no longer limit this line, as an edge for them was taken.
         opens: The resources that it has to open.
-        told: The errors of its branches that listeners know, and that it raises in turn.
-        remarks: What was logged of the run, which is not logged again.
-        calls: The number of a step, and the journaled calls in it, by item; ``None`` before the
-            first.
-        known: Its store as it was last checked, if nobody else remembers that.
+        notified: The errors of its branches that listeners know, and that it raises in turn.
+        remarks: What was logged about the run, and is not logged again.
+        calls: The number of a step, and its journaled calls by item; ``None`` before the first.
+        known: Its store as it was last checked, if nothing else remembers that.
     """
 
     context: RunContext
@@ -162,39 +161,39 @@ class Line:
     budget: tuple[Budget, ...] | None = None
     past: frozenset[str] = frozenset()
     opens: tuple[Resource, ...] = ()
-    told: tuple[BaseException, ...] = ()
+    notified: tuple[BaseException, ...] = ()
     remarks: frozenset[str] = frozenset()
     known: Watch | None = None
 
     @property
     def is_spent(self) -> IsSpent | None:
-        """Says whether an edge was taken as often as it may be; ``None`` if none has a limit."""
+        """Tells whether an edge has reached its limit; ``None`` if no edge has one."""
         return None if self.taken is None else self.taken.is_spent
 
     def elapsed(self) -> float:
-        """Seconds since the current step began; 0 if nobody asked for times."""
+        """Seconds since the current step began; 0 if it is not timed."""
         return perf_counter() - self.began if self.began else 0.0
 
     def calls_of(self, context: RunContext) -> ExecCalls:
-        """The journaled calls of the ``exec`` that a context is of."""
+        """The journaled calls of the ``exec`` that a context belongs to."""
         item = ALONE if context.item is None else context.item
-        known = self.calls
-        if known is not None and known[0] == self.step and item in known[1]:
-            return known[1][item]
+        calls = self.calls
+        if calls is not None and calls[0] == self.step and item in calls[1]:
+            return calls[1][item]
         with _guard:
             if self.calls is None or self.calls[0] != self.step:
                 self.calls = (self.step, {})
-            begun = self.calls[1]
-            if item not in begun:
+            started = self.calls[1]
+            if item not in started:
                 assert self.vertex is not None  # its exec asks
                 given = self.given
-                same = () if given is None or given[0] != self.step else (given[1],)
+                original = () if given is None or given[0] != self.step else (given[1],)
                 facts = (self.ledger, self.vertex, context)
                 refusal = None
                 if self.budget is not None:
                     refusal = partial(self.refusal, self.vertex, is_call=True)
-                begun[item] = ExecCalls(*facts, self.unfinished, same, refusal)
-            return begun[item]
+                started[item] = ExecCalls(*facts, self.unfinished, original, refusal)
+            return started[item]
 
     @property
     def account(self) -> Account:
@@ -207,11 +206,11 @@ class Line:
 
     @property
     def has_spent(self) -> bool:
-        """Whether something was spent, or is asked for."""
+        """Whether anything was spent, or the account was asked for."""
         return self._root.sums is not None
 
     def spend(self, context: RunContext, amounts: Amounts) -> None:
-        """Count what was spent outside of a call, and put it on record with the next row."""
+        """Count what was spent outside of a call, and record it with the next row."""
         item = ALONE if context.item is None else context.item
         bill = Bill(Address(context.path, context.node), item, context.attempt, amounts)
         self.ledger.spend(self.step, bill)
@@ -221,7 +220,7 @@ class Line:
 
         Args:
             vertex: The node.
-            is_call: Whether it is about a call of it, for which each budget counts.
+            is_call: Whether this is for one of its journaled calls, which every budget limits.
         """
         if self.budget is None:
             return None
@@ -230,10 +229,10 @@ class Line:
         return self.account.refusal(self.context.run_id, names, self.budget, of_node, past)
 
     def after_exec(self, context: RunContext) -> None:
-        """Say which calls on record ``exec`` has not asked for, now that it has ended.
+        """Remark which recorded calls ``exec`` did not repeat, now that it has ended.
 
         Raises:
-            BudgetError: A call was refused, whatever ``exec`` has made of that.
+            BudgetError: A call was refused, however ``exec`` handled that.
         """
         calls = self.calls_of(context)
         if calls.refused is not None:
@@ -243,7 +242,7 @@ class Line:
             self.remark(f"run {context.run_id!r}: {unused}")
 
     def move_to(self, stand: Stand) -> Vertex | None:
-        """Note the nested flows around the node that comes next, and return it."""
+        """Set the nested flows around the next node, and return it."""
         if self.taken is not None:
             self.taken.leave(stand.depth)
         self.frames = stand.frames
@@ -251,7 +250,7 @@ class Line:
         return stand.vertex
 
     def cannot_write(self, error: BaseException) -> bool:
-        """Whether an error says that the record of the run, or of a branch of it, has failed."""
+        """Whether an error means that recording the run, or a branch of it, has failed."""
         inside = self.vertex is not None and self.vertex.fans_out
         return isinstance(error, DatabaseError) and (inside or self.context.phase == "commit")
 
@@ -267,27 +266,27 @@ class Line:
 
     @property
     def _root(self) -> Line:
-        """The line of the run itself, of which this may be a branch."""
+        """The line of the run itself: this one, or the one that it is a branch of."""
         line = self
         while line.parent is not None:
             line = line.parent
         return line
 
     def commit(self, inline: bool, function: Callable[..., object], *arguments: object) -> Effects:
-        """Call something that writes, here or, off an event loop, through the driver."""
+        """Call a function that writes, here or, off an event loop, through the driver."""
         storage = None if inline else self.ledger.storage
         if storage is None:
             return function(*arguments)
         return (yield Commit(storage, function, arguments))
 
     def compute(self, function: Callable[..., object], *arguments: object) -> Effects:
-        """Call something that takes a moment, here or, off an event loop, through the driver."""
+        """Call a slow function, here or, off an event loop, through the driver."""
         if not self.on_loop:
             return function(*arguments)
         return (yield Call(function, arguments))
 
     def remark(self, text: str) -> None:
-        """Put on record what people should know of the run, and log it, once for the run."""
+        """Record a remark about the run, and log it, once per run."""
         root = self._root
         with _guard:
             is_known = text in root.remarks
@@ -297,7 +296,7 @@ class Line:
         self.ledger.remark(text)
 
     def gather(self, jobs: Iterator[Job], limit: int, on_loop: bool, stop: Cancellation) -> Steps:
-        """Carry out jobs, at most so many at once; ``stop`` is asked for if the run is."""
+        """Carry out jobs, at most ``limit`` at once; a cancelled run requests ``stop``."""
         self.context.cancellation.add_callback(stop.request)
         try:
             if limit == 1:
@@ -309,24 +308,24 @@ class Line:
             self.context.cancellation.remove_callback(stop.request)
 
     def note_notified(self, error: BaseException) -> None:
-        """Note that listeners were told of the error of a node inside."""
+        """Note that listeners were notified of the error of a node inside."""
         with _guard:
-            self.told = (*self.told, error)
+            self.notified = (*self.notified, error)
 
     def was_notified(self, error: BaseException) -> bool:
-        """Whether listeners were told of an error as that of a node inside."""
-        return any(one is error for one in self.told)
+        """Whether listeners were notified of an error as that of a node inside."""
+        return any(known is error for known in self.notified)
 
     def emit(self, context: RunContext, value: object) -> None:
-        """Record what a node emits, if the flow has asked for it, and tell listeners."""
+        """Record what a node emits, if the flow is set to, and notify listeners."""
         if self.ledger.emits:
             self.ledger.emit(context, value)
         self.notify("emit", context.node, context.step, value, context.item, context.path)
 
     def notify(self, kind: str, *facts: object) -> None:
-        """Build an event if somebody listens to its kind, and tell them.
+        """Build an event if its kind has listeners, and notify them.
 
-        An ``Exception`` of a listener is logged with its traceback and changes nothing.
+        An ``Exception`` of a listener is logged with its traceback and has no other effect.
         """
         listeners = self.listeners.get(kind)
         if not listeners:
@@ -346,7 +345,7 @@ class Line:
 
 @cache
 def _kinds() -> Mapping[str, Callable[..., object]]:
-    """The classes of events; not imported before somebody listens."""
+    """The classes of events; imported only once there is a listener."""
     from pocoflow.graph.event_types import KINDS
 
     return KINDS

@@ -1,9 +1,9 @@
 """The step loop: a generator that runs a graph over a store and calls the nodes.
 
 The loop itself neither waits, sleeps nor starts a thread. Where one of these is needed it yields an
-effect (``effects.py``) and a driver carries it out (``drivers.py``), so that there is one loop for
-synchronous and asynchronous runs. On the plain path, a synchronous node in a synchronous run, it
-yields nothing at all.
+effect (``effects.py``), which a driver carries out (``drivers.py``), so that synchronous and
+asynchronous runs share one loop. On the plain path, a synchronous node in a synchronous run, it
+yields nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pocoflow.engine.batch import map_items
 from pocoflow.engine.branches import run_branches
 from pocoflow.engine.budgets import affordable, go_past, refuse_started, way_past
 from pocoflow.engine.effects import Call, Effects, Inside, OnLoop, Steps, awaiting
-from pocoflow.engine.endings import check_steps, fail, failure_of, late_of
+from pocoflow.engine.endings import check_steps, expired_error, fail, failure_of
 from pocoflow.engine.line import Line
 from pocoflow.engine.outcomes import closes, opened, own
 from pocoflow.engine.thread_phases import phases_in_thread
@@ -39,10 +39,10 @@ def steps(run: Line) -> Steps:
 
     Raises:
         RunCancelled: The run was asked to stop.
-        DeadlineError: It took longer than it may.
+        DeadlineError: It exceeded its deadline.
         RunPaused: It waits for answers.
         MaxStepsError: ``max_steps`` was reached.
-        Exception: Whatever a node raised, as it was raised, with a note on where.
+        Exception: Whatever a node raised, unchanged but for a note that says where.
     """
     context = run.context
     if run.ledger.emits or (run.listeners and run.listeners.get("emit")):
@@ -63,7 +63,7 @@ def steps(run: Line) -> Steps:
                 and run.ledger.storage is None
                 and run.plan.executors is None
             ):
-                # Driven there as a whole, as each await would cost a way there and back.
+                # Driven there as a whole, as each await would cost a round trip.
                 run.on_loop = True
                 yield OnLoop(_loop(run))
             else:
@@ -71,12 +71,12 @@ def steps(run: Line) -> Steps:
         except Paused:
             paused = yield from pause(run)
     except BaseException as exc:
-        if closes(exc):  # collected apart from its driver: nobody carries out what it asks for
+        if closes(exc):  # garbage-collected without its driver: nobody carries out its effects
             raise
-        late = late_of(run, exc)
-        yield from fail(run, own(exc) if late is None else late)
-        if late is not None:
-            raise late from exc
+        expired = expired_error(run, exc)
+        yield from fail(run, own(exc) if expired is None else expired)
+        if expired is not None:
+            raise expired from exc
         raise
     finally:
         context.line = None
@@ -96,9 +96,9 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
     on_loop, budget = run.on_loop, run.budget
     # With a budget, a call may have been refused.
     is_plain = not wraps and budget is None and run.plan.executors is None
-    # Which calls on record a step that goes on has not asked for is seen where it is tried.
+    # A resumed step goes through attempt(), which reports recorded calls that it did not repeat.
     direct = is_plain and run.unfinished is None and not on_loop
-    beside = is_plain and run.unfinished is None and on_loop
+    threaded = is_plain and run.unfinished is None and on_loop
     in_place, visiting = None, None
     if not counts and store.schema is not None:
         in_place = InPlace(store)
@@ -109,11 +109,11 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
         vertex = run.move_to(enter(vertex, run.frames)._replace(depth=depth)) or vertex
     step, last = run.step, run.plan.max_steps
     if budget is not None:
-        last = 0  # each node is looked at
+        last = 0  # the budget is checked before each node
     action: object = DEFAULT_ACTION
     began, phase, unfinished = 0.0, "", run.unfinished
-    # Not "while place is not None": CPython 3.11 specializes a loop that jumps back without a
-    # condition in its first rounds, and one with a condition only when it has been called 8 times.
+    # Not "while vertex is not None": CPython 3.11 specializes a loop that jumps back without a
+    # condition in its first iterations, one with a condition only after 8 calls.
     while True:
         if cancellation.requested:
             raise RunCancelled(f"run {context.run_id!r} was cancelled before step {step}")
@@ -143,7 +143,7 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
             if unfinished is not None and unfinished.prepared:
                 (prepared,) = unfinished.prepared
             else:
-                if beside and vertex.only_blocks:
+                if threaded and vertex.only_blocks:
                     phases = yield from phases_in_thread(run, vertex)
                     prepared = phases.prepared
                 elif not on_loop or vertex.prep_on_loop:
@@ -172,7 +172,7 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
                         if type(result) is CoroutineType:
                             result = yield from awaiting(result, on_loop)
                     elif (
-                        (direct or (beside and vertex.exec_async))
+                        (direct or (threaded and vertex.exec_async))
                         and node.max_retries == 1
                         and node.timeout is None
                         and vertex.is_bare
@@ -187,7 +187,7 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
                     if error is None:
                         raise
                 if error is not None:
-                    # Not in the except clause: what a later attempt raises is no consequence of it.
+                    # Not in the except clause, which would become the context of later errors.
                     result = yield from try_again(run, vertex, prepared, error, not on_loop)
                 if type(result) is Question:
                     yield from ask(run, vertex, prepared, result)
@@ -263,7 +263,7 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
         step += 1
         if unfinished is not None:
             unfinished = run.unfinished = None
-            direct, beside = is_plain and not on_loop, is_plain and on_loop
+            direct, threaded = is_plain and not on_loop, is_plain and on_loop
         if successor is None:
             break
         vertex = successor
@@ -273,9 +273,10 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
 def _after(
     run: Line, vertex: Vertex, visiting: Visiting | None, exc: BaseException
 ) -> Effects[tuple[Exception | None, str, Vertex | None] | None]:
-    """What comes after what a phase has raised: the failure, the action, and the next node.
+    """What follows the exception of a phase: the failure, the action, and the next node.
 
-    There is no failure if middleware makes an action of it; ``None`` if nothing catches it.
+    The failure is ``None`` if middleware turned it into an action; the result is ``None`` if
+    nothing catches it.
     """
     failure = failure_of(run, exc)
     if failure is None:
@@ -285,8 +286,8 @@ def _after(
     if visiting is not None:
         try:
             action = yield from visiting.fail(failure)
-        except Exception as other:  # noqa: BLE001 - edges for errors decide about it
-            failure = own(other)
+        except Exception as replaced:  # noqa: BLE001 - edges for errors decide about it
+            failure = own(replaced)
         else:
             action = action_of(vertex, action)
             return None, action, _cross(run, vertex, action)
@@ -295,21 +296,21 @@ def _after(
         return failure, *caught
     if failure is own(exc):
         return None
-    raise failure  # as the middleware has raised it
+    raise failure  # raised by the middleware
 
 
 def _fan_out(run: Line, vertex: Vertex, prepared: object) -> Effects:
-    """The ``exec`` of a node that is several at once: of items, or of parallel branches."""
+    """The ``exec`` of a node that fans out: over items, or into parallel branches."""
     if vertex.branches:
         return (yield from run_branches(run, vertex, prepared, _loop))
     return (yield from map_items(run, vertex, prepared))
 
 
-# -- where a run goes on ----------------------------------------------------------------------
+# -- where a run continues --------------------------------------------------------------------
 
 
 def _cross(run: Line, vertex: Vertex, action: str) -> Vertex | None:
-    """Where a run goes where a flow begins or ends, an edge has a limit, or there is a budget."""
+    """The next node where a flow begins or ends, an edge has a limit, or there is a budget."""
     if not run.frames and run.taken is None and vertex.ends_flow(action):
         return None
     if run.budget is not None and (past := way_past(run, vertex, action)) is not None:
@@ -321,20 +322,20 @@ def _cross(run: Line, vertex: Vertex, action: str) -> Vertex | None:
 
 
 def _caught(run: Line, vertex: Vertex, error: Exception) -> tuple[str, Vertex | None] | None:
-    """Where a run goes on after an error, and the label of that edge; ``None`` if none fits."""
+    """The label of the edge that catches an error, and the next node; ``None`` if none fits."""
     context = run.context
     if context.phase == "commit" or context.is_stopped_by(error) or run.cannot_write(error):
         return None
-    found = catch(vertex, error, run.frames, run.is_spent)
-    if found is None:
+    match = catch(vertex, error, run.frames, run.is_spent)
+    if match is None:
         return None
-    caught, stand = found
+    caught, stand = match
     edge = caught.catch
     if edge.spent is not None and isinstance(error, BudgetError):
         go_past(run, vertex, error)
     if edge.field is not None:
         name = label(context.node, context.path)
-        left = Failure.of(name, error) if edge.value is None else edge.value(error)
-        check_called(left)
-        run.store.give(edge.field.name, left)
+        value = Failure.of(name, error) if edge.value is None else edge.value(error)
+        check_called(value)
+        run.store.give(edge.field.name, value)
     return edge.label, run.move_to(stand)

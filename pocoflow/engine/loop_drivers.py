@@ -1,6 +1,6 @@
-"""The drivers of event loops: for a run, for a job of it, for steps that a thread has handed over.
+"""The drivers of event loops: for a run, for a job of it, for steps that a thread hands over.
 
-An asynchronous run stays on the caller's loop, in its task, and sends what may block to threads.
+An asynchronous run stays on the caller's loop, in its task, and moves what may block to threads.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from pocoflow.engine.effects import (
 )
 from pocoflow.engine.gathering import gather_tasks
 from pocoflow.engine.outcomes import Carried, opened, tried
-from pocoflow.engine.threads import Beside, Few, Work, few_of, in_thread_beside
+from pocoflow.engine.threads import AsyncPending, ThreadLimit, Work, in_thread_async, limit_of
 from pocoflow.engine.waits import (
     awaited_by,
     bounded,
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     import asyncio
 
 GatherApart: TypeAlias = "Callable[[Gather, Context], None]"
-"""Drives the jobs of a line in threads, called in one itself."""
+"""Drives the jobs of a line in threads; itself called in a thread."""
 
 
 @coroutine
@@ -63,7 +63,7 @@ def drive_on_loop(driver: LoopDriver) -> Generator[Any, Any, None]:
                 else:
                     value = yield from driver.carry_out(effect)
             except GeneratorExit as exc:
-                driver.leave_alone(exc)
+                driver.finish(exc)
                 raise
             except BaseException as exc:  # noqa: BLE001 - the step loop decides about it
                 effect = driver.throw(exc)
@@ -76,9 +76,9 @@ def drive_on_loop(driver: LoopDriver) -> Generator[Any, Any, None]:
 
 
 class LoopDriver(Driver):
-    """Carries out effects on the event loop that awaits it: this one, a job, which its batch ends.
+    """Carries out effects on the event loop that awaits it; this class drives a job of a batch.
 
-    It awaits within itself, as a context manager that says what a cancellation means.
+    It awaits within itself, as a context manager that interprets cancellations.
 
     Args:
         line: The context of the line.
@@ -94,25 +94,25 @@ class LoopDriver(Driver):
         self._gather_apart = gather_apart
 
     def open(self) -> None:
-        """Begin, in the task that the line is part of."""
+        """Start, in the task that the line is part of."""
 
     def close(self) -> None:
-        """Take no notice of a cancellation any more."""
+        """Stop reacting to cancellations."""
 
-    def leave_alone(self, exc: GeneratorExit) -> None:
-        """End a run whose task is gone, so that nothing can be awaited; what it writes is begun."""
+    def finish(self, exc: GeneratorExit) -> None:
+        """End a run whose task is gone: its writes are started, as nothing can be awaited."""
         gone = Carried(exc)
         with suppress(Carried, GeneratorExit):
-            effect = self._go_on(self._steps.throw, gone)
+            effect = self._advance(self._steps.throw, gone)
             while effect is not None:
                 if isinstance(effect, Commit):
                     begin_commit(effect)
                 elif isinstance(effect, Finish) and not effect.awaits:
                     effect.function()
                 else:
-                    effect = self._go_on(self._steps.throw, gone)
+                    effect = self._advance(self._steps.throw, gone)
                     continue
-                effect = self._go_on(self._steps.send, None)
+                effect = self._advance(self._steps.send, None)
 
     def __enter__(self) -> None:
         pass
@@ -124,16 +124,16 @@ class LoopDriver(Driver):
             raise withdrawn(self.context) from None
 
     async def carry_out(self, effect: Driven) -> Any:
-        """Do what an effect says; what comes of it."""
+        """Carry out an effect; returns its result."""
         if isinstance(effect, Commit):
             return await commit(effect, self.context if self._is_guarded else None)
         if isinstance(effect, Call) and self.context.phase != "exec":
-            # These work on the store: no write of theirs may follow the run's end.
-            return await self._beside(self._work(effect)).to_its_end()
+            # Other phases work on the store, to which they must not write after the run's end.
+            return await self._in_thread(self._work(effect)).shielded()
         if isinstance(effect, Finish):
             if effect.awaits:
                 return await self._finishing(effect)
-            return await self._beside(Work(self.line, effect.function, ())).to_its_end()
+            return await self._in_thread(Work(self.line, effect.function, ())).shielded()
         with self:
             return await self._waiting(effect)
 
@@ -142,12 +142,12 @@ class LoopDriver(Driver):
             return await within(self.line, effect.function())
         except BaseException as exc:
             if is_cancelled_error(exc) and not is_task_cancelled():
-                raise CancelledError from None  # as in a thread: an error, and no cancellation
+                raise CancelledError from None  # as in a thread: an error, not a cancellation
             raise
 
-    def _beside(self, work: Callable[[], object]) -> Beside:
-        """Do something beside the loop, in a thread for which no other job has to wait."""
-        return in_thread_beside(work)
+    def _in_thread(self, work: Callable[[], object]) -> AsyncPending:
+        """Call a function off the loop, in a thread that delays no other job."""
+        return in_thread_async(work)
 
     def _waiting(self, effect: Driven) -> Awaitable[object]:
         import asyncio
@@ -159,7 +159,7 @@ class LoopDriver(Driver):
         if isinstance(effect, Gather):
             if effect.on_loop:
                 return gather_tasks(effect, self.line, partial(drive_job, self._gather_apart))
-            return self._gather_beside(effect)
+            return self._gather_in_thread(effect)
         if isinstance(effect, Away):
             return _away_async(effect)
         if isinstance(effect, Visit):
@@ -171,33 +171,33 @@ class LoopDriver(Driver):
         work = Work(self.line, effect.phases, ())
         try:
             cancellation = self.context.cancellation
-            return await self._beside(work).to_its_end(effect.give_up, cancellation)
+            return await self._in_thread(work).shielded(effect.give_up, cancellation)
         finally:
             self._leave(work)
 
-    async def _gather_beside(self, effect: Gather) -> None:
-        """Drive jobs in threads beside the event loop; no more are begun once it is cancelled."""
+    async def _gather_in_thread(self, effect: Gather) -> None:
+        """Drive jobs in threads off the event loop; no more are started once it is cancelled."""
         import asyncio
 
         work = Work(copy_context(), self._gather_apart, (effect, self.line))
         try:
-            opened(await self._beside(work).came())
+            opened(await self._in_thread(work).outcome())
         except asyncio.CancelledError:
             effect.stop()
             self._abandon(work)
             raise
 
     def _abandon(self, work: Work) -> None:
-        """Let a call go on in its thread, for which nobody waits here any more."""
+        """Let a call continue in its thread, although nobody waits for it any longer."""
 
     async def _call(self, effect: Call) -> object:
         work = self._work(effect)
         try:
             if effect.timeout is None:
-                return opened(await self._beside(work).came())
-            # Not in the pool, of which it may occupy a thread for longer than anybody waits.
+                return opened(await self._in_thread(work).outcome())
+            # Not limited: the call may occupy its thread for longer than anybody waits.
             return opened(
-                await bounded(in_thread_beside(work).came(), effect.timeout, self.context)
+                await bounded(in_thread_async(work).outcome(), effect.timeout, self.context)
             )
         except BaseException:
             work.leave()
@@ -207,10 +207,10 @@ class LoopDriver(Driver):
 
 
 class RunDriver(LoopDriver):
-    """Drives a run; a cancellation of that ends what is awaited, and not the task.
+    """Drives a run, whose cancellation ends what is awaited, and not the task.
 
-    If what is awaited makes nothing of it, its result is kept, or the run cancelled all the same.
-    If it makes an error of it, that is the cause.
+    If what is awaited ignores the cancellation, its result is used, or the run is cancelled
+    nevertheless. If it turns the cancellation into an error, that is the cause.
     """
 
     _is_guarded = True
@@ -226,11 +226,11 @@ class RunDriver(LoopDriver):
         super().__init__(line, steps, gather_apart)
         self._cancellation, self._keeps = cancellation, keeps
         self._waits = self._is_interrupted = False
-        self._few: Few | None = None
+        self._limit: ThreadLimit | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     def open(self) -> None:
-        """Take notice of cancellations from now on, and of the deadline."""
+        """Start reacting to cancellations, and to the deadline."""
         import asyncio
 
         cancellation = self._cancellation
@@ -240,7 +240,7 @@ class RunDriver(LoopDriver):
         cancellation.add_callback(self._request)
 
     def close(self) -> None:
-        """Take no notice of a cancellation any more."""
+        """Stop reacting to cancellations."""
         self._cancellation.remove_callback(self._request)
         if self._timer is not None:
             self._timer.cancel()
@@ -267,43 +267,43 @@ class RunDriver(LoopDriver):
             return
         self._is_interrupted = False
         is_only = self._task.uncancel() == 0
-        made = exc if isinstance(exc, Exception) else None
+        failure = exc if isinstance(exc, Exception) else None
         if exc is None:
             is_over = not self._keeps
         else:
-            is_over = is_only and (made is not None or is_cancelled_error(exc))
+            is_over = is_only and (failure is not None or is_cancelled_error(exc))
         if is_over:
-            raise cancelled(self.context) from made
+            raise cancelled(self.context) from failure
 
-    def _beside(self, work: Callable[[], object]) -> Beside:
-        if self._few is None:
-            self._few = few_of(self._loop)
-        return in_thread_beside(work, self._few)
+    def _in_thread(self, work: Callable[[], object]) -> AsyncPending:
+        if self._limit is None:
+            self._limit = limit_of(self._loop)
+        return in_thread_async(work, self._limit)
 
     def _leave(self, work: Work) -> bool:
-        goes_on = super()._leave(work)
-        if goes_on:
+        continues = super()._leave(work)
+        if continues:
             self._abandon(work)
-        return goes_on
+        return continues
 
     def _abandon(self, work: Work) -> None:
         if work.has_started:
             with suppress(RuntimeError):  # the loop is being closed
-                # ``asyncio.run`` waits for the threads of its loop, and so for this one.
+                # ``asyncio.run`` waits for the default pool of its loop, and so for this call.
                 _ = self._loop.run_in_executor(None, work.wait)
 
 
 class AwayDriver(LoopDriver):
-    """Drives a line on the shared loop, in its task, while its own thread waits for that."""
+    """Drives a line on the shared loop, in its task, while the line's own thread waits."""
 
     is_given_up = False
 
     def drive(self) -> Awaitable[None]:
-        """Carry out the steps, to be awaited in that task."""
+        """Carry out the steps; to be awaited in the task of the line."""
         return drive_on_loop(self)
 
     def leave(self) -> None:
-        """Let nothing follow what is awaited now."""
+        """Let nothing follow the current await."""
         self.is_given_up = True
 
     def __exit__(
@@ -311,7 +311,7 @@ class AwayDriver(LoopDriver):
     ) -> None:
         if not self.is_given_up:
             super().__exit__(kind, exc, trace)
-        elif exc is None:  # what was awaited has made nothing of that
+        elif exc is None:  # what was awaited has ignored the cancellation
             import asyncio
 
             raise asyncio.CancelledError
@@ -321,17 +321,17 @@ async def _away_async(effect: Away) -> object:
     import asyncio
 
     try:
-        # Whatever these take, encoding and decoding included, no loop is held up.
-        future = opened(await in_thread_beside(partial(tried, effect.begin)).came())
-        came = await asyncio.wrap_future(future)
+        # In threads: encoding and decoding may take long, and must not block the loop.
+        future = opened(await in_thread_async(partial(tried, effect.begin)).outcome())
+        reply = await asyncio.wrap_future(future)
     except BaseException:
         effect.give_up()
         raise
-    if effect.is_quick(came):
-        return effect.finish(came)
-    return opened(await in_thread_beside(partial(tried, effect.finish, came)).came())
+    if effect.is_quick(reply):
+        return effect.finish(reply)
+    return opened(await in_thread_async(partial(tried, effect.finish, reply)).outcome())
 
 
 def drive_job(gather_apart: GatherApart, line: Context, job: Job) -> Awaitable[None]:
-    """Drive one of several jobs on the event loop, as part of the task that awaits it."""
+    """Drive a job on the event loop, as part of the task that awaits it."""
     return drive_on_loop(LoopDriver(line, job, gather_apart))

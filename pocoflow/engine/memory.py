@@ -1,4 +1,4 @@
-"""The ledgers of runs without a database: one keeps nothing, one counts the steps of branches."""
+"""The ledgers of runs without a database: one stores nothing, one counts steps of branches."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pocoflow.store.watch import Watch
 
 
 class NullLedger:
-    """Keeps nothing."""
+    """Stores nothing."""
 
     storage = None
     keeps = False
@@ -24,7 +24,7 @@ class NullLedger:
     known: Watch | None = None
 
     def emit(self, context: RunContext, value: object) -> None:
-        """Keep nothing."""
+        """Store nothing."""
 
     def branch(
         self,
@@ -34,19 +34,19 @@ class NullLedger:
         numbers: Numbers,
         unfinished: Unfinished | None,
     ) -> MemoryLedger:
-        """That of a branch, whose steps are counted."""
+        """The ledger of a branch, whose steps are counted."""
         return MemoryLedger(context, store, values, numbers)
 
     def begin_items(self, step: int, marks: Mapping[int, str]) -> None:
-        """Keep nothing."""
+        """Store nothing."""
 
     def take_input(self, prepared: object) -> None:
-        """Keep nothing."""
+        """Store nothing."""
 
     def journal(
         self, step: int, node: str, result: object, definition: AnyNode | None = None
     ) -> None:
-        """Keep nothing."""
+        """Store nothing."""
 
     def journal_item(
         self,
@@ -56,44 +56,44 @@ class NullLedger:
         item: Identity,
         definition: AnyNode | None = None,
     ) -> None:
-        """Keep nothing."""
+        """Store nothing."""
 
     def write_items(self) -> None:
-        """Keep nothing."""
+        """Store nothing."""
 
     def call(self, step: int, called: Called) -> None:
-        """Keep nothing."""
+        """Store nothing."""
 
     def call_again(self, step: int, key: str, item: Identity | None) -> None:
-        """Keep nothing."""
+        """Store nothing."""
 
     def spend(self, step: int, bill: Bill) -> None:
-        """Keep nothing."""
+        """Store nothing."""
 
     def share_budgets(self, *facts: object) -> NoReturn:
-        """Refuse: what others have spent is not kept."""
+        """Refuse: what other runs spend is not stored."""
         raise NotImplementedError("a budget that runs share needs a ledger that keeps it")
 
     def retry(self, step: int, tried: Tried) -> None:
-        """Keep nothing."""
+        """Store nothing."""
 
     def ask(self, *facts: object) -> NoReturn:
-        """Refuse: nobody could answer what is not kept."""
+        """Refuse: a question that is not stored cannot be answered."""
         raise NotImplementedError("a question needs a ledger that keeps it")
 
     def remark(self, text: str) -> None:
-        """Keep nothing."""
+        """Store nothing."""
 
     def pause(self, node: str) -> NoReturn:
-        """Refuse: a run that has asked nothing waits for nothing."""
+        """Refuse: a run without questions has nothing to wait for."""
         raise NotImplementedError("a pause needs a ledger that keeps it")
 
     def step(self, finished: Finished) -> tuple[int, bool]:
-        """The number of the step, and ``False``: nobody asked for the end of the run."""
+        """The number of the step, and ``False``: the run was not asked to stop."""
         return finished.step, False
 
     def end(self, *facts: object) -> bool:
-        """The run has ended so."""
+        """Accept the end of the run."""
         return True
 
 
@@ -101,7 +101,7 @@ NULL = NullLedger()
 
 
 class MemoryLedger(NullLedger):
-    """Gives the steps of a branch their numbers and checks what they changed in place."""
+    """Numbers the steps of a branch and checks what they changed in place."""
 
     counts = True
 
@@ -114,7 +114,7 @@ class MemoryLedger(NullLedger):
         self._numbers = numbers
 
     def step(self, finished: Finished) -> tuple[int, bool]:
-        """End a step; its number, and ``False``: nobody asked for the end of the run."""
+        """End a step; returns its number, and ``False``: the run was not asked to stop."""
         if self._store.schema is not None:
             check_in_place(self._store, self._values)
         self._context.count += 1

@@ -1,4 +1,4 @@
-"""What a call gave, on its way from one thread or event loop to another."""
+"""The outcome of a call, on its way from one thread or event loop to another."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pocoflow.messages import is_users
 
 
 class Carried(BaseException):
-    """Carries an exception of the user's where it would be taken for something else.
+    """Carries an exception of the user's where it would be misinterpreted.
 
-    A GeneratorExit goes into a generator so, which would take it for its end, and what ends the
-    process out of a task, as asyncio would raise that out of the loop.
+    A GeneratorExit travels so into a generator, which would take it as a request to close, and what
+    ends the process travels so out of a task, as asyncio would raise that out of the loop.
     """
 
     def __init__(self, error: BaseException) -> None:
@@ -23,7 +23,7 @@ class Carried(BaseException):
 
 
 def closes(error: BaseException) -> bool:
-    """Whether it closes a generator of the engine, and no code of the user has raised it."""
+    """Whether an error closes a generator of the engine, and was not raised by user code."""
     trace = error.__traceback__
     if type(error) is not GeneratorExit or trace is None:
         return False
@@ -43,33 +43,33 @@ def own(error: ErrorT) -> ErrorT:
     Python makes a RuntimeError of a StopIteration that leaves a generator, such as the step loop,
     or a coroutine, and gives it the StopIteration as its cause.
     """
-    found: BaseException = error
-    if isinstance(found, Carried):
-        found = found.error
-    cause = found.__cause__ if type(found) is RuntimeError else None
+    original: BaseException = error
+    if isinstance(original, Carried):
+        original = original.error
+    cause = original.__cause__ if type(original) is RuntimeError else None
     if isinstance(cause, StopIteration) and cause.__traceback__ is not None:
         home = cause.__traceback__.tb_frame.f_globals.get("__name__", "")
         is_ours = home == "pocoflow.engine" or home.startswith("pocoflow.engine.")
-        if found.args == ("coroutine raised StopIteration",) or is_ours:
-            found = cause
-    return cast(ErrorT, found)
+        if original.args == ("coroutine raised StopIteration",) or is_ours:
+            original = cause
+    return cast(ErrorT, original)
 
 
 def without_ours(error: ErrorT) -> ErrorT:
-    """The exception; an error of this library that has no frame of the user's code, without frames.
+    """The exception; without its traceback if it is pocoflow's and no frame in it is the user's.
 
-    What it says is for the user, and the traceback on record has them all.
+    Its message is for the user, and the recorded traceback has every frame.
     """
-    at = error.__traceback__ if isinstance(error, PocoflowError) else None
-    while at is not None:
-        if is_users(at.tb_frame):
+    trace = error.__traceback__ if isinstance(error, PocoflowError) else None
+    while trace is not None:
+        if is_users(trace.tb_frame):
             return error
-        at = at.tb_next
+        trace = trace.tb_next
     return error.with_traceback(None) if isinstance(error, PocoflowError) else error
 
 
 class Raised:
-    """An exception on its way to whoever raises it; a future would copy a TimeoutError."""
+    """An exception on its way to where it is raised; a future would copy a TimeoutError."""
 
     __slots__ = ("error",)
 
@@ -81,12 +81,12 @@ def tried(function: Callable[..., T], *arguments: object) -> T | Raised:
     """The result of a call, or what it raised."""
     try:
         return function(*arguments)
-    except BaseException as exc:  # noqa: BLE001 - raised by whoever opens the outcome
+    except BaseException as exc:  # noqa: BLE001 - raised when the outcome is opened
         return Raised(exc)
 
 
 def close_unwanted(outcome: object) -> None:
-    """Close a coroutine that nobody will await; else Python complains of that at some time."""
+    """Close a coroutine that nobody will await; otherwise Python warns about it later."""
     if isinstance(outcome, CoroutineType):
         outcome.close()
 

@@ -1,6 +1,7 @@
-"""What a worker does: it finds the node, calls its ``exec`` and tells all that came of it.
+"""What a worker does: it finds the node, calls its ``exec`` and reports the outcome.
 
-``serve`` is the one function that executors are given. It takes and gives texts, and never raises.
+``serve`` is the only function that executors are given. It takes and returns text, and never
+raises.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ from pocoflow.engine.attempts import tried_here
 from pocoflow.engine.calls import ExecCalls
 from pocoflow.engine.drivers import drive
 from pocoflow.engine.effects import Effects, Steps
-from pocoflow.engine.envelopes import ONLY_HERE, Letter, MadeCall, Reply, code_here, here
+from pocoflow.engine.envelopes import ONLY_HERE, MadeCall, Reply, Request, code_here, here
 from pocoflow.engine.executors import text_of
 from pocoflow.engine.memory import NULL, NullLedger
+from pocoflow.engine.relaying import relay
 from pocoflow.engine.scopes import with_resources
-from pocoflow.engine.telling import tell
 from pocoflow.errors import BudgetError, ExecutorError, NotStorableError, UnknownClassError
 from pocoflow.graph.graph import Vertex
 from pocoflow.graph.references import Reference
@@ -40,28 +41,28 @@ from pocoflow.values.exceptions import Thrown
 from pocoflow.values.failures import add_note
 
 
-def serve(letter: Letter, given: str, objects: Resources = NO_RESOURCES) -> Reply:
+def serve(request: Request, given: str, objects: Resources = NO_RESOURCES) -> Reply:
     """Call ``exec`` of a node in this process.
 
     Args:
-        letter: Which node, and what is to be known of the run.
+        request: The node, and what is needed from the run.
         given: What ``exec`` is called with, as text.
         objects: Resources that are not opened here, as this is the process of the run.
 
     Returns:
-        What came of it; also what went wrong before or after it.
+        The outcome, including errors before or after the call.
     """
     try:
-        # The node first: its module has the classes of all that was sent.
-        node = letter.reference.find({})
-        if letter.state:
-            node = letter.reference.find(codec.loads(letter.state))
+        # The node first: its module defines the classes of the values that were sent.
+        node = request.reference.find({})
+        if request.state:
+            node = request.reference.find(codec.loads(request.state))
         try:
             value = codec.loads(given)
         except UnknownClassError as exc:
-            said = f"what prep of node {letter.node!r} gave cannot be read in a worker"
-            raise exc.about(f"{said} ({ONLY_HERE})") from None
-        return _Work(letter, _vertex(letter.node, node), objects).do(value)
+            message = f"what prep of node {request.node!r} gave cannot be read in a worker"
+            raise exc.about(f"{message} ({ONLY_HERE})") from None
+        return _Work(request, _vertex(request.node, node), objects).do(value)
     except BaseException as exc:  # noqa: BLE001 - raised by the process of the run
         return Reply(error=_thrown(exc))
 
@@ -69,7 +70,7 @@ def serve(letter: Letter, given: str, objects: Resources = NO_RESOURCES) -> Repl
 _MOST = 256
 
 _vertices: dict[int, Vertex] = {}
-"""What is known of nodes that were called, as long as these are not too many."""
+"""The nodes that were called; cleared when they are too many."""
 
 
 def _vertex(name: str, node: Node) -> Vertex:
@@ -82,9 +83,9 @@ def _vertex(name: str, node: Node) -> Vertex:
 
 
 def _differs(code: str, node: Node) -> bool:
-    """Whether a node has other code here, as far as one version of Python can tell."""
-    mine = code_here(node)
-    return mine != code and mine.rpartition(" ")[0] == code.rpartition(" ")[0]
+    """Whether a node's code differs here, which only the same version of Python can tell."""
+    own_code = code_here(node)
+    return own_code != code and own_code.rpartition(" ")[0] == code.rpartition(" ")[0]
 
 
 def _thrown(error: BaseException) -> Thrown:
@@ -94,16 +95,16 @@ def _thrown(error: BaseException) -> Thrown:
     ):
         trace = trace.tb_next
     if trace is not None:
-        error = error.with_traceback(trace)  # from the first line of the user's own
+        error = error.with_traceback(trace)  # from the first frame of user code
     thrown = Thrown.of(error)
-    said = f"; of it, {', '.join(thrown.lost)} cannot be sent" if thrown.lost else ""
+    lost = f"; of it, {', '.join(thrown.lost)} cannot be sent" if thrown.lost else ""
     where = f"process {os.getpid()} on {socket.gethostname()}"
-    add_note(error, f"pocoflow: raised in a worker ({where}){said}:\n{thrown.trace.rstrip()}")
+    add_note(error, f"pocoflow: raised in a worker ({where}){lost}:\n{thrown.trace.rstrip()}")
     return Thrown.of(error)
 
 
 class _Collected(NullLedger):
-    """What journaled calls have returned here."""
+    """Collects what journaled calls return here."""
 
     keeps = True
 
@@ -112,11 +113,11 @@ class _Collected(NullLedger):
         self.remarks: list[str] = []
 
     def remark(self, text: str) -> None:
-        """Keep it, to be told with the rest."""
+        """Collect a remark for the reply."""
         self.remarks.append(text)
 
     def call(self, step: int, called: Called) -> None:
-        """Keep it, to be told with the rest."""
+        """Collect the result of a call for the reply."""
         try:
             text = codec.dumps(called.result)
         except NotStorableError as exc:
@@ -132,9 +133,9 @@ class _Collected(NullLedger):
 
 @dataclass(eq=False)
 class _Work:
-    """One ``exec`` at work: what its context has of the run."""
+    """One running ``exec``; stands in for the line of the run."""
 
-    letter: Letter
+    request: Request
     vertex: Vertex
     objects: Resources
     emitted: list[str] = field(default_factory=list)
@@ -146,21 +147,21 @@ class _Work:
     completed: bool = False
 
     def __post_init__(self) -> None:
-        letter = self.letter
-        self.opens = tuple(one for one in declared(self.vertex.node) if one not in self.objects)
+        request = self.request
+        self.opens = tuple(key for key in declared(self.vertex.node) if key not in self.objects)
         self.context = self._context()
-        names = (*letter.path, letter.node)
+        names = (*request.path, request.node)
         around = ((0, names), (0, ()))
-        rows = [Spent(*one, amounts) for one, amounts in zip(around, letter.spent, strict=False)]
+        rows = [Spent(*at, amounts) for at, amounts in zip(around, request.spent, strict=False)]
         self.account = Account(rows)
 
     def do(self, given: object) -> Reply:
-        """Call ``exec``; all that came of it."""
-        letter, results, set_here = self.letter, list[object](), list[tuple[int, str]]()
-        variables = [_variable(one) for one, _ in letter.variables]
+        """Call ``exec``; returns the outcome."""
+        request, results, set_here = self.request, list[object](), list[tuple[int, str]]()
+        variables = [_variable(reference) for reference, _ in request.variables]
 
         def steps() -> Steps:
-            for variable, (_, value) in zip(variables, letter.variables, strict=True):
+            for variable, (_, value) in zip(variables, request.variables, strict=True):
                 if value:
                     variable.set(codec.loads(value))
             before = copy_context()
@@ -169,12 +170,12 @@ class _Work:
 
         error, text = None, ""
         try:
-            with _logging(self), _trace(letter.trace):
+            with _logging(self), _trace(request.trace):
                 drive(self.context, with_resources(self, steps()) if self.opens else steps())
             if self.calls is not None and self.calls.refused is not None:
                 raise self.calls.refused
-            said = f"exec of node {letter.node!r} returned what cannot be sent back from a worker"
-            text = text_of(results[0], said, "return values")
+            why = f"exec of node {request.node!r} returned what cannot be sent back from a worker"
+            text = text_of(results[0], why, "return values")
         except BaseException as exc:  # noqa: BLE001 - raised by the process of the run
             error = exc
         calls = self.calls
@@ -187,7 +188,7 @@ class _Work:
             self.ledger.calls,
             () if calls is None else calls.used,
             "" if calls is None else calls.last,
-            _differs(letter.code, self.vertex.node),
+            _differs(request.code, self.vertex.node),
             error is not None and calls is not None and calls.is_of_call(error),
             refused is not None and refused is error,
             self.spent,
@@ -206,64 +207,64 @@ class _Work:
             try:
                 yield number, codec.dumps(value)
             except NotStorableError as exc:
-                name = self.letter.variables[number][0].text
+                name = self.request.variables[number][0].text
                 self.ledger.remark(f"context variable {name} cannot be sent back: {exc}")
 
     def _context(self) -> RunContext:
-        letter = self.letter
-        context = RunContext(*letter.run, Cancellation(), self.objects)
-        context.node, context.path, context.step = letter.node, letter.path, letter.step
-        context.branches, context.count = letter.branches, letter.number
-        context.attempt, context.item, context.mark = letter.attempt, letter.item, letter.mark
+        request = self.request
+        context = RunContext(*request.run, Cancellation(), self.objects)
+        context.node, context.path, context.step = request.node, request.path, request.step
+        context.branches, context.count = request.branches, request.number
+        context.attempt, context.item, context.mark = request.attempt, request.item, request.mark
         context.phase, context.line = "exec", self
         context.group = f"{context.token}-{id(self)}"  # the run itself may be in this process
-        if letter.emits:
+        if request.emits:
             context.emitter = self._emit
         return context
 
     def compute(self, function: Callable[..., object], *arguments: object) -> Effects:
-        """Call something that takes a moment, here: no event loop drives this."""
+        """Call a slow function here, as no event loop drives this."""
         yield from ()
         return function(*arguments)
 
     def _emit(self, context: RunContext, value: object) -> None:
-        text, letter = codec.dumps(value), self.letter
+        text, request = codec.dumps(value), self.request
         with self.guard:  # any thread of the exec may emit
             self.emitted.append(text)
             index = len(self.emitted) - 1
-            tell(letter.home, letter.door, letter.emits, index, text)
+            relay(request.home, request.endpoint, request.emits, index, text)
 
-    # -- what the context asks for ----------------------------------------------------------------
+    # -- what the context needs -------------------------------------------------------------------
 
     def calls_of(self, context: RunContext) -> ExecCalls:
         """The journaled calls of the ``exec``."""
         if self.calls is None:
-            letter = self.letter
-            number = ALONE if letter.item is None else letter.item
-            errors = tuple(codec.loads(letter.errors)) if letter.errors else ()
-            found = Unfinished(
-                items={number: Begun(letter.mark, len(errors), errors)},
-                calls={number: letter.calls},
+            request = self.request
+            number = ALONE if request.item is None else request.item
+            errors = tuple(codec.loads(request.errors)) if request.errors else ()
+            unfinished = Unfinished(
+                items={number: Begun(request.mark, len(errors), errors)},
+                calls={number: request.calls},
             )
-            ledger = self.ledger if letter.keeps else NULL
-            refusal = None if letter.limits is None else self._refusal
+            ledger = self.ledger if request.keeps else NULL
+            refusal = None if request.limits is None else self._refusal
             facts = (ledger, self.vertex, context)
-            self.calls = ExecCalls(*facts, found, (), refusal)
+            self.calls = ExecCalls(*facts, unfinished, (), refusal)
         return self.calls
 
     def spend(self, context: RunContext, amounts: Amounts) -> None:
-        """Keep what was spent outside of calls, to be told with the rest."""
+        """Collect what was spent outside of calls for the reply."""
         self.spent.append(dict(amounts))
 
     def _refusal(self) -> BudgetError | None:
-        limits, letter = self.letter.limits, self.letter
+        limits, request = self.request.limits, self.request
         assert limits is not None
         budgets = [
             Budget(where, most, None if others is None else _Others(others))
             for where, most, others in limits.budgets
         ]
-        names = (*letter.path, letter.node)
-        return self.account.refusal(letter.run[0], names, budgets, limits.of_node, ())
+        names = (*request.path, request.node)
+        return self.account.refusal(request.run[0], names, budgets, limits.of_node, ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,17 +281,17 @@ def _variable(reference: Reference) -> ContextVar[object]:
     Raises:
         ExecutorError: There is none.
     """
-    _, found = reference.attribute()
-    if not isinstance(found, ContextVar):
+    _, variable = reference.attribute()
+    if not isinstance(variable, ContextVar):
         raise ExecutorError(
             f"a worker has no context variable {reference.text}: does it have the same code?"
         )
-    return found
+    return variable
 
 
 @contextmanager
 def _trace(headers: Mapping[str, str]) -> Iterator[None]:
-    """Let spans of OpenTelemetry be those of the trace that the run is in."""
+    """Make OpenTelemetry spans part of the trace of the run."""
     if not headers:
         yield
         return
@@ -316,14 +317,14 @@ _PLAIN = (str, int, float, bool, type(None))
 
 @contextmanager
 def _logging(work: _Work) -> Iterator[None]:
-    """Keep what is logged for the process of the run, if that is another one."""
-    if work.letter.home == here():
+    """Collect log records for the process of the run, if that is another one."""
+    if work.request.home == here():
         yield
         return
     _prepare()
     root = logging.getLogger()
-    if root.level > work.letter.level:
-        root.setLevel(work.letter.level)
+    if root.level > work.request.level:
+        root.setLevel(work.request.level)
     token = _at_work.set(work)
     try:
         yield
@@ -333,30 +334,30 @@ def _logging(work: _Work) -> Iterator[None]:
 
 @cache
 def _prepare() -> None:
-    """Have records made so that those of an ``exec`` are kept, and not handled here.
+    """Set a record factory that collects the records of an ``exec`` instead of handling them.
 
-    They are shown once, where the run is: a worker that was forked has the same handlers.
+    They are shown once, in the process of the run: a forked worker has the same handlers.
     """
     make = logging.getLogRecordFactory()
 
-    def made(*facts: object, **more: object) -> logging.LogRecord:
+    def make_record(*facts: object, **more: object) -> logging.LogRecord:
         record = make(*facts, **more)
         if (work := _at_work.get()) is not None:
             work.records.append(record)
             record.pf_level = record.levelno
-            record.levelno = -1  # below that of each handler
+            record.levelno = -1  # below the level of any handler
         return record
 
-    logging.setLogRecordFactory(made)
+    logging.setLogRecordFactory(make_record)
 
 
 def _facts(record: logging.LogRecord) -> dict[str, object]:
-    """The attributes of a record, as far as they are plain; its message and traceback as text."""
+    """The attributes of a record: plain ones as they are, its message and traceback as text."""
     facts: dict[str, object] = dict(vars(record))
-    with suppress(Exception):  # as of a line that does not fit its arguments
+    with suppress(Exception):  # a message that does not match its arguments
         facts["msg"] = record.getMessage()
     if record.exc_info and record.exc_info[1] is not None:
         facts["exc_text"] = logging.Formatter().formatException(record.exc_info)
     facts["args"] = facts["exc_info"] = None
     facts["levelno"] = facts.pop("pf_level")
-    return {name: one if type(one) in _PLAIN else str(one) for name, one in facts.items()}
+    return {name: value if type(value) in _PLAIN else str(value) for name, value in facts.items()}

@@ -1,8 +1,8 @@
-"""Resources that a run opens itself: entered before its first node, left at its end.
+"""Resources that a run opens itself: entered before its first node, exited at its end.
 
-What is opened for each run is entered and left by its line, in its context and, where that awaits,
-in its task, as ``with`` and ``async with`` around the run would do it. What is opened once for the
-process is entered outside of all runs, an asynchronous one in a task of its own.
+A resource of a run is entered and exited by its line, in the context of the line and, where that
+awaits, in its task, as ``with`` and ``async with`` around the run would. A resource of the process
+is entered outside of all runs, an asynchronous one in a task of its own.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ _Leave: TypeAlias = Callable[..., Any]
 
 
 class Remarks(Protocol):
-    """Where what people should know is put on record."""
+    """Where remarks about a run are recorded."""
 
     def remark(self, text: str, /) -> None:
-        """Put it on record."""
+        """Record a remark."""
 
 
 class Opens(Protocol):
@@ -56,7 +56,7 @@ class Opens(Protocol):
 
     Attributes:
         opens: The resources.
-        completed: Whether all that it does is on record.
+        completed: Whether all of its work is recorded.
     """
 
     opens: tuple[Resource, ...]
@@ -68,21 +68,21 @@ class Opens(Protocol):
 
     @property
     def ledger(self) -> Remarks:
-        """Where what people should know is put on record."""
+        """Where remarks are recorded."""
 
     def compute(self, function: Callable[..., object], *arguments: object) -> Effects:
-        """Call something that takes a moment, here or, off an event loop, through the driver."""
+        """Call a slow function, here or, off an event loop, through the driver."""
 
 
 def with_resources(run: Opens, steps: Steps) -> Steps:
-    """Carry out the steps of a run while the resources are open that it has to open.
+    """Carry out the steps of a run while the resources that it has to open are open.
 
     Raises:
-        ResourceError: What was opened is no context manager, or is of another class.
+        ResourceError: What was opened is not a context manager, or is of another class.
         BaseException: Whatever the opening or the steps raised.
     """
     scope = _Scope(run)
-    # Inside, and not "yield from": that would close what a GeneratorExit comes to, at once.
+    # Inside, and not "yield from", which would close a generator that gets a GeneratorExit.
     try:
         yield from scope.open()
         yield Inside(steps)
@@ -93,7 +93,7 @@ def with_resources(run: Opens, steps: Steps) -> Steps:
 
 
 class _Scope:
-    """What is open for one run."""
+    """The resources that are open for one run."""
 
     def __init__(self, run: Opens) -> None:
         self._run = run
@@ -103,7 +103,7 @@ class _Scope:
         self._is_over = False
 
     def open(self) -> Steps:
-        """Open what the run has to open, in the order in which its nodes ask for it."""
+        """Open the resources of the run, in the order in which its nodes declare them."""
         for key in self._run.opens:
             try:
                 yield from self._open(key)
@@ -123,45 +123,45 @@ class _Scope:
         yield Await(wait(key, manager))
 
     def _enter(self, key: Resource) -> Any:
-        """Enter a context manager; one that has to be awaited is returned."""
+        """Enter a context manager; returns it instead if it has to be awaited."""
         manager = manager_of(key)
         if not hasattr(manager, "__enter__"):
             return manager
-        found, leave = manager.__enter__(), manager.__exit__
+        entered, leave = manager.__enter__(), manager.__exit__
         self._left.append((key, leave, False))
-        self._put(key, found)
+        self._put(key, entered)
         return None
 
     async def _enter_async(self, key: Resource, manager: Any) -> None:
         manager = manager_of(key) if manager is None else manager
-        found, leave = await manager.__aenter__(), manager.__aexit__
+        entered, leave = await manager.__aenter__(), manager.__aexit__
         with self._guard:
-            is_over = self._is_over  # it held up its event loop, and the run has ended without it
+            is_over = self._is_over  # it blocked its event loop, and the run ended meanwhile
             if not is_over:
                 self._left.append((key, leave, True))
         if is_over:
             await _leave_late(key, leave)
-        self._put(key, found)
+        self._put(key, entered)
 
     def _share(self, key: Resource) -> Any:
-        found = _process[-1].enter(key)
-        if isinstance(found, _Awaited):
-            return found
-        self._put(key, found)
+        shared = _process[-1].enter(key)
+        if isinstance(shared, _Awaited):
+            return shared
+        self._put(key, shared)
         return None
 
     async def _share_async(self, key: Resource, awaited: _Awaited | None) -> None:
         self._put(key, await _process[-1].enter_async(key, awaited))
 
-    def _put(self, key: Resource, found: object) -> None:
-        check_kind(key, found, "gave, when it was opened,")
-        self._objects[key] = found
+    def _put(self, key: Resource, value: object) -> None:
+        check_kind(key, value, "gave, when it was opened,")
+        self._objects[key] = value
 
     def close(self, error: BaseException | None) -> Steps:
         """Close what is open, the last first, whatever happens meanwhile.
 
         Raises:
-            BaseException: What is no ``Exception``, such as a Ctrl-C, once all is closed.
+            BaseException: One that is not an ``Exception``, such as a Ctrl-C, once all is closed.
         """
         facts = (None, None, None)
         if error is not None:
@@ -177,13 +177,13 @@ class _Scope:
                 yield Finish(_leaving(leave, facts, awaits), awaits)
             except Exception as exc:  # noqa: BLE001 - how the run ends is decided already
                 if not _is_only(own(exc), error):
-                    self._tell(key, own(exc))
+                    self._report(key, own(exc))
             except BaseException as exc:  # noqa: BLE001 - raised below
                 raised = exc if exc is not error and raised is None else raised
         if raised is not None:
             raise raised
 
-    def _tell(self, key: Resource, error: Exception) -> None:
+    def _report(self, key: Resource, error: Exception) -> None:
         run = self._run
         text = (
             f"run {run.context.run_id!r}: {key!r} could not be closed ({type(error).__name__}: "
@@ -195,9 +195,9 @@ class _Scope:
 
 
 def _is_only(raised: BaseException, error: BaseException | None) -> bool:
-    """Whether it is the error of the run, or a group of nothing else, as of a task group."""
+    """Whether it is the error of the run, or a group of that alone, as a task group raises it."""
     if isinstance(raised, BaseExceptionGroup):
-        return all(_is_only(one, error) for one in raised.exceptions)
+        return all(_is_only(inner, error) for inner in raised.exceptions)
     return raised is error
 
 
@@ -209,39 +209,39 @@ def _leaving(leave: _Leave, facts: tuple[object, object, object], awaits: bool) 
 
 
 async def _leave_late(key: Resource, leave: _Leave) -> None:
-    """Close what was opened too late, in a task of its own: nobody waits for that of the run."""
+    """Close what was opened too late, in a task of its own, as the run's task is abandoned."""
     import asyncio
 
-    async def left() -> None:
+    async def close() -> None:
         try:
             await leave(None, None, None)
-        except Exception as exc:  # noqa: BLE001 - no run is there to be told
+        except Exception as exc:  # noqa: BLE001 - there is no run to report it to
             _log.warning("%r could not be closed", key, exc_info=exc)
 
-    task = asyncio.create_task(left(), context=Context())
+    task = asyncio.create_task(close(), context=Context())
     _late.add(task)
     task.add_done_callback(_late.discard)
     await asyncio.shield(task)
 
 
 _late: set[asyncio.Task[None]] = set()
-"""Kept here, as an event loop does not."""
+"""Referenced here, as an event loop has only weak references to tasks."""
 
 
 # -- once for the process ----------------------------------------------------------------------
 
 _PATIENCE = 5.0
-"""The exit of the interpreter waits so many seconds for a resource that closes on an event loop."""
+"""Seconds that the interpreter's exit waits for a resource to close on an event loop."""
 
 
 @dataclass(slots=True)
 class _Awaited:
-    """Stands for what has to be awaited, and holds a context manager for who is first to do so."""
+    """Stands for what has to be awaited, and holds a context manager for its first user."""
 
     managers: list[Any]
 
     def take(self, key: Resource) -> Any:
-        """A context manager that nobody has entered."""
+        """A context manager that was not entered yet."""
         try:
             return self.managers.pop()
         except IndexError:
@@ -250,7 +250,7 @@ class _Awaited:
 
 @dataclass(slots=True)
 class _Open:
-    """A resource of the process, and what opens it one at a time."""
+    """A resource of the process, and the lock under which it is opened."""
 
     key: Resource
     guard: threading.Lock = field(default_factory=threading.Lock)
@@ -258,38 +258,38 @@ class _Open:
 
 
 class _Process:
-    """What is open for all runs of this process."""
+    """The resources that are open for all runs of this process."""
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
         self._open: dict[Resource, _Open] = {}
         self._left: list[tuple[Resource, _Leave]] = []
         self._on_loops: WeakKeyDictionary[Any, dict[Resource, _Keeper]] = WeakKeyDictionary()
-        self._is_told = False
+        self._is_registered = False
 
     def enter(self, key: Resource) -> object:
-        """The object of a resource, opened if this is the first to ask for it."""
+        """The object of a resource, opened on first use."""
         with self._guard:
-            one = self._open.setdefault(key, _Open(key))
-        _check_alike(one.key, key)
-        with one.guard:  # who asks for another one does not wait for this one
-            if not one.found:
+            entry = self._open.setdefault(key, _Open(key))
+        _check_alike(entry.key, key)
+        with entry.guard:  # other resources can be opened meanwhile
+            if not entry.found:
                 manager = Context().run(manager_of, key)
                 if hasattr(manager, "__enter__"):
-                    one.found.append(Context().run(manager.__enter__))
+                    entry.found.append(Context().run(manager.__enter__))
                     self._left.append((key, manager.__exit__))
                 else:
-                    one.found.append(_Awaited([manager]))
+                    entry.found.append(_Awaited([manager]))
             self._close_in_time()
-            return one.found[0]
+            return entry.found[0]
 
     def _close_in_time(self) -> None:
-        """Be told of the end of a process that was forked by multiprocessing, as of others."""
+        """Register for the exit of a process that multiprocessing forked, which skips atexit."""
         process: Any = sys.modules.get("multiprocessing.process")
-        if not self._is_told and process is not None and process.parent_process() is not None:
+        if not self._is_registered and process is not None and process.parent_process() is not None:
             util: Any = importlib.import_module("multiprocessing.util")
             util.Finalize(None, self.close, exitpriority=0)
-        self._is_told = True
+        self._is_registered = True
 
     async def enter_async(self, key: Resource, awaited: _Awaited | None) -> object:
         """The object of a resource that has to be awaited, opened once on this event loop."""
@@ -321,7 +321,7 @@ class _Process:
 
 
 class _Keeper:
-    """A task that opens a resource, and closes it when it is cancelled, as when its loop ends."""
+    """A task that opens a resource, and closes it when cancelled, such as when its loop ends."""
 
     def __init__(self, key: Resource, awaited: _Awaited) -> None:
         import asyncio
@@ -332,7 +332,7 @@ class _Keeper:
 
     @property
     def is_over(self) -> bool:
-        """Whether it could not be opened, or is closed."""
+        """Whether the resource could not be opened, or is closed."""
         return self._task.done()
 
     async def opened(self) -> object:
@@ -353,7 +353,7 @@ class _Keeper:
 
         try:
             manager = awaited.take(self.key)
-            found = await manager.__aenter__()
+            entered = await manager.__aenter__()
         except BaseException as exc:
             is_usual = isinstance(exc, Exception)
             text = f"{self.key!r} could not be opened before its event loop ended"
@@ -361,12 +361,12 @@ class _Keeper:
             if is_usual:
                 return
             raise
-        self._ready.set_result(found)
+        self._ready.set_result(entered)
         with suppress(asyncio.CancelledError):
             await asyncio.Event().wait()
         try:
             await manager.__aexit__(None, None, None)
-        except Exception as exc:  # noqa: BLE001 - no run is there to be told
+        except Exception as exc:  # noqa: BLE001 - there is no run to report it to
             _log.warning("%r could not be closed", self.key, exc_info=exc)
 
 
@@ -395,5 +395,5 @@ def _close_all() -> None:
 
 @in_child
 def _forget() -> None:
-    # What is open is the other side's.
+    # What is open belongs to the parent process.
     _process.append(_Process())

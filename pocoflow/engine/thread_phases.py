@@ -1,4 +1,4 @@
-"""The phases of a synchronous node beside an event loop: one after the other, in one thread."""
+"""The phases of a synchronous node off the event loop: sequentially, in one thread."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pocoflow.nodes.question import Question
 
 
 class ThreadPhases:
-    """The phases of a synchronous node, one after the other in one thread off the event loop.
+    """The phases of a synchronous node, called sequentially in one thread off the event loop.
 
-    Whoever waits for them may give them up while ``exec`` is at work, and then nothing follows it.
+    They may be abandoned while ``exec`` is running, and then nothing follows it.
 
     Attributes:
-        prepared: What ``prep`` gave.
-        outcome: What came of ``exec``; nothing if it has not been called.
+        prepared: What ``prep`` returned.
+        outcome: The outcome of ``exec``; empty if it was not called.
         action: What ``post`` returned, likewise.
     """
 
@@ -45,7 +45,7 @@ class ThreadPhases:
         self.action: list[object] = []
 
     def __call__(self) -> None:
-        """Call what can be called here: not what follows an await, an answer or a commit."""
+        """Call the phases that can be called here: none that follows an await, answer or commit."""
         try:
             self._call()
         finally:
@@ -53,7 +53,7 @@ class ThreadPhases:
                 self.leave()
 
     def leave(self) -> None:
-        """Want nothing any more of what comes of them, or has come in this instant."""
+        """Discard the outcomes, including one that arrives at this moment."""
         self._is_left = True
         for outcome in (self.prepared, *self.outcome, *self.action):
             close_unwanted(outcome)
@@ -67,7 +67,7 @@ class ThreadPhases:
         if not self._may_follow or context.cancellation.requested:
             return
         outcome = tried(node.exec, self.prepared)
-        if outcome.__class__ in _NOT_GONE_ON_WITH or self._stays:
+        if outcome.__class__ in _STOPS_AFTER or self._stays:
             self.outcome.append(outcome)
         elif self.claim():
             self.outcome.append(outcome)
@@ -75,22 +75,22 @@ class ThreadPhases:
             self.action.append(node.post(self._store, self.prepared, outcome))
 
     def claim(self) -> bool:
-        """Decide what comes after ``exec``: nothing, or ``post``. Whoever is first decides."""
+        """Decide whether ``post`` follows ``exec``; the first caller decides."""
         try:
             return self._may_follow.pop()
         except IndexError:
             return False
 
     def give_up(self) -> bool:
-        """Let nothing follow; whether ``exec`` alone is at work, for which nobody has to wait."""
+        """Let nothing follow; returns whether only ``exec`` is running, which can be abandoned."""
         return self.claim() and self._context.phase == "exec"
 
 
-_NOT_GONE_ON_WITH = (CoroutineType, Question, Raised)
+_STOPS_AFTER = (CoroutineType, Question, Raised)
 
 
 def phases_in_thread(run: Line, vertex: Vertex) -> Effects[ThreadPhases]:
-    """The phases of a synchronous node, called one after the other off the event loop."""
+    """The phases of a synchronous node, called sequentially off the event loop."""
     phases = ThreadPhases(run, vertex)
     try:
         yield Visit(phases, phases.give_up)

@@ -1,4 +1,4 @@
-"""The threads that a run calls into, one at a time for each call that may block."""
+"""The threads in which a run makes calls that may block, one call at a time per thread."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Work:
-    """A call in a context, whose outcome is a value; it knows whether it is in the context."""
+    """A call in a context, whose outcome is a value; it knows whether it has ended."""
 
     __slots__ = (
         *("_coroutine", "_is_left", "_waits"),
@@ -41,7 +41,7 @@ class Work:
         self._waits: SimpleQueue[None] | None = None
 
     def __call__(self) -> object:
-        """Do it."""
+        """Make the call."""
         self.has_started = True
         outcome = self.context.run(tried, self.function, *self.arguments)
         if isinstance(outcome, CoroutineType):
@@ -54,7 +54,7 @@ class Work:
         return outcome
 
     def leave(self) -> None:
-        """Want nothing any more of what comes of it, or has come in this instant."""
+        """Discard the outcome, including one that arrives at this moment."""
         self._is_left = True
         close_unwanted(self._coroutine)
 
@@ -66,53 +66,53 @@ class Work:
 
 
 def in_thread(work: Callable[[], object]) -> Pending:
-    """Do something that does not raise, in a daemon thread that does nothing else meanwhile."""
+    """Call a function that does not raise, in a daemon thread of its own."""
     pending = Pending()
     _submit(pending, work)
     return pending
 
 
-def in_thread_beside(work: Callable[[], object], few: Few | None = None) -> Beside:
-    """The same for a coroutine, which awaits the outcome; when one of a few threads is free."""
-    beside = Beside(few)
-    if few is None:
-        _submit(beside, work)
+def in_thread_async(work: Callable[[], object], limit: ThreadLimit | None = None) -> AsyncPending:
+    """The same for a coroutine, which awaits the outcome; ``limit`` bounds concurrent threads."""
+    pending = AsyncPending(limit)
+    if limit is None:
+        _submit(pending, work)
     else:
-        few.submit(beside, work)
-    return beside
+        limit.submit(pending, work)
+    return pending
 
 
-class Beside:
+class AsyncPending:
     """What a task waits for: the outcome of a call in a thread.
 
     Attributes:
-        is_given_up: Whether nobody waits for it any more.
+        is_given_up: Whether the wait was abandoned.
     """
 
-    __slots__ = ("_few", "_future", "_is_done", "_loop", "_outcome", "is_given_up")
+    __slots__ = ("_future", "_is_done", "_limit", "_loop", "_outcome", "is_given_up")
 
-    def __init__(self, few: Few | None) -> None:
+    def __init__(self, limit: ThreadLimit | None) -> None:
         import asyncio
 
-        self._few, self._loop = few, asyncio.get_running_loop()
+        self._limit, self._loop = limit, asyncio.get_running_loop()
         self._future: asyncio.Future[None] = self._loop.create_future()
         self._outcome: object = None
         self._is_done = self.is_given_up = False
 
     def give(self, outcome: object) -> None:
-        """Give the outcome, from any thread."""
-        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        """Hand over the outcome, from any thread."""
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any longer
             self._loop.call_soon_threadsafe(self._take, outcome)
 
     def _take(self, outcome: object) -> None:
         self._outcome, self._is_done = outcome, True
         if not self._future.done():
             self._future.set_result(None)
-        if self._few is not None:
-            self._few.resume()
+        if self._limit is not None:
+            self._limit.resume()
 
-    async def came(self) -> Any:
-        """The outcome; given up if this task is cancelled meanwhile."""
+    async def outcome(self) -> Any:
+        """The outcome; abandoned if this task is cancelled meanwhile."""
         try:
             await self._future
         except BaseException:
@@ -120,14 +120,14 @@ class Beside:
             raise
         return self._outcome
 
-    async def to_its_end(
+    async def shielded(
         self, give_up: Callable[[], bool] | None = None, cancellation: Cancellation | None = None
     ) -> object:
-        """What came of it; if this task is cancelled meanwhile, that goes on when it has ended.
+        """The outcome; if this task is cancelled, the cancellation is delayed until the call ends.
 
         Args:
-            give_up: Gives it up all the same, if it can.
-            cancellation: That of the run: if it was asked for, what came of it is kept.
+            give_up: Abandons the call nevertheless, if it can.
+            cancellation: That of the run: if the run was cancelled, the outcome is used.
         """
         import asyncio
 
@@ -147,49 +147,49 @@ class Beside:
         return opened(self._outcome)
 
 
-class Few:
-    """Threads beside one event loop, of which only so many are at work at a time."""
+class ThreadLimit:
+    """Limits how many threads work for one event loop at a time."""
 
     def __init__(self) -> None:
         self._free = _AT_ONCE
-        self._waiting: deque[tuple[Beside, Callable[[], object]]] = deque()
+        self._waiting: deque[tuple[AsyncPending, Callable[[], object]]] = deque()
 
-    def submit(self, beside: Beside, work: Callable[[], object]) -> None:
-        """Do something when a thread is free; to be called on the loop."""
+    def submit(self, pending: AsyncPending, work: Callable[[], object]) -> None:
+        """Make a call when a thread is free; to be called on the loop."""
         if self._free:
             self._free -= 1
             try:
-                _submit(beside, work)
+                _submit(pending, work)
             except RuntimeError as exc:  # no thread could be started
-                beside.give(Raised(exc))
+                pending.give(Raised(exc))
         else:
-            self._waiting.append((beside, work))
+            self._waiting.append((pending, work))
 
     def resume(self) -> None:
-        """Begin with what waits, as a thread is free; to be called on the loop."""
+        """Start waiting calls, as a thread is free; to be called on the loop."""
         self._free += 1
         while self._free and self._waiting:
-            beside, work = self._waiting.popleft()
-            if not beside.is_given_up:
-                self.submit(beside, work)
+            pending, work = self._waiting.popleft()
+            if not pending.is_given_up:
+                self.submit(pending, work)
 
 
-_few: WeakKeyDictionary[asyncio.AbstractEventLoop, Few] = WeakKeyDictionary()
+_limits: WeakKeyDictionary[asyncio.AbstractEventLoop, ThreadLimit] = WeakKeyDictionary()
 
 
-def few_of(loop: asyncio.AbstractEventLoop) -> Few:
-    """The threads beside a loop; to be called on it."""
-    found = _few.get(loop)
-    if found is None:
-        found = _few[loop] = Few()
-    return found
+def limit_of(loop: asyncio.AbstractEventLoop) -> ThreadLimit:
+    """The limit of a loop; to be called on it."""
+    limit = _limits.get(loop)
+    if limit is None:
+        limit = _limits[loop] = ThreadLimit()
+    return limit
 
 
-def _submit(taker: Pending | Beside, work: Callable[[], object]) -> None:
-    """Have an idle thread do something, or a new one.
+def _submit(taker: Pending | AsyncPending, work: Callable[[], object]) -> None:
+    """Make a call in an idle thread, or a new one.
 
-    Not one of a pool of so many: a call that outlives its timeout must neither keep others waiting
-    nor the interpreter from leaving. A thread that has nothing to do waits a while for a call.
+    Not in a pool of fixed size: a call that outlives its timeout must neither delay others nor
+    keep the interpreter from exiting. An idle thread waits for another call for a while.
     """
     try:
         calls = _idle.pop()
@@ -199,16 +199,16 @@ def _submit(taker: Pending | Beside, work: Callable[[], object]) -> None:
     calls.put((taker, work))
 
 
-_Calls: TypeAlias = "SimpleQueue[tuple[Pending | Beside, Callable[[], object]]]"
+_Calls: TypeAlias = "SimpleQueue[tuple[Pending | AsyncPending, Callable[[], object]]]"
 
 _AT_ONCE = min(32, (os.cpu_count() or 1) + 4)
-"""As many as in the pool of an event loop."""
+"""As many as in the default pool of an event loop."""
 
 _IDLE = 2.0
-"""So many seconds without a call end a thread."""
+"""Seconds without a call after which a thread ends."""
 
 _idle: list[_Calls] = []
-"""The calls of the threads that wait for some."""
+"""The queues of the idle threads."""
 
 
 def _serve(calls: _Calls) -> None:
@@ -219,12 +219,12 @@ def _serve(calls: _Calls) -> None:
             try:
                 _idle.remove(calls)
             except ValueError:
-                continue  # somebody has taken it, and the call is on its way
+                continue  # the queue was taken just now, and a call is about to arrive
             return
         outcome = None if taker.is_given_up else work()
-        _idle.append(calls)  # before who waits goes on, and calls again
+        _idle.append(calls)  # before the caller continues, and may call again
         taker.give(outcome)
         del taker, work, outcome
 
 
-in_child(_idle.clear)  # the threads are not on this side
+in_child(_idle.clear)  # threads do not survive a fork

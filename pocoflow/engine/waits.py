@@ -1,4 +1,4 @@
-"""Waiting, as long as the run is not cancelled and the time that a node has is not over."""
+"""Waiting, until the run is cancelled or a node's timeout has passed."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ T = TypeVar("T")
 
 
 def sleep(seconds: float, cancellation: Cancellation) -> None:
-    """Wait in this thread; a cancellation ends it."""
+    """Wait in this thread; a cancellation ends the wait."""
     _is_woken(SimpleQueue(), seconds, cancellation)
 
 
 def _is_woken(queue: SimpleQueue[None], seconds: float | None, cancellation: Cancellation) -> bool:
-    """Wait for something in a queue, or a cancellation; whether it came in time.
+    """Wait for a queue entry, or a cancellation; returns whether one arrived in time.
 
-    A queue and no ``Event``, as a signal handler may end the wait.
+    A queue and not an ``Event``, as a signal handler may end the wait.
     """
     wake = partial(queue.put, None)
     cancellation.add_callback(wake)
@@ -44,11 +44,11 @@ _WITHDRAWN = object()
 
 
 class Pending:
-    """What a thread waits for: the outcome of a call, which another thread gives.
+    """What a thread waits for: the outcome of a call, which another thread hands over.
 
     Attributes:
-        is_done: Whether it is there.
-        is_given_up: Whether nobody waits for it any more.
+        is_done: Whether the outcome is available.
+        is_given_up: Whether the wait was abandoned.
     """
 
     __slots__ = ("_outcome", "_queue", "is_done", "is_given_up")
@@ -59,16 +59,16 @@ class Pending:
         self.is_done = self.is_given_up = False
 
     def give(self, outcome: object) -> None:
-        """Give the outcome, from any thread."""
+        """Hand over the outcome, from any thread."""
         self._outcome, self.is_done = outcome, True
         self._queue.put(None)
 
     def withdraw(self) -> None:
-        """Say that there will be none, as the call was cancelled."""
+        """Signal that there will be no outcome, as the call was cancelled."""
         self.give(_WITHDRAWN)
 
-    def came(self) -> object:
-        """The outcome, an error if the call was cancelled; waits for it in any case."""
+    def outcome(self) -> object:
+        """The outcome, an error if the call was cancelled; waits unconditionally."""
         self._queue.get()
         return Raised(CancelledError()) if self._outcome is _WITHDRAWN else self._outcome
 
@@ -78,17 +78,17 @@ class Pending:
         timeout: float | None = None,
         until: Cancellation | None = None,
     ) -> object:
-        """The outcome; gives up on it at a timeout, a cancellation or a Ctrl-C.
+        """The outcome; the wait is abandoned at a timeout, a cancellation or a Ctrl-C.
 
         Args:
-            context: Of whom the errors speak.
+            context: The context that errors name.
             timeout: Seconds.
-            until: The cancellation; that of the context if it is left out.
+            until: The cancellation; that of the context by default.
 
         Raises:
-            NodeTimeoutError: It took longer than that.
+            NodeTimeoutError: It took longer than ``timeout``.
             RunCancelled: The run was cancelled meanwhile.
-            RunError: The call was.
+            RunError: The call was cancelled.
         """
         cancellation = context.cancellation if until is None else until
         try:
@@ -104,7 +104,7 @@ class Pending:
 
 
 def wait(future: Future[object], context: RunContext, until: Cancellation | None = None) -> object:
-    """The outcome of a future, as :meth:`Pending.wait` gives it."""
+    """The outcome of a future, as :meth:`Pending.wait` returns it."""
     pending = Pending()
 
     def take(done: Future[object]) -> None:
@@ -122,13 +122,13 @@ def wait(future: Future[object], context: RunContext, until: Cancellation | None
 
 
 def is_cancelled_error(exc: BaseException) -> bool:
-    """Whether it is ``asyncio.CancelledError``; asyncio is not imported for it."""
+    """Whether it is ``asyncio.CancelledError``, without importing asyncio."""
     asyncio = sys.modules.get("asyncio")
     return asyncio is not None and isinstance(exc, asyncio.CancelledError)
 
 
 def is_task_cancelled() -> bool:
-    """Whether this task itself is cancelled, and not only what it awaits."""
+    """Whether this task itself is being cancelled, and not only what it awaits."""
     import asyncio
 
     task = asyncio.current_task()
@@ -139,7 +139,7 @@ async def awaited(awaitable: Awaitable[T]) -> T | Raised:
     """The result of an await, or what it raised."""
     try:
         return await awaitable
-    except Exception as exc:  # noqa: BLE001 - raised by whoever opens the outcome
+    except Exception as exc:  # noqa: BLE001 - raised when the outcome is opened
         return Raised(exc)
 
 
@@ -171,9 +171,9 @@ def within(
 
 
 def awaited_by(effect: Await) -> Coroutine[Any, Any, object]:
-    """What an effect awaits, in the context that it has of its own."""
-    own, awaitable = effect.context, effect.awaitable
-    return awaitable if own is None else within(own, awaitable)
+    """What an effect awaits, in its own context if it has one."""
+    context, awaitable = effect.context, effect.awaitable
+    return awaitable if context is None else within(context, awaitable)
 
 
 async def bounded(awaitable: Awaitable[T], timeout: float | None, context: RunContext) -> T:
@@ -199,7 +199,7 @@ def _timed_out(context: RunContext, timeout: float | None) -> NodeTimeoutError:
 
 
 def cancelled(context: RunContext) -> RunCancelled:
-    """The error of a wait that the run's cancellation ended."""
+    """The error of a wait that was ended by the cancellation of the run."""
     where = f"in {context.phase} of node {context.node!r} (step {context.step})"
     if not context.node:
         where = "while it opened its resources"
@@ -207,7 +207,7 @@ def cancelled(context: RunContext) -> RunCancelled:
 
 
 def withdrawn(context: RunContext) -> RunError:
-    """The error of an await that was cancelled although nobody cancelled the run."""
+    """The error of an await that was cancelled although the run was not."""
     return RunError(
         f"{context.phase} of node {context.node!r} (run {context.run_id!r}, step {context.step}) "
         "awaited something that was cancelled; the run itself was not"

@@ -1,8 +1,8 @@
-"""What an ``exec`` emits elsewhere, on its way to the run before the result is there.
+"""Relaying what an ``exec`` emits elsewhere to the run, before its result arrives.
 
-A thread of the process of the run tells it there; a process on the same machine sends it through a
-socket that users of their own machine alone can reach, with a key. From anywhere else, and if that
-fails, it comes with the result. Each value is told once, and in order.
+A thread in the process of the run delivers it directly; a process on the same machine sends it
+through a local socket, authenticated by a key. From anywhere else, or if that fails, it arrives
+with the result. Each value is delivered once, and in order.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from pocoflow import values as codec
 from pocoflow.cleanup import in_child
-from pocoflow.engine.envelopes import NO_DOOR, Door, here
+from pocoflow.engine.envelopes import NOWHERE, Endpoint, here
 from pocoflow.logging import OwnLogger
 from pocoflow.nodes.context import RunContext
 
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 _log = OwnLogger("flow")
 
 
-class Told:
-    """What a call has emitted and was told of already.
+class Relay:
+    """Delivers what a call emits to its run.
 
     Attributes:
-        number: What the call is known by in this process.
+        number: What identifies the call in this process.
     """
 
     def __init__(self, context: RunContext) -> None:
@@ -43,19 +43,19 @@ class Told:
         _calls[self.number] = self
 
     def take(self, index: int, text: str) -> None:
-        """Tell of a value, if it is the next one and the run waits for it."""
+        """Deliver a value, if it is the next one and the run is waiting for it."""
         with self._guard:
             if index != self._count or self._is_over:
                 return
             try:
                 self._context.emit(codec.loads(text))
-            except Exception as exc:  # noqa: BLE001 - raised as it comes with the result, if it does
-                _log.debug("what exec has emitted elsewhere was not told: %s", exc)
+            except Exception as exc:  # noqa: BLE001 - raised when it arrives with the result
+                _log.debug("what exec has emitted elsewhere was not delivered: %s", exc)
             else:
                 self._count += 1
 
     def end(self, *, waits: bool = True) -> bool:
-        """Tell of nothing more; ``False`` if that would have to wait for a value that is told now.
+        """Deliver nothing more; ``False`` if a value that is being delivered prevents that.
 
         Args:
             waits: Whether to wait for it.
@@ -67,40 +67,40 @@ class Told:
         return True
 
     def forget(self) -> None:
-        """Nobody waits for the call any more; does not wait."""
+        """Deliver nothing more, as nobody waits for the call; does not block."""
         self._is_over = True
         _calls.pop(self.number, None)
 
     def rest(self, texts: Sequence[str]) -> Sequence[str]:
-        """Of what has come with the result, what was not told."""
+        """Those of the values that arrived with the result which were not delivered yet."""
         return texts[self._count :]
 
 
 _numbers = count(1)
-_calls: dict[int, Told] = {}
+_calls: dict[int, Relay] = {}
 
 
 def _take(call: int, index: int, text: str) -> None:
-    if (told := _calls.get(call)) is not None:
-        told.take(index, text)
+    if (known := _calls.get(call)) is not None:
+        known.take(index, text)
 
 
 # -- in the process of the run ----------------------------------------------------------------
 
 
-_own: list[Door] = []
+_own: list[Endpoint] = []
 _guard = threading.Lock()
 
 
-def door() -> Door:
-    """Where this process listens."""
+def endpoint() -> Endpoint:
+    """The endpoint on which this process listens."""
     with _guard:
         if not _own:
             _own.append(_opened())
         return _own[0]
 
 
-def _opened() -> Door:
+def _opened() -> Endpoint:
     from multiprocessing.connection import Listener
 
     key = os.urandom(16)
@@ -108,9 +108,9 @@ def _opened() -> Door:
         listener = Listener(authkey=key, backlog=64)
     except OSError as exc:
         _log.debug("what exec emits elsewhere comes with its result: %s", exc)
-        return NO_DOOR
+        return NOWHERE
     threading.Thread(target=_listen, args=(listener,), name="pocoflow-emitted", daemon=True).start()
-    return Door(socket.gethostname(), str(listener.address), key.hex())
+    return Endpoint(socket.gethostname(), str(listener.address), key.hex())
 
 
 def _listen(listener: object) -> None:
@@ -122,16 +122,16 @@ def _listen(listener: object) -> None:
         try:
             connection = listener.accept()
         except (AuthenticationError, ConnectionError, EOFError):
-            continue  # whoever it was has no key, or is gone: the next one may come
+            continue  # the peer has no key, or is gone; others may connect
         except OSError as exc:  # nobody can connect any more
             _log.debug("what exec emits elsewhere comes with its result: %s", exc)
             return
         threading.Thread(
-            target=_hear, args=(connection,), name="pocoflow-emitted", daemon=True
+            target=_receive, args=(connection,), name="pocoflow-emitted", daemon=True
         ).start()
 
 
-def _hear(connection: Connection) -> None:
+def _receive(connection: Connection) -> None:
     with connection, suppress(EOFError, OSError):  # the worker is gone
         while True:
             call, _, rest = connection.recv_bytes().decode().partition(" ")
@@ -144,18 +144,18 @@ def _hear(connection: Connection) -> None:
 _MOST = 16
 
 
-class _Way:
-    """The way to a process of runs; nothing, if there is none."""
+class _Channel:
+    """A connection to the process of a run, if one is possible."""
 
-    def __init__(self, door: Door) -> None:
+    def __init__(self, endpoint: Endpoint) -> None:
         self._guard = threading.Lock()
         self._connection: Connection | None = None
-        if door.address and door.host == socket.gethostname():
+        if endpoint.address and endpoint.host == socket.gethostname():
             from multiprocessing.connection import Client
 
             try:
-                self._connection = Client(door.address, authkey=bytes.fromhex(door.key))
-            except Exception as exc:  # noqa: BLE001 - it comes with the result then
+                self._connection = Client(endpoint.address, authkey=bytes.fromhex(endpoint.key))
+            except Exception as exc:  # noqa: BLE001 - then it arrives with the result
                 _log.debug("what exec emits comes with its result: %s", exc)
 
     def send(self, call: int, index: int, text: str) -> None:
@@ -167,15 +167,15 @@ class _Way:
                     self._connection = None
 
 
-_ways: dict[Door, _Way] = {}
+_channels: dict[Endpoint, _Channel] = {}
 
 
-def tell(home: str, door: Door, call: int, index: int, text: str) -> None:
-    """Have a run told of a value.
+def relay(home: str, endpoint: Endpoint, call: int, index: int, text: str) -> None:
+    """Send an emitted value to a run.
 
     Args:
         home: The process of the run.
-        door: Where that listens.
+        endpoint: Where that process listens.
         call: The number of the call there.
         index: How many values it has emitted before.
         text: The value.
@@ -184,18 +184,18 @@ def tell(home: str, door: Door, call: int, index: int, text: str) -> None:
         _take(call, index, text)
         return
     with _guard:
-        way = _ways.get(door)
-        if way is None:
-            if len(_ways) >= _MOST:
-                _ways.clear()
-            way = _ways[door] = _Way(door)
-    way.send(call, index, text)
+        channel = _channels.get(endpoint)
+        if channel is None:
+            if len(_channels) >= _MOST:
+                _channels.clear()
+            channel = _channels[endpoint] = _Channel(endpoint)
+    channel.send(call, index, text)
 
 
 @in_child
 def _forget() -> None:
-    # Whoever listens, and what is sent by, is on the other side of the fork.
+    # The listener and the connections belong to the parent process.
     global _guard  # noqa: PLW0603
     _guard = threading.Lock()
-    for known in (_own, _ways, _calls):
+    for known in (_own, _channels, _calls):
         known.clear()
