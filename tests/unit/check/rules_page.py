@@ -11,8 +11,8 @@ _FAMILIES = {
     "PF0": "the validation itself",
     "PF1": "the graph",
     "PF2": "types",
-    "PF3": "the way of the data",
-    "PF4": "what a database keeps",
+    "PF3": "data flow",
+    "PF4": "storage",
 }
 _PAGE = Path(__file__).with_suffix(".md").read_text("utf-8")
 
