@@ -189,7 +189,7 @@ def test_every_field_that_a_command_prints_for_programs_is_in_the_reference(
 
     def said(command: str) -> set[str]:
         section = page("cli.md").partition(f"# pocoflow {command}\n")[2].partition("\n#")[0]
-        return named(section.partition("`--format json` gives ")[2].partition("\n\n")[0])
+        return named(section.partition("`--format json` prints ")[2].partition("\n\n")[0])
 
     assert printed("check", "asking.py:flow") == said("check")
     runs = printed("runs list", "--db", "runs.db")
