@@ -301,14 +301,18 @@ class Occurrence(NamedTuple):
 def store_schedules(
     database: WorkflowDB, flow_names: Iterable[str], schedules: Iterable[Scheduled]
 ) -> None:
-    """Replace the stored schedules of flows; an unchanged schedule keeps its next occurrence."""
+    """Replace the stored schedules of flows; an unchanged schedule keeps its next occurrence.
+
+    An occurrence that is later than the next one from now on was computed while the clock was
+    ahead, and is replaced.
+    """
     with database.writing() as raw:
         wanted = {schedule[:2]: schedule for schedule in schedules}
         for name in flow_names:
             for row in raw.execute(QUERIES["schedules_of_flow"], (name,)).fetchall():
                 stored = Scheduled(*row)
                 new = wanted.get(stored[:2])
-                if new is not None and new[2:4] == stored[2:4]:
+                if new and new[2:4] == stored[2:4] and stored.next_at <= new.next_at:
                     del wanted[stored[:2]]
                 else:
                     raw.execute(QUERIES["delete_schedule"], stored[:2])

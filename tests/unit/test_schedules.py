@@ -159,6 +159,15 @@ def test_other_inputs_do_not_begin_a_schedule_anew(db: WorkflowDB, clock: Clock)
     assert [db.handle(one).wait()["count"] for one in runs(db)] == [2]
 
 
+def test_a_schedule_goes_on_after_the_clock_was_far_ahead(db: WorkflowDB, clock: Clock) -> None:
+    """Its next occurrence, which was computed then, is corrected by the next worker that starts."""
+    flow = counting(db, "tick", "0 * * * *")
+    for moment in (NOON.replace(year=2036), NOON, NOON + timedelta(hours=1)):
+        clock(moment)
+        Worker(flow).run(until_idle=True)
+    assert runs(db) == at("130000")
+
+
 def test_an_occurrence_whose_id_is_taken_is_left_out(db: WorkflowDB, clock: Clock) -> None:
     """Somebody has run it by hand; the schedule goes on with the next one."""
     flow = counting(db, "tick", "0 * * * *")
