@@ -16,6 +16,7 @@ from typing import Annotated, Any, ClassVar, Literal, Protocol, Self, cast
 
 import pytest
 from pydantic import (
+    AfterValidator,
     AwareDatetime,
     BaseModel,
     ConfigDict,
@@ -662,6 +663,36 @@ def test_a_frozen_field_is_not_deleted_either(remove: Callable[[Store[Any]], obj
     assert store == {"id": "a"}
     with pytest.raises(KeyError):
         del Store({}, schema=Job)["id"]
+
+
+def test_the_value_of_a_frozen_field_again_is_no_change() -> None:
+    """A number or a text that is equal is the same, whether or not it is one object."""
+
+    class Job(BaseModel):
+        n: int = Field(frozen=True)
+        text: str = Field(frozen=True)
+        tags: list[str] = Field(frozen=True)
+
+    store = Store({}, schema=Job)
+    for _ in range(2):
+        store.update(n=int("1000000"), text="".join(["a", "b"]))
+    store["tags"] = ["a"]
+    store["tags"] = store["tags"]
+    with pytest.raises(TypeError, match="'tags' is frozen"):
+        store["tags"] = ["a"]
+    with pytest.raises(TypeError, match="'n' is frozen"):
+        store["n"] = 1000001
+
+
+def test_no_validator_sees_the_value_of_a_frozen_field_again() -> None:
+    """What it made of the first one stays, also if that is written again."""
+
+    class Price(BaseModel):
+        cents: Annotated[int, AfterValidator(lambda euros: euros * 100)] = Field(frozen=True)
+
+    store = Store({"cents": 5}, schema=Price)
+    store["cents"] = 500
+    assert store["cents"] == 500
 
 
 def test_every_field_of_a_frozen_model_is_set_once() -> None:

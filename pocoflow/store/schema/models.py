@@ -22,6 +22,7 @@ from pocoflow.store.schema.model_facts import (
     read_json,
     validates_default,
 )
+from pocoflow.values.copies import IMMUTABLE
 
 if TYPE_CHECKING:
     from pocoflow.values.changes.difference import Change
@@ -137,9 +138,10 @@ class ModelSchema:
         # In the order of the fields, so that a validator finds the new values of earlier fields.
         for key in sorted(changes, key=self.order):
             value = changes[key]
+            if key in facts.frozen and key in data and key not in accepted:
+                self._refuse_frozen(owner, data, key, value)
+                accepted = {*accepted, key}  # it is the value that was accepted
             if key not in accepted:
-                if key in facts.frozen:
-                    self._refuse_frozen(owner, data, key, value)
                 value = self.assigned(owner, candidate, key, value)
             candidate[key] = value
         if accepted:
@@ -206,9 +208,12 @@ class ModelSchema:
     def _refuse_frozen(
         self, owner: str, data: Mapping[str, object], key: str, value: object
     ) -> None:
-        if data.get(key, value) is not value:
+        old = data[key]
+        # Of small numbers and some texts there is one object, of others there may be several.
+        is_plain = type(old) is type(value) and type(value) in IMMUTABLE
+        if old is not value and not (is_plain and old == value):
             raise InvalidValueError(
-                f"{owner}: field {key!r} is frozen: it stays {shown(self.source, data[key])}, "
+                f"{owner}: field {key!r} is frozen: it stays {shown(self.source, old)}, "
                 f"got {type(value).__name__}: {shown(self.source, value)}"
             )
 
