@@ -116,6 +116,7 @@ class Worker:
         self._lock = threading.Lock()
         self._active: dict[int, str] = {}
         self._refused: dict[int, _Refused] = {}
+        self._fault = ""
         self._suspect = 0
         self._failed: dict[tuple[str, str], float] = {}
         self._threads = 0
@@ -268,10 +269,14 @@ class Worker:
         except BaseException as exc:  # noqa: BLE001 - the other runs continue
             previous = self._refused.get(run.run_no)
             level, pause = logging.WARNING, _FIRST_PAUSE
+            fault = str(exc) if isinstance(exc, DatabaseError) else ""  # which affects all runs
             if previous is not None and previous.since == run.since:
                 level = logging.DEBUG
-                if not isinstance(exc, DatabaseError):  # which affects all runs alike
+                if not fault:
                     pause = min(previous.pause * 2, _LONGEST_PAUSE)
+            elif fault and fault == self._fault:
+                level = logging.DEBUG
+            self._fault = fault or self._fault
             remedies = ""
             if isinstance(exc, PocoflowError):
                 remedies = ways_out(exc, flow.database, run.run_id)
@@ -280,6 +285,7 @@ class Worker:
             self._refused[run.run_no] = _Refused(run.since, pause, time.monotonic() + pause)
         else:
             self._refused.pop(run.run_no, None)
+            self._fault = ""
             if status == "failed" and (message := failure(flow.database, run.run_id)):
                 _log.warning("%s", message)
 

@@ -575,6 +575,32 @@ def test_a_run_whose_database_was_away_goes_on_soon_after(
     assert len(tries) == 15
 
 
+def test_what_the_database_refuses_for_many_runs_is_logged_once(
+    flow: Flow[Text], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A full disk is no news with each run that waits for it; after one that could, it is."""
+    is_full = True
+
+    def deliver(flow: Flow[Any], run_id: str) -> object:
+        if is_full:
+            raise DatabaseFileError("the disk is full")
+        return flow.carry_on(run_id)
+
+    def warnings(runs: int) -> list[str]:
+        caplog.clear()
+        for _ in range(runs):
+            flow.submit({"text": "a"})
+        worker.run(until_idle=True)
+        return [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
+
+    worker = Worker(flow, deliver=deliver)
+    assert len(warnings(5)) == 1
+    is_full = False
+    assert warnings(1) == []
+    is_full = True
+    assert len(warnings(5)) == 1
+
+
 @pytest.mark.parametrize("how", ["carry_on", "worker"])
 def test_a_queued_run_that_the_code_cannot_begin_fails_once_and_in_time(
     db: WorkflowDB, flow: Flow[Text], clock: Clock, how: str, caplog: pytest.LogCaptureFixture
