@@ -250,12 +250,15 @@ def unknown_names(annotation: object) -> Iterator[str]:
 def plain(annotation: Any) -> object:
     """The annotation without ``Annotated`` around it and without type aliases.
 
-    One of ``typing`` without arguments, such as ``typing.List``, is the class that it stands for.
+    An alias that is a part of itself, as of what JSON can hold, is unknown. One of ``typing``
+    without arguments, such as ``typing.List``, is the class that it stands for.
     """
     while True:
         origin = get_origin(annotation)
         if type(annotation) in _ALIASES:
             try:
+                if _is_recursive(annotation):
+                    return Unknown(str(annotation))
                 annotation = annotation.__value__
             except Exception:  # noqa: BLE001 - evaluated lazily: it may name anything
                 return Unknown(str(annotation))
@@ -265,6 +268,18 @@ def plain(annotation: Any) -> object:
             return origin
         else:
             return annotation
+
+
+def _is_recursive(alias: Any) -> bool:
+    parts, seen = [alias.__value__], {alias}
+    for one in parts:  # grows while it is walked through
+        if one is alias:
+            return True
+        if type(one) in _ALIASES and one not in seen:
+            seen.add(one)
+            parts.append(one.__value__)
+        parts += get_args(one)
+    return False
 
 
 def awaited(annotation: object) -> object:

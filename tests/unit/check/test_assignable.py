@@ -3,11 +3,13 @@
 import collections
 import collections.abc
 import re
+import sys
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from enum import Enum, IntEnum, StrEnum
 from fractions import Fraction
+from types import GenericAlias
 from typing import (
     Annotated,
     Any,
@@ -213,6 +215,20 @@ DO_NOT_FIT = [
     (Plain[int], Plain[str]),
     (int, (str, bytes)),
 ]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="the statement is of Python 3.12")
+def test_an_alias_that_is_a_part_of_itself_is_taken() -> None:
+    """What has no end is not compared to its end."""
+    names: dict[str, Any] = {}
+    aliases = "One = list[One] | dict[str, One]", "Other = list[Other] | None"
+    exec("\n".join(f"type {one}" for one in aliases), names)  # noqa: S102
+    one, other = names["One"], names["Other"]
+    ones = GenericAlias(list, (one,))
+    for given, wanted in ((one, other), (other, one), (ones, other)):
+        assert fits(given, wanted)
+        assert fits_field(given, wanted)
+    assert not fits(int, ones)
 
 
 @pytest.mark.parametrize(("given", "wanted"), FIT, ids=str)
