@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from typing import (
     Any,
     Concatenate,
@@ -77,11 +77,11 @@ class Writes(Protocol[WrittenT]):
     ) -> FunctionNode[P, WrittenT | Question[WrittenT], WrittenT, Default]: ...
     @overload
     def __call__(
-        self, function: Callable[P, Coro[WrittenT]], /
+        self, function: Callable[P, Awaitable[WrittenT]], /
     ) -> FunctionNode[P, Coro[WrittenT], WrittenT, Default]: ...
     @overload
     def __call__(
-        self, function: Callable[P, Coro[WrittenT | Question[WrittenT]]], /
+        self, function: Callable[P, Awaitable[WrittenT | Question[WrittenT]]], /
     ) -> FunctionNode[P, Coro[WrittenT | Question[WrittenT]], WrittenT, Default]: ...
 
 
@@ -94,7 +94,7 @@ class WritesAndRoutes(Protocol[WrittenT]):
     ) -> FunctionNode[P, tuple[WrittenT, ActionT], tuple[WrittenT, ActionT], ActionT]: ...
     @overload
     def __call__(
-        self, function: Callable[P, Coro[tuple[WrittenT, ActionT]]], /
+        self, function: Callable[P, Awaitable[tuple[WrittenT, ActionT]]], /
     ) -> FunctionNode[P, Coro[tuple[WrittenT, ActionT]], tuple[WrittenT, ActionT], ActionT]: ...
 
 
@@ -107,7 +107,7 @@ class WritesSomeAndRoutes(Protocol[*SomeT]):
     ) -> FunctionNode[P, tuple[*SomeT, ActionT], tuple[*SomeT, ActionT], ActionT]: ...
     @overload
     def __call__(
-        self, function: Callable[P, Coro[tuple[*SomeT, ActionT]]], /
+        self, function: Callable[P, Awaitable[tuple[*SomeT, ActionT]]], /
     ) -> FunctionNode[
         P,
         Coro[tuple[*SomeT, ActionT]],
@@ -129,12 +129,12 @@ class WritesEach(Protocol[ItemT, WrittenT]):
     ) -> EachNode[Concatenate[ItemT, P], WrittenT | Question[WrittenT], WrittenT, Default]: ...
     @overload
     def __call__(
-        self, function: Callable[Concatenate[ItemT, P], Coro[WrittenT]], /
+        self, function: Callable[Concatenate[ItemT, P], Awaitable[WrittenT]], /
     ) -> FunctionNode[Concatenate[ItemT, P], Coro[WrittenT], list[WrittenT], Default]: ...
     @overload
     def __call__(
         self,
-        function: Callable[Concatenate[ItemT, P], Coro[WrittenT | Question[WrittenT]]],
+        function: Callable[Concatenate[ItemT, P], Awaitable[WrittenT | Question[WrittenT]]],
         /,
     ) -> EachNode[
         Concatenate[ItemT, P],
@@ -153,7 +153,7 @@ class ForEach(Protocol[ItemT]):
     ) -> FunctionNode[Concatenate[ItemT, P], None, list[None], Default]: ...
     @overload
     def __call__(
-        self, function: Callable[Concatenate[ItemT, P], Coro[None]], /
+        self, function: Callable[Concatenate[ItemT, P], Awaitable[None]], /
     ) -> FunctionNode[Concatenate[ItemT, P], Coro[None], list[None], Default]: ...
 
 
@@ -168,11 +168,11 @@ class Routes(Protocol):
     ) -> FunctionNode[P, ActionT, ActionT, ActionT]: ...
     @overload
     def __call__(
-        self, function: Callable[P, Coro[None]], /
+        self, function: Callable[P, Awaitable[None]], /
     ) -> FunctionNode[P, Coro[None], None, Default]: ...
     @overload
     def __call__(
-        self, function: Callable[P, Coro[ActionT]], /
+        self, function: Callable[P, Awaitable[ActionT]], /
     ) -> FunctionNode[P, Coro[ActionT], ActionT, ActionT]: ...
     @overload
     def __call__(
@@ -180,7 +180,7 @@ class Routes(Protocol):
     ) -> FunctionNode[P, ActionT | Question[ActionT], ActionT, ActionT]: ...
     @overload
     def __call__(
-        self, function: Callable[P, Coro[ActionT | Question[ActionT]]], /
+        self, function: Callable[P, Awaitable[ActionT | Question[ActionT]]], /
     ) -> FunctionNode[P, Coro[ActionT | Question[ActionT]], ActionT, ActionT]: ...
 
 
@@ -189,10 +189,12 @@ def node(function: Callable[P, None], /) -> FunctionNode[P, None, None, Default]
 @overload
 def node(function: Callable[P, ActionT], /) -> FunctionNode[P, ActionT, ActionT, ActionT]: ...
 @overload
-def node(function: Callable[P, Coro[None]], /) -> FunctionNode[P, Coro[None], None, Default]: ...
+def node(
+    function: Callable[P, Awaitable[None]], /
+) -> FunctionNode[P, Coro[None], None, Default]: ...
 @overload
 def node(
-    function: Callable[P, Coro[ActionT]], /
+    function: Callable[P, Awaitable[ActionT]], /
 ) -> FunctionNode[P, Coro[ActionT], ActionT, ActionT]: ...
 @overload
 def node(
@@ -200,7 +202,7 @@ def node(
 ) -> FunctionNode[P, ActionT | Question[ActionT], ActionT, ActionT]: ...
 @overload
 def node(
-    function: Callable[P, Coro[ActionT | Question[ActionT]]], /
+    function: Callable[P, Awaitable[ActionT | Question[ActionT]]], /
 ) -> FunctionNode[P, Coro[ActionT | Question[ActionT]], ActionT, ActionT]: ...
 @overload
 def node(

@@ -2,10 +2,10 @@
 
 import abc
 from asyncio import run
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from enum import StrEnum
-from typing import Any, Literal, Protocol, assert_type
+from typing import Any, Literal, ParamSpec, Protocol, TypeVar, assert_type
 
 from pydantic import BaseModel
 
@@ -14,6 +14,16 @@ from pocoflow import END, Flow, Node, Store, context, fields, key, node, resourc
 from pocoflow.node import Node as SameNode
 from pocoflow.nodes.edges import End, Outlet
 from pocoflow.nodes.function import FunctionNode
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def traced(function: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
+    async def around(*args: P.args, **kwargs: P.kwargs) -> T:
+        return await function(*args, **kwargs)
+
+    return around
 
 
 class Article(BaseModel):
@@ -149,12 +159,27 @@ async def remember(document: str) -> str:
     return document
 
 
+@node(writes=A.summary)
+@traced
+async def trace(document: str) -> str:
+    return document
+
+
+@node
+@traced
+async def choose_later(score: float) -> Literal["good", "bad"]:
+    return "good"
+
+
 @node(writes=key("count"))
 def count(text: str = key("text")) -> int:
     return len(text)
 
 
 assert_type(summarise("text"), str)
+assert_type(run(trace("text")), str)
+choose_later.when("good")
+choose_later.when("god")  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
 assert_type(summarise(document="text"), str)
 assert_type(run(grade("text")), float)
 assert_type(run(grade("text", Client())), float)
@@ -275,6 +300,12 @@ def wrong_result(document: str) -> int:
 
 @node(writes=A.summary)  # type: ignore[arg-type]  # ty: ignore[no-matching-overload]
 async def wrong_later(document: str) -> int:
+    return 1
+
+
+@node(writes=A.summary)  # type: ignore[arg-type]  # ty: ignore[no-matching-overload]
+@traced
+async def wrong_trace(document: str) -> int:
     return 1
 
 
