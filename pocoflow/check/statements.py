@@ -167,6 +167,8 @@ class Statements(Uses):
 
     def _is_no_action(self, node: ast.expr) -> bool:
         """Whether a value is neither a text that has characters nor ``None``."""
+        if self.scope.sort(node) is not None:  # the store, or the node
+            return True
         value = self.scope.value(node)
         if value is None or value.parameter is not None:
             return False

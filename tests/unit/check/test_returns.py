@@ -100,6 +100,9 @@ OTHER = {
     "return not result": (2, True),
     "return len(result)": (2, True),
     "return lambda: 'good'": (2, True),
+    "store['a'] = 1\nreturn store": (3, True),
+    "state = store.state\nreturn state": (3, True),
+    "return self": (2, True),
     "if result:\n    return {}\nreturn 0": (3, True),
     "return 'good' if result else False": (2, False),
     "if not result:\n    raise ValueError\nreturn 1": (4, False),
@@ -120,6 +123,7 @@ NO_OTHER = [
     "return {True: 'good'}.get(result)",
     "return 'good'.upper()",
     "word = 'good'\nreturn word",
+    "store = 'good'\nreturn store",
     "yield True",
 ]
 
