@@ -326,6 +326,9 @@ class Scope:
                     return found if module is None or module.keeps(name, found) else _UNKNOWN
                 if is_a(owner, type) and not self._module.rebinds(name):
                     return self.owner.static(owner, name)
+                if is_a(owner, Enum) and name in ("name", "value"):
+                    is_plain = self.owner.static(type(owner), name) is vars(Enum)[name]
+                    return getattr(owner, name) if is_plain else _UNKNOWN
             case _:
                 pass
         return _UNKNOWN

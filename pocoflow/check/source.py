@@ -305,7 +305,8 @@ def _bound_by(node: ast.AST) -> Iterator[str]:
         case ast.Global(names=names) | ast.Nonlocal(names=names):
             yield from (*names, *names)
         case ast.For(target=target) | ast.AsyncFor(target=target):
-            yield from (one.id for one in ast.walk(target) if isinstance(one, ast.Name))
+            inside = (one for one in ast.walk(target) if isinstance(one, ast.Name))
+            yield from (one.id for one in inside if isinstance(one.ctx, ast.Store))
         case _:
             for attribute in ("name", "rest"):
                 bound = getattr(node, attribute, None)

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import functools
 import linecache
-from enum import StrEnum
+from enum import Enum, StrEnum
 from itertools import count
 from textwrap import dedent, indent
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -27,6 +27,20 @@ for name in ("typo", "out"):
 class Kind(StrEnum):
     A = "a"
     B = "b"
+
+
+class Column(Enum):
+    OUT = "out"
+    TYPO = "otu"
+    late = "later"
+
+
+class Shown(Enum):
+    OUT = "otu"
+
+    @property
+    def value(self) -> str:
+        return "out"
 
 
 class Span(NamedTuple):
@@ -113,6 +127,8 @@ CORRECT = {
     "a loop variable named as a global": ("", "for name in ('out', 'n'):\n    store.get(name)"),
     "a local variable in the place of a global": ("", "KEY = str(prep)\nstore[KEY] = 'x'"),
     "a member of an enum": ("", "store['level'] = Kind.B\nstore.state.kind = 'b'"),
+    "the value of a member": ("", "store[Column.OUT.value] = Column.TYPO.value"),
+    "a value that its class makes up": ("", "store[Shown.OUT.value] = 'x'"),
     "a constant that a validator converts": ("", "store['even'] = '4'"),
     "a dict for a model": ("", "store['doc'] = {'title': 'x'}"),
     "a tuple for a named tuple": ("", "store['span'] = (1, 2)"),
@@ -255,6 +271,10 @@ MISSED_BEFORE = {
         ("PF301", "error"),
     ),
     "a key of another class": ("", "store[Keys.TYPO] = ''", ("PF201", "error")),
+    "the value of a member as a key": ("", "store[Column.TYPO.value] = ''", ("PF201", "error")),
+    "the name of a member": ("return store[Column.late.name]", "", ("PF301", "error")),
+    "the value of a member": ("", "store['n'] = Column.OUT.value", ("PF203", "error")),
+    "a key in a loop's head": ("", "for store['otu'] in 'ab':\n    pass", ("PF201", "warning")),
     "a look for a misspelt key": ("return store.get('outt')", "", ("PF201", "warning")),
     "a misspelt key in a question": ("return 'outt' in store", "", ("PF201", "warning")),
     "a misspelt key on one way": ("", "if prep:\n    store['outt'] = ''", ("PF201", "warning")),
