@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from types import NoneType
+from types import CoroutineType, FunctionType, NoneType
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
@@ -64,7 +64,8 @@ def _unknown_ends(subject: Subject) -> Iterator[Finding]:
 def _unknown_fields(subject: Subject, site: Site) -> Iterator[Finding]:
     vertex = site.vertex
     effects, fields = subject.effects(vertex), subject.fields
-    likely = {key: at for key, at in effects.looks.items() if closest(key, fields.names)}
+    asked = {key: at for key, at in effects.looks.items() if fields.lacks(key)}
+    likely = {key: at for key, at in asked.items() if closest(key, fields.names)}
     told: set[str] = set()
     kinds: tuple[tuple[Severity, Locations], ...] = (
         (subject.unless_caught(vertex), effects.named),
@@ -106,6 +107,7 @@ def _attributes(subject: Subject, site: Site) -> Iterator[Finding]:
             if attribute not in subject.fields:
                 continue
             what = f"which is the name of the store, and not the field of {subject.fields.label}"
+            near = ""
         elif any(issubclass(kind, Store) and hasattr(kind, attribute) for kind in kinds):
             continue
         else:
@@ -114,7 +116,7 @@ def _attributes(subject: Subject, site: Site) -> Iterator[Finding]:
         yield subject.finding(
             "PF201",
             f"it uses store.{attribute}, {what}",
-            f"write store[{attribute!r}] for a value in the store",
+            "correct the name" if near else f"write store[{attribute!r}] for a value in the store",
             at=site,
             node=at.node,
             where=at.where,
@@ -363,11 +365,12 @@ def _written_values(subject: Subject, at: Site) -> Iterator[Finding]:
             severity, why = fields.refuses(write.key, value.constant) or (None, "")
         if write.key in fields and severity is not None:
             fits_type = fits_field(given, takes)  # so it is something else that is wrong
+            right = "write what it takes" if fits_type else f"write {type_label(takes)}"
             yield subject.finding(
                 "PF203",
                 f"it writes {shown} to field {write.key!r}, which holds {type_label(takes)}"
                 + (f": {why}" if fits_type else ""),
-                f"write {'what it takes' if fits_type else type_label(takes)}, or change the field",
+                f"{_BEFORE.get(value.kind, right)}, or change the field",
                 at=at,
                 types=(given, takes),
                 where=write.location.where,
@@ -375,10 +378,14 @@ def _written_values(subject: Subject, at: Site) -> Iterator[Finding]:
             )
 
 
+_BEFORE: Mapping[object, str] = {CoroutineType: "await it in an async def", FunctionType: "call it"}
+"""What is to be done with a value before it is written."""
+
+
 def _one(kind: object) -> str:
     """A value of a type, for messages."""
     label = type_label(kind)
-    return f"an {label}" if label[0] in "aeiou" else f"a {label}"
+    return f"an {label}" if label[0] in "aeiouAEIO" else f"a {label}"
 
 
 def _against(given: object, takes: object) -> Severity | None:

@@ -326,6 +326,26 @@ def test_what_fails_is_found(case: str) -> None:
     assert found_in(prep, post, base=Reads if is_method else Node) == [expected]
 
 
+@pytest.mark.parametrize(
+    ("post", "fix"),
+    [
+        ("store.updat(out='x')", "correct the name"),
+        ("store.out = 'x'", "write store['out'] for a value in the store"),
+        ("store['out'] = read_late", "call it, or change the field"),
+        ("store['out'] = later('x')", "await it in an async def, or change the field"),
+    ],
+)
+def test_the_advice_is_for_what_was_written(post: str, fix: str) -> None:
+    """Who follows it is not led to the next mistake."""
+    (found,) = Flow(made("", post, later=later), schema=S, inputs=(), outputs=()).validate()
+    assert found.fix == fix
+
+
+async def later(text: str) -> str:
+    """Is to be awaited."""
+    return text
+
+
 class Named(Node):
     """Takes the name of the store for that of the schema."""
 
