@@ -1,6 +1,6 @@
 """Typed LLM workflows: small steps over a shared store, proved before they run and durable after.
 
-Wire nodes (prep | exec | post) into a graph, run it over a :class:`Store`, and keep every run in
+Wire nodes (prep | exec | post) into a graph, run it over a :class:`Store`, and store every run in
 one SQLite file.
 """
 
@@ -26,7 +26,7 @@ if typing.TYPE_CHECKING:
     from pocoflow.runner import RunHandle
 
 # isort: split
-# Last: importing the module pocoflow.node makes its own name an attribute of this package.
+# Last, as importing the module pocoflow.node makes it an attribute of this package.
 from pocoflow.nodes.decorator import node
 
 __all__ = [
@@ -62,8 +62,8 @@ def __dir__() -> list[str]:
     return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})
 
 
-if not typing.TYPE_CHECKING:  # with it, a type checker takes every name of the package for one
-    # The database, the engine and what not every flow is made of are imported when asked for.
+if not typing.TYPE_CHECKING:  # else a type checker accepts any name of the package
+    # The database, the engine and what not every flow needs are imported on first use.
     _LATER = {
         "FanOut": "nodes.parallel",
         "Parallel": "nodes.parallel",
@@ -78,8 +78,8 @@ if not typing.TYPE_CHECKING:  # with it, a type checker takes every name of the 
             return importlib.import_module(f"pocoflow.{name}")
         if name in _LATER:
             return getattr(importlib.import_module(f"pocoflow.{_LATER[name]}"), name)
-        here = importlib.import_module("pocoflow.nodes.porting").CLASSES_OF_POCKETFLOW.get(name)
-        if here is not None:  # of an AttributeError, the message of an import would say nothing
-            told = f"{name} is PocketFlow's: here it is {here}"
-            raise ImportError(told, name=__name__, path=__file__)
+        ours = importlib.import_module("pocoflow.nodes.porting").CLASSES_OF_POCKETFLOW.get(name)
+        if ours is not None:  # the message of an AttributeError would be lost in an import
+            message = f"{name} is PocketFlow's: here it is {ours}"
+            raise ImportError(message, name=__name__, path=__file__)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

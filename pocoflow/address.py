@@ -1,4 +1,4 @@
-"""Where something happens, as parts: names hold any text, so none is joined to be parsed again."""
+"""Where something happens, as parts: names hold any text, so joined names are never parsed."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pocoflow.errors import DefinitionError
 
 
 class Numbered(str):
-    """The name of a node that runs branches for items, and the number of one: ``each[3]``.
+    """The name of a node that runs branches for items, with the number of an item: ``each[3]``.
 
-    It is the text that a person reads; its parts are beside it.
+    It is the text for people; its parts are attributes.
 
     Attributes:
         name: The name of the node.
@@ -22,17 +22,17 @@ class Numbered(str):
     number: int
 
     def __new__(cls, name: str, number: int) -> Self:
-        """Put the two together."""
-        made = super().__new__(cls, f"{name}[{number}]")
-        made.name, made.number = name, number
-        return made
+        """Join the two."""
+        numbered = super().__new__(cls, f"{name}[{number}]")
+        numbered.name, numbered.number = name, number
+        return numbered
 
     def __getnewargs__(self) -> tuple[str, int]:  # type: ignore[override]
         return self.name, self.number
 
 
 class Address(NamedTuple):
-    """The place of a node in a flow.
+    """The address of a node in a flow.
 
     Attributes:
         path: The names of the flows and branches around it, outermost first.
@@ -49,17 +49,17 @@ class Address(NamedTuple):
 
     @property
     def text(self) -> str:
-        """How a person reads it."""
+        """The address as text for people."""
         return "/".join((*self.path, self.node)) if self.path else self.node
 
 
 def plain(names: Iterable[str]) -> tuple[str, ...]:
-    """The names as a graph has them, without the numbers of items."""
-    return tuple(one.name if isinstance(one, Numbered) else one for one in names)
+    """The names as they are in a graph, without the numbers of items."""
+    return tuple(name.name if isinstance(name, Numbered) else name for name in names)
 
 
 def check_id(run_id: object) -> None:
-    """Refuse what is no id of a run.
+    """Refuse an invalid id of a run.
 
     Raises:
         TypeError: It is not a text.
@@ -69,10 +69,10 @@ def check_id(run_id: object) -> None:
 
 
 def check_name(what: str, name: object) -> None:
-    """Refuse what is no name.
+    """Refuse an invalid name.
 
     Raises:
-        DefinitionError: It is no text, empty, or holds what no database can store as text.
+        DefinitionError: It is not a text, is empty, or cannot be stored as text by a database.
     """
     if type(name) is not str or not name:
         raise DefinitionError(

@@ -1,7 +1,7 @@
-"""What garbage collection leaves to be done: in a thread of its own, as it must wait for nothing.
+"""Deferred work of finalizers: it is done in a separate thread, as finalizers must not wait.
 
-A finalizer is called in whichever thread collects, at whichever instant: also while that thread, or
-one that waits for it, holds a lock that the finalizer would need.
+A finalizer is called in whichever thread collects garbage, at any instant: even while that thread,
+or one that waits for it, holds a lock that the finalizer would need.
 """
 
 from __future__ import annotations
@@ -20,33 +20,33 @@ _log = OwnLogger("db")
 
 Call = TypeVar("Call", bound=Callable[[], object])
 
-_left: deque[Callable[[], object]] = deque()
+_pending: deque[Callable[[], object]] = deque()
 _at_exit: list[Callable[[], object]] = []
-_turn = threading.Lock()
+_lock = threading.Lock()
 
 
 def leave(call: Callable[[], object]) -> None:
-    """Call something soon, in another thread; takes no lock, and waits for nothing."""
-    _left.append(call)
+    """Call something soon, in another thread; takes no lock, and does not wait."""
+    _pending.append(call)
     try:
         _thread.start_new_thread(finish, ())  # threading.Thread.start() would wait for it
     except RuntimeError:
-        pass  # no thread can be started: whoever leaves something next, or the exit, does it
+        pass  # no thread can be started: the next call, or the exit, does it
 
 
 def finish() -> None:
-    """Do what was left, and wait for what another thread does of it."""
-    with _turn:
-        while _left:
-            call = _left.popleft()
+    """Make the pending calls, and wait for those that another thread makes."""
+    with _lock:
+        while _pending:
+            call = _pending.popleft()
             try:
                 call()
-            except Exception:  # noqa: BLE001 - nobody is there who could be told otherwise
+            except Exception:  # noqa: BLE001 - there is no caller to raise it to
                 _log.exception("what was garbage could not be closed")
 
 
 def at_exit(call: Call) -> Call:
-    """Call something as the interpreter ends, in the order in which this was called."""
+    """Call something at exit of the interpreter, in the order of registration."""
     _at_exit.append(call)
     return call
 
@@ -59,7 +59,7 @@ def _exit() -> None:
 
 
 def in_child(call: Call) -> Call:
-    """Call something on the other side of each fork, where what threads do is not going on."""
+    """Call something in the child of each fork, where the other threads do not exist."""
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=call)
     return call
@@ -67,6 +67,6 @@ def in_child(call: Call) -> Call:
 
 @in_child
 def _forget_after_fork() -> None:
-    global _turn  # noqa: PLW0603 - the thread that has it is not on this side of the fork
-    _turn = threading.Lock()
-    _left.clear()
+    global _lock  # noqa: PLW0603 - the thread that holds it does not exist in the child
+    _lock = threading.Lock()
+    _pending.clear()

@@ -1,9 +1,9 @@
 """Every exception that pocoflow raises.
 
-An error says which thing it is about (flow, node, phase, key), which values it saw and what to do.
-Where the documented contract promises a builtin (``TypeError`` on a bad write, ``KeyError`` for a
-checkpoint that is not there, ``RuntimeError`` for ``max_steps``), ours is that builtin as well, so
-``except TypeError`` keeps working and ``except PocoflowError`` catches them all::
+An error names what it is about (flow, node, phase, key), the values concerned, and what to do.
+Where the documented contract promises a builtin (``TypeError`` for an invalid write, ``KeyError``
+for a missing checkpoint, ``RuntimeError`` for ``max_steps``), ours is also that builtin, so
+``except TypeError`` keeps working and ``except PocoflowError`` catches all of them::
 
     PocoflowError
     ├── StoreError
@@ -124,7 +124,7 @@ __all__ = [
 
 
 class Gap(StrEnum):
-    """What the command of a remedy leaves open, as only whoever prints it may know it."""
+    """A gap in the command of a remedy, filled in by the program that prints it."""
 
     RUN = "RUN"
     FLOW = "FLOW"
@@ -136,9 +136,9 @@ class Remedy(NamedTuple):
 
     Attributes:
         what: What to do, in words.
-        python: How it is written in Python, with what is to be filled in between ``<`` and ``>``.
+        python: The call in Python, with what is to be filled in between ``<`` and ``>``.
         command: The words of the command that does it, after ``pocoflow``; a :class:`Gap` stands
-            for the run, for where the flow is, and for the database.
+            for the run, for the location of the flow, and for the database.
     """
 
     what: str
@@ -146,8 +146,8 @@ class Remedy(NamedTuple):
     command: tuple[str, ...] = ()
 
     def words(self, known: Mapping[Gap, str]) -> tuple[str, ...]:
-        """The words of the command, with what is known in its gaps."""
-        return tuple(known.get(one, one) if isinstance(one, Gap) else one for one in self.command)
+        """The words of the command, with known values in its gaps."""
+        return tuple(known.get(w, w) if isinstance(w, Gap) else w for w in self.command)
 
     @classmethod
     def of_resuming(cls, what: str, run_id: str, arguments: str = "", *options: str) -> Remedy:
@@ -164,7 +164,7 @@ class Remedy(NamedTuple):
 
     @classmethod
     def of_answering(cls, what: str, run_id: str, question: int) -> Remedy:
-        """To answer a question of a run by the code of its flow."""
+        """To answer a question of a run, with the code of its flow."""
         python = f"flow.answer_json({run_id!r}, <answer>, question={question})"
         words = ("answer", run_id, "--flow", Gap.FLOW, "--question", str(question))
         return cls(what, python, words)
@@ -173,11 +173,11 @@ class Remedy(NamedTuple):
 class PocoflowError(Exception):
     """Base of every exception of this library.
 
-    Its text is its first argument. ``KeyError`` would show the ``repr`` of it, with the quotes and
-    escapes of a key; our messages are sentences, so they are shown as they are.
+    Its text is its first argument. ``KeyError`` would show its ``repr``, with quotes and escapes as
+    of a key; our messages are sentences, so they are shown unchanged.
 
     Attributes:
-        remedies: What can be done about it, for programs; people read of it in the text.
+        remedies: What can be done about it, for programs; the text tells people.
     """
 
     remedies: tuple[Remedy, ...] = ()
@@ -192,7 +192,7 @@ class PocoflowError(Exception):
 
 
 class StoreError(PocoflowError):
-    """A store was asked for, or given, something that it cannot take."""
+    """A store does not have what was read, or does not accept what was written."""
 
 
 class MissingKeyError(StoreError, KeyError, AttributeError):
@@ -200,7 +200,7 @@ class MissingKeyError(StoreError, KeyError, AttributeError):
 
 
 class MissingInputError(MissingKeyError):
-    """A run was started without an input: a key that a node reads and that no node makes first.
+    """A run was started without an input: a key that a node reads before any node writes it.
 
     Attributes:
         keys: The keys that are missing.
@@ -237,7 +237,7 @@ class NotStorableError(CodecError, TypeError):
     """A value cannot be stored so that it comes back equal.
 
     Attributes:
-        path: Where in the value the offending part is, as it would be written in Python
+        path: The path to the offending part within the value, in Python syntax
             (``"['config'][0].client"``), or ``""`` for the value itself.
         type_name: The qualified name of the type of that part.
         reason: Why it cannot be stored.
@@ -254,7 +254,7 @@ class NotStorableError(CodecError, TypeError):
 
 
 class DecodeError(CodecError, ValueError):
-    """Stored text is damaged, or holds something that this version cannot read."""
+    """Stored text is damaged, or contains something that this version cannot read."""
 
     def about(self, what: str) -> DecodeError:
         """The same error, saying what it is about."""
@@ -265,7 +265,7 @@ class UnknownClassError(DecodeError):
     """Stored text names a class that is not found, or has changed: ``types=`` or ``aliases=``.
 
     Attributes:
-        class_name: The name of the class on record, ``module:qualname``.
+        class_name: The stored name of the class, ``module:qualname``.
     """
 
     def __init__(self, *args: object, class_name: str = "") -> None:
@@ -283,7 +283,7 @@ class UnknownClassError(DecodeError):
 
 
 class UnreadableKeyError(MissingKeyError, UnknownClassError):
-    """The value of a key is on record, and of a class that is not found, or has changed."""
+    """The value of a key is stored, but its class is not found, or has changed."""
 
 
 class DefinitionError(PocoflowError, ValueError):
@@ -299,7 +299,7 @@ class FlowValidationError(DefinitionError):
 
     def __init__(self, *args: object, findings: Sequence[Finding] = ()) -> None:
         self.findings = tuple(findings)
-        fixes = dict.fromkeys(one.fix for one in self.findings if one.fix)
+        fixes = dict.fromkeys(finding.fix for finding in self.findings if finding.fix)
         super().__init__(*args, remedies=map(Remedy, fixes))
 
 
@@ -308,30 +308,30 @@ class HookError(DefinitionError, TypeError):
 
 
 class NoDatabaseError(DefinitionError, AttributeError):
-    """A flow was asked for its database or its runs, and has no ``db_path``."""
+    """The database or the runs of a flow were requested, but it has no ``db_path``."""
 
 
 class ReferenceMisuseError(DefinitionError, TypeError, AttributeError):
-    """A reference to a field or a resource was used as if it were the value that it stands for."""
+    """A reference to a field or a resource was used as if it were the value itself."""
 
 
 class AnswerError(PocoflowError, ValueError):
-    """An answer cannot be taken: it does not fit its question, or there is no such open one."""
+    """An answer is refused: it does not fit its question, or there is no such open question."""
 
 
 class AnsweredError(AnswerError):
-    """The question was answered already; the first answer counts."""
+    """The question is already answered; the first answer counts."""
 
 
 class Retry(PocoflowError):
-    """Raised by ``exec``: what it has got is of no use, and another attempt may give something.
+    """Raised by ``exec``: the result is unusable, and another attempt may succeed.
 
-    It is worth another attempt whatever ``retry_on`` says, and counts in ``max_retries``; after the
-    last attempt it is raised, falls back or is caught as any other exception.
+    It causes another attempt whatever ``retry_on`` says, and counts in ``max_retries``; after the
+    last attempt it is raised, falls back or is caught like any other exception.
 
     Args:
         message: What is wrong, as the next attempt finds it in ``context().errors``.
-        keep: Whether the last journaled call, too, gives the next attempt what it returned.
+        keep: Whether the next attempt reuses the result of the last journaled call, too.
     """
 
     def __init__(self, message: str = "", *, keep: bool = False) -> None:
@@ -340,7 +340,7 @@ class Retry(PocoflowError):
 
 
 class RunError(PocoflowError, RuntimeError):
-    """Something went wrong in a run that is not an exception of the user's own code."""
+    """Something other than an exception of the user's code went wrong in a run."""
 
 
 class MaxStepsError(RunError):
@@ -352,7 +352,7 @@ class UnhandledActionError(RunError):
 
 
 class ActionError(RunError, TypeError):
-    """``post`` returned what is no action (a ``str`` or ``None``), or none of those it declares."""
+    """``post`` returned neither a ``str`` nor ``None``, or an action that it does not declare."""
 
 
 class NodeTimeoutError(RunError, TimeoutError):
@@ -364,31 +364,31 @@ class ResourceError(RunError, TypeError):
 
 
 class BranchError(RunError):
-    """Parallel branches wrote what cannot be merged: one key, or a reducer field by assignment."""
+    """Writes of parallel branches cannot be merged: to one key, or by assigning a reducer field."""
 
 
 class ResumeError(RunError):
-    """A stored run cannot go on here: it is completed, alive elsewhere, or the code has changed."""
+    """A stored run cannot be resumed: it is completed, alive elsewhere, or the code has changed."""
 
 
 class OtherFlowError(ResumeError):
-    """A stored run is of another flow than the one that was asked to act on it.
+    """A stored run belongs to another flow than the one that was called.
 
     Attributes:
         run_id: The run.
-        flow_name: The name of the flow that it is of.
+        flow_name: The name of its flow.
     """
 
     def __init__(self, *args: object, run_id: str = "", flow_name: str = "") -> None:
         self.run_id = run_id
         self.flow_name = flow_name
-        was = f"flow_was={flow_name!r}", "--flow-was", flow_name
-        renamed = Remedy.of_resuming("if the flow was renamed", run_id, *was)
+        arguments = f"flow_was={flow_name!r}", "--flow-was", flow_name
+        renamed = Remedy.of_resuming("if the flow was renamed", run_id, *arguments)
         super().__init__(*args, remedies=[renamed] if flow_name else [])
 
 
 class TakenError(ResumeError):
-    """Somebody else goes on with the run, or has ended it, or it has to wait for others."""
+    """Another process is running the run, or has ended it, or the run must wait for other runs."""
 
 
 class RunCancelled(RunError):
@@ -396,7 +396,7 @@ class RunCancelled(RunError):
 
 
 class RunPaused(RunError):
-    """The run waits for answers; once they are given, ``flow.resume`` goes on with it.
+    """The run waits for answers; once they are given, ``flow.resume`` continues it.
 
     Attributes:
         run_id: The run.
@@ -406,20 +406,20 @@ class RunPaused(RunError):
     def __init__(self, *args: object, run_id: str = "", questions: Sequence[int] = ()) -> None:
         self.run_id = run_id
         self.questions = tuple(questions)
-        ways = [
+        answers = [
             Remedy.of_answering(f"answer question {number}", run_id, number)
             for number in self.questions
         ]
-        super().__init__(*args, remedies=[*ways, Remedy.of_resuming("then go on", run_id)])
+        super().__init__(*args, remedies=[*answers, Remedy.of_resuming("then go on", run_id)])
 
 
 class RunFailedError(RunError):
-    """A run that somebody else runs has failed; its own exception is in its process.
+    """A run of another process or thread has failed; its original exception exists only there.
 
     Attributes:
         run_id: The run.
         error_type: The class of the exception that ended it, with its module.
-        traceback: Its traceback, as text.
+        traceback: The traceback of that exception, as text.
     """
 
     def __init__(
@@ -430,7 +430,7 @@ class RunFailedError(RunError):
 
 
 class ThreadBusyError(RunError):
-    """A run of a run thread is open, so that no other one of it begins.
+    """A run of a run thread is open, so no other run of the thread can start.
 
     Attributes:
         run_id: The open run.
@@ -451,15 +451,15 @@ class ThreadBusyError(RunError):
 
 
 class TooManyRunsError(RunError):
-    """As many runs that have the same value of a label are open as may be."""
+    """The maximum number of open runs with the same value of a label is reached."""
 
 
 class RunInterruptedError(RunError):
-    """A run was interrupted again and again without finishing a step, and no worker takes it."""
+    """A run was interrupted repeatedly without finishing a step, and no worker takes it."""
 
 
 class QuestionExpiredError(RunError, TimeoutError):
-    """Nobody answered a question before its deadline, and it has no default."""
+    """A question was not answered before its deadline, and has no default."""
 
 
 class DeadlineError(RunError, TimeoutError):
@@ -467,10 +467,10 @@ class DeadlineError(RunError, TimeoutError):
 
 
 class BudgetError(RunError):
-    """A budget is spent, and no edge says where the run goes then.
+    """A budget is spent, and no edge catches that.
 
     Attributes:
-        names: What is spent, by its names.
+        names: The names of what is spent.
         account: What the run has spent, by name.
     """
 
@@ -486,10 +486,10 @@ class BudgetError(RunError):
 
 
 class ExecutorError(RunError):
-    """An executor has not brought back what came of ``exec``, or what it raised cannot be rebuilt.
+    """An executor did not return the outcome of ``exec``, or its exception cannot be rebuilt.
 
-    A worker was killed, for example, or lacks the module of the node. It is a failure of the
-    attempt, and ``retry_on`` decides about another one.
+    A worker was killed, for example, or lacks the module of the node. It counts as a failure of the
+    attempt; ``retry_on`` decides whether there is another one.
 
     Attributes:
         error_type: The class of the exception that cannot be rebuilt, with its module.
@@ -505,7 +505,7 @@ class NoRunError(RunError):
 
 
 class DatabaseError(PocoflowError):
-    """The database could not do what was asked of it; the message names the file."""
+    """The database could not execute an operation; the message names the file."""
 
 
 class DatabaseBusyError(DatabaseError, TimeoutError):
@@ -517,11 +517,11 @@ class DatabaseLostError(DatabaseError, ConnectionError):
 
 
 class DatabaseFileError(DatabaseError, OSError):
-    """The file is not there, cannot be written, is full, or is not a database of ours."""
+    """The file does not exist, cannot be written, is full, or is not a pocoflow database."""
 
 
 class RunExistsError(DatabaseError, ValueError):
-    """A run id is used already."""
+    """A run id is in use."""
 
 
 class RunNotFoundError(DatabaseError, KeyError):
@@ -529,7 +529,7 @@ class RunNotFoundError(DatabaseError, KeyError):
 
 
 class RunLostError(DatabaseError):
-    """A run is not this process's any more: another one goes on with it, or it is not there."""
+    """This process no longer owns the run: another one has resumed it, or it was removed."""
 
 
 class CheckpointNotFoundError(DatabaseError, KeyError):

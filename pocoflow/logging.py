@@ -1,7 +1,7 @@
 """Logging under ``pocoflow.*`` on dd-logging.
 
-Where nothing is set up, Python's handler of last resort prints what matters to standard error:
-warnings, but for the events of a run, whose errors are raised.
+Without any setup, Python's handler of last resort prints warnings to standard error, except for the
+events of a run, whose errors are raised.
 
 The loggers are ``pocoflow.store``, ``pocoflow.node``, ``pocoflow.flow``, ``pocoflow.db`` and
 ``pocoflow.runner``; the engine logs as ``pocoflow.flow``.
@@ -36,17 +36,17 @@ def get_logger(name: str = "") -> logging.Logger:
 
 
 class OwnLogger(logging.LoggerAdapter[logging.Logger]):
-    """A logger of the library's own: a handler that fails, such as on a closed stream, ends no run.
+    """A logger of this library: a handler that fails, as on a closed stream, never ends a run.
 
     Args:
-        name: What follows ``pocoflow.`` in the name of the logger.
+        name: The name of the logger after ``pocoflow.``.
     """
 
     def __init__(self, name: str) -> None:
         super().__init__(get_logger(name), {})
 
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
-        """Log, whatever comes of it; the caller on record is the caller of the logger."""
+        """Log, ignoring errors of handlers; the record names the caller of this method."""
         kwargs["stacklevel"] = kwargs.get("stacklevel", 1) + 1
         with suppress(Exception):
             super().log(level, msg, *args, **kwargs)
@@ -62,20 +62,20 @@ def setup_logging(
     console: bool = False,
     log_format: str | None = None,
 ) -> Path:
-    """Write what ``pocoflow.*`` logs to a file of its own, once at the start of an application.
+    """Write what ``pocoflow.*`` logs to a separate file; call it at the start of an application.
 
-    The file is private (mode 0600). A record begins one line; what follows of it, such as a
-    traceback, is indented, and characters that a terminal obeys are escaped.
+    The file is private (mode 0600). Each record begins a line; its further lines, such as a
+    traceback, are indented, and characters that a terminal would interpret are escaped.
 
     Args:
         run_name: First part of the name: ``logs/<run_name>[-<adapter>][-<model>]-<time>.log``; a
-            ``-`` takes the place of what separates folders.
+            ``-`` replaces path separators.
         adapter: Second part of the file's name, such as the LLM provider.
         model: Third part of the file's name.
         log_level: ``"debug"``, ``"info"``, ``"warning"`` or ``"error"``; ``"info"`` by default.
-        log_dir: Folder of the file, made if needed; ``./logs`` by default.
+        log_dir: Folder of the file, created if needed; ``./logs`` by default.
         console: Also print to standard error.
-        log_format: ``"text"`` (the default), ``"jsonl"``, or ``"both"`` side by side.
+        log_format: ``"text"`` (the default), ``"jsonl"``, or ``"both"``, in two files.
 
     Returns:
         The absolute path of the (text) log file.
@@ -98,10 +98,10 @@ def setup_logging(
     files = [folder / f"{stem}{ending}" for ending in endings]
     handlers: list[logging.Handler] = [_PrivateFile(file, encoding="utf-8") for file in files]
     root = logging.getLogger(ROOT)
-    for old in [one for one in root.handlers if isinstance(one, _PrivateFile)]:
+    for old in [handler for handler in root.handlers if isinstance(handler, _PrivateFile)]:
         root.removeHandler(old)
         old.close()
-    # It replaces the handler for the terminal of an earlier call.
+    # It replaces the terminal handler of an earlier call.
     dd_logging.setup_console_logging(ROOT, log_level)
     terminal = root.handlers[-1]
     if not console:
@@ -124,7 +124,7 @@ def disable_logging() -> None:
 
 
 class _PrivateFile(logging.FileHandler):
-    """A file that is its owner's alone from its first byte on, and no link to another one."""
+    """A file that only its owner can access, from its first byte on, and that is not a link."""
 
     def _open(self) -> io.TextIOWrapper:
         def opener(path: str, flags: int) -> int:
@@ -134,7 +134,7 @@ class _PrivateFile(logging.FileHandler):
 
 
 class _Text(logging.Formatter):
-    """Lines that cannot be taken for those of another record."""
+    """Lines that cannot be mistaken for those of another record."""
 
     def __init__(self, inner: logging.Formatter) -> None:
         super().__init__()
@@ -146,7 +146,7 @@ class _Text(logging.Formatter):
 
 
 class _Json(_Text):
-    """An object in one line, however a reader tells lines apart."""
+    """An object in one line, for any definition of line breaks."""
 
     def format(self, record: logging.LogRecord) -> str:
         return escape(self._inner.format(record), lambda char: json.dumps(char)[1:-1])

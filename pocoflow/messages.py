@@ -1,4 +1,4 @@
-"""How messages show a value, a type, foreign text, the name that was probably meant, a line."""
+"""How messages show values, types, foreign text, suggested names, and lines of code."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _OBJECT = re.compile(r"<[^>]*")
 _UNSAFE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 
-def escape(text: str, by: Callable[[str], str] = lambda one: repr(one)[1:-1]) -> str:
-    r"""Escape what would not be seen but obeyed: ``\x1b``, ``\n``, marks that turn text around.
+def escape(text: str, by: Callable[[str], str] = lambda char: repr(char)[1:-1]) -> str:
+    r"""Escape characters that a terminal would interpret: ``\x1b``, ``\n``, bidirectional marks.
 
-    What a run stored comes from anywhere; a terminal must show it, never carry it out.
+    Stored text may come from anywhere; a terminal must show it, never execute it.
     """
     if text.isprintable():
         return text
@@ -33,21 +33,21 @@ def escape(text: str, by: Callable[[str], str] = lambda one: repr(one)[1:-1]) ->
 
 
 def command_line(*words: str) -> str:
-    """A command of ours, ready to be pasted."""
+    """A ``pocoflow`` command, ready to be pasted."""
     import shlex
 
     return escape(shlex.join(["pocoflow", *words]))
 
 
 def renaming_option(old: str, new: str) -> str:
-    """How the command line writes that a node has another name."""
+    """The value of ``--rename`` on the command line."""
     option = f"{old}={new}"
     is_plain = not old.startswith("{") and option.count("=") == 1
     return option if is_plain else json.dumps({old: new})
 
 
 def counted(number: int, what: str) -> str:
-    """So many of something: ``1 run``, ``2 runs``."""
+    """A number with its noun: ``1 run``, ``2 runs``."""
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
@@ -55,36 +55,36 @@ def short(value: object, limit: int = 80) -> str:
     """The ``repr`` of a value for an error message: cut to ``limit``, and without addresses."""
     try:
         text = _ADDRESS.sub("", repr(value))
-    except Exception as exc:  # noqa: BLE001 - a broken __repr__ must not hide the error we report
+    except Exception as exc:  # noqa: BLE001 - a broken __repr__ must not hide the reported error
         text = f"<{type(value).__name__} whose repr raised {type(exc).__name__}>"
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
 def type_label(expected: object) -> str:
-    """How a type is called in an error message: ``float``, ``list[str]``, ``int | None``."""
+    """The name of a type in an error message: ``float``, ``list[str]``, ``int | None``."""
     if isinstance(expected, tuple):
-        return " or ".join(type_label(one) for one in expected)
+        return " or ".join(type_label(kind) for kind in expected)
     if isinstance(expected, type) and not hasattr(expected, "__args__"):
         return expected.__name__
     return _ADDRESS.sub("", str(expected)).replace("typing.", "")
 
 
 def definition_label(hint: object, metadata: Iterable[object], validators: Iterable[str]) -> str:
-    """All that defines a field, the same in every process: ``Annotated[int, Ge(ge=0)]``."""
-    # A class may be found in another module in another process; text of metadata stays as it is.
-    parts = (_OBJECT.sub(lambda one: _MODULES.sub("", one[0]), short(it, 400)) for it in metadata)
+    """The definition of a field, the same in every process: ``Annotated[int, Ge(ge=0)]``."""
+    # A class may be in another module in another process; text in metadata is not changed.
+    parts = (_OBJECT.sub(lambda match: _MODULES.sub("", match[0]), short(m, 400)) for m in metadata)
     more = [*parts, *validators]
     label = _MODULES.sub("", type_label(hint))
     return f"Annotated[{', '.join((label, *more))}]" if more else label
 
 
 def is_same_field(definition: str | None, other: str | None) -> bool:
-    """Whether two definitions ask the same of a value that is there: one may allow ``None``."""
+    """Whether two definitions require the same of a value; one may also allow ``None``."""
     return definition is not None and other is not None and _bare(definition) == _bare(other)
 
 
 def is_item_of(definition: str, other: str) -> bool:
-    """Whether a field is defined as the items of another one are."""
+    """Whether a field has the same definition as the items of another one."""
     return f"[{_bare(definition)}" in other
 
 
@@ -95,38 +95,38 @@ def _bare(definition: str) -> str:
 
 
 def describe(error: BaseException) -> str:
-    """The type of an exception, and its text if that can be had."""
+    """The type of an exception, and its text if ``str()`` does not fail."""
     try:
         text = str(error)
-    except Exception:  # noqa: BLE001 - a broken __str__ must not hide the error we report
+    except Exception:  # noqa: BLE001 - a broken __str__ must not hide the reported error
         text = ""
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def problems(error: ValidationError) -> list[str]:
-    """What an error of a validation by Pydantic says, without the values: where, and what."""
-    told = []
-    for one in error.errors(include_url=False, include_context=False, include_input=False):
-        where = ".".join(map(str, one["loc"]))
-        told.append(f"{where}: {one['msg']}" if where else one["msg"])
-    return told
+    """The messages of a validation error of Pydantic, with locations and without values."""
+    texts = []
+    for problem in error.errors(include_url=False, include_context=False, include_input=False):
+        where = ".".join(map(str, problem["loc"]))
+        texts.append(f"{where}: {problem['msg']}" if where else problem["msg"])
+    return texts
 
 
 def given_as(value: object, hint: object) -> str:
-    """The name of a value's class; with its module where the expected one has the same name."""
+    """The name of a value's class; with its module if the expected class has the same name."""
     kind = type(value)
     if kind is CoroutineType:
         return "a coroutine, which has to be awaited"
-    if any(kind is not one and kind.__name__ == one.__name__ for one in _classes(hint)):
+    if any(kind is not k and kind.__name__ == k.__name__ for k in _classes(hint)):
         return f"{kind.__module__}.{kind.__qualname__}"
     return kind.__name__
 
 
 def defined_again(value: object, hint: object, owner: str) -> str:
-    """What to add to an error where a class was defined again after the schema that names it."""
+    """What to add to an error if a class was redefined after the schema that names it."""
     kind = type(value)
-    for one in _classes(hint):
-        if is_redefined(kind, one):
+    for expected in _classes(hint):
+        if is_redefined(kind, expected):
             return (
                 f"; {kind.__qualname__} was defined again after {owner}, which names the class as "
                 f"it was before: define {owner} again, too (in a notebook, run its cell again)"
@@ -135,16 +135,16 @@ def defined_again(value: object, hint: object, owner: str) -> str:
 
 
 def redefined_among(hint: object, other: object) -> str:
-    """The name of a class of which two annotations name different definitions; else empty."""
-    of_other = list(_classes(other))
-    for one in _classes(hint):
-        if any(is_redefined(one, two) for two in of_other):
-            return one.__qualname__
+    """The name of a class with different definitions in two annotations; else empty."""
+    others = list(_classes(other))
+    for kind in _classes(hint):
+        if any(is_redefined(kind, other_kind) for other_kind in others):
+            return kind.__qualname__
     return ""
 
 
 def main_name() -> str:
-    """The name under which the script that was started is imported by others."""
+    """The name under which other modules import the running script."""
     main = sys.modules["__main__"]
     if (spec := getattr(main, "__spec__", None)) is not None:
         return str(spec.name)
@@ -152,16 +152,16 @@ def main_name() -> str:
 
 
 def package_of(definition: object) -> str:
-    """The package that a class or a function is of; empty if it does not tell."""
+    """The package of a class or a function; empty if unknown."""
     module = getattr(definition, "__module__", None)
     return module.partition(".")[0] if isinstance(module, str) else ""
 
 
-def is_redefined(one: object, other: object) -> bool:
-    """Whether two classes are definitions of the same name in the same place."""
-    if not (isinstance(one, type) and isinstance(other, type)) or one is other:
+def is_redefined(kind: object, other: object) -> bool:
+    """Whether two classes are definitions of the same name in the same module."""
+    if not (isinstance(kind, type) and isinstance(other, type)) or kind is other:
         return False
-    return (one.__module__, one.__qualname__) == (other.__module__, other.__qualname__)
+    return (kind.__module__, kind.__qualname__) == (other.__module__, other.__qualname__)
 
 
 def _classes(hint: object) -> Iterator[type]:
@@ -176,7 +176,7 @@ def closest(name: object, known: Iterable[str]) -> str:
     return _closest(str(name), tuple(known))
 
 
-@lru_cache  # each run says it of an action without an edge
+@lru_cache  # each run needs it for an action without an edge
 def _closest(name: str, known: tuple[str, ...]) -> str:
     import difflib
 
@@ -190,13 +190,13 @@ def refuse_keywords(
     known: Collection[str],
     belongs: Callable[[str], str] = lambda key: "",
 ) -> None:
-    """Refuse keyword arguments that there are not.
+    """Refuse unknown keyword arguments.
 
     Args:
         what: The beginning of the message, such as ``"run() got an unexpected"``.
-        given: Those that are given.
-        known: Those that there are.
-        belongs: Says where one belongs, if not here, to append to the message.
+        given: The given keywords.
+        known: The existing keywords.
+        belongs: Says where a misplaced keyword belongs, to append to the message.
 
     Raises:
         TypeError: There is one.
@@ -210,7 +210,7 @@ def refuse_keywords(
 
 
 def users_line() -> tuple[str, int] | None:
-    """File and line of the user's code that has called into this package, if there is some."""
+    """File and line of the user's code that has called into this package, if any."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         if is_users(frame):
@@ -220,9 +220,9 @@ def users_line() -> tuple[str, int] | None:
 
 
 def is_users(frame: FrameType) -> bool:
-    """Whether a frame is of the user's code: not of this package, nor of what calls it."""
-    home: str = frame.f_globals.get("__name__", "")
-    return home.partition(".")[0] not in _NOT_USERS
+    """Whether a frame is of the user's code: neither of this package, nor of its callers."""
+    module: str = frame.f_globals.get("__name__", "")
+    return module.partition(".")[0] not in _NOT_USERS
 
 
 _NOT_USERS = ("asyncio", "concurrent", "contextlib", "functools", "pocoflow", "threading")

@@ -1,1 +1,1 @@
-"""What the command line and the monitor share."""
+"""Shared by the command line and the monitor."""

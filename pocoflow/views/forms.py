@@ -1,4 +1,4 @@
-"""What to ask for, one thing after another, so that it becomes an answer: from its JSON schema."""
+"""The form of an answer, field by field, from its JSON schema."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pocoflow.values.callables import UNSET
 from pocoflow.values.json_text import read_json
 
 Kind: TypeAlias = Literal["bool", "choice", "integer", "number", "text", "object", "json"]
-"""What kind of thing is asked for; ``json`` is whatever has no better word."""
+"""The kind of a field; ``json`` is any other JSON value."""
 
 _YES, _NO = {"y", "yes", "true"}, {"n", "no", "false"}
 _NUMBERS: Mapping[str, Kind] = {"boolean": "bool", "integer": "integer", "number": "number"}
@@ -32,21 +32,21 @@ _LIMITS = {
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """What is asked for at one place of an answer.
+    """A field of the form of an answer.
 
     Attributes:
-        name: The key that it is for; ``""`` for the whole answer.
-        kind: What kind of thing it is.
-        schema: Its JSON schema, complete in itself.
-        title: A title, as far as the schema has one.
-        description: What the schema says about it.
+        name: Its key; ``""`` for the whole answer.
+        kind: Its kind.
+        schema: Its JSON schema, self-contained.
+        title: Its title, if the schema has one.
+        description: Its description in the schema.
         choices: The values of a ``choice``.
         fields: The fields of an ``object``.
-        default: The value if none is given, or ``UNSET``; as a value that is: it is left out.
+        default: The value if none is given; with ``UNSET``, the field is then left out.
         is_required: Whether the answer needs it.
-        takes_null: Whether ``null`` is a value, too.
-        limits: What the schema allows of a number or a text, in words.
-        is_line: Whether a text is a short one.
+        takes_null: Whether ``null`` is a valid value.
+        limits: The constraints of a number or a text, in words.
+        is_line: Whether a text is short.
     """
 
     name: str
@@ -65,21 +65,21 @@ class Field:
     @property
     def labels(self) -> tuple[str, ...]:
         """The choices as text, no two the same."""
-        plain = [one if isinstance(one, str) else json.dumps(one) for one in self.choices]
+        plain = [value if isinstance(value, str) else json.dumps(value) for value in self.choices]
         if len(set(plain)) < len(plain):
-            plain = [json.dumps(one) for one in self.choices]
+            plain = [json.dumps(value) for value in self.choices]
         return tuple(plain)
 
     @property
     def is_numbered(self) -> bool:
-        """Whether a choice can be made by its number: not where one could be taken for another."""
+        """Whether a choice can be given by its number: not if a label is a number itself."""
         return not any(label.strip().isdecimal() for label in self.labels)
 
     def read(self, text: str) -> object:
-        """The value that a line of text stands for; an empty one for the default or ``null``.
+        """The value of a line of text; that of an empty line is the default or ``null``.
 
         Raises:
-            ValueError: It stands for none.
+            ValueError: The line is not a valid value.
         """
         given = text.strip()
         if not given:
@@ -97,7 +97,7 @@ class Field:
         return read_json(given)
 
     def empty(self) -> object:
-        """The value that no entry stands for: the default, ``null``, or ``UNSET``.
+        """The value of an empty entry: the default, ``null``, or ``UNSET``.
 
         Raises:
             ValueError: There is none.
@@ -138,65 +138,65 @@ class Field:
 
 
 def form_of(schema: Mapping[str, object]) -> Field:
-    """What to ask for so that an answer fits a JSON schema."""
+    """The form of an answer that fits a JSON schema."""
     return _field("", schema, schema, is_required=True)
 
 
 def _field(
     name: str, given: Mapping[str, object], root: Mapping[str, object], *, is_required: bool
 ) -> Field:
-    own = _resolved(given, root)
+    schema = _resolved(given, root)
     takes_null = False
-    options = _list(own, "anyOf")
-    others = [one for one in options if not isinstance(one, Mapping) or one.get("type") != "null"]
+    options = _list(schema, "anyOf")
+    others = [it for it in options if not isinstance(it, Mapping) or it.get("type") != "null"]
     if len(others) == 1 and len(others) < len(options) and isinstance(others[0], Mapping):
-        rest = {key: value for key, value in own.items() if key != "anyOf"}
-        own, takes_null = {**_resolved(others[0], root), **rest}, True
-    kind, choices = _kind(own)
+        rest = {key: value for key, value in schema.items() if key != "anyOf"}
+        schema, takes_null = {**_resolved(others[0], root), **rest}, True
+    kind, choices = _kind(schema)
     if kind == "object" and (name or takes_null):
-        kind = "json"  # forms inside of forms would ask for more than a person can oversee
+        kind = "json"  # nested forms would be too much for a person
     fields: tuple[Field, ...] = ()
     if kind == "object":
-        needed = _list(own, "required")
+        required = _list(schema, "required")
         fields = tuple(
-            _field(inner, about, root, is_required=inner in needed)
-            for inner, about in _properties(own).items()
+            _field(inner, inner_schema, root, is_required=inner in required)
+            for inner, inner_schema in _properties(schema).items()
         )
     return Field(
         name,
         kind,
         {**given, "$defs": root.get("$defs", {})} if given is not root else root,
         str(given.get("title", "")),
-        str(given.get("description") or own.get("description", "")),
+        str(given.get("description") or schema.get("description", "")),
         choices,
         fields,
-        own.get("default", UNSET),
+        schema.get("default", UNSET),
         is_required,
         takes_null,
-        ", ".join(said.format(own[key]) for key, said in _LIMITS.items() if key in own),
-        bool(own.keys() & {"format", "pattern"}) or _is_short(own.get("maxLength")),
+        ", ".join(text.format(schema[key]) for key, text in _LIMITS.items() if key in schema),
+        bool(schema.keys() & {"format", "pattern"}) or _is_short(schema.get("maxLength")),
     )
 
 
-def _kind(own: Mapping[str, object]) -> tuple[Kind, tuple[object, ...]]:
-    if "const" in own:
-        return "choice", (own["const"],)
-    if choices := _list(own, "enum"):
+def _kind(schema: Mapping[str, object]) -> tuple[Kind, tuple[object, ...]]:
+    if "const" in schema:
+        return "choice", (schema["const"],)
+    if choices := _list(schema, "enum"):
         return "choice", tuple(choices)
-    if any(key in own for key in ("anyOf", "oneOf", "allOf", "not", "if", "$ref")):
+    if any(key in schema for key in ("anyOf", "oneOf", "allOf", "not", "if", "$ref")):
         return "json", ()
-    type_ = own.get("type")
+    type_ = schema.get("type")
     if type_ == "null":
         return "choice", (None,)
     if type_ == "string":
         return "text", ()
-    if type_ == "object" and (inner := _properties(own)):
-        return "object" if all(isinstance(one, Mapping) for one in inner.values()) else "json", ()
+    if type_ == "object" and (inner := _properties(schema)):
+        return "object" if all(isinstance(it, Mapping) for it in inner.values()) else "json", ()
     return (_NUMBERS.get(type_, "json") if isinstance(type_, str) else "json"), ()
 
 
 def _resolved(given: Mapping[str, object], root: Mapping[str, object]) -> Mapping[str, object]:
-    """A schema with what it refers to in its place; what stands beside a reference counts first."""
+    """A schema with its reference resolved; keywords beside the reference take precedence."""
     seen: set[str] = set()
     while True:
         parts = _list(given, "allOf")
@@ -207,23 +207,23 @@ def _resolved(given: Mapping[str, object], root: Mapping[str, object]) -> Mappin
         seen.add(target)
         definitions = root.get("$defs")
         name = target.removeprefix("#/$defs/")
-        found = definitions.get(name) if isinstance(definitions, Mapping) else None
-        if not isinstance(found, Mapping):
+        definition = definitions.get(name) if isinstance(definitions, Mapping) else None
+        if not isinstance(definition, Mapping):
             return given
-        own = {key: value for key, value in given.items() if key not in ("$ref", "allOf", "$defs")}
-        given = {**found, **own}
+        rest = {key: value for key, value in given.items() if key not in ("$ref", "allOf", "$defs")}
+        given = {**definition, **rest}
 
 
-def _properties(own: Mapping[str, object]) -> Mapping[str, Mapping[str, object]]:
+def _properties(schema: Mapping[str, object]) -> Mapping[str, Mapping[str, object]]:
     """The schemas of the fields of an object."""
-    found = own.get("properties")
-    return found if isinstance(found, Mapping) else {}
+    properties = schema.get("properties")
+    return properties if isinstance(properties, Mapping) else {}
 
 
-def _list(own: Mapping[str, object], key: str) -> list[object]:
+def _list(schema: Mapping[str, object], key: str) -> list[object]:
     """The list under a key; an empty one if it holds something else."""
-    found = own.get(key)
-    return found if isinstance(found, list) else []
+    items = schema.get(key)
+    return items if isinstance(items, list) else []
 
 
 def _is_short(length: object) -> bool:

@@ -1,4 +1,4 @@
-"""What command line and monitor say of a run alike: times, errors, what it waits for."""
+"""How both the command line and the monitor describe runs: times, errors, pending answers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def parse_time(text: object) -> datetime | None:
 
 
 def seconds(run: Mapping[str, object], now: datetime) -> float | None:
-    """How long a run took, or has taken by the time of its database if it still runs."""
+    """The duration of a run, or of an active run until now, by the time of its database."""
     started, ended = parse_time(run["started_at"]), parse_time(run["completed_at"])
     if ended is None and run["status"] == "running":
         ended = now
@@ -35,7 +35,7 @@ def seconds(run: Mapping[str, object], now: datetime) -> float | None:
 
 
 def describe(row: Mapping[str, object], *, module: bool = False) -> str:
-    """The error of an event or a run in one line; ``module`` keeps that of its class."""
+    """The error of an event or a run in one line; ``module`` keeps the module of its class."""
     kind, message = (str(row.get(key) or "") for key in ("error_type", "error_msg"))
     kind = kind if module else kind.rpartition(".")[2]
     return message if kind in ("", "Interrupted", message) else f"{kind}: {message}"
@@ -47,7 +47,7 @@ def labels_of(labels: Mapping[str, str]) -> str:
 
 
 def waits_for_resume(run: Mapping[str, object]) -> bool:
-    """Whether it is a fork that has not begun, which no worker takes."""
+    """Whether it is a fork that has not started, which no worker takes."""
     return run["status"] == "queued" and run["due_at"] is None
 
 
@@ -59,20 +59,20 @@ def waits_for(questions: int) -> str:
 
 
 def finished(items: int) -> str:
-    """How many items are finished of the batch that a run is at; empty for none."""
+    """How many items of the current batch are finished; empty for none."""
     return f"{items:,} {'is' if items == 1 else 'are'} finished" if items else ""
 
 
 class Cost(NamedTuple):
-    """What an attempt has cost.
+    """The cost of an attempt.
 
     Attributes:
-        step: The number of the step; in a parallel branch, that in the branch.
-        node: The node, with what is around it.
+        step: The number of the step; in a parallel branch, its number in the branch.
+        node: The address of the node.
         item: The item, if the node works on several.
-        attempt: Which attempt.
+        attempt: The number of the attempt.
         calls: How many journaled calls in it have spent something.
-        amounts: How much, in one line.
+        amounts: The amounts, in one line.
     """
 
     step: int
@@ -84,21 +84,21 @@ class Cost(NamedTuple):
 
 
 def costs(expenses: Iterable[Expense]) -> list[Cost]:
-    """What each attempt has cost, in the order in which they began to spend."""
-    found: dict[tuple[int, int, tuple[str, ...], int | None, int], list[Expense]] = {}
-    for one in expenses:
-        attempt = (one.line, one.step, one.names, one.item, one.attempt)
-        found.setdefault(attempt, []).append(one)
+    """The cost of each attempt, in the order of the first expenses."""
+    by_attempt: dict[tuple[int, int, tuple[str, ...], int | None, int], list[Expense]] = {}
+    for expense in expenses:
+        attempt = (expense.line, expense.step, expense.names, expense.item, expense.attempt)
+        by_attempt.setdefault(attempt, []).append(expense)
     return [
         Cost(
             step,
             "/".join(names),
             item,
             attempt,
-            sum(bool(one.call) for one in several),
-            shown(sum_of(one.amounts for one in several)),
+            sum(bool(expense.call) for expense in several),
+            shown(sum_of(expense.amounts for expense in several)),
         )
-        for (_, step, names, item, attempt), several in found.items()
+        for (_, step, names, item, attempt), several in by_attempt.items()
     ]
 
 
@@ -118,11 +118,11 @@ _INSTALLED = re.compile(r"site-packages[/\\]pocoflow[/\\](?!cli[/\\]demo)")
 
 
 def users_frames(trace: str) -> str:
-    """A recorded traceback without the frames of this library, but with how many there were.
+    """A recorded traceback without the frames of this library, but with their number.
 
-    If there are only such frames, all are shown. The record has the whole in any case.
+    If there are only such frames, all are shown. The record has the whole traceback in any case.
     """
-    shown: list[str] = []
+    lines: list[str] = []
     left_out, margin = 0, None
     for line in trace.split("\n"):
         frame = _FRAME.match(line)
@@ -133,8 +133,8 @@ def users_frames(trace: str) -> str:
         elif margin is not None and not line.startswith((f"{margin}    ", f"{margin}  [")):
             margin = None
         if margin is None:
-            shown.append(line)
-    if not left_out or not any(map(_FRAME.match, shown)):
+            lines.append(line)
+    if not left_out or not any(map(_FRAME.match, lines)):
         return trace
     frames = f"{counted(left_out, 'frame')} of pocoflow left out"
-    return "\n".join(shown).replace(_HEAD, f"{_HEAD}; {frames}", 1)
+    return "\n".join(lines).replace(_HEAD, f"{_HEAD}; {frames}", 1)

@@ -30,7 +30,7 @@ from pocoflow.nodes.importing import importing, importing_alone
 from pocoflow.nodes.resources import Resources
 
 DATABASE = "pocoflow.db"
-"""The database of a command that is given none."""
+"""The default database of commands."""
 
 TARGET_HELP = (
     "the flow: package.module:name or path/file.py:name, where name is a flow, or a function "
@@ -39,7 +39,7 @@ TARGET_HELP = (
 
 
 class TargetError(PocoflowError):
-    """What a command names is not there, or not what it is taken for.
+    """A target of a command does not exist, or is not what the command needs.
 
     Attributes:
         code: The exit code of the command.
@@ -49,7 +49,7 @@ class TargetError(PocoflowError):
 
 
 def check_there(path: str | os.PathLike[str], advice: str = "--db PATH names another") -> None:
-    """Refuse a database that would have to be made.
+    """Refuse a database that does not exist.
 
     Args:
         path: The database.
@@ -63,16 +63,16 @@ def check_there(path: str | os.PathLike[str], advice: str = "--db PATH names ano
 
 
 def add_database(parser: argparse.ArgumentParser, text: str, default: str | None = None) -> None:
-    """Add what names the database of a command, ``--db`` and ``--db-env``.
+    """Add the options that name the database of a command, ``--db`` and ``--db-env``.
 
     Args:
-        parser: Its arguments.
-        text: The help for it.
-        default: Its path, if it is not named.
+        parser: The parser of the command.
+        text: The help for ``--db``.
+        default: The default path.
     """
-    one = parser.add_mutually_exclusive_group()
-    one.add_argument("--db", metavar="PATH", type=_database, default=default, help=text)
-    _add_variable(one.add_argument)
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--db", metavar="PATH", type=_database, default=default, help=text)
+    _add_variable(group.add_argument)
 
 
 def _add_variable(add: Callable[..., object]) -> None:
@@ -87,7 +87,7 @@ def _add_variable(add: Callable[..., object]) -> None:
 
 
 _variables: dict[str, str] = {}
-"""The variables that have the URLs of servers, by what is shown of these."""
+"""The environment variables that hold the URLs of servers, by the URLs without passwords."""
 
 
 def _database(text: str) -> str:
@@ -108,23 +108,23 @@ def _variable(name: str) -> str:
 
 
 def named_database(text: str) -> str:
-    """The database of an argument: a path, a URL, or ``env:`` and the variable that has it."""
+    """The database of an argument: a path, a URL, or ``env:`` and a variable that holds it."""
     return _variable(text.removeprefix("env:")) if text.startswith("env:") else _database(text)
 
 
 def database_words(path: str) -> list[str]:
-    """The words of a command that name a database, without a password."""
+    """The options of a command that name a database, without a password."""
     return ["--db-env", _variables[path]] if path in _variables else ["--db", path]
 
 
 def command(*words: str, path: str | None) -> str:
-    """A command of ours, ready to be pasted; with its database, unless that is the default."""
+    """A ``pocoflow`` command, ready to be pasted; with its database, unless that is the default."""
     given = [] if path in (None, DATABASE) else database_words(str(path))
     return command_line(*words, *given)
 
 
 RELOCATIONS = frozenset({"--flow-was", "--alias"})
-"""The options of ``pocoflow resume`` that all commands have which are about a stored run."""
+"""The options of ``pocoflow resume`` that all commands about stored runs have."""
 
 
 def remedies(
@@ -133,46 +133,46 @@ def remedies(
     target: str,
     db: str,
     path: str | None,
-    own: Container[str] = (),
+    shared: Container[str] = (),
     given: Iterable[tuple[str, str]] = (),
 ) -> Iterator[str]:
-    """A line for each way out of an error, with the command that takes it, if one does.
+    """A line for each remedy of an error, with its command, if it has one.
 
     Args:
         exc: The error.
         run_id: The run that it is about.
-        target: Where the flow is; empty if that is not known.
+        target: The target of the flow; empty if unknown.
         db: The database of the flow.
-        path: The database, if one has to be named.
-        own: The options of ``pocoflow resume`` that the command which has failed has as well.
+        path: The database, if it must be named.
+        shared: The options of ``pocoflow resume`` that the failed command has, too.
         given: The options of ``pocoflow resume`` that it was given: the next one needs them, too.
     """
     known = {Gap.RUN: run_id, Gap.DB: db, Gap.FLOW: target or Gap.FLOW}
-    for one in exc.remedies:
-        words = one.words(known)
+    for remedy in exc.remedies:
+        words = remedy.words(known)
         options = words[3:] if words[:1] == ("resume",) else ()
-        if options and options[0] in own:
-            yield escape(f"{one.what}: the same with {shlex.join(options)}")
+        if options and options[0] in shared:
+            yield escape(f"{remedy.what}: the same with {shlex.join(options)}")
             continue
         if options:
-            told = {_about(*pair) for pair in zip(options[::2], options[1::2], strict=False)}
-            still = (pair for pair in given if _about(*pair) not in told)
-            words = (*words[:3], *chain.from_iterable(still), *options)
-        gaps = [word for word in one.command if isinstance(word, Gap)]
+            replaced = {_about(*pair) for pair in zip(options[::2], options[1::2], strict=False)}
+            remaining = (pair for pair in given if _about(*pair) not in replaced)
+            words = (*words[:3], *chain.from_iterable(remaining), *options)
+        gaps = [word for word in remedy.command if isinstance(word, Gap)]
         if words:
             takes_path = Gap.FLOW in gaps and Gap.DB not in gaps
-            yield f"{one.what}: {command(*words, path=path if takes_path else None)}"
-        elif one.python:
-            yield f"{one.what}, in Python: {one.python}"
+            yield f"{remedy.what}: {command(*words, path=path if takes_path else None)}"
+        elif remedy.python:
+            yield f"{remedy.what}, in Python: {remedy.python}"
 
 
 def _about(option: str, text: str) -> tuple[str, str]:
-    """What an option says something about: of ``--set a=1`` it is the key."""
+    """The subject of an option: for ``--set a=1`` it is the key."""
     return option, text.partition("=")[0]
 
 
 def relocations_of(args: argparse.Namespace) -> list[tuple[str, str]]:
-    """The options that a command was given which say what has other names now."""
+    """The given options of a command that say what was renamed."""
     return [
         *(("--flow-was", name) for name in args.flow_was),
         *(("--alias", f"{old}={new}") for old, new in args.alias),
@@ -180,8 +180,8 @@ def relocations_of(args: argparse.Namespace) -> list[tuple[str, str]]:
 
 
 def add_page(parser: argparse.ArgumentParser) -> None:
-    """Add what the page of the monitor is of: its database, and perhaps a flow."""
-    # Not that of the argument, which would take the place of what --db-env says.
+    """Add the arguments of the monitor page: its database, and an optional flow."""
+    # Not the default of the argument, which would override --db-env.
     parser.set_defaults(db=DATABASE)
     parser.add_argument(
         "db",
@@ -197,7 +197,7 @@ def add_page(parser: argparse.ArgumentParser) -> None:
 
 
 def page_arguments(arguments: Sequence[str]) -> tuple[str, str, Callable[[], Flow]]:
-    """What the page was started with: its database, its flow, and what loads that."""
+    """The arguments of the page: its database, its flow, and a function that loads the flow."""
     parser = argparse.ArgumentParser(add_help=False)
     add_page(parser)
     given, _ = parser.parse_known_args(arguments)
@@ -216,8 +216,8 @@ def add_repeated(
     Args:
         parser: The arguments of the command.
         option: The option.
-        metavar: What is given with it, as people write it.
-        kind: Reads that.
+        metavar: The name of its value in the help.
+        kind: Parses the value.
         text: The help for it.
     """
     text = f"{text}; may be repeated"
@@ -225,7 +225,7 @@ def add_repeated(
 
 
 def add_relocations(parser: argparse.ArgumentParser) -> None:
-    """Add what says that stored runs know the flow, or what it is made of, by other names."""
+    """Add the options for stored runs that know the flow, or classes, by other names."""
     was = "a name that the flow had before, when its run was started"
     add_repeated(parser, "--flow-was", "NAME", str, was)
     alias = "a class of stored values that has another name now, as in "
@@ -234,7 +234,7 @@ def add_relocations(parser: argparse.ArgumentParser) -> None:
 
 
 def add_resources(parser: argparse.ArgumentParser) -> None:
-    """Add what names the resources of runs."""
+    """Add the option that names the resources of runs."""
     parser.add_argument(
         "--resources",
         metavar="TARGET",
@@ -244,14 +244,14 @@ def add_resources(parser: argparse.ArgumentParser) -> None:
 
 
 def add_owner(parser: argparse.ArgumentParser) -> None:
-    """Add the flow that a command acts on stored runs with, and its database."""
+    """Add the flow whose stored runs a command acts on, and its database."""
     parser.add_argument("flow", metavar="FLOW", help=TARGET_HELP)
     add_database(parser, "the database (that of the flow)")
     add_relocations(parser)
 
 
 def owner_of_runs(args: argparse.Namespace) -> Flow:
-    """The flow that a command acts on stored runs with, with its database.
+    """The flow whose stored runs a command acts on, with its database.
 
     Raises:
         TargetError: The target is not a flow, or there is no database.
@@ -284,10 +284,10 @@ def _load_class(target: str) -> type:
     Raises:
         TargetError: The target cannot be understood or imported, or is not a class.
     """
-    _, found = _load(target, "a class", "Name", calls=False)
-    if not isinstance(found, type):
-        raise TargetError(f"{target} is {_kind(found)}, not a class")
-    return found
+    _, value = _load(target, "a class", "Name", calls=False)
+    if not isinstance(value, type):
+        raise TargetError(f"{target} is {_kind(value)}, not a class")
+    return value
 
 
 def load_flow(target: str, *, alone: bool = True) -> Flow:
@@ -295,15 +295,15 @@ def load_flow(target: str, *, alone: bool = True) -> Flow:
 
     Args:
         target: The target.
-        alone: Whether no other thread of this process begins a run meanwhile.
+        alone: Whether no other thread of this process starts a run meanwhile.
 
     Raises:
         TargetError: The target cannot be understood or imported, or is not a flow.
     """
-    module, found = _load(target, "a flow", "flow", alone=alone)
-    if not isinstance(found, Flow):
-        raise TargetError(f"{target} is {_kind(found)}, not a flow{_flows(module)}")
-    return found
+    module, value = _load(target, "a flow", "flow", alone=alone)
+    if not isinstance(value, Flow):
+        raise TargetError(f"{target} is {_kind(value)}, not a flow{_flows(module)}")
+    return value
 
 
 def load_resources(target: str, *, alone: bool = True) -> Resources:
@@ -314,25 +314,25 @@ def load_resources(target: str, *, alone: bool = True) -> Resources:
         alone: As for :func:`load_flow`.
 
     Raises:
-        TargetError: The target cannot be understood or imported, or is no mapping.
+        TargetError: The target cannot be understood or imported, or is not a mapping.
     """
-    _, found = _load(target, "resources", "resources", alone=alone)
-    if not isinstance(found, Mapping):
-        raise TargetError(f"{target} is {_kind(found)}, not a dict of resources")
-    return found
+    _, value = _load(target, "resources", "resources", alone=alone)
+    if not isinstance(value, Mapping):
+        raise TargetError(f"{target} is {_kind(value)}, not a dict of resources")
+    return value
 
 
 def _load(
     target: str, what: str, example: str, *, calls: bool = True, alone: bool = True
 ) -> tuple[ModuleType, object]:
-    """A module, and what a target names in it, or what the function makes that it names.
+    """A module, and the object that a target names in it, or that the named function returns.
 
     Args:
         target: The target.
-        what: What it has to name, for messages.
-        example: A name of such a thing.
-        calls: Whether a function stands for what it makes.
-        alone: Whether no other thread of this process begins a run meanwhile.
+        what: The kind of object, for messages.
+        example: A name of such an object.
+        calls: Whether a function is called for its result.
+        alone: Whether no other thread of this process starts a run meanwhile.
     """
     source, colon, name = target.rpartition(":")
     if not colon or not source or not name:
@@ -343,12 +343,12 @@ def _load(
     try:
         with importing(target) if alone else importing_alone(target):
             module = _import(source)
-            found = _attribute(module, source, name)
-            if calls and inspect.isroutine(found):
-                found = _make(found, target)
+            value = _attribute(module, source, name)
+            if calls and inspect.isroutine(value):
+                value = _make(value, target)
     except DefinitionError as exc:
         raise TargetError(str(exc)) from exc
-    return module, found
+    return module, value
 
 
 def _import(source: str) -> ModuleType:
@@ -378,13 +378,13 @@ def importable(file: Path) -> tuple[Path, str]:
 
 
 def _attribute(module: ModuleType, source: str, name: str) -> Any:
-    found: object = module
+    value: object = module
     for part in name.split("."):
-        if not hasattr(found, part):
-            near = closest(part, _makers(found, module))
-            raise TargetError(f"{source} has no {name!r}{near}{_flows(module)}")
-        found = getattr(found, part)
-    return found
+        if not hasattr(value, part):
+            suggestion = closest(part, _candidates(value, module))
+            raise TargetError(f"{source} has no {name!r}{suggestion}{_flows(module)}")
+        value = getattr(value, part)
+    return value
 
 
 def _make(function: Callable[..., object], target: str) -> object:
@@ -402,12 +402,12 @@ def _make(function: Callable[..., object], target: str) -> object:
         raise TargetError(f"{target} failed: {_error(exc)}") from exc
 
 
-def _makers(owner: object, module: ModuleType) -> Iterator[str]:
-    """The names of what a target may be: flows, and functions that may make one."""
+def _candidates(owner: object, module: ModuleType) -> Iterator[str]:
+    """The names of possible targets: flows, and functions that may return one."""
     for name in dir(owner):
         value = getattr(owner, name, None)
-        is_own = inspect.isfunction(value) and value.__module__ == module.__name__
-        if not name.startswith("_") and (isinstance(value, Flow) or is_own):
+        is_local = inspect.isfunction(value) and value.__module__ == module.__name__
+        if not name.startswith("_") and (isinstance(value, Flow) or is_local):
             yield name
 
 
@@ -417,7 +417,7 @@ def _flows(module: ModuleType) -> str:
 
 
 def _named(source: str) -> str:
-    """The flows of what was named without one of them, if it can be imported."""
+    """The flows of a module that was named without a flow, if it can be imported."""
     try:
         with importing(source):
             return _flows(_import(source))
@@ -432,7 +432,7 @@ def _kind(value: object) -> str:
 
 
 def _error(exc: BaseException) -> str:
-    """An error of the user's code in one line, with the place if it is in a file of his."""
+    """An error of the user's code in one line, with its location if that is in a user's file."""
     text = f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
     if isinstance(exc, SyntaxError):
         return text
@@ -440,9 +440,9 @@ def _error(exc: BaseException) -> str:
     frames = [
         frame
         for frame in traceback.extract_tb(exc.__traceback__)
-        if not frame.filename.startswith("<") and frame.filename not in _OWN
+        if not frame.filename.startswith("<") and frame.filename not in _OWN_FILES
     ]
-    # The last line of the user's own, where it is not all in a library.
+    # The last line of the user's code, unless all frames are in libraries.
     shown = [frame for frame in frames if not frame.filename.startswith(_libraries())] or frames
     if not shown or f"{shown[-1].filename}:" in text:
         return text
@@ -450,7 +450,7 @@ def _error(exc: BaseException) -> str:
 
 
 def _of_model(exc: BaseException) -> str:
-    """A hint where a field was taken from a model itself: ``writes=Article.summary``."""
+    """A hint if a field was taken from the model itself: ``writes=Article.summary``."""
     model = getattr(exc, "obj", None)
     if not (isinstance(exc, AttributeError) and isinstance(model, type)):
         return ""
@@ -459,12 +459,12 @@ def _of_model(exc: BaseException) -> str:
     return ""
 
 
-_OWN = {__file__, importlib.__file__}
+_OWN_FILES = {__file__, importlib.__file__}
 
 
 @cache
 def _libraries() -> tuple[str, ...]:
-    """The folders of this library, and of all that is installed."""
+    """The folders of this library, and of installed packages."""
     names = ("stdlib", "platstdlib", "purelib", "platlib")
     folders = {str(Path(__file__).parents[1]), *map(sysconfig.get_path, names)}
     return tuple(os.path.join(folder, "") for folder in folders)

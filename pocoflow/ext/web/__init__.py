@@ -1,4 +1,4 @@
-"""A flow as a web service for many users: start, follow, answer and cancel runs, each their own.
+"""A flow as a web service for many users: each can start, follow, answer and cancel own runs.
 
 ::
 
@@ -14,8 +14,8 @@ try:
 except ModuleNotFoundError as exc:
     if (exc.name or "").partition(".")[0] != "starlette":
         raise
-    told = "pocoflow.ext.web needs Starlette: pip install 'pocoflow[web]'"
-    raise ModuleNotFoundError(told, name=exc.name) from exc
+    message = "pocoflow.ext.web needs Starlette: pip install 'pocoflow[web]'"
+    raise ModuleNotFoundError(message, name=exc.name) from exc
 from pocoflow.ext.web.owned import WebLimits
 
 __all__ = ["RunsApp", "WebLimits", "Who"]

@@ -1,4 +1,4 @@
-"""``RunsApp``: the routes of the runs of a flow, to be mounted in Starlette or FastAPI."""
+"""``RunsApp``: an application for the runs of a flow, to be mounted in Starlette or FastAPI."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from pocoflow.messages import short
 from pocoflow.values.json_text import read_json
 
 Who: TypeAlias = Callable[[Request], Awaitable[str | None] | str | None]
-"""Says who sends a request: a name that is one person's for ever, or ``None`` for a stranger."""
+"""Identifies the sender of a request by a permanent, unique name; ``None`` if unknown."""
 
 T = TypeVar("T")
 
@@ -43,17 +43,17 @@ _log = OwnLogger("web")
 _SAFE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 _SOON = 2
-"""Seconds after which it makes sense to try once more while others write to the database."""
+"""Seconds after which a client may retry while others write to the database."""
 
 _MOST = 1 << 33
-"""No event of a run has so high a number."""
+"""Greater than the number of any event of a run."""
 
 
 class RunsApp(Starlette):
-    """An application with the runs of a flow, each of which belongs to whoever started it.
+    """An application for the runs of a flow, each of which belongs to the user who started it.
 
-    A run is submitted, and a worker carries it on. It is started, looked at, followed, answered and
-    cancelled by its owner; to everybody else it is not there. Mount it where you like::
+    A run is submitted, and a worker executes it. Its owner can start, view, follow, answer and
+    cancel it; for everybody else it does not exist. Mount the application at any path::
 
         app.mount("/letters", RunsApp(flow, who=user_of))
 
@@ -68,15 +68,15 @@ class RunsApp(Starlette):
     ==============================================  ================================================
 
     Args:
-        flow: The flow, which keeps its runs in a database.
-        who: Who sends a request, by a function that is given it, ``async`` or called in a thread.
-            What it returns is on record as the owner of a run. ``None`` is answered by 401; it
-            may raise an ``HTTPException``.
-        limits: What an owner may use.
+        flow: The flow, which stores its runs in a database.
+        who: A function that returns the sender of a request, ``async`` or called in a thread. Its
+            result is recorded as the owner of a run. ``None`` is answered with 401; it may raise an
+            ``HTTPException``.
+        limits: Limits for each owner.
 
     Raises:
-        DefinitionError: There is no ``who``, it cannot be given a request, or another argument is
-            of another type.
+        DefinitionError: There is no ``who``, it does not take a request, or another argument has
+            the wrong type.
         NoDatabaseError: The flow has no ``db_path``.
     """
 
@@ -92,41 +92,41 @@ class RunsApp(Starlette):
         self._runs = OwnedRuns(flow, self._limits)
         self._streams: Counter[str] = Counter()
         routes = [
-            Route("/runs", self._closed(self._start, changes=True), methods=["POST"]),
-            Route("/runs", self._closed(self._list), methods=["GET"]),
-            Route("/runs/{run_id}", self._closed(self._look), methods=["GET"]),
-            Route("/runs/{run_id}/events", _streams(self._closed(self._follow)), methods=["GET"]),
+            Route("/runs", self._owned(self._start, changes=True), methods=["POST"]),
+            Route("/runs", self._owned(self._list), methods=["GET"]),
+            Route("/runs/{run_id}", self._owned(self._look), methods=["GET"]),
+            Route("/runs/{run_id}/events", _streams(self._owned(self._follow)), methods=["GET"]),
             Route(
                 "/runs/{run_id}/questions/{question}",
-                self._closed(self._answer, changes=True),
+                self._owned(self._answer, changes=True),
                 methods=["POST"],
             ),
             Route(
-                "/runs/{run_id}/cancel", self._closed(self._cancel, changes=True), methods=["POST"]
+                "/runs/{run_id}/cancel", self._owned(self._cancel, changes=True), methods=["POST"]
             ),
-            Route("/openapi.json", self._closed(self._describe), methods=["GET"]),
+            Route("/openapi.json", self._owned(self._describe), methods=["GET"]),
         ]
         super().__init__(
             routes=routes,
-            exception_handlers={Refusal: _refused, HTTPException: _refused_by_http},
+            exception_handlers={Refusal: _refusal_response, HTTPException: _http_error_response},
         )
 
     def openapi(self, prefix: str = "") -> dict[str, Any]:
-        """An OpenAPI description of the routes, by the schema of the flow and its questions.
+        """An OpenAPI description of the routes, from the schema of the flow and its questions.
 
         Args:
-            prefix: Where the application is mounted.
+            prefix: The path at which the application is mounted.
         """
         return describe(self._runs, self._limits, prefix)
 
     # -- who may ------------------------------------------------------------------------------
 
-    def _closed(
+    def _owned(
         self, endpoint: Callable[[Request, Owned], Awaitable[Response]], *, changes: bool = False
     ) -> Callable[[Request], Awaitable[Response]]:
-        """An endpoint for owners; one that changes something takes JSON alone.
+        """An endpoint for owners; one that changes something accepts only JSON.
 
-        A form of another site can be sent with the cookies of its visitor, but not as JSON.
+        Another site can send a form with the cookies of its visitor, but not JSON.
         """
 
         async def handle(request: Request) -> Response:
@@ -136,7 +136,7 @@ class RunsApp(Starlette):
                 raise Refusal(415, "send this as application/json")
             try:
                 return await endpoint(request, owner)
-            except RunNotFoundError as exc:  # removed since it was looked at
+            except RunNotFoundError as exc:  # removed since it was read
                 raise Refusal(404, "there is no such run") from exc
             except DatabaseBusyError as exc:
                 raise Refusal(503, "too many write at once", _SOON) from exc
@@ -148,15 +148,15 @@ class RunsApp(Starlette):
 
     async def _owner(self, request: Request) -> Owned:
         if inspect.iscoroutinefunction(self._who):
-            found = await self._who(request)
+            name = await self._who(request)
         else:
-            found = await run_in_threadpool(self._who, request)
-            if inspect.isawaitable(found):
-                found = await found
-        if found is None:
+            name = await run_in_threadpool(self._who, request)
+            if inspect.isawaitable(name):
+                name = await name
+        if name is None:
             raise Refusal(401, "say who you are")
-        check_name("what who= returned", found)
-        return Owned(found)
+        check_name("what who= returned", name)
+        return Owned(name)
 
     # -- the routes ---------------------------------------------------------------------------
 
@@ -166,14 +166,14 @@ class RunsApp(Starlette):
         return _json(run, 202 if is_new else 200)
 
     async def _list(self, request: Request, owner: Owned) -> Response:
-        asked: dict[str, object] = dict(request.query_params)
+        parameters: dict[str, object] = dict(request.query_params)
         if labels := request.query_params.getlist("label"):
-            asked["label"] = labels
+            parameters["label"] = labels
         try:
-            wanted = Listing.model_validate(asked)
+            listing = Listing.model_validate(parameters)
         except ValidationError as exc:
             raise Refusal.of_values(("query",), exc) from exc
-        return _json(await run_in_threadpool(self._runs.page, owner, wanted))
+        return _json(await run_in_threadpool(self._runs.page, owner, listing))
 
     async def _look(self, request: Request, owner: Owned) -> Response:
         return _json(await run_in_threadpool(self._runs.look, owner, _run_id(request)))
@@ -181,20 +181,20 @@ class RunsApp(Starlette):
     async def _follow(self, request: Request, owner: Owned) -> Response:
         run_id, after = _run_id(request), _after(request)
         if await run_in_threadpool(self._runs.is_known, owner, run_id, after):
-            return Response(status_code=204, headers=_SAFE)  # so that a browser asks no more
+            return Response(status_code=204, headers=_SAFE)  # so that a browser does not reconnect
         if request.method == "HEAD":
             return Response(media_type=EventStream.media_type, headers=_SAFE)
         follow = partial(self._runs.flow.follow_async, owner.stored(run_id), after)
         events = await run_in_threadpool(follow)
         if self._streams[owner.name] >= self._limits.streams:
-            told = f"{self._limits.streams} streams are open, and no more are: close one"
-            raise Refusal(429, told, _SOON)
+            message = f"{self._limits.streams} streams are open, and no more are: close one"
+            raise Refusal(429, message, _SOON)
         self._streams[owner.name] += 1
-        stream = EventStream(events, self._limits, partial(self._left, owner.name))
+        stream = EventStream(events, self._limits, partial(self._on_stream_end, owner.name))
         stream.headers.update(_SAFE)
         return stream
 
-    def _left(self, owner: str) -> None:
+    def _on_stream_end(self, owner: str) -> None:
         self._streams[owner] -= 1
         if not self._streams[owner]:
             del self._streams[owner]
@@ -216,11 +216,11 @@ class RunsApp(Starlette):
         return _json(await run_in_threadpool(self.openapi, root))
 
     async def _body(self, request: Request) -> Any:
-        """The JSON value of the body, which is counted as it comes."""
+        """The JSON value of the body, whose size is checked as it arrives."""
         most = self._limits.body
         too_large = Refusal(413, f"the body has more than {most} bytes")
-        said = request.headers.get("content-length", "")
-        if said.isdecimal() and len(said) < 20 and int(said) > most:
+        length = request.headers.get("content-length", "")
+        if length.isdecimal() and len(length) < 20 and int(length) > most:
             raise too_large
         parts, size = [], 0
         try:
@@ -236,8 +236,8 @@ class RunsApp(Starlette):
         try:
             return read_json(b"".join(parts).decode())
         except UnicodeDecodeError as exc:
-            said = f"not JSON: byte {exc.start} is not of a text in UTF-8"
-            raise Refusal.of_value(("body",), said, "json_invalid") from exc
+            text = f"not JSON: byte {exc.start} is not of a text in UTF-8"
+            raise Refusal.of_value(("body",), text, "json_invalid") from exc
         except ValueError as exc:
             raise Refusal.of_value(("body",), str(exc), "json_invalid") from exc
 
@@ -245,7 +245,7 @@ class RunsApp(Starlette):
 def _streams(
     endpoint: Callable[[Request], Awaitable[Response]],
 ) -> Callable[[Request], Awaitable[Response]]:
-    """An endpoint for an ``EventSource``, which never asks again after a 503."""
+    """An endpoint for an ``EventSource``, which would not reconnect after a 503."""
 
     async def handle(request: Request) -> Response:
         try:
@@ -270,7 +270,7 @@ def _check(flow: object, who: object, limits: object) -> None:
         )
     try:
         signature = inspect.signature(who)
-    except ValueError:  # of some that are written in C
+    except ValueError:  # of some functions in C
         return
     try:
         signature.bind(Request({"type": "http"}))
@@ -290,21 +290,21 @@ def _is_number(text: str) -> bool:
 
 
 def _question(request: Request) -> int:
-    said = str(request.path_params["question"])
-    if not _is_number(said):
+    text = str(request.path_params["question"])
+    if not _is_number(text):
         raise Refusal(404, "there is no such question")
-    return int(said)
+    return int(text)
 
 
 def _after(request: Request) -> int:
-    """The number of the last event that is known; what a browser says when it comes back counts."""
+    """The number of the last known event; the header of a reconnecting browser takes precedence."""
     known = request.headers.get("last-event-id")
-    said = known or request.query_params.get("after") or "-1"
-    text = said.removeprefix("-") if said == "-1" else said
+    given = known or request.query_params.get("after") or "-1"
+    text = given.removeprefix("-") if given == "-1" else given
     if not _is_number(text):
         location = ("header", "last-event-id") if known else ("query", "after")
         raise Refusal.of_value(location, "the number of an event, or -1")
-    return int(said)
+    return int(given)
 
 
 def _json(value: object, status: int = 200, **headers: str) -> Response:
@@ -314,12 +314,12 @@ def _json(value: object, status: int = 200, **headers: str) -> Response:
     return Response(content, status, {**_SAFE, **headers}, "application/json")
 
 
-async def _refused(request: Request, exc: Exception) -> Response:
+async def _refusal_response(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, Refusal)
     again = {} if exc.again is None else {"Retry-After": str(exc.again)}
     return _json({"detail": exc.detail}, exc.status, **again)
 
 
-async def _refused_by_http(request: Request, exc: Exception) -> Response:
+async def _http_error_response(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, HTTPException)
     return _json({"detail": exc.detail}, exc.status_code, **(exc.headers or {}))

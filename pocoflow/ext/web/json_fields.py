@@ -1,4 +1,4 @@
-"""What a run is given as JSON, and what has come of it as JSON, by the schema of its flow."""
+"""The inputs and outputs of a run as JSON, by the schema of its flow."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _log = OwnLogger("web")
 
 
 class _Describing(GenerateJsonSchema):
-    """Describes what can be described; nothing is said of the rest."""
+    """Generates JSON schemas; what has none gets an empty one."""
 
     ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}  # noqa: RUF012
 
@@ -44,46 +44,48 @@ class _Fields:
         return fields_of(self._flow.schema)
 
     def _schema_of(self, names: tuple[str, ...], mode: JsonSchemaMode) -> JsonSchemaValue:
-        """The JSON schema of an object of some fields, with what it refers to as ``$defs``."""
+        """The JSON schema of an object with these fields, with referenced schemas in ``$defs``."""
         model = self._fields.model
         known: JsonSchemaValue = {}
         definitions: JsonSchemaValue = {}
-        needed: list[str] = []
+        required_fields: list[str] = []
         if model is not None:
-            told = model.model_json_schema(by_alias=False, mode=mode, schema_generator=_Describing)
-            definitions = told.get("$defs", {})
-            if "$ref" in told:  # of a model that contains itself
-                told = definitions[told["$ref"].rpartition("/")[2]]
-            known, needed = told.get("properties", {}), told.get("required", [])
+            described = model.model_json_schema(
+                by_alias=False, mode=mode, schema_generator=_Describing
+            )
+            definitions = described.get("$defs", {})
+            if "$ref" in described:  # of a recursive model
+                described = definitions[described["$ref"].rpartition("/")[2]]
+            known, required_fields = described.get("properties", {}), described.get("required", [])
         else:
             for name in names:
-                known[name], found = _described(self._fields.type_of(name), mode)
-                definitions |= found
-        made: JsonSchemaValue = {
+                known[name], more = _described(self._fields.type_of(name), mode)
+                definitions |= more
+        schema: JsonSchemaValue = {
             "type": "object",
             "properties": {name: known.get(name, {}) for name in names},
             "additionalProperties": False,
             "$defs": definitions,
         }
-        if required := [name for name in names if name in needed]:
-            made["required"] = required
-        return made
+        if required := [name for name in names if name in required_fields]:
+            schema["required"] = required
+        return schema
 
 
 def _described(hint: Any, mode: JsonSchemaMode) -> tuple[JsonSchemaValue, JsonSchemaValue]:
     try:
         adapter: TypeAdapter[object] = TypeAdapter(hint)
-        told = adapter.json_schema(mode=mode, schema_generator=_Describing)
+        schema = adapter.json_schema(mode=mode, schema_generator=_Describing)
     except PydanticUserError:
         return {}, {}
-    return told, told.pop("$defs", {})
+    return schema, schema.pop("$defs", {})
 
 
 class Inputs(_Fields):
     """What the owner of a run may give it: the inputs of the flow, and nothing else.
 
-    Those that the flow names (``Flow(inputs=...)``), or those that validation finds: what is read,
-    has no default and is written by no node.
+    Those that the flow names (``Flow(inputs=...)``), or those that validation finds: fields that
+    are read, have no default and are written by no node.
     """
 
     @cached_property
@@ -92,11 +94,11 @@ class Inputs(_Fields):
         return tuple(self._flow.proof().inputs)
 
     def read(self, given: Mapping[str, object]) -> Any:
-        """What the run is submitted with.
+        """The inputs with which the run is submitted.
 
         Raises:
             ValidationError: A value does not fit the schema.
-            ValueError: A key is no input, or a value is nothing that can be read.
+            ValueError: A key is not an input, or a value cannot be read.
         """
         for key in given:
             if key not in self.names:
@@ -112,10 +114,10 @@ class Inputs(_Fields):
 
 
 class Outputs(_Fields):
-    """What the owner of a run is shown of its store once it is completed.
+    """The part of the store of a completed run that its owner sees.
 
-    The outputs that the flow names (``Flow(outputs=...)``), or else whatever was saved. What could
-    not be saved, and fields of a model that are excluded, are never shown.
+    The outputs that the flow names (``Flow(outputs=...)``), else all saved values. Values that
+    could not be saved, and excluded fields of a model, are never shown.
     """
 
     @property
@@ -126,22 +128,22 @@ class Outputs(_Fields):
     def of(self, row: RunRow) -> dict[str, object]:
         """The outputs of a completed run, as JSON values.
 
-        They are shown as they were saved: the schema may have changed since.
+        They are shown as saved, as the schema may have changed since.
         """
         classes = classes_of(self._flow.schema, aliases=self._flow.aliases)
         last = row["total_steps"] - 1
         store = self._flow.database.load_store(row["run_id"], last, classes)
-        found = {}
+        outputs = {}
         for key in store if self.names is None else self.names:
             if key in store and not has_marks(store[key]) and not self._is_hidden(key):
                 try:
-                    found[key] = self._plain(key, store[key])
+                    outputs[key] = self._plain(key, store[key])
                 except (PydanticSerializationError, TypeError, ValueError) as exc:
                     _log.warning("run %r: %r is not shown: %s", row["run_id"], key, exc)
-        return found
+        return outputs
 
     def _is_hidden(self, key: str) -> bool:
-        """Whether a field is excluded, or is none of the model any more, which may have been."""
+        """Whether a field is excluded, or no longer in the model, where it may have been."""
         model = self._fields.model
         field = None if model is None else model.model_fields.get(key)
         return self._fields.is_closed if field is None else bool(field.exclude)
@@ -149,21 +151,21 @@ class Outputs(_Fields):
     def _plain(self, key: str, value: object) -> object:
         model = self._fields.model
         if model is not None:
-            made = model.model_construct()
-            made.__dict__ = {key: value}
-            told = made.model_dump(
+            instance = model.model_construct()
+            instance.__dict__ = {key: value}
+            dumped = instance.model_dump(
                 mode="json", include={key}, warnings=False, fallback=scalar_as_json
             )
-            if key in told:
-                return as_json(told[key])
+            if key in dumped:
+                return as_json(dumped[key])
         return as_json(value)
 
     def schema(self) -> JsonSchemaValue:
         """Their JSON schema."""
         if self.names is not None:
             return self._schema_of(self._shown(self.names), "serialization")
-        made = self._schema_of(self._shown(tuple(self._fields)), "serialization")
-        return {**made, "additionalProperties": True}
+        schema = self._schema_of(self._shown(tuple(self._fields)), "serialization")
+        return {**schema, "additionalProperties": True}
 
     def _shown(self, names: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(name for name in names if not self._is_hidden(name))

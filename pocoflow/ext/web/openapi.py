@@ -1,4 +1,4 @@
-"""The OpenAPI description of the runs of a flow, by its schema and its questions."""
+"""The OpenAPI description of the runs of a flow, from its schema and its questions."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def describe(runs: OwnedRuns, limits: WebLimits, prefix: str) -> JsonSchemaValue
 
     Args:
         runs: The runs.
-        limits: What is refused.
-        prefix: What stands before the paths.
+        limits: The limits for each owner.
+        prefix: The prefix of the paths.
     """
     name = runs.flow.flow_name
     schemas = _Schemas(name)
     listing = _put_ours(schemas, runs)
-    answers = [schemas.put("Answer", one) for one in _answers(runs)] or [{}]
+    answers = [schemas.put("Answer", schema) for schema in _answers(runs)] or [{}]
     answer = schemas.put(
         "Answering",
         {
@@ -57,9 +57,9 @@ def describe(runs: OwnedRuns, limits: WebLimits, prefix: str) -> JsonSchemaValue
         verb: str, about: str, good: Mapping[int, JsonSchemaValue], *bad: int, **more: object
     ) -> JsonSchemaValue:
         refused = {code: {"description": _REFUSALS[code], **problem} for code in (401, *bad)}
-        responses = {str(code): one for code, one in {**good, **refused}.items()}
-        made = {"operationId": f"{name}_{verb}", "summary": about, "tags": [name]}
-        return {**made, "responses": responses, **more}
+        responses = {str(code): response for code, response in {**good, **refused}.items()}
+        facts = {"operationId": f"{name}_{verb}", "summary": about, "tags": [name]}
+        return {**facts, "responses": responses, **more}
 
     def body(schema: JsonSchemaValue) -> JsonSchemaValue:
         size = f"at most {limits.body} bytes"
@@ -70,7 +70,7 @@ def describe(runs: OwnedRuns, limits: WebLimits, prefix: str) -> JsonSchemaValue
         "List your runs, the newest first",
         {200: _given(schemas.reference("Runs"))},
         *(404, 422, 503),
-        parameters=[{"name": key, "in": "query", "schema": one} for key, one in listing.items()],
+        parameters=[{"name": k, "in": "query", "schema": schema} for k, schema in listing.items()],
     )
     started = {202: _given(run, "it is queued")}
     started[200] = _given(run, "it was started before, as it is now")
@@ -102,35 +102,35 @@ def describe(runs: OwnedRuns, limits: WebLimits, prefix: str) -> JsonSchemaValue
     taken = {"parameters": [_ID], "requestBody": body({"type": "object"})}
     cancel = operation("cancel", "Ask a run to stop", good, *refused, **taken)
     look = operation("look", "How a run stands", good, 404, 503, parameters=[_ID])
-    one = f"{prefix}/runs/{{run_id}}"
+    run_path = f"{prefix}/runs/{{run_id}}"
     return {
         "openapi": "3.1.0",
         "info": {"title": name, "version": "1"},
         "paths": {
             f"{prefix}/runs": {"get": page, "post": start},
-            one: {"get": look},
-            f"{one}/events": {"get": follow},
-            f"{one}/questions/{{question}}": {"post": reply},
-            f"{one}/cancel": {"post": cancel},
+            run_path: {"get": look},
+            f"{run_path}/events": {"get": follow},
+            f"{run_path}/questions/{{question}}": {"post": reply},
+            f"{run_path}/cancel": {"post": cancel},
         },
         "components": {"schemas": schemas.all},
     }
 
 
 def _put_ours(schemas: _Schemas, runs: OwnedRuns) -> JsonSchemaValue:
-    """Keep the schemas of what is sent and received; those of the words of a list, by name."""
-    ours: list[tuple[type[BaseModel], JsonSchemaMode]] = [
+    """Add the schemas of requests and responses; return those of the parameters of a list."""
+    models: list[tuple[type[BaseModel], JsonSchemaMode]] = [
         (Start, "validation"),
         (Listing, "validation"),
         (WholeRun, "serialization"),
         (Runs, "serialization"),
         (Problem, "serialization"),
     ]
-    _, told = models_json_schema(ours)
-    definitions = told["$defs"]
+    _, generated = models_json_schema(models)
+    definitions = generated["$defs"]
     listing: JsonSchemaValue = definitions.pop("Listing")["properties"]
-    for one, schema in definitions.items():
-        schemas.put(one, schema)
+    for name, schema in definitions.items():
+        schemas.put(name, schema)
     inputs = schemas.put("Inputs", runs.inputs.schema())
     result = schemas.put("Result", runs.outputs.schema())
     schemas.known("Start")["properties"]["inputs"] = inputs
@@ -147,7 +147,7 @@ def _content(kind: str, schema: JsonSchemaValue) -> JsonSchemaValue:
 
 
 def _answers(runs: OwnedRuns) -> Iterator[JsonSchemaValue]:
-    """The schemas of what the nodes of the flow ask for, each once."""
+    """The schemas of the answers that nodes of the flow ask for, each once."""
     seen: list[object] = []
     for _, graph in runs.flow.graph.levels():
         for vertex in graph.nodes.values():
@@ -161,7 +161,7 @@ def _answers(runs: OwnedRuns) -> Iterator[JsonSchemaValue]:
 
 
 class _Schemas:
-    """Schemas by name, for the components of a description; each name has that of the flow."""
+    """Schemas by name, for the components of a description; names are prefixed by the flow."""
 
     def __init__(self, owner: str) -> None:
         self._owner = "".join(char if char.isalnum() else "_" for char in owner)
@@ -169,56 +169,56 @@ class _Schemas:
 
     def known(self, name: str) -> JsonSchemaValue:
         """The schema of a name."""
-        found: JsonSchemaValue = self.all[f"{self._owner}.{name}"]
-        return found
+        schema: JsonSchemaValue = self.all[f"{self._owner}.{name}"]
+        return schema
 
     def reference(self, name: str) -> JsonSchemaValue:
         """A reference to the schema of a name."""
         return {"$ref": f"#/components/schemas/{self._owner}.{name}"}
 
     def put(self, name: str, schema: JsonSchemaValue) -> JsonSchemaValue:
-        """Keep a schema, and what it uses of those that it defines; a reference to it."""
+        """Add a schema, and those of its definitions that it uses; return a reference to it."""
         definitions = schema.get("$defs", {})
-        own = {key: one for key, one in schema.items() if key != "$defs"}
-        used = _used(own, definitions, {})
-        names = {inner: self._name(inner, self._pointed(one, {})) for inner, one in used.items()}
-        for inner, one in used.items():
-            self.all[names[inner]] = self._pointed(one, names)
-        made = self._name(name, None)
-        self.all[made] = self._pointed(own, names)
-        return {"$ref": f"#/components/schemas/{made}"}
+        body = {key: part for key, part in schema.items() if key != "$defs"}
+        used = _used(body, definitions, {})
+        names = {inner: self._name(inner, self._pointed(part, {})) for inner, part in used.items()}
+        for inner, part in used.items():
+            self.all[names[inner]] = self._pointed(part, names)
+        full_name = self._name(name, None)
+        self.all[full_name] = self._pointed(body, names)
+        return {"$ref": f"#/components/schemas/{full_name}"}
 
     def _name(self, name: str, schema: JsonSchemaValue | None) -> str:
-        """A name that is free, or has this very schema."""
-        made, count = f"{self._owner}.{name}", 1
-        while made in self.all and self.all[made] != schema:
+        """A name that is free, or has exactly this schema."""
+        candidate, count = f"{self._owner}.{name}", 1
+        while candidate in self.all and self.all[candidate] != schema:
             count += 1
-            made = f"{self._owner}.{name}{count}"
-        return made
+            candidate = f"{self._owner}.{name}{count}"
+        return candidate
 
     def _pointed(self, part: object, names: dict[str, str]) -> Any:
         if isinstance(part, list):
-            return [self._pointed(one, names) for one in part]
+            return [self._pointed(inner, names) for inner in part]
         if not isinstance(part, dict):
             return part
-        made = {key: self._pointed(one, names) for key, one in part.items()}
-        target = made.get("$ref")
+        result = {key: self._pointed(inner, names) for key, inner in part.items()}
+        target = result.get("$ref")
         if isinstance(target, str) and target.startswith("#/$defs/"):
             name = target.removeprefix("#/$defs/")
-            made["$ref"] = f"#/components/schemas/{names.get(name, f'{self._owner}.{name}')}"
-        return made
+            result["$ref"] = f"#/components/schemas/{names.get(name, f'{self._owner}.{name}')}"
+        return result
 
 
 def _used(part: object, definitions: JsonSchemaValue, found: JsonSchemaValue) -> JsonSchemaValue:
-    """The definitions that a schema refers to, in the end."""
+    """The definitions that a schema refers to, transitively."""
     if isinstance(part, list):
-        for one in part:
-            _used(one, definitions, found)
+        for inner in part:
+            _used(inner, definitions, found)
     elif isinstance(part, dict):
         name = str(part.get("$ref", "")).removeprefix("#/$defs/")
         if name in definitions and name not in found:
             found[name] = definitions[name]
             _used(found[name], definitions, found)
-        for one in part.values():
-            _used(one, definitions, found)
+        for inner in part.values():
+            _used(inner, definitions, found)
     return found

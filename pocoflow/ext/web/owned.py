@@ -1,7 +1,7 @@
-"""The runs of one owner: what may be done with them, and what is told of them.
+"""The runs of one owner: the operations on them, and how they are shown.
 
-Nothing in here knows of HTTP but the number of a status. All of it reads or writes the database, so
-it is called in threads.
+Nothing here depends on HTTP except the numbers of statuses. All of it reads or writes the database,
+so it is called in threads.
 """
 
 from __future__ import annotations
@@ -35,37 +35,37 @@ from pocoflow.values.json_text import as_json, write_json
 _log = OwnLogger("web")
 
 OWNER = "owner"
-"""The label that has the owner of a run."""
+"""The label that holds the owner of a run."""
 
-_OF_OWNER = f"{OWNER}."
-"""Labels that an owner gives begin so, which keeps them apart from those of the program."""
+_PREFIX = f"{OWNER}."
+"""The prefix of labels given by an owner, to separate them from those of the program."""
 
-_AGAIN = 10
-"""Seconds after which it makes sense to try once more what was refused because of a limit."""
+_RETRY_AFTER = 10
+"""Seconds after which a client may retry what was refused because of a limit."""
 
 Stands = Literal["queued", "running", "paused", "interrupted", "completed", "failed", "cancelled"]
 
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._~-]*$", max_length=100)]
-# A database server has no word for the character NUL.
+# A database server cannot store the character NUL.
 Text = Annotated[str, Field(pattern=r"^[^\x00]*$", min_length=1, max_length=200)]
 
 
 @dataclass(frozen=True, slots=True)
 class WebLimits:
-    """What one owner may use, and how streams behave.
+    """Limits for one owner, and settings of streams.
 
     Attributes:
-        body: Bytes of the body of a request.
-        runs: Runs that are open at once: queued, running, paused or interrupted, of all flows of
+        body: Maximum size of the body of a request, in bytes.
+        runs: Maximum number of open runs: queued, running, paused or interrupted, of all flows of
             the database.
-        streams: Streams that are open at once, in one process.
-        heartbeat: Seconds without an event after which a stream sends a comment, so that nothing
-            on the way closes it.
-        longest: Seconds after which a stream ends, so that whoever follows asks again, and is
-            asked again who he is.
+        streams: Maximum number of open streams, in one process.
+        heartbeat: Seconds without an event after which a stream sends a comment, so that no proxy
+            closes it.
+        longest: Seconds after which a stream ends, so that the client reconnects, and is
+            authenticated again.
 
     Raises:
-        DefinitionError: One makes no sense.
+        DefinitionError: One is invalid.
     """
 
     body: int = 256 * 1024
@@ -88,12 +88,12 @@ _OBJECTS = {"dict_type", "model_type", "dataclass_type"}
 
 
 class Refusal(Exception):
-    """What is asked for is not done.
+    """A request is refused.
 
     Args:
         status: The number of the HTTP status.
-        detail: Why: a text, or what is wrong at which place.
-        again: Seconds after which it may be.
+        detail: Why: a text, or the errors with their locations.
+        again: Seconds after which a retry may succeed.
     """
 
     def __init__(self, status: int, detail: object, again: int | None = None) -> None:
@@ -102,19 +102,19 @@ class Refusal(Exception):
 
     @classmethod
     def of_values(cls, location: tuple[str, ...], wrong: ValidationError) -> Refusal:
-        """What does not fit, at which place of a request; not what was given."""
-        told = wrong.errors(include_url=False, include_context=False, include_input=False)
-        for one in told:
-            one["loc"] = (*location, *one["loc"])
-            if one["type"] in _OBJECTS:
-                one["msg"] = "Input should be an object"  # as Pydantic says of JSON, too
-        return cls(422, told)
+        """The validation errors in a request, with locations and without values."""
+        errors = wrong.errors(include_url=False, include_context=False, include_input=False)
+        for error in errors:
+            error["loc"] = (*location, *error["loc"])
+            if error["type"] in _OBJECTS:
+                error["msg"] = "Input should be an object"  # like the message of Pydantic for JSON
+        return cls(422, errors)
 
     @classmethod
     def of_value(
         cls, location: tuple[str, ...], message: str, kind: str = "value_error"
     ) -> Refusal:
-        """The same of one place."""
+        """The same for a single error."""
         return cls(422, [{"type": kind, "loc": list(location), "msg": message}])
 
 
@@ -198,20 +198,20 @@ class Problem(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Owned:
-    """What is known of an owner.
+    """An owner of runs.
 
     Attributes:
-        name: Who it is.
+        name: The name of the owner.
     """
 
     name: str
 
     def stored(self, name: str) -> str:
-        """An id or a thread of theirs as the database has it."""
+        """An id or a thread of the owner as the database stores it."""
         return f"{quote(self.name, safe='')}/{name}"
 
     def given(self, stored: str) -> str:
-        """The same as they have given it."""
+        """The same as the owner has given it."""
         return stored.partition("/")[2]
 
 
@@ -220,7 +220,7 @@ class OwnedRuns:
 
     Args:
         flow: The flow.
-        limits: What an owner may use.
+        limits: The limits for each owner.
     """
 
     def __init__(self, flow: Flow, limits: WebLimits) -> None:
@@ -237,7 +237,7 @@ class OwnedRuns:
         """
         row = self.flow.database.get_run(owner.stored(run_id))
         names = (self.flow.flow_name, *self.flow.formerly)
-        # The label, too: a program may have given a run of its own an id that looks like theirs.
+        # The label, too, as a program may have given a run an id that looks like one of an owner.
         if row is None or row["labels"].get(OWNER) != owner.name or row["flow_name"] not in names:
             raise Refusal(404, "there is no such run")
         return row
@@ -246,60 +246,60 @@ class OwnedRuns:
         """A run."""
         row = self.row(owner, run_id)
         facts = self._facts(owner, row)
-        asked = self.flow.database.get_questions(row["run_id"])
+        questions = self.flow.database.get_questions(row["run_id"])
         is_over = facts["status"] in ("completed", "failed", "cancelled")
-        waiting = [] if is_over else [_told(one) for one in asked if one.is_open]
+        unanswered = [] if is_over else [_open_question(it) for it in questions if it.is_open]
         result = self.outputs.of(row) if row["status"] == "completed" else None
-        return WholeRun(**facts, questions=waiting, result=result)
+        return WholeRun(**facts, questions=unanswered, result=result)
 
-    def page(self, owner: Owned, wanted: Listing) -> Runs:
+    def page(self, owner: Owned, listing: Listing) -> Runs:
         """The newest runs that match."""
-        before = None if wanted.before is None else self.row(owner, wanted.before)["run_no"]
-        found: list[RunRow] = []
+        before = None if listing.before is None else self.row(owner, listing.before)["run_no"]
+        rows: list[RunRow] = []
         for name in (self.flow.flow_name, *self.flow.formerly):
-            found += self._matching(owner, wanted, name, before)
-        found.sort(key=lambda row: -row["run_no"])
-        shown = [Run(**self._facts(owner, row)) for row in found[: wanted.limit]]
-        return Runs(runs=shown, next=shown[-1].id if len(found) > wanted.limit else None)
+            rows += self._matching(owner, listing, name, before)
+        rows.sort(key=lambda row: -row["run_no"])
+        shown = [Run(**self._facts(owner, row)) for row in rows[: listing.limit]]
+        return Runs(runs=shown, next=shown[-1].id if len(rows) > listing.limit else None)
 
     def _matching(
-        self, owner: Owned, wanted: Listing, flow_name: str, before: int | None
+        self, owner: Owned, listing: Listing, flow_name: str, before: int | None
     ) -> list[RunRow]:
-        """The newest runs under a name of the flow, and one more at least if there are more."""
+        """The newest runs under a name of the flow, and at least one more if there are more."""
         labels = {OWNER: owner.name}
-        for one in wanted.label:
-            key, _, value = one.partition(":")
-            labels[_OF_OWNER + key] = value
-        found: list[RunRow] = []
-        while len(found) <= wanted.limit:
+        for label in listing.label:
+            key, _, value = label.partition(":")
+            labels[_PREFIX + key] = value
+        matching: list[RunRow] = []
+        while len(matching) <= listing.limit:
             rows = self.flow.database.list_runs(
-                wanted.limit + 1,
-                status="failed" if wanted.status == "interrupted" else wanted.status,
+                listing.limit + 1,
+                status="failed" if listing.status == "interrupted" else listing.status,
                 flow_name=flow_name,
                 before=before,
-                thread=None if wanted.thread is None else owner.stored(wanted.thread),
+                thread=None if listing.thread is None else owner.stored(listing.thread),
                 labels=labels,
             )
-            found += [row for row in rows if wanted.status in (None, _stands(row))]
-            if len(rows) <= wanted.limit:
+            matching += [row for row in rows if listing.status in (None, _status(row))]
+            if len(rows) <= listing.limit:
                 break
             before = rows[-1]["run_no"]
-        return found
+        return matching
 
     def _facts(self, owner: Owned, row: RunRow) -> dict[str, Any]:
-        own = row["labels"].items()
+        labels = row["labels"].items()
         return {
             "id": owner.given(row["run_id"]),
-            "status": _stands(row),
+            "status": _status(row),
             "node": row["current_node"],
             "thread": None if row["thread"] is None else owner.given(row["thread"]),
-            "labels": {k.removeprefix(_OF_OWNER): v for k, v in own if k.startswith(_OF_OWNER)},
+            "labels": {k.removeprefix(_PREFIX): v for k, v in labels if k.startswith(_PREFIX)},
             "started_at": row["started_at"],
             "ended_at": row["completed_at"],
         }
 
     def is_known(self, owner: Owned, run_id: str, after: int) -> bool:
-        """Whether a run has ended, and whoever knows its events up to one knows them all."""
+        """Whether a run has ended, and has no events after this one."""
         row = self.row(owner, run_id)
         if self._facts(owner, row)["status"] not in ("completed", "failed", "cancelled"):
             return False
@@ -308,10 +308,10 @@ class OwnedRuns:
     # -- changing -----------------------------------------------------------------------------
 
     def start(self, owner: Owned, body: object) -> tuple[WholeRun, bool]:
-        """Submit a run, or find that it was submitted already; and whether it is new.
+        """Submit a run, or find it if it was submitted before; and whether it is new.
 
         Raises:
-            Refusal: Something in the request is wrong, or is not possible now.
+            Refusal: The request is invalid, or is not possible now.
         """
         try:
             given = Start.model_validate(body)
@@ -327,19 +327,19 @@ class OwnedRuns:
                 run_id=stored,
                 if_exists="join",
                 thread=None if given.thread is None else owner.stored(given.thread),
-                labels={OWNER: owner.name} | {_OF_OWNER + k: v for k, v in given.labels.items()},
+                labels={OWNER: owner.name} | {_PREFIX + k: v for k, v in given.labels.items()},
                 most_open={OWNER: self.limits.runs},
             )
         except RunExistsError as exc:
-            told = f"there is a run {run_id!r} already, which was started with other inputs"
-            raise Refusal(409, told) from exc
+            message = f"there is a run {run_id!r} already, which was started with other inputs"
+            raise Refusal(409, message) from exc
         except ThreadBusyError as exc:
             other = owner.given(exc.run_id)
-            told = f"run {other!r} of the thread is {exc.status}: it has to end first"
-            raise Refusal(409, told) from exc
+            message = f"run {other!r} of the thread is {exc.status}: it has to end first"
+            raise Refusal(409, message) from exc
         except TooManyRunsError as exc:
-            told = f"{self.limits.runs} runs are open, and more are not taken until some have ended"
-            raise Refusal(429, told, _AGAIN) from exc
+            why = f"{self.limits.runs} runs are open, and more are not taken until some have ended"
+            raise Refusal(429, why, _RETRY_AFTER) from exc
         except MissingInputError as exc:
             missing = [
                 {"type": "missing", "loc": ["body", "inputs", key], "msg": "Field required"}
@@ -347,10 +347,10 @@ class OwnedRuns:
             ]
             raise Refusal(422, missing) from exc
         except StoreError as exc:
-            # Its text may have what else the store of the thread holds.
+            # Its text may contain other values in the store of the thread.
             _log.warning("run %r cannot begin: %s", stored, exc)
-            told = "the inputs do not fit together, or not what the thread holds"
-            raise Refusal.of_value(("body", "inputs"), told) from exc
+            message = "the inputs do not fit together, or not what the thread holds"
+            raise Refusal.of_value(("body", "inputs"), message) from exc
         return self.look(owner, run_id), is_new
 
     def _inputs(self, given: Mapping[str, object]) -> object:
@@ -369,8 +369,8 @@ class OwnedRuns:
             Refusal: There is no such question, the answer does not fit, or it comes too late.
         """
         row, location = self.row(owner, run_id), ("body", "answer")
-        asked = self.flow.database.get_questions(row["run_id"])
-        if all(one.question != question for one in asked):
+        questions = self.flow.database.get_questions(row["run_id"])
+        if all(each.question != question for each in questions):
             raise Refusal(404, "there is no such question")
         try:
             write_json(answer)
@@ -387,24 +387,24 @@ class OwnedRuns:
         return self.look(owner, run_id)
 
     def cancel(self, owner: Owned, run_id: str) -> WholeRun:
-        """Ask a run to stop; one that has ended is left as it is."""
+        """Ask a run to stop; a run that has ended is unchanged."""
         self.flow.database.request_cancel(self.row(owner, run_id)["run_id"])
         return self.look(owner, run_id)
 
 
-def _stands(row: RunRow) -> Stands:
+def _status(row: RunRow) -> Stands:
     if row["status"] == "failed" and row["error_type"] == "Interrupted":
         return "interrupted"
     return row["status"]
 
 
-def _told(one: Asked) -> OpenQuestion:
+def _open_question(asked: Asked) -> OpenQuestion:
     return OpenQuestion(
-        question=one.question,
-        node=one.node,
-        item=one.item,
-        text=one.text,
-        context=as_json(dict(one.context)),
-        answer_schema=dict(one.schema),
-        deadline=one.deadline,
+        question=asked.question,
+        node=asked.node,
+        item=asked.item,
+        text=asked.text,
+        context=as_json(dict(asked.context)),
+        answer_schema=dict(asked.schema),
+        deadline=asked.deadline,
     )

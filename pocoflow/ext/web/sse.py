@@ -30,37 +30,37 @@ from pocoflow.values.json_text import as_json
 _log = OwnLogger("web")
 
 _HEADERS = {"X-Accel-Buffering": "no"}
-"""Asks nginx and its like to pass on what comes at once."""
+"""Asks nginx and similar proxies not to buffer the stream."""
 
 RETRY = b"retry: 1000\n\n"
-"""After how many milliseconds a browser asks again when the stream has ended."""
+"""The milliseconds after which a browser reconnects when the stream has ended."""
 
 
-def told(one: Followed) -> dict[str, object]:
-    """What the owner of a run is told of an event: no exception, nor anything of one."""
-    event = one.event
-    found: dict[str, object] = {"number": one.number, "at": one.at, "kind": event.kind}
+def shown_event(entry: Followed) -> dict[str, object]:
+    """The parts of an event that the owner of a run sees: no exception, nor parts of one."""
+    event = entry.event
+    facts: dict[str, object] = {"number": entry.number, "at": entry.at, "kind": event.kind}
     if isinstance(event, NodeEvent):
-        found |= {"node": Address(event.path, event.node).text, "step": event.step}
+        facts |= {"node": Address(event.path, event.node).text, "step": event.step}
     match event:
         case NodeEnded(action=action):
-            found["action"] = action
+            facts["action"] = action
         case NodeRetried(attempt=attempt, item=item):
-            found |= {"attempt": attempt, "item": item}
+            facts |= {"attempt": attempt, "item": item}
         case NodeFailed(is_caught=is_caught):
-            found["is_caught"] = is_caught
+            facts["is_caught"] = is_caught
         case Emitted(value=value, item=item):
-            found |= {"value": _shown(value), "item": item}
+            facts |= {"value": _shown(value), "item": item}
         case EmittedVoid(numbers=numbers):
-            found["numbers"] = list(numbers)
+            facts["numbers"] = list(numbers)
         case NodeAsked(number=question, item=item):
             text, context = event.question.text, _shown(dict(event.question.context))
-            found |= {"question": question, "item": item, "text": text, "context": context}
+            facts |= {"question": question, "item": item, "text": text, "context": context}
         case FlowPaused(questions=questions):
-            found["questions"] = list(questions)
+            facts["questions"] = list(questions)
         case _:
             pass
-    return found
+    return facts
 
 
 def _shown(value: object) -> object:
@@ -72,12 +72,12 @@ def _shown(value: object) -> object:
 
 
 class EventStream(Response):
-    """A response that sends events until the run has ended, the client leaves, or it is time.
+    """A response that sends events until the run ends, the client disconnects, or time is up.
 
     Args:
         events: The events.
-        limits: When a comment is sent, and when it is time.
-        closed: Called once when the stream has ended, however that was.
+        limits: When a comment is sent, and when the stream ends.
+        closed: Called once when the stream has ended, for whatever reason.
     """
 
     media_type = "text/event-stream"
@@ -93,20 +93,20 @@ class EventStream(Response):
         self._events, self._limits, self._closed = events, limits, closed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send them; nothing of it is left when this returns."""
-        tasks = [asyncio.ensure_future(one) for one in (self._send(send), _leaves(receive))]
+        """Send the events; when this returns, all tasks have ended."""
+        tasks = [asyncio.ensure_future(task) for task in (self._send(send), _disconnected(receive))]
         try:
-            # Whoever does not read is not waited for without an end, either.
+            # A client that does not read is not waited for indefinitely, either.
             most = self._limits.longest + self._limits.heartbeat
             await asyncio.wait(tasks, timeout=most, return_when=asyncio.FIRST_COMPLETED)
         finally:
             try:
-                for one in tasks:
-                    one.cancel()
+                for task in tasks:
+                    task.cancel()
                 ended = await asyncio.gather(*tasks, return_exceptions=True)
-            finally:  # which is cancelled once more by whoever cancels until it has ended
+            finally:  # even if the task is cancelled again meanwhile
                 self._closed()
-        # A client that is gone is no error; whatever else it was is for the log of the server.
+        # A disconnected client is not an error; all other errors go to the log of the server.
         for error in ended:
             if isinstance(error, Exception) and not isinstance(error, OSError):
                 raise error
@@ -115,25 +115,25 @@ class EventStream(Response):
         headers = self.raw_headers
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send(_part(RETRY))
-        until = asyncio.get_running_loop().time() + self._limits.longest
+        end = asyncio.get_running_loop().time() + self._limits.longest
         upcoming: asyncio.Future[Followed | None] | None = None
         try:
-            while (left := until - asyncio.get_running_loop().time()) > 0:
+            while (remaining := end - asyncio.get_running_loop().time()) > 0:
                 if upcoming is None:
                     upcoming = asyncio.ensure_future(anext(self._events, None))
-                # Waiting does not stop what is waited for when the time is over.
-                await asyncio.wait([upcoming], timeout=min(self._limits.heartbeat, left))
+                # A timeout of wait() does not cancel the future.
+                await asyncio.wait([upcoming], timeout=min(self._limits.heartbeat, remaining))
                 if not upcoming.done():
                     await send(_part(b": still here\n\n"))
                     continue
                 try:
-                    one = upcoming.result()
-                except RunNotFoundError:  # removed since it was looked at
-                    one = None
+                    entry = upcoming.result()
+                except RunNotFoundError:  # removed since it was read
+                    entry = None
                 upcoming = None
-                if one is None:
+                if entry is None:
                     break
-                text = f"id: {one.number}\ndata: {json.dumps(told(one))}\n\n"
+                text = f"id: {entry.number}\ndata: {json.dumps(shown_event(entry))}\n\n"
                 await send(_part(text.encode()))
         finally:
             if upcoming is not None:
@@ -147,6 +147,6 @@ def _part(body: bytes, *, more: bool = True) -> dict[str, object]:
     return {"type": "http.response.body", "body": body, "more_body": more}
 
 
-async def _leaves(receive: Receive) -> None:
+async def _disconnected(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
