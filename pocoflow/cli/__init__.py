@@ -1,13 +1,13 @@
 """The command line: arguments in, library calls, output.
 
-A command is one module, named in :data:`COMMANDS` and imported only when it is called, so that
+Each command is a module, named in :data:`COMMANDS` and imported only when it is called, so that
 ``pocoflow --help`` costs little more than ``import pocoflow``. The module has one function,
-``register(parser)``, that adds the command's arguments and says with
-``parser.set_defaults(execute=...)`` what to call; that function takes the parsed arguments and
-returns the exit code. The library never imports this package.
+``register(parser)``, which adds the arguments of the command and sets the function to call with
+``parser.set_defaults(execute=...)``; that function takes the parsed arguments and returns the exit
+code. The library never imports this package.
 
-Exit codes: 0 done; 1 something was found or failed; 2 the arguments cannot be understood, or what
-they name is not there; 3 a run waits for an answer; 130 interrupted with Ctrl-C.
+Exit codes: 0 done; 1 something was found or failed; 2 the arguments are invalid, or what they name
+does not exist; 3 a run waits for an answer; 130 interrupted with Ctrl-C.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pocoflow.messages import closest
 
 
 class Command(NamedTuple):
-    """One command: the module that has it, and its line in ``pocoflow --help``."""
+    """A command: its module, and its line in ``pocoflow --help``."""
 
     module: str
     summary: str
@@ -61,20 +61,20 @@ class _Parser(argparse.ArgumentParser):
         super().__init__(**{"allow_abbrev": False, **settings})
 
     def parse_known_args(self, args: Any = None, namespace: object = None) -> tuple[Any, list[str]]:
-        """Refuse what is unknown here, where the name of the command and its options are known."""
+        """Refuse unknown arguments here, where the command and its options are known."""
         parsed, unknown = super().parse_known_args(args, namespace)
         if unknown:
             option = unknown[0].partition("=")[0]
-            # Of the words alone, and not help, which is always offered.
-            known = (one.lstrip("-") for one in self._option_string_actions)
-            words = [one for one in known if len(one) > 1 and one != "help"]
-            near = closest(option.lstrip("-"), words) if option.startswith("-") else ""
-            near = near.replace("mean '", "mean '--") or self._meant(unknown[0], parsed)
-            self.error(f"unrecognized arguments: {' '.join(unknown)}{near}")
+            # Long options only, without --help, which is always suggested.
+            known = (name.lstrip("-") for name in self._option_string_actions)
+            words = [name for name in known if len(name) > 1 and name != "help"]
+            suggestion = closest(option.lstrip("-"), words) if option.startswith("-") else ""
+            suggestion = suggestion.replace("mean '", "mean '--") or self._meant(unknown[0], parsed)
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{suggestion}")
         return parsed, unknown
 
     def _meant(self, word: str, parsed: object) -> str:
-        """What an argument too many was meant to be, if one can tell: a database, or a flow."""
+        """A suggestion for a superfluous argument that looks like a database or a flow."""
         options = self._option_string_actions
         if "--db" in options and (word.endswith(".db") or Path(word).is_file()):
             return f"; did you mean '--db {word}'?"
@@ -120,7 +120,7 @@ def main(argv: list[str] | None = None) -> int:
     """
     arguments = sys.argv[1:] if argv is None else argv
     for stream in (sys.stdout, sys.stderr):
-        # What an old terminal cannot show is escaped instead of ending the program.
+        # Characters that an old terminal cannot show are escaped instead of raising an error.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
@@ -132,7 +132,7 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _report("pocoflow", "interrupted", 130)
     except BrokenPipeError:
-        # The reader of our output has seen enough, as in `pocoflow runs list | head -1`.
+        # The reader of our output has closed it, as in `pocoflow runs list | head -1`.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except CommandError as exc:
@@ -144,7 +144,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    called = next((one for one in arguments if not one.startswith("-")), None)
+    called = next((word for word in arguments if not word.startswith("-")), None)
     if called is not None and called not in COMMANDS:
         raise CommandError(
             f"there is no command {called!r}{closest(called, COMMANDS)} "
@@ -160,7 +160,7 @@ def _run(arguments: Sequence[str]) -> int:
 
 
 def _prog(arguments: Sequence[str]) -> str:
-    called = next((one for one in arguments if one in COMMANDS), None)
+    called = next((word for word in arguments if word in COMMANDS), None)
     return f"pocoflow {called}" if called else "pocoflow"
 
 

@@ -1,4 +1,4 @@
-"""``pocoflow answer``: answer what a run asks, and go on with it."""
+"""``pocoflow answer``: answer the questions of a run, and resume it."""
 
 from __future__ import annotations
 
@@ -74,49 +74,49 @@ def _value(text: str) -> object:
 
 
 @dataclass(frozen=True, slots=True)
-class _Desk:
-    """Where answers are handed in: the database, by the flow if there is one."""
+class _Recipient:
+    """The recipient of answers: the flow if there is one, else the database."""
 
     database: WorkflowDB
     flow: Flow | None
     by: str | None
 
-    def keep(self, one: Asked, value: object) -> None:
-        """Check an answer and put it on record.
+    def record(self, question: Asked, value: object) -> None:
+        """Check an answer and record it.
 
         Raises:
-            AnswerError: It does not fit, or comes too late.
+            AnswerError: It does not fit, or is too late.
         """
         taker = self.database if self.flow is None else self.flow
-        taker.answer_json(one.run_id, value, question=one.question, by=self.by)
+        taker.answer_json(question.run_id, value, question=question.question, by=self.by)
 
-    def refuse(self, one: Asked) -> None:
-        """Refuse a question that takes no answer any more.
+    def refuse(self, question: Asked) -> None:
+        """Refuse a question that can no longer be answered.
 
         Raises:
             AnswerError: It was answered, its deadline has passed, or its run has ended.
         """
-        run = self.database.get_run(one.run_id)
+        run = self.database.get_run(question.run_id)
         if run is not None and run["status"] in _OVER:
-            raise AnswerError(f"run {one.run_id!r} is {run['status']}: it takes no answer")
-        for now in self.asked(one.run_id):
-            if now.question == one.question:
-                refuse_closed(now)
-        refuse_expired(one, self.database.now().isoformat())
+            raise AnswerError(f"run {question.run_id!r} is {run['status']}: it takes no answer")
+        for current in self.questions(question.run_id):
+            if current.question == question.question:
+                refuse_closed(current)
+        refuse_expired(question, self.database.now().isoformat())
 
-    def asked(self, run_id: str) -> list[Asked]:
-        """The questions of a run; with the flow one is open if its answer does not fit any more."""
+    def questions(self, run_id: str) -> list[Asked]:
+        """The questions of a run; with a flow, one whose answer no longer fits is open."""
         if self.flow is None:
             return self.database.get_questions(run_id)
         return questions_now(self.database, self.flow.graph, run_id)
 
-    def left(self, run_id: str) -> list[Asked]:
-        """The questions of a run that are open."""
-        return [one for one in self.asked(run_id) if one.is_open]
+    def open(self, run_id: str) -> list[Asked]:
+        """The open questions of a run."""
+        return [question for question in self.questions(run_id) if question.is_open]
 
 
 def answer(args: argparse.Namespace) -> int:
-    """Answer one question, or all that are open, and go on with the run if the flow is given."""
+    """Answer one question, or all open ones, and resume the run if the flow is given."""
     by = args.by if args.by is not None else _login()
     if args.flow:
         flow = owner_of_runs(args)
@@ -124,31 +124,31 @@ def answer(args: argparse.Namespace) -> int:
         args.run_id = find_run(db, args.run_id)["run_id"]
         try:
             flow.check_owner(args.run_id)
-            return _answer(_Desk(db, flow, by), args, args.db)
+            return _answer(_Recipient(db, flow, by), args, args.db)
         except (AnswerError, OtherFlowError) as exc:
-            told = remedies(exc, args.run_id, args.flow, db.path, args.db, RELOCATIONS)
-            lines = (str(exc), *told)
+            hints = remedies(exc, args.run_id, args.flow, db.path, args.db, RELOCATIONS)
+            lines = (str(exc), *hints)
             raise CommandError("\n".join(lines), code=1) from exc
     path = args.db or DATABASE
     with open_database(path, read_only=False) as db:
         args.run_id = find_run(db, args.run_id)["run_id"]
-        return _answer(_Desk(db, None, by), args, path)
+        return _answer(_Recipient(db, None, by), args, path)
 
 
-def _answer(desk: _Desk, args: argparse.Namespace, path: str | None) -> int:
-    chosen = _choose(desk, args)
+def _answer(recipient: _Recipient, args: argparse.Namespace, path: str | None) -> int:
+    chosen = _choose(recipient, args)
     if args.value is not UNSET:
-        desk.keep(chosen[0], args.value)
+        recipient.record(chosen[0], args.value)
         print(_recorded(chosen[0]))
     else:
-        _ask_all(desk, chosen)
-    now = desk.database.now()
-    left = [one for one in desk.left(args.run_id) if not one.is_expired(now.isoformat())]
-    if left:
-        print(*show_paused(args.run_id, left, now, path, args.flow), sep="\n")
-        return PAUSED if desk.flow is not None else 0
-    if desk.flow is not None:
-        return resume_and_report(desk.flow, args.run_id, args.flow, path, relocations_of(args))
+        _ask_all(recipient, chosen)
+    now = recipient.database.now()
+    waiting = [it for it in recipient.open(args.run_id) if not it.is_expired(now.isoformat())]
+    if waiting:
+        print(*show_paused(args.run_id, waiting, now, path, args.flow), sep="\n")
+        return PAUSED if recipient.flow is not None else 0
+    if recipient.flow is not None:
+        return resume_and_report(recipient.flow, args.run_id, args.flow, path, relocations_of(args))
     print(f"go on with: {command('resume', args.run_id, 'FLOW', path=path)}")
     return 0
 
@@ -156,95 +156,95 @@ def _answer(desk: _Desk, args: argparse.Namespace, path: str | None) -> int:
 def _login() -> str | None:
     try:
         return getpass.getuser()
-    except (ImportError, KeyError, OSError):  # a system that has no name for whoever this is
+    except (ImportError, KeyError, OSError):  # a system without a name for the user
         return None
 
 
 # -- which questions ------------------------------------------------------------------------------
 
 
-def _choose(desk: _Desk, args: argparse.Namespace) -> list[Asked]:
+def _choose(recipient: _Recipient, args: argparse.Namespace) -> list[Asked]:
     """The questions to be answered.
 
     Raises:
-        CommandError: There is no such run or question, or it has to be said which.
-        AnswerError: The question takes no answer any more.
+        CommandError: There is no such run or question, or it must be named.
+        AnswerError: The question can no longer be answered.
     """
-    run = find_run(desk.database, args.run_id)
+    run = find_run(recipient.database, args.run_id)
     if args.question is not None:
         try:
-            found = choose(desk.asked(args.run_id), args.run_id, args.question)
+            question = choose(recipient.questions(args.run_id), args.run_id, args.question)
         except AnswerError as exc:
             raise CommandError(str(exc)) from exc
-        desk.refuse(found)
-        return [found]
-    waiting = [] if run["status"] in _OVER else desk.left(args.run_id)
+        recipient.refuse(question)
+        return [question]
+    waiting = [] if run["status"] in _OVER else recipient.open(args.run_id)
     if not waiting:
-        raise CommandError(_asks_nothing(desk, run), code=1)
+        raise CommandError(_asks_nothing(recipient, run), code=1)
     if len(waiting) == 1:
-        desk.refuse(waiting[0])
+        recipient.refuse(waiting[0])
     elif args.value is not UNSET or not sys.stdin.isatty():
         raise CommandError(
             f"run {args.run_id!r} has {len(waiting)} open questions: say which with --question N\n"
-            + "\n".join(table_of(waiting, desk.database.now()))
+            + "\n".join(table_of(waiting, recipient.database.now()))
         )
     return waiting
 
 
-def _asks_nothing(desk: _Desk, run: RunRow) -> str:
-    told = f"run {run['run_id']!r} is {run['status']} and asks nothing"
-    if desk.flow is None and run["status"] not in _OVER and desk.asked(run["run_id"]):
-        return f"{told} (an answer that its flow cannot take is replaced with --flow)"
-    return told
+def _asks_nothing(recipient: _Recipient, run: RunRow) -> str:
+    text = f"run {run['run_id']!r} is {run['status']} and asks nothing"
+    if recipient.flow is None and run["status"] not in _OVER and recipient.questions(run["run_id"]):
+        return f"{text} (an answer that its flow cannot take is replaced with --flow)"
+    return text
 
 
 # -- asking ---------------------------------------------------------------------------------------
 
 
-def _ask_all(desk: _Desk, chosen: Sequence[Asked]) -> None:
-    with suppress(ImportError):  # lines can be edited, but not on every system
+def _ask_all(recipient: _Recipient, chosen: Sequence[Asked]) -> None:
+    with suppress(ImportError):  # for editing lines; not on every system
         importlib.import_module("readline")
-    for number, one in enumerate(chosen):
+    for number, question in enumerate(chosen):
         if number:
             print()
         try:
-            _ask(desk, one)
+            _ask(recipient, question)
         except (EOFError, KeyboardInterrupt) as exc:
             print()
             code = 130 if isinstance(exc, KeyboardInterrupt) else 1
             raise CommandError(
-                f"no answer was given: question {one.question} stays open", code=code
+                f"no answer was given: question {question.question} stays open", code=code
             ) from None
         except AnswerError as exc:
             if len(chosen) == 1:
                 raise
-            print(printable(str(exc)))  # somebody was quicker, or it is too late; on to the next
+            print(printable(str(exc)))  # answered elsewhere, or too late; continue with the next
 
 
-def _ask(desk: _Desk, one: Asked) -> None:
-    """Ask for an answer until there is one that is taken.
+def _ask(recipient: _Recipient, question: Asked) -> None:
+    """Ask for an answer until one is accepted.
 
     Raises:
         EOFError: The input is at its end.
-        AnswerError: No answer is taken any more.
+        AnswerError: The question can no longer be answered.
     """
-    desk.refuse(one)
-    print(*show_question(one, desk.database.path), "", sep="\n")
-    form = form_of(one.schema)
+    recipient.refuse(question)
+    print(*show_question(question, recipient.database.path), "", sep="\n")
+    form = form_of(question.schema)
     while True:
         value = _entered(form)
         try:
-            desk.keep(one, value)
+            recipient.record(question, value)
         except AnswerError as exc:
-            desk.refuse(one)
+            recipient.refuse(question)
             print(f"  {printable(str(exc))}")
             continue
-        print(_recorded(one))
+        print(_recorded(question))
         return
 
 
-def _recorded(one: Asked) -> str:
-    return f"question {one.question} of run {printable(one.run_id)} is answered"
+def _recorded(question: Asked) -> str:
+    return f"question {question.question} of run {printable(question.run_id)} is answered"
 
 
 # -- at a terminal -------------------------------------------------------------------------------
@@ -261,17 +261,17 @@ _WORDS = {
 
 
 def _entered(field: Field) -> object:
-    """Ask for a value until there is one that the schema allows.
+    """Ask for a value until the schema allows it.
 
     Raises:
         EOFError: The input is at its end.
     """
     if field.kind != "object":
-        return _ask_one(field)
-    return {inner.name: value for inner in field.fields if (value := _ask_one(inner)) is not UNSET}
+        return _ask_value(field)
+    return {part.name: value for part in field.fields if (value := _ask_value(part)) is not UNSET}
 
 
-def _ask_one(field: Field) -> object:
+def _ask_value(field: Field) -> object:
     for line in _about(field):
         print(line)
     while True:
@@ -281,14 +281,14 @@ def _ask_one(field: Field) -> object:
         except ValueError as exc:
             print(f"  {printable(str(exc))}")
             continue
-        wrong = [] if value is UNSET else misfits(field.schema, value)
-        if not wrong:
+        problems = [] if value is UNSET else misfits(field.schema, value)
+        if not problems:
             return value
-        print(*(f"  {printable(one)}" for one in wrong), sep="\n")
+        print(*(f"  {printable(problem)}" for problem in problems), sep="\n")
 
 
 def _about(field: Field) -> Iterator[str]:
-    """What is shown once, before the line to be filled in."""
+    """The lines that are shown once, before the prompt."""
     if field.name and field.description:
         yield f"{printable(field.name)}: {printable(field.description)}"
     for number, label in enumerate(field.labels, start=1):

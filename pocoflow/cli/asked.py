@@ -1,4 +1,4 @@
-"""How questions are shown: a table of them, one to be answered, the answers of a run."""
+"""How questions are shown: as a table, one to be answered, with the answers of a run."""
 
 from __future__ import annotations
 
@@ -19,61 +19,63 @@ _LINE = 90
 _CONTEXT = 20_000
 
 
-def table_of(asked: Sequence[Asked], now: datetime, *, runs: bool = False) -> list[str]:
+def table_of(questions: Sequence[Asked], now: datetime, *, runs: bool = False) -> list[str]:
     """A table of open questions; ``runs`` adds the run and the flow of each."""
     head = ("QUESTION", *(("RUN", "FLOW") if runs else ()), "NODE", "ASKED (UTC)", "UNTIL", "TEXT")
     rows = [
         (
-            str(one.question),
-            *((printable(one.run_id), one_line(one.flow_name, 30)) if runs else ()),
-            node_path(_position(one)),
-            moment(one.asked_at),
-            _until(one, now),
-            one_line(one.text, _TEXT),
+            str(question.question),
+            *((printable(question.run_id), one_line(question.flow_name, 30)) if runs else ()),
+            node_path(_node_text(question)),
+            moment(question.asked_at),
+            _until(question, now),
+            one_line(question.text, _TEXT),
         )
-        for one in asked
+        for question in questions
     ]
-    if not any(one.deadline for one in asked):
+    if not any(question.deadline for question in questions):
         rows = [row[:-2] + row[-1:] for row in rows]
         head = head[:-2] + head[-1:]
     return table([head, *rows], right=(0,))
 
 
-def _until(one: Asked, now: datetime) -> str:
-    if one.deadline is None:
+def _until(question: Asked, now: datetime) -> str:
+    if question.deadline is None:
         return ""
-    return "too late" if one.is_expired(now.isoformat()) else moment(one.deadline)
+    return "too late" if question.is_expired(now.isoformat()) else moment(question.deadline)
 
 
-def _position(one: Asked) -> str:
-    return one.node if one.item is None else f"{one.node}, item {one.item}"
+def _node_text(question: Asked) -> str:
+    return question.node if question.item is None else f"{question.node}, item {question.item}"
 
 
 # -- one question ---------------------------------------------------------------------------------
 
 
-def show_question(one: Asked, path: str) -> Iterator[str]:
-    """A question as a person reads it before answering: text, where it comes from, context.
+def show_question(shown: Asked, path: str) -> Iterator[str]:
+    """A question as shown before it is answered: its text, its origin and its context.
 
     Args:
-        one: The question.
+        shown: The question.
         path: Its database.
     """
-    whole = command("questions", "--run", one.run_id, "--format", "json", path=path)
-    lines = one.text.strip().split("\n")
-    yield f"question {one.question}: {printable(lines[0])}"
+    full_command = command("questions", "--run", shown.run_id, "--format", "json", path=path)
+    lines = shown.text.strip().split("\n")
+    yield f"question {shown.question}: {printable(lines[0])}"
     yield from (f"  {printable(line)}".rstrip() for line in lines[1:])
-    asked = moment(one.asked_at)
-    yield f"  run {printable(one.run_id)}, node {printable(_position(one))}, asked {asked} UTC"
-    if one.deadline is not None:
-        default = "the node fails" if one.default is None else f"{printable(one.default)} counts"
-        yield f"  until {moment(one.deadline)} UTC; then {default}"
-    for name, value in one.context.items():
+    origin = f"run {printable(shown.run_id)}, node {printable(_node_text(shown))}"
+    yield f"  {origin}, asked {moment(shown.asked_at)} UTC"
+    if shown.deadline is not None:
+        default = (
+            "the node fails" if shown.default is None else f"{printable(shown.default)} counts"
+        )
+        yield f"  until {moment(shown.deadline)} UTC; then {default}"
+    for name, value in shown.context.items():
         yield ""
-        yield from _value(printable(name), value, whole)
+        yield from _value(printable(name), value, full_command)
 
 
-def _value(name: str, value: object, whole: str) -> Iterator[str]:
+def _value(name: str, value: object, full_command: str) -> Iterator[str]:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     if len(name) + len(text) < _LINE and "\n" not in text:
         yield f"  {name}: {printable(text)}"
@@ -84,21 +86,21 @@ def _value(name: str, value: object, whole: str) -> Iterator[str]:
     for line in text[:_CONTEXT].strip("\n").split("\n"):
         yield f"    {printable(line)}".rstrip()
     if len(text) > _CONTEXT:
-        yield f"    ... ({len(text):,} characters; '{whole}' has all)"
+        yield f"    ... ({len(text):,} characters; '{full_command}' has all)"
 
 
-def history(asked: Sequence[Asked]) -> list[str]:
+def history(questions: Sequence[Asked]) -> list[str]:
     """The questions of a run with their answers."""
     rows = []
-    for one in asked:
-        told = "no answer" if one.is_closed else "open"
-        if one.answer is not None:
-            by = f" by {one.answered_by}" if one.answered_by else ""
-            answer = json.dumps(json.loads(one.answer), ensure_ascii=False)
-            told = f"{one_line(answer, 80)}{one_line(by, 40)}"
-        when = moment(one.answered_at)
-        about = one_line(one.text, _TEXT)
-        rows.append(("", str(one.question), node_path(_position(one)), about, told, when))
+    for it in questions:
+        reply = "no answer" if it.is_closed else "open"
+        if it.answer is not None:
+            by = f" by {it.answered_by}" if it.answered_by else ""
+            answer = json.dumps(json.loads(it.answer), ensure_ascii=False)
+            reply = f"{one_line(answer, 80)}{one_line(by, 40)}"
+        when = moment(it.answered_at)
+        about = one_line(it.text, _TEXT)
+        rows.append(("", str(it.question), node_path(_node_text(it)), about, reply, when))
     return table(rows, right=(1,))
 
 
@@ -107,25 +109,25 @@ def history(asked: Sequence[Asked]) -> list[str]:
 
 def show_paused(
     run_id: str,
-    asked: Sequence[Asked],
+    questions: Sequence[Asked],
     now: datetime,
     path: str | None,
     target: str | None = None,
 ) -> Iterator[str]:
-    """That a run waits, for what, and how to answer.
+    """The questions for which a paused run waits, and how to answer them.
 
     Args:
         run_id: The run.
-        asked: Its open questions.
+        questions: Its open questions.
         now: The time of its database.
-        path: Its database, if that has to be named.
-        target: Where its flow is, if that is known.
+        path: Its database, if it must be named.
+        target: The target of its flow, if known.
     """
-    if not asked:
+    if not questions:
         yield f"run {printable(run_id)} is paused, and all its questions are answered: resume it"
         return
-    count = counted(len(asked), "question")
+    count = counted(len(questions), "question")
     yield f"run {printable(run_id)} is paused: {count} to be answered"
-    yield from table_of(asked, now)
+    yield from table_of(questions, now)
     flow = ("--flow", target) if target else ()
     yield f"answer with: {command('answer', run_id, *flow, path=path)}"

@@ -1,4 +1,4 @@
-"""``pocoflow carry-on``: carry on with one run, for whoever delivers ids."""
+"""``pocoflow carry-on``: carry on with one run, for queues that deliver ids."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def carry_on(args: argparse.Namespace) -> int:
     try:
         print(flow.carry_on(args.run_id, resources=resources), flush=True)
     except (ResumeError, UnknownClassError) as exc:
-        ways = remedies(exc, args.run_id, args.flow, flow.database.path, args.db, RELOCATIONS)
-        raise CommandError("\n".join((str(exc), *ways)), code=1) from exc
-    if told := failure(flow.database, args.run_id):
-        print(told, file=sys.stderr)
+        hints = remedies(exc, args.run_id, args.flow, flow.database.path, args.db, RELOCATIONS)
+        raise CommandError("\n".join((str(exc), *hints)), code=1) from exc
+    if message := failure(flow.database, args.run_id):
+        print(message, file=sys.stderr)
     return 0

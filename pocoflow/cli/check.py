@@ -57,7 +57,7 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 
 def _codes(text: str) -> list[str]:
-    codes = [one.strip().upper() for one in text.split(",") if one.strip()]
+    codes = [code.strip().upper() for code in text.split(",") if code.strip()]
     for code in codes:
         if not any(known.startswith(code) for known in RULES):
             raise argparse.ArgumentTypeError(f"there is no rule {code!r}{closest(code, RULES)}")
@@ -76,19 +76,19 @@ def check(args: argparse.Namespace) -> int:
     select = args.select or given.get("select", [""])
     ignore = args.ignore or given.get("ignore", [])
     is_strict = args.strict or given.get("strict", False)
-    with redirect_stdout(sys.stderr):  # what modules print is no part of the report
+    with redirect_stdout(sys.stderr):  # what modules print is not part of the report
         flows = {target: load_flow(target) for target in targets}
         proofs = {target: _proof(flow, target) for target, flow in flows.items()}
-    used = {one for proof in proofs.values() for one in proof.used}
+    used = {finding for proof in proofs.values() for finding in proof.used}
     report = {}
     for target, flow in flows.items():
-        found = [*proofs[target].findings, *(_runs(flow, args.db) if args.db else ())]
+        findings = [*proofs[target].findings, *(_runs(flow, args.db) if args.db else ())]
         if is_strict:
-            found += proofs[target].needless(used)
+            findings += proofs[target].needless(used)
         report[target] = [
-            one
-            for one in found
-            if one.code.startswith(tuple(select)) and not one.code.startswith(tuple(ignore))
+            finding
+            for finding in findings
+            if finding.code.startswith(tuple(select)) and not finding.code.startswith(tuple(ignore))
         ]
     text = FORMATS[args.format](report)
     if text:
@@ -97,10 +97,10 @@ def check(args: argparse.Namespace) -> int:
         for target, flow in flows.items():
             if flow.graph.is_limited:
                 print(f"{target}: {flow.bound()}")
-        if args.db and (others := _others(flows.values(), args.db)):
-            print(others)
-    every = [one for found in report.values() for one in found]
-    return 1 if any(is_strict or one.severity == "error" for one in every) else 0
+        if args.db and (unchecked := _unchecked_runs(flows.values(), args.db)):
+            print(unchecked)
+    all_findings = [finding for findings in report.values() for finding in findings]
+    return 1 if any(is_strict or finding.severity == "error" for finding in all_findings) else 0
 
 
 def _proof(flow: Flow, target: str) -> Proof:
@@ -111,36 +111,36 @@ def _proof(flow: Flow, target: str) -> Proof:
 
 
 def _runs(flow: Flow, path: str) -> Iterator[Finding]:
-    """A finding for each unfinished run of the flow that could not go on."""
+    """A finding for each unfinished run of the flow that could not be resumed."""
     with open_database(path) as database:
-        there = flow.using(db_path=database)
+        stored_flow = flow.using(db_path=database)
         names = dict.fromkeys((flow.flow_name, *flow.formerly))
         runs = [run for name in names for run in database.list_runs(MOST_RUNS, flow_name=name)]
         for run in runs:
             if run["status"] == "completed":
                 continue
-            found = there.can_resume(run["run_id"])
-            # With a node it is refused for now, as one that is at work is, and not for its code.
-            if found.refusal is not None and not found.node:
-                yield _cannot_go_on(flow.flow_name, run, found.refusal)
-            elif found.unsaved:
-                yield _lacks(flow.flow_name, run, found.unsaved)
+            resumable = stored_flow.can_resume(run["run_id"])
+            # With a node it is refused only for now, as an active run is, not because of its code.
+            if resumable.refusal is not None and not resumable.node:
+                yield _not_resumable(flow.flow_name, run, resumable.refusal)
+            elif resumable.unsaved:
+                yield _missing_values(flow.flow_name, run, resumable.unsaved)
 
 
-def _others(flows: Iterable[Flow], path: str) -> str:
-    """Which flows that are not among these have runs that a worker would carry on with."""
+def _unchecked_runs(flows: Iterable[Flow], path: str) -> str:
+    """Names the other flows that have open runs."""
     names = {name for flow in flows for name in (flow.flow_name, *flow.formerly)}
     with open_database(path) as database:
-        runs = [run for one in _OPEN for run in database.list_runs(MOST_RUNS, status=one)]
-    found = Counter(
+        runs = [run for status in _OPEN for run in database.list_runs(MOST_RUNS, status=status)]
+    counts = Counter(
         run["flow_name"]
         for run in runs
         if run["flow_name"] not in names
         and (run["status"] != "failed" or run["error_type"] == "Interrupted")
     )
-    if not found:
+    if not counts:
         return ""
-    shown = ", ".join(f"{printable(name)!r} ({count})" for name, count in sorted(found.items()))
+    shown = ", ".join(f"{printable(name)!r} ({count})" for name, count in sorted(counts.items()))
     return (
         f"not looked at, as they are of other flows: the open runs of {shown}; if a flow has "
         "another name now, write Flow(..., formerly=(<old name>,))"
@@ -171,14 +171,14 @@ def _check_settings(file: Path, given: dict[str, Any]) -> None:
             )
         if name == "strict" and type(value) is not bool:
             raise CommandError(f"{file}: [tool.pocoflow] strict is true or false, not {value!r}")
-        texts = isinstance(value, list) and all(isinstance(one, str) for one in value)
-        if name != "strict" and not texts:
+        are_texts = isinstance(value, list) and all(isinstance(text, str) for text in value)
+        if name != "strict" and not are_texts:
             raise CommandError(
                 f"{file}: [tool.pocoflow] {name} is a list of strings, not {value!r}"
             )
         if name in ("select", "ignore"):
             try:
-                given[name] = [code for one in value for code in _codes(one)]
+                given[name] = [code for text in value for code in _codes(text)]
             except argparse.ArgumentTypeError as exc:
                 raise CommandError(f"{file}: [tool.pocoflow] {name}: {exc}") from exc
 
@@ -186,8 +186,8 @@ def _check_settings(file: Path, given: dict[str, Any]) -> None:
 # -- stored runs (PF403) -------------------------------------------------------------------------
 
 
-def _cannot_go_on(flow_name: str, run: Mapping[str, Any], exc: Exception) -> Finding:
-    """The finding on a run whose rehearsal raised ``exc``."""
+def _not_resumable(flow_name: str, run: Mapping[str, Any], exc: Exception) -> Finding:
+    """The finding about a run that could not be resumed because of ``exc``."""
     first = exc.findings[0] if isinstance(exc, FlowValidationError) else None
     lines = str(exc).splitlines() if first is None else [f"{first.code}: {first.message}"]
     parts = [line for line in lines if not line.startswith("  - ")]
@@ -196,14 +196,14 @@ def _cannot_go_on(flow_name: str, run: Mapping[str, Any], exc: Exception) -> Fin
     why = " ".join([*parts, changes]).strip() or type(exc).__name__
     text = f"run {run['run_id']!r} ({run['status']}) could not go on: {why}"
     remedies = exc.remedies if isinstance(exc, PocoflowError) else ()
-    ways = [f"{one.what}: {one.python}" for one in remedies] or ["do what the message says"]
-    fix = "; or ".join(["finish it under the code that it was started with", *ways])
-    found = Finding("PF403", "error", flow_name, run["current_node"], message=text, fix=fix)
-    return found if first is None else replace(found, file=first.file, line=first.line)
+    fixes = [f"{it.what}: {it.python}" for it in remedies] or ["do what the message says"]
+    fix = "; or ".join(["finish it under the code that it was started with", *fixes])
+    finding = Finding("PF403", "error", flow_name, run["current_node"], message=text, fix=fix)
+    return finding if first is None else replace(finding, file=first.file, line=first.line)
 
 
-def _lacks(flow_name: str, run: Mapping[str, Any], keys: Sequence[str]) -> Finding:
-    """The finding on a run that goes on without the values of some keys."""
+def _missing_values(flow_name: str, run: Mapping[str, Any], keys: Sequence[str]) -> Finding:
+    """The finding about a run that would be resumed without the values of some keys."""
     were = "was" if len(keys) == 1 else "were"
     text = f"run {run['run_id']!r} ({run['status']}) would go on without "
     text += f"{', '.join(map(repr, keys))}, which {were} not saved, or cannot be read: a node that "

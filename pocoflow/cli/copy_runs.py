@@ -1,4 +1,4 @@
-"""``pocoflow copy``: put runs of one database into another one."""
+"""``pocoflow copy``: copy runs from one database to another."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 
 def copy(args: argparse.Namespace) -> int:
-    """Copy the runs, and say what became of them."""
+    """Copy the runs, and report the result."""
     check_there(args.source, "FROM is a file that is there, or a server")
-    with open_database(args.source) as source, _made(args.target) as target:
+    with open_database(args.source) as source, _target(args.target) as target:
         runs = source.list_runs(MOST_RUNS, status=args.status, **chosen(args))
-        done = copy_runs(source, target, [run["run_id"] for run in reversed(runs)])
-    copied = counted(len(done.copied), "run")
+        result = copy_runs(source, target, [run["run_id"] for run in reversed(runs)])
+    copied = counted(len(result.copied), "run")
     print(f"copied {copied} from {printable(args.source)} to {printable(args.target)}")
     if not runs:
         print("no run there matches: pocoflow runs list shows the flows, threads and labels")
-    if done.existing:
-        print(f"{counted(len(done.existing), 'run')} left out: there already")
-    for run_id in done.at_work:
+    if result.existing:
+        print(f"{counted(len(result.existing), 'run')} left out: there already")
+    for run_id in result.at_work:
         print(f"run {printable(run_id)} is at work, and was left out")
-    return 1 if done.at_work else 0
+    return 1 if result.at_work else 0
 
 
-def _made(path: str) -> WorkflowDB:
-    """The database that runs are copied to, which need not be there."""
+def _target(path: str) -> WorkflowDB:
+    """The target database, which is created if it does not exist."""
     try:
         return WorkflowDB(path)
     except PocoflowError as exc:

@@ -1,4 +1,4 @@
-"""The database that a command works on, and the run in it that it names."""
+"""The database of a command, and the run in it that the command names."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ RUN_HELP = "the run's id, as 'runs list' shows it, or its beginning"
 _CANDIDATES = 10
 
 _MANY = 1000
-"""So many runs are not counted any more."""
+"""From this number on, runs are not counted exactly."""
 
 MOST_RUNS = 10**9
-"""No database has as many, and SQLite takes no number that is much larger."""
+"""More than any database has, but not too large for SQLite."""
 
 
 def add_file(parser: argparse.ArgumentParser) -> None:
-    """Add what names the database of a command that knows no flow."""
+    """Add the options that name the database of a command without a flow."""
     add_database(parser, f"the database ({DATABASE})", DATABASE)
 
 
@@ -43,22 +43,22 @@ def add_filters(parser: argparse.ArgumentParser) -> None:
 
 
 def label(text: str) -> tuple[str, str]:
-    """A label that an option gives.
+    """The label in the value of an option.
 
     Raises:
-        argparse.ArgumentTypeError: It is none.
+        argparse.ArgumentTypeError: It is not a label.
     """
-    key, found, value = text.partition("=")
-    if not (key and found and value):
+    key, equals, value = text.partition("=")
+    if not (key and equals and value):
         raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE, as in user=ann")
     return key, value
 
 
 def run_count(text: str, least: int = 1) -> int:
-    """A number of runs that an option gives.
+    """The number of runs in the value of an option.
 
     Raises:
-        argparse.ArgumentTypeError: It is none, or below ``least``.
+        argparse.ArgumentTypeError: It is not a number, or below ``least``.
     """
     number = int(min(float(text), MOST_RUNS)) if text.isdecimal() else -1
     if number < least:
@@ -67,17 +67,17 @@ def run_count(text: str, least: int = 1) -> int:
 
 
 def chosen(args: argparse.Namespace) -> dict[str, Any]:
-    """What these arguments say, for ``list_runs`` and ``prune``."""
+    """The filters in these arguments, for ``list_runs`` and ``prune``."""
     return {"flow_name": args.flow, "thread": args.thread, "labels": dict(args.label)}
 
 
 def open_database(path: str, *, read_only: bool = True) -> WorkflowDB:
-    """Open a database, which must be there.
+    """Open an existing database.
 
     Raises:
         CommandError: There is no such file, or it is not a database of this library.
     """
-    from pocoflow.db import WorkflowDB  # not loaded by the commands that open none
+    from pocoflow.db import WorkflowDB  # not loaded by commands without a database
 
     check_there(path)
     try:
@@ -87,34 +87,34 @@ def open_database(path: str, *, read_only: bool = True) -> WorkflowDB:
 
 
 def failed_left(db: WorkflowDB, flows: Iterable[str]) -> str:
-    """A line on the failed runs of flows, which no process takes by itself; empty without any."""
-    found = (db.list_runs(_MANY, status="failed", flow_name=flow) for flow in flows)
-    failed = sum(run["error_type"] != "Interrupted" for runs in found for run in runs)
+    """A line about failed runs of flows, which no worker resumes; empty if there are none."""
+    pages = (db.list_runs(_MANY, status="failed", flow_name=flow) for flow in flows)
+    failed = sum(run["error_type"] != "Interrupted" for runs in pages for run in runs)
     if not failed:
         return ""
-    some = "many failed runs" if failed >= _MANY else counted(failed, "failed run")
+    number = "many failed runs" if failed >= _MANY else counted(failed, "failed run")
     listing = command("runs", "list", "--status", "failed", path=db.path)
-    return f"{some} {'is' if failed == 1 else 'are'} left: {listing}"
+    return f"{number} {'is' if failed == 1 else 'are'} left: {listing}"
 
 
 def find_run(db: WorkflowDB, given: str) -> RunRow:
-    """The row of the run of an id, or of the only one whose id begins so.
+    """The row of the run with this id, or of the only run whose id begins with it.
 
     Raises:
-        CommandError: There is no such run, and says which id is the nearest; or there are several.
+        CommandError: There is no such run (the message suggests the closest id), or several.
     """
     from pocoflow.db.run_reports import runs_beginning
 
     run = db.get_run(given)
     if run is not None:
         return run
-    found = runs_beginning(db, given, _CANDIDATES + 1) if given else []
-    if len(found) > 1:
-        shown = [f"  {printable(one)}" for one in found[:_CANDIDATES]]
-        more = ["  ..."] if len(found) > _CANDIDATES else []
+    candidates = runs_beginning(db, given, _CANDIDATES + 1) if given else []
+    if len(candidates) > 1:
+        shown = [f"  {printable(run_id)}" for run_id in candidates[:_CANDIDATES]]
+        more = ["  ..."] if len(candidates) > _CANDIDATES else []
         raise CommandError("\n".join([f"several runs begin with {given!r}:", *shown, *more]))
-    if found:
-        return _row(db, found[0])
+    if candidates:
+        return _row(db, candidates[0])
     return _row(db, given)
 
 

@@ -1,4 +1,4 @@
-"""``pocoflow dispatch``: give the ids of the runs that are due to the workers of a cluster."""
+"""``pocoflow dispatch``: send the ids of due runs to the workers of a cluster."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from pocoflow.cli.output import CommandError, printable
-from pocoflow.cli.worker import add_arguments, flows_of, limits_of, run_until_told
+from pocoflow.cli.worker import add_arguments, flows_of, limits_of, run_until_stopped
 from pocoflow.errors import DefinitionError, PocoflowError, RunError
 from pocoflow.flow.flow import Flow
 from pocoflow.flow.worker import Limits, Worker, ways_out
@@ -36,7 +36,7 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 
 def dispatch(args: argparse.Namespace) -> int:
-    """Submit until told to end; 1 if runs were at work yet when the time for that was over."""
+    """Submit runs until stopped; 1 if runs were still active after the grace period."""
     if importlib.util.find_spec("distributed") is None:
         raise CommandError("dispatch needs Dask: pip install 'pocoflow[dask]'", code=1)
     import distributed
@@ -57,14 +57,14 @@ def dispatch(args: argparse.Namespace) -> int:
             )
         except DefinitionError as exc:
             raise CommandError(str(exc)) from exc
-        code = run_until_told(worker, "dispatcher", args)
+        code = run_until_stopped(worker, "dispatcher", args)
         if dask.is_lost:
             raise CommandError(f"the scheduler at {printable(args.dask)} is gone", code=1)
         return code
 
 
 class _Dask:
-    """Has the workers of Dask carry on with runs."""
+    """Has runs carried on by the workers of Dask."""
 
     worker: Worker
 
@@ -81,18 +81,18 @@ class _Dask:
         """Have a worker carry on with a run, and wait for it; the status after that.
 
         Raises:
-            RunError: It cannot go on, or the cluster has lost it.
+            RunError: It cannot be resumed, or the cluster has lost it.
         """
         client, target = self._client, self._targets[flow.flow_name]
         try:
-            told = client.submit(carry_on, target, run_id, *self._settings, pure=False).result()
+            error = client.submit(carry_on, target, run_id, *self._settings, pure=False).result()
         except Exception as exc:
             if client.status not in ("running", "connecting"):
                 self.is_lost = True
                 self.worker.stop()
             raise RunError(f"the cluster has not carried on with it: {exc!r}") from exc
-        if told:
-            raise RunError(told)
+        if error:
+            raise RunError(error)
         return flow.database.handle(run_id).status
 
 
@@ -107,15 +107,15 @@ def _flow(target: str, database: tuple[str, ...]) -> Flow:
 def carry_on(
     target: str, run_id: str, database: tuple[str, ...], resources: str | None, limits: Limits
 ) -> str:
-    """Carry on with a run, in a worker of a cluster; why it cannot go on, if so.
+    """Carry on with a run, in a worker of a cluster; why it cannot be resumed, if so.
 
     Args:
-        target: Where the flow is.
+        target: The target of the flow.
         run_id: The run.
-        database: The words of the command line that name the database, if some do: a variable of
-            the worker's own environment, where there is a password.
-        resources: Where the resources are, if it has some.
-        limits: What all workers of the database together may have at work.
+        database: The options of the command line that name the database, if any: with a password,
+            a variable in the environment of the worker.
+        resources: The target of the resources, if any.
+        limits: Limits on the active runs of all workers of the database together.
     """
     flow = None
     try:
@@ -123,8 +123,8 @@ def carry_on(
         objects = None if resources is None else load_resources(resources, alone=False)
         flow.carry_on(run_id, resources=objects, limits=limits)
     except PocoflowError as exc:
-        ways = ways_out(exc, flow.database, run_id) if flow is not None else ""
-        return f"{type(exc).__name__}: {exc}{ways}"
-    except SystemExit:  # of a node: the run has ended so, and the worker is not to
+        hints = ways_out(exc, flow.database, run_id) if flow is not None else ""
+        return f"{type(exc).__name__}: {exc}{hints}"
+    except SystemExit:  # of a node: it ends the run, but must not end the worker
         pass
     return ""

@@ -1,4 +1,4 @@
-"""``pocoflow fork``: make a new run from a step of another one."""
+"""``pocoflow fork``: create a new run from a step of another one."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 
 def fork(args: argparse.Namespace) -> int:
-    """Make the run, and say what runs it."""
+    """Create the run, and print the command that runs it."""
     flow = owner_of_runs(args)
     parent = find_run(flow.database, args.run_id)["run_id"]
     changes, labels = dict(args.set), dict(args.label)
     try:
-        made = flow.fork(parent, args.step, changes, new_id=args.new_id, labels=labels)
+        new_id = flow.fork(parent, args.step, changes, new_id=args.new_id, labels=labels)
     except PocoflowError as exc:
-        own = {*RELOCATIONS, "--set"}
-        lines = (str(exc), *remedies(exc, parent, args.flow, flow.database.path, args.db, own))
+        shared = {*RELOCATIONS, "--set"}
+        lines = (str(exc), *remedies(exc, parent, args.flow, flow.database.path, args.db, shared))
         code = 2 if isinstance(exc, CheckpointNotFoundError) else 1
         raise CommandError("\n".join(lines), code=code) from exc
-    run = find_run(flow.database, made)
+    run = find_run(flow.database, new_id)
     step = run["parent_step"]
     begins = "before the first node" if step == -1 else f"after step {step}"
-    print(f"run {printable(made)} begins {begins} of {printable(parent)}")
-    print(f"begin it with: {command('resume', made, args.flow, path=args.db)}")
+    print(f"run {printable(new_id)} begins {begins} of {printable(parent)}")
+    print(f"begin it with: {command('resume', new_id, args.flow, path=args.db)}")
     return 0

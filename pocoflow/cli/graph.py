@@ -27,7 +27,7 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 def draw(args: argparse.Namespace) -> int:
     """Print the picture."""
-    with redirect_stdout(sys.stderr):  # what modules print is no part of the picture
+    with redirect_stdout(sys.stderr):  # what modules print is not part of the picture
         flow = load_flow(args.flow)
         graph = flow.graph
         marks = _marks(graph, flow.validate()) if args.findings else {}
@@ -36,15 +36,15 @@ def draw(args: argparse.Namespace) -> int:
 
 
 def _marks(graph: Graph, findings: list[Finding], path: tuple[str, ...] = ()) -> dict[str, str]:
-    """Severity by node; one with others inside has that of the worst of them."""
+    """Severity by node; a node with inner nodes has the worst severity of these."""
     marks: dict[str, str] = {}
     for name, vertex in graph.nodes.items():
-        where = Address(path, name).text
+        text = Address(path, name).text
         inside: dict[str, str] = {}
         for inner in vertex.within:
             inside |= _marks(inner, findings, (*path, name))
-        found = {*inside.values(), *(one.severity for one in findings if one.node == where)}
-        if found:
-            inside[where] = "error" if "error" in found else "warning"
+        severities = {*inside.values(), *(it.severity for it in findings if it.node == text)}
+        if severities:
+            inside[text] = "error" if "error" in severities else "warning"
         marks |= inside
     return marks

@@ -33,7 +33,7 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 
 def migrate_db(args: argparse.Namespace) -> int:
-    """Migrate a file, and say where the copy is."""
+    """Migrate a file, and print the path of the copy."""
     check_there(args.database, "name it with FILE")
     with open_database(args.database, read_only=False) as db:
         copy = db.migrate(close_running=args.close_running)

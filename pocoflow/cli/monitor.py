@@ -48,7 +48,7 @@ def _host(text: str) -> str:
 
 
 def run_monitor(args: argparse.Namespace) -> int:
-    """Become the Streamlit process that serves the page; ends with Ctrl-C."""
+    """Run the Streamlit process that serves the page, until Ctrl-C."""
     command = [sys.executable, *_command(args)]
     sys.stdout.flush()
     if os.name == "posix":
@@ -59,10 +59,10 @@ def run_monitor(args: argparse.Namespace) -> int:
 def _command(args: argparse.Namespace) -> Iterator[str]:
     if importlib.util.find_spec("streamlit") is None:
         raise CommandError("the monitor needs Streamlit: pip install 'pocoflow[ui]'", code=1)
-    # By its name: the command line does not import the monitor, nor what comes with it.
+    # By name, as the command line does not import the monitor and its dependencies.
     yield from ("-m", "pocoflow.ui", str(args.port), ",".join(args.allow_host))
     if is_server(args.db):
-        # A password is for the environment of the process, not for its command line.
+        # A password belongs in the environment of the process, not in its command line.
         os.environ[_VARIABLE] = url_of(args.db)
         yield from ("--db-env", _VARIABLE)
     else:

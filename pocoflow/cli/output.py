@@ -1,4 +1,4 @@
-"""What commands print: text that is safe for a terminal, tables, times."""
+"""The output of commands: text that is safe for a terminal, tables, times."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from pocoflow.messages import escape
 from pocoflow.views.runs import parse_time
 
 printable = escape
-"""The text with what a terminal would obey written as an escape."""
+"""Escapes the characters that a terminal would interpret."""
 
 _GAP = "  "
 _LEAST = 20
-"""What is left of the last column, however narrow the terminal is."""
+"""The minimum width of the last column, however narrow the terminal is."""
 
 
 class CommandError(Exception):
-    """A command cannot do what it was asked to; ``main`` prints the message and exits.
+    """A command cannot be executed; ``main`` prints the message and exits.
 
     Args:
         message: What is wrong and what to do.
         code: The exit code.
-        prog: What the line begins with; the command's name by default.
+        prog: The beginning of the line; the command's name by default.
     """
 
     def __init__(self, message: str, *, code: int = 2, prog: str | None = None) -> None:
@@ -40,13 +40,13 @@ def one_line(text: str, limit: int) -> str:
 
 
 def node_path(text: str, limit: int = 40) -> str:
-    """A node, after the names around it, as one safe line; of a long one its end, with the node."""
+    """A node, after the names around it, as one safe line; a long one is cut at its beginning."""
     line = printable(text[-limit - 1 :])
     return line if len(line) <= limit else f"...{line[3 - limit :]}"
 
 
 def width() -> int | None:
-    """How many characters a line of the terminal takes; ``None`` if the output goes elsewhere."""
+    """The width of the terminal in characters; ``None`` if the output is not a terminal."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
@@ -80,7 +80,7 @@ def moment(text: object) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """A time span as one would say it: ``113 ms``, ``1.52 s``, ``3 min 4 s``, ``2 h 5 min``."""
+    """A time span for people: ``113 ms``, ``1.52 s``, ``3 min 4 s``, ``2 h 5 min``."""
     if seconds is None:
         return ""
     if seconds < 0.9995:

@@ -60,7 +60,7 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 
 def prune(args: argparse.Namespace) -> int:
-    """Remove runs, and say how many and how large the file is now."""
+    """Remove runs, and print how many, and the size of the file."""
     if args.older_than is None and args.keep is None:
         raise CommandError("say which runs: --older-than AGE, --keep N, or both")
     which = {"status": args.status} if args.status else {}
@@ -88,21 +88,21 @@ def prune(args: argparse.Namespace) -> int:
 
 
 def _unknown(db: WorkflowDB, flow: str) -> str:
-    """Says so if there are no runs of a flow, and which one was probably meant."""
-    names = [one.flow_name for one in flow_counts(db)]
-    told = f" (there are no runs of flow {printable(flow)}{printable(closest(flow, names))})"
-    return "" if flow in names else told
+    """A note if a flow has no runs, with the flow that was probably meant."""
+    names = [counts.flow_name for counts in flow_counts(db)]
+    text = f" (there are no runs of flow {printable(flow)}{printable(closest(flow, names))})"
+    return "" if flow in names else text
 
 
 def _stays(db: WorkflowDB, flow: str | None) -> str:
-    """Which runs stay because they have not ended, such as `` (1 is running, 2 are paused)``."""
-    counts = [one for one in flow_counts(db) if flow in (None, one.flow_name)]
-    told = []
+    """The runs that stay as they have not ended, such as `` (1 is running, 2 are paused)``."""
+    counts = [each for each in flow_counts(db) if flow in (None, each.flow_name)]
+    parts = []
     for status in STATUSES:
-        runs = sum(one.by_status.get(status, 0) for one in counts)
+        runs = sum(each.by_status.get(status, 0) for each in counts)
         if runs and status not in ENDED:
-            told.append(f"{runs} {'is' if runs == 1 else 'are'} {status}")
-    return f" ({', '.join(told)})" if told else ""
+            parts.append(f"{runs} {'is' if runs == 1 else 'are'} {status}")
+    return f" ({', '.join(parts)})" if parts else ""
 
 
 def _age(text: str) -> timedelta:
@@ -111,12 +111,12 @@ def _age(text: str) -> timedelta:
         if match:
             return timedelta(**{_UNITS[match[2]]: int(match[1])})
     except OverflowError:
-        pass  # more than a span of time can be: no age either
+        pass  # more than a timedelta can hold
     raise argparse.ArgumentTypeError(f"{text!r} is not an age: write 90m, 12h, 30d or 8w")
 
 
 def _size(path: str) -> str | None:
-    """How large a file is; nobody asks a server."""
+    """The size of a file; ``None`` for a server."""
     if is_server(path):
         return None
     count = Path(path).stat().st_size

@@ -1,4 +1,4 @@
-"""``pocoflow questions``: what runs ask."""
+"""``pocoflow questions``: list the open questions of runs."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def list_questions(args: argparse.Namespace) -> int:
     """Print the open questions."""
     with open_database(args.db) as db:
         run_id = None if args.run is None else find_run(db, args.run)["run_id"]
-        asked = [one for one in db.pending() if run_id in (None, one.run_id)]
+        questions = [question for question in db.pending() if run_id in (None, question.run_id)]
         now = db.now()
     if args.format == "json":
-        print(json.dumps([one.as_json() for one in asked], indent=2))
-    elif asked:
-        print(*table_of(asked, now, runs=run_id is None), sep="\n")
+        print(json.dumps([question.as_json() for question in questions], indent=2))
+    elif questions:
+        print(*table_of(questions, now, runs=run_id is None), sep="\n")
     else:
-        of = f" of run {printable(run_id)}" if run_id is not None else ""
-        print(f"no open questions{of} in {printable(args.db)}")
+        suffix = f" of run {printable(run_id)}" if run_id is not None else ""
+        print(f"no open questions{suffix} in {printable(args.db)}")
     return 0

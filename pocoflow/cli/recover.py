@@ -1,4 +1,4 @@
-"""``pocoflow recover``: go on with every interrupted run of a flow."""
+"""``pocoflow recover``: resume every interrupted run of a flow."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 
 def recover(args: argparse.Namespace) -> int:
-    """Recover the runs and say how each ended; 1 if one of them failed again."""
+    """Recover the runs and print how each ended; 1 if one of them failed again."""
     flow = owner_of_runs(args)
     outcomes = flow.recover()
-    database, room = flow.database.path, width()
+    database, columns = flow.database.path, width()
     for run_id, error in outcomes.items():
         line = printable(f"{run_id}  {_ended(run_id, error)}")
-        print(line if room is None else one_line(line, room))
+        print(line if columns is None else one_line(line, columns))
         if isinstance(error, PocoflowError) and not _is_paused(run_id, error):
             given = relocations_of(args)
             for hint in remedies(error, run_id, args.flow, database, args.db, given=given):
                 print(f"  {hint}")
     if not outcomes:
         print(f"no interrupted runs of flow {printable(flow.flow_name)}")
-        if left := failed_left(flow.database, dict.fromkeys((flow.flow_name, *flow.formerly))):
-            print(left)
+        if note := failed_left(flow.database, dict.fromkeys((flow.flow_name, *flow.formerly))):
+            print(note)
     errors = [(run_id, error) for run_id, error in outcomes.items() if error is not None]
     if any(not _is_paused(run_id, error) for run_id, error in errors):
         return 1
@@ -50,8 +50,8 @@ def _ended(run_id: str, error: Exception | None) -> str:
         return "completed"
     if isinstance(error, RunPaused) and _is_paused(run_id, error):
         return f"paused: {counted(len(error.questions), 'question')} to be answered"
-    told = str(error).partition("\n")[0]
-    return f"failed: {type(error).__name__}: {told}" if told else f"failed: {type(error).__name__}"
+    message, kind = str(error).partition("\n")[0], type(error).__name__
+    return f"failed: {kind}: {message}" if message else f"failed: {kind}"
 
 
 def _is_paused(run_id: str, error: Exception) -> bool:

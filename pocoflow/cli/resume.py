@@ -1,4 +1,4 @@
-"""``pocoflow resume``: go on with one stored run."""
+"""``pocoflow resume``: resume a stored run."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_id", metavar="RUN_ID", help=RUN_HELP)
     add_owner(parser)
     add_changes(parser)
-    renamed = 'a node that has another name now, or {"OLD": "NEW"}'
-    add_repeated(parser, "--rename", "OLD=NEW", _renaming, renamed)
+    rename_help = 'a node that has another name now, or {"OLD": "NEW"}'
+    add_repeated(parser, "--rename", "OLD=NEW", _renaming, rename_help)
     add_resources(parser)
     parser.set_defaults(execute=resume)
 
@@ -50,7 +50,7 @@ def add_changes(parser: argparse.ArgumentParser) -> None:
 
 
 def resume(args: argparse.Namespace) -> int:
-    """Resume a run and say how it ended."""
+    """Resume a run and print how it ended."""
     flow = owner_of_runs(args)
     changes, rename = dict(args.set), dict(args.rename)
     run_id = find_run(flow.database, args.run_id)["run_id"]
@@ -71,27 +71,27 @@ def resume_and_report(
     given: Iterable[tuple[str, str]],
     **how: Unpack[ResumeKeywords],
 ) -> int:
-    """Resume a run of a flow, say how it ended, and return the exit code of that.
+    """Resume a run of a flow, print how it ended, and return the exit code.
 
     Args:
         flow: The flow.
         run_id: The run.
-        target: Where the flow is, as it was given.
+        target: The target of the flow, as it was given.
         path: The database, if one was given.
         given: The options that were given.
         **how: As in ``Flow.resume``.
 
     Raises:
-        CommandError: It has failed, or cannot go on.
+        CommandError: It has failed, or cannot be resumed.
     """
     database = flow.database.path
     try:
         flow.resume(run_id, **how)
     except RunPaused as exc:
-        if exc.run_id != run_id:  # a run that a node waits for: to this one it is a failure
+        if exc.run_id != run_id:  # another run, for which a node waits: a failure of this run
             raise
-        asked, now = _open(flow, run_id), flow.database.now()
-        print(*show_paused(run_id, asked, now, path, target), sep="\n")
+        questions, now = _open(flow, run_id), flow.database.now()
+        print(*show_paused(run_id, questions, now, path, target), sep="\n")
         return PAUSED
     except PocoflowError as exc:
         lines = (str(exc), *remedies(exc, run_id, target, database, path, given=given))
@@ -107,7 +107,7 @@ def resume_and_report(
 
 
 def _open(flow: Flow, run_id: str) -> list[Asked]:
-    return [one for one in flow.database.get_questions(run_id) if one.is_open]
+    return [question for question in flow.database.get_questions(run_id) if question.is_open]
 
 
 def _change(text: str) -> tuple[str, object]:

@@ -19,7 +19,7 @@ def register(parser: argparse.ArgumentParser) -> None:
 def explain(args: argparse.Namespace) -> int:
     """Print a rule, or the list of all."""
     if args.code is None:
-        rows = [(one.code, one.severities, one.what) for one in RULES.values()]
+        rows = [(rule.code, rule.severities, rule.what) for rule in RULES.values()]
         print(*table(rows), sep="\n")
         return 0
     code = args.code.upper()

@@ -1,4 +1,4 @@
-"""``pocoflow runs list`` and ``cancel``: what is in a database, and how to stop it."""
+"""``pocoflow runs``: list the runs in a database, and cancel them."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _status(text: str) -> str:
 
 
 def cancel_run(args: argparse.Namespace) -> int:
-    """Ask a run to stop, or cancel one that nobody runs; 1 if it has ended."""
+    """Ask a run to stop, or cancel one that is not active; 1 if it has ended."""
     with open_database(args.db) as db:
         run = find_run(db, args.run_id)
     run_id = run["run_id"]
@@ -89,10 +89,10 @@ def cancel_run(args: argparse.Namespace) -> int:
     if run["status"] != "running" and not waits:
         raise CommandError(f"run {run_id!r} is {run['status']}, not running", code=1)
     with open_database(args.db, read_only=False) as db:
-        asked = db.request_cancel(run_id)
+        was_requested = db.request_cancel(run_id)
     done = "is cancelled" if waits else "was asked to stop after its step"
-    told = done if asked else "has just gone on" if waits else "has just ended"
-    print(f"run {printable(run_id)} {told}")
+    outcome = done if was_requested else "has just gone on" if waits else "has just ended"
+    print(f"run {printable(run_id)} {outcome}")
     return 0
 
 
@@ -108,8 +108,8 @@ def list_runs(args: argparse.Namespace) -> int:
         now = db.now()
     listed = [(run, questions.get(run["run_id"], 0)) for run in runs[: args.limit]]
     if args.format == "json":
-        found = [as_json(run) | {"open_questions": count} for run, count in listed]
-        print(json.dumps(found, indent=2))
+        objects = [as_json(run) | {"open_questions": count} for run, count in listed]
+        print(json.dumps(objects, indent=2))
         return 0
     if not runs:
         kind = f"{args.status} runs" if args.status else "runs"
@@ -119,7 +119,7 @@ def list_runs(args: argparse.Namespace) -> int:
         print(f"no {kind}{flow}{thread}{labels} in {printable(args.db)}")
         return 0
     head = ("RUN", "STATUS", "STARTED (UTC)", "TIME", "STEPS", "NODE")
-    rows = cut_last([head, *(_listed(*one, now) for one in listed)], width())
+    rows = cut_last([head, *(_listed(*pair, now) for pair in listed)], width())
     print(*table(rows, right=(3, 4)), sep="\n")
     if len(runs) > args.limit:
         print(f"... and older ones: --limit N shows more than {args.limit}")
@@ -138,7 +138,7 @@ def _listed(run: RunRow, questions: int, now: datetime) -> tuple[str, ...]:
 
 
 def _note(run: RunRow, questions: int) -> str:
-    """What there is to say of the node that a run is at."""
+    """A note about the current node of a run."""
     if run["status"] == "failed":
         return describe(run)
     if waits_for_resume(run):

@@ -32,7 +32,7 @@ from pocoflow.views.targets import command
 _WIDTH = 100
 _LEAST = 30
 _OTHERS = 62
-"""How many characters the other columns of a line take."""
+"""The width of the other columns, in characters."""
 
 _READ = 100_000
 _VALUE = 200
@@ -43,29 +43,29 @@ def show_run(args: argparse.Namespace) -> int:
     with open_database(args.db) as db:
         run = find_run(db, args.run_id)
         if args.format == "json":
-            print(json.dumps(_whole(db, run), indent=2))
+            print(json.dumps(_json_object(db, run), indent=2))
         else:
-            print(*_story(db, run), sep="\n")
+            print(*_text(db, run), sep="\n")
     return 0
 
 
-def _whole(db: WorkflowDB, run: RunRow) -> dict[str, object]:
+def _json_object(db: WorkflowDB, run: RunRow) -> dict[str, object]:
     step, _ = _last_step(db, run["run_id"])
     values = stored_values(db, run["run_id"], step)
     return as_json(run) | {
         "traceback": run["traceback"],
         "finished_items": finished_items(db, run["run_no"]),
-        "account": {name: str(one) for name, one in db.get_account(run["run_id"]).items()},
-        "expenses": [one.as_json() for one in db.get_expenses(run["run_id"])],
+        "account": {name: str(each) for name, each in db.get_account(run["run_id"]).items()},
+        "expenses": [each.as_json() for each in db.get_expenses(run["run_id"])],
         "events": db.get_events(run["run_id"]),
-        "questions": [one.as_json() for one in db.get_questions(run["run_id"])],
+        "questions": [each.as_json() for each in db.get_questions(run["run_id"])],
         "store_after_step": step,
         "store": {key: value.read() for key, value in values.items()},
     }
 
 
 def as_json(run: RunRow) -> dict[str, object]:
-    """What there is to know of a run, for a program; ``error`` is its message."""
+    """The row of a run, for programs; ``error`` is the message of its error."""
     cells: Mapping[str, object] = run
     return {name: cells[_COLUMNS.get(name, name)] for name in _SHOWN}
 
@@ -85,14 +85,14 @@ _COLUMNS = {
 # -- as text --------------------------------------------------------------------------------------
 
 
-def _story(db: WorkflowDB, run: RunRow) -> Iterator[str]:
+def _text(db: WorkflowDB, run: RunRow) -> Iterator[str]:
     events = db.get_events(run["run_id"])
     questions = db.get_questions(run["run_id"])
     expenses = db.get_expenses(run["run_id"])
-    account = shown(sum_of(one.amounts for one in expenses))
+    account = shown(sum_of(expense.amounts for expense in expenses))
     yield from _row(run, finished_items(db, run["run_no"]), account, db.now())
-    if way := _way_on(run, questions):
-        yield f"go on with: {command(*way, path=db.path)}"
+    if next_command := _next_command(run, questions):
+        yield f"go on with: {command(*next_command, path=db.path)}"
     yield from ("", "events", *_timeline(events))
     if expenses:
         yield from ("", "spent", *_costs(expenses))
@@ -113,12 +113,12 @@ def _story(db: WorkflowDB, run: RunRow) -> Iterator[str]:
 
 def _costs(expenses: Iterable[Expense]) -> list[str]:
     rows = []
-    for one in costs(expenses):
-        item = "" if one.item is None else f"item {one.item}"
-        calls = counted(one.calls, "call") if one.calls else ""
-        node = node_path(one.node)
-        attempt = f"attempt {one.attempt}"
-        rows.append(("", f"step {one.step}", node, item, attempt, calls, printable(one.amounts)))
+    for cost in costs(expenses):
+        item = "" if cost.item is None else f"item {cost.item}"
+        calls = counted(cost.calls, "call") if cost.calls else ""
+        node = node_path(cost.node)
+        attempt = f"attempt {cost.attempt}"
+        rows.append(("", f"step {cost.step}", node, item, attempt, calls, printable(cost.amounts)))
     return table(rows)
 
 
@@ -147,10 +147,10 @@ def _row(run: RunRow, items: int, account: str, now: datetime) -> Iterator[str]:
             yield f"{name:<9}{printable(value)}"
 
 
-def _way_on(run: RunRow, questions: Sequence[Asked]) -> tuple[str, ...]:
-    """The words of the command that goes on with a run, if one is needed for that."""
+def _next_command(run: RunRow, questions: Sequence[Asked]) -> tuple[str, ...]:
+    """The words of the command that continues a run, if it needs one."""
     run_id, status = run["run_id"], run["status"]
-    if status == "paused" and any(one.is_open for one in questions):
+    if status == "paused" and any(question.is_open for question in questions):
         return ("answer", run_id)
     if waits_for_resume(run) or status in ("paused", "failed", "cancelled"):
         return ("resume", run_id, "FLOW")
@@ -177,14 +177,14 @@ def _timeline(events: Sequence[EventRow]) -> list[str]:
                 printable(event["event"]),
                 f"step {step}" if about_node and step is not None else "",
                 node_path(event["node_name"] or ""),
-                _what(event),
+                _details(event),
                 duration(None if event["elapsed_ms"] is None else event["elapsed_ms"] / 1000),
             )
         )
     return table(rows, right=(1, 6))
 
 
-def _what(event: EventRow) -> str:
+def _details(event: EventRow) -> str:
     parts = []
     if event["action"] is not None:
         parts.append(f"-> {event['action']}")

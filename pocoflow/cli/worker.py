@@ -23,7 +23,7 @@ from pocoflow.views.targets import (
 )
 
 _SHOWN = 5
-"""So many runs are named."""
+"""The maximum number of runs that are named."""
 
 
 def register(parser: argparse.ArgumentParser) -> None:
@@ -40,12 +40,12 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 
 def add_arguments(parser: argparse.ArgumentParser, at_once: int, what: str) -> None:
-    """Add the flows, what limits their runs, and when to end.
+    """Add the arguments for the flows, the limits on their runs, and the end of the process.
 
     Args:
         parser: The parser.
-        at_once: How many runs there are at once, unless it is said.
-        what: What that means.
+        at_once: The default of ``--concurrency``.
+        what: The help for ``--concurrency``.
     """
     parser.add_argument("flow", metavar="FLOW", nargs="+", help=TARGET_HELP)
     add_database(parser, "the database (that of the flows)")
@@ -62,10 +62,10 @@ def add_arguments(parser: argparse.ArgumentParser, at_once: int, what: str) -> N
     add_resources(parser)
     parser.add_argument("--in-all", metavar="N", type=run_count, help="runs at once in all workers")
     parser.add_argument("--per-flow", metavar="N", type=run_count, help="runs at once of each flow")
-    at_once_each = "runs at once of each value of a label"
-    add_repeated(parser, "--per-label", "KEY=N", _per_label, at_once_each)
-    begins = "queued runs of each value of a label that begin in so many seconds"
-    add_repeated(parser, "--rate", "KEY=N/SECONDS", _rate, begins)
+    per_label_help = "runs at once of each value of a label"
+    add_repeated(parser, "--per-label", "KEY=N", _per_label, per_label_help)
+    rate_help = "queued runs of each value of a label that begin in so many seconds"
+    add_repeated(parser, "--rate", "KEY=N/SECONDS", _rate, rate_help)
     parser.add_argument(
         "--grace",
         metavar="SECONDS",
@@ -79,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser, at_once: int, what: str) -> N
 
 
 def work(args: argparse.Namespace) -> int:
-    """Work until told to end; 1 if runs were at work then, or could not go on."""
+    """Work until stopped; 1 if runs were still active, or could not be resumed."""
     resources = None if args.resources is None else load_resources(args.resources)
     try:
         worker = Worker(
@@ -90,11 +90,11 @@ def work(args: argparse.Namespace) -> int:
         )
     except DefinitionError as exc:
         raise CommandError(str(exc)) from exc
-    return run_until_told(worker, "worker", args)
+    return run_until_stopped(worker, "worker", args)
 
 
 def flows_of(args: argparse.Namespace) -> list[Flow]:
-    """The flows, on the database that is given.
+    """The flows, on the given database.
 
     Raises:
         TargetError: There is no such file.
@@ -108,17 +108,17 @@ def flows_of(args: argparse.Namespace) -> list[Flow]:
 
 
 def limits_of(args: argparse.Namespace) -> Limits:
-    """What limits the runs of all workers."""
+    """The limits on the runs of all workers."""
     return Limits(args.in_all, args.per_flow, dict(args.per_label), dict(args.rate))
 
 
-def run_until_told(worker: Worker, what: str, args: argparse.Namespace) -> int:
-    """Say what works, and work until told to end; the exit code."""
+def run_until_stopped(worker: Worker, what: str, args: argparse.Namespace) -> int:
+    """Print what is running, and work until stopped; the exit code."""
     names = ", ".join(printable(name) for name in worker.flow_names)
     path = worker.database.path
     if worker.database.is_new:
-        whole = path if is_server(path) else os.path.abspath(path)
-        print(f"new database {printable(whole)}", flush=True)
+        full_path = path if is_server(path) else os.path.abspath(path)
+        print(f"new database {printable(full_path)}", flush=True)
     print(f"{what} of {names} on {printable(path)}", flush=True)
     if failed := failed_left(worker.database, worker.flow_names):
         print(failed, flush=True)
@@ -137,9 +137,9 @@ def run_until_told(worker: Worker, what: str, args: argparse.Namespace) -> int:
             more = f" and {len(refused) - _SHOWN} more" if len(refused) > _SHOWN else ""
             print(f"due, but cannot go on here: {first}{more}", flush=True)
         return 1 if refused else 0
-    left = len(worker.active)
-    told = "1 run has not ended, and is" if left == 1 else f"{left} runs have not ended, and are"
-    print(f"{told} left to other workers", flush=True)
+    count = len(worker.active)
+    text = "1 run has not ended, and is" if count == 1 else f"{count} runs have not ended, and are"
+    print(f"{text} left to other workers", flush=True)
     return 1
 
 

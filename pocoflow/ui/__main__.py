@@ -18,7 +18,7 @@ _SETTINGS = {
 
 
 def _serve(port: int, hosts: list[str]) -> None:
-    # monitor is imported: it is loaded before its first visitor.
+    # monitor is imported here, so that it is loaded before its first visitor.
     guard = Middleware(OwnHost, port=port, others=hosts)
     app = st.App(str(monitor.__file__), middleware=[guard])
     names = {"server.allowedHosts": ["127.0.0.1", "localhost", "::1", *hosts]}
@@ -27,4 +27,4 @@ def _serve(port: int, hosts: list[str]) -> None:
 
 if __name__ == "__main__":
     number, given, *sys.argv[1:] = sys.argv[1:]
-    _serve(int(number), [one for one in given.split(",") if one])
+    _serve(int(number), [host for host in given.split(",") if host])

@@ -1,4 +1,4 @@
-"""Acting on a run: with the flow that the monitor was given, or by a snippet to be pasted."""
+"""Acting on a run: with the flow that the monitor was given, or by a snippet to paste."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from pocoflow.ui.snippet import cancel_snippet, is_reference, resume_snippet
 
 
 def show_acting(panel: Panel, view: RunView) -> None:
-    """What can be done with the run as it stands."""
-    panel.said("said")
+    """Show what can be done with the run."""
+    panel.show_message("said")
     if view.run["status"] in ("running", "paused"):
         _stopping(panel, view)
     if view.run["status"] == "running":
@@ -51,9 +51,9 @@ def _when(is_paused: bool) -> str:
 
 def _cancel(path: str, run_id: str) -> str:
     with WorkflowDB(path) as database:
-        asked = database.request_cancel(run_id)
+        was_requested = database.request_cancel(run_id)
         status = database.handle(run_id).status
-    if not asked:
+    if not was_requested:
         return "It had ended already."
     return "It is cancelled." if status == "cancelled" else "Asked it to stop after this step."
 
@@ -62,15 +62,15 @@ def _cancel(path: str, run_id: str) -> str:
 
 
 def _choose_step(panel: Panel, view: RunView) -> int | None:
-    """The step to fork from; ``None`` to go on with the run itself."""
+    """The step to fork from; ``None`` to resume the run itself."""
     steps = [-1, *view.stored_steps]
-    same = "where the run stopped: the same run"
+    resume_label = "where the run stopped: the same run"
     is_completed = view.run["status"] == "completed"
     # No node comes after the last step of a run that is completed.
     choices = {_fork_label(step): step for step in reversed(steps[:-1] if is_completed else steps)}
     chosen = st.selectbox(
         "Go on from",
-        [*([] if is_completed else [same]), *choices],
+        [*([] if is_completed else [resume_label]), *choices],
         key=panel.name(f"from.{view.run['run_id']}.{view.run['status']}"),
         help="A fork is a new run from a checkpoint; the run that it comes from stays as it is.",
         width=360,
@@ -99,7 +99,7 @@ def _buttons(panel: Panel, flow: Flow, view: RunView, step: int | None) -> None:
 
 
 def resume_here(flow: Flow, run_id: str) -> str:
-    """Go on with a run in this process, and say so."""
+    """Resume a run in this process; returns the text that says so."""
     _ = flow.resume_background(run_id)
     return "It goes on, in the process of this monitor."
 
@@ -108,10 +108,10 @@ def _fork(panel: Panel, flow: Flow, run_id: str, step: int, changes: str) -> str
     values = json.loads(changes) if changes.strip() else {}
     if not isinstance(values, dict):
         raise ValueError('the values to change are a JSON object, as in {"question": "why?"}')
-    new = flow.fork(run_id, step, values)
-    _ = flow.resume_background(new)
-    st.query_params[panel.name("run")] = new
-    return f"This is the fork, {new}; it runs in the process of this monitor."
+    fork_id = flow.fork(run_id, step, values)
+    _ = flow.resume_background(fork_id)
+    st.query_params[panel.name("run")] = fork_id
+    return f"This is the fork, {fork_id}; it runs in the process of this monitor."
 
 
 def _snippet(panel: Panel, view: RunView, step: int | None) -> None:

@@ -17,17 +17,17 @@ from pocoflow.ui.text import cut, visible
 from pocoflow.views.runs import costs, describe, shown
 
 _MOST_ROWS = 400
-"""Rows of steps or events that are shown, the last ones."""
+"""The maximum number of steps or events that are shown, from the end."""
 
 
 def steps_table(steps: Sequence[Step]) -> Block:
-    """A bar for each step, with its attempts; hatched are those that failed."""
+    """A bar for each step, with its attempts; failed attempts are hatched."""
     shown = steps[-_MOST_ROWS:]
     start = min((step.began for step in shown), default=parse(None))
     end = max((step.ended for step in shown), default=start)
     length = (end - start).total_seconds() or 1.0
     rows = []
-    for panel, step in enumerate(shown):
+    for index, step in enumerate(shown):
         parts = []
         for number, attempt in enumerate(step.attempts, start=1):
             is_retried = attempt.error and number < len(step.attempts)
@@ -43,7 +43,7 @@ def steps_table(steps: Sequence[Step]) -> Block:
         running: object = {"kind": "since", "value": step.began.isoformat()}
         rows.append(
             row(
-                f"{panel}-{step.number}",
+                f"{index}-{step.number}",
                 Cell("Step", step.number, "number"),
                 Cell("Node", cut(step.node, NAME)),
                 Cell("Status", step.status, "status"),
@@ -61,20 +61,20 @@ def _attempt(number: int, attempts: int, seconds: float, error: str | None) -> s
 
 
 def costs_table(expenses: Sequence[Expense]) -> Block:
-    """What the attempts of a run have cost."""
+    """The costs of the attempts of a run."""
     rows = (
         row(
-            panel,
-            Cell("Step", one.step, "number"),
-            Cell("Node", cut(one.node, NAME)),
-            Cell("Item", one.item, "number", less=True),
-            Cell("Attempt", one.attempt, "number"),
-            Cell("Calls", one.calls or None, "number"),
-            Cell("Spent", cut(one.amounts)),
+            index,
+            Cell("Step", cost.step, "number"),
+            Cell("Node", cut(cost.node, NAME)),
+            Cell("Item", cost.item, "number", less=True),
+            Cell("Attempt", cost.attempt, "number"),
+            Cell("Calls", cost.calls or None, "number"),
+            Cell("Spent", cut(cost.amounts)),
         )
-        for panel, one in enumerate(costs(expenses)[-_MOST_ROWS:])
+        for index, cost in enumerate(costs(expenses)[-_MOST_ROWS:])
     )
-    return table(f"Spent: {shown(sum_of(one.amounts for one in expenses))}", rows)
+    return table(f"Spent: {shown(sum_of(expense.amounts for expense in expenses))}", rows)
 
 
 def events_table(events: Sequence[EventRow]) -> Block:
@@ -101,21 +101,21 @@ def _grouped(number: float | None) -> str | None:
     return None if number is None else f"{number:,.1f}"
 
 
-def answers_table(asked: Sequence[Asked]) -> Block:
-    """What a run has asked, and what was answered, by whom and when."""
+def answers_table(questions: Sequence[Asked]) -> Block:
+    """The questions of a run and their answers, by whom and when."""
     rows = []
-    for one in asked[-_MOST_ROWS:]:
-        item = "" if one.item is None else f", item {one.item}"
-        state = {"kind": "status", "value": "no answer" if one.is_closed else "open"}
+    for it in questions[-_MOST_ROWS:]:
+        item = "" if it.item is None else f", item {it.item}"
+        state = {"kind": "status", "value": "no answer" if it.is_closed else "open"}
         rows.append(
             row(
-                one.question,
-                Cell("No.", one.question, "number"),
-                Cell("Node", cut(one.node, NAME) + item, less=True),
-                Cell("Question", cut(one.text)),
-                Cell("Answer", state if one.answer is None else cut(_readable(one.answer)), "code"),
-                Cell("By", cut(one.answered_by or "", NAME)),
-                Cell("When", one.answered_at, "time", less=True),
+                it.question,
+                Cell("No.", it.question, "number"),
+                Cell("Node", cut(it.node, NAME) + item, less=True),
+                Cell("Question", cut(it.text)),
+                Cell("Answer", state if it.answer is None else cut(_readable(it.answer)), "code"),
+                Cell("By", cut(it.answered_by or "", NAME)),
+                Cell("When", it.answered_at, "time", less=True),
             )
         )
     return table("Questions and answers", rows)
@@ -131,7 +131,7 @@ def _readable(text: str) -> str:
 def store_table(
     values: Mapping[str, StoredValue], nodes: Mapping[int, str], chosen: str | None
 ) -> Block:
-    """The keys of a store; what a row opens is the whole value."""
+    """The keys of a store; a row opens the whole value."""
     rows = []
     for value in values.values():
         shown: object = cut(value.text, size=value.size)
@@ -153,15 +153,15 @@ def store_table(
 
 
 def changes_table(changes: Iterable[Changed]) -> Block:
-    """What differs between two steps."""
+    """The changes between two steps."""
     rows = (
         row(
-            one.key,
-            Cell("Key", cut(one.key, NAME), "code"),
-            Cell("Change", one.what, "word"),
-            Cell("Before", cut(one.before), "code"),
-            Cell("After", cut(one.after), "code"),
+            change.key,
+            Cell("Key", cut(change.key, NAME), "code"),
+            Cell("Change", change.what, "word"),
+            Cell("Before", cut(change.before), "code"),
+            Cell("After", cut(change.after), "code"),
         )
-        for one in changes
+        for change in changes
     )
     return table("Changes", rows)

@@ -41,11 +41,11 @@ _SIGNS = {
 
 
 def draw_graph(graph: Fingerprint, walk: Walk, *, dark: bool = False) -> str:
-    """Draw the recorded graph of a run as it has been walked.
+    """Draw the recorded graph of a run with the path of the run.
 
     Args:
-        graph: What ``WorkflowDB.get_graph`` returned.
-        walk: Where the run has been.
+        graph: The result of ``WorkflowDB.get_graph``.
+        walk: The path of the run.
         dark: Whether it is shown on a dark page.
     """
     return _Drawing(graph, walk, _DARK if dark else _LIGHT).text()
@@ -54,21 +54,21 @@ def draw_graph(graph: Fingerprint, walk: Walk, *, dark: bool = False) -> str:
 def _in_order(graph: Fingerprint) -> list[Names]:
     """The nodes as they are reached from the start, the others after them, nested ones too."""
     nodes = nodes_of(graph)
-    ahead: dict[Names, list[Names]] = {}
+    targets: dict[Names, list[Names]] = {}
     for source, _, target in edges_of(graph):
-        ahead.setdefault(source, []).extend([] if target is None else [target])
-    found: dict[Names, None] = {}
+        targets.setdefault(source, []).extend([] if target is None else [target])
+    ordered: dict[Names, None] = {}
     queue: list[Names] = [(graph["start"],)]
     while queue:
         name = queue.pop(0)
-        if name not in found and name in nodes:
-            found[name] = None
-            queue += ahead.get(name, [])
-    return [*found, *(name for name in nodes if name not in found)]
+        if name not in ordered and name in nodes:
+            ordered[name] = None
+            queue += targets.get(name, [])
+    return [*ordered, *(name for name in nodes if name not in ordered)]
 
 
 class _Drawing:
-    """One picture."""
+    """One drawing."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class _Drawing:
         self._graph, self._walk, self._colours = graph, walk, colours
         self._limits = limits_of(graph)
         self._ids = {name: f"n{number}" for number, name in enumerate(_in_order(graph))}
-        # Of each nested flow, the node inside that edges to or from its box are drawn at.
+        # For each nested flow, the inner node to which edges of its box are drawn.
         self._inside: dict[Names, Names] = {}
         flows = {self._flow_of(name) for name in self._ids} - {()}
         for flow in sorted(flows, key=len, reverse=True):
@@ -105,7 +105,7 @@ class _Drawing:
             if source not in self._ids or (target is not None and target not in self._ids):
                 continue
             if target is None and self._flow_of(source):
-                continue  # the flow around it goes on with its own edge
+                continue  # the flow around it continues with its own edge
             ends = ends or target is None
             lines.append(self._edge(source, action, target))
         if ends:
@@ -122,18 +122,18 @@ class _Drawing:
     def _box(self, end: str, flow: Names) -> str:
         return f"{end}=cluster_{self._ids[flow]}"
 
-    def _boxes(self, inside: Names) -> list[str]:
+    def _boxes(self, flow: Names) -> list[str]:
         lines: list[str] = []
-        for name, own in self._ids.items():
-            if self._flow_of(name) != inside:
+        for name, node_id in self._ids.items():
+            if self._flow_of(name) != flow:
                 continue
             if name not in self._inside:
-                lines.append(f"    {own} [{self._node(name)}]")
+                lines.append(f"    {node_id} [{self._node(name)}]")
                 continue
             status = self._walk.status.get(name, "")
             _, line, ink = self._colours.get(status, self._colours[""])
             about = f" {_SIGNS.get(status, '')} {status}" if status else ""
-            lines.append(f"    subgraph cluster_{own} {{")
+            lines.append(f"    subgraph cluster_{node_id} {{")
             lines.append(
                 f'    label="{_quoted(name[-1])}{about}"; style=rounded; color="{line}"; '
                 f'fontcolor="{ink}"; fontname="sans-serif"; fontsize=11'
@@ -185,7 +185,7 @@ class _Drawing:
 
 
 def _quoted(text: str) -> str:
-    """A label between quotes: one line, and nothing in it that DOT would obey."""
+    """A label between quotes: one line, with everything escaped that DOT would interpret."""
     line = cut(" ".join(text.split()), _WIDEST) if len(text) > _WIDEST else cut(text)
     line = line.replace("\\", "\\\\").replace("&", "&amp;").replace("\n", " ")
     return line.replace('"', '\\"')

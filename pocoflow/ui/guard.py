@@ -1,4 +1,4 @@
-"""Who may talk to the monitor: whoever uses one of its own names, and not inside another page."""
+"""Access to the monitor: only by one of its own names, and not inside another page."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _REFUSED = "This monitor does not go by that name: pocoflow monitor --allow-host
 def is_own(host: str | None, port: int | None, others: Iterable[str] = ()) -> bool:
     """Whether a ``Host`` header names this machine as itself, or one of the other names.
 
-    A page of another site can have the name of that site point here, and would then be taken for
-    the monitor's own: but its name stays in this header.
+    Another site can make its name resolve to this machine, so that its pages would have the origin
+    of the monitor (DNS rebinding): but its name is in this header.
 
     Args:
         host: The header.
-        port: The port of the server, if it is for this machine alone; ``None`` if it is for others
-            as well, who call it by the number of its address: nobody can make that point elsewhere.
-        others: More names that the server is known by, with any port.
+        port: The port of the server, if it serves this machine alone; ``None`` if it also serves
+            others, which call it by its IP address, as that cannot be rebound.
+        others: Further names of the server, with any port.
     """
     try:
         parts = urlsplit(f"//{host}")
@@ -43,18 +43,18 @@ def is_own(host: str | None, port: int | None, others: Iterable[str] = ()) -> bo
     if name in {other.lower() for other in others}:
         return True
     if port is None:
-        return name == "localhost" or _is_number(name)
+        return name == "localhost" or _is_ip_address(name)
     return name in _LOCAL and (80 if given is None else given) == port
 
 
-def _is_number(name: str) -> bool:
+def _is_ip_address(name: str) -> bool:
     with suppress(ValueError):
         return bool(ip_address(name))
     return False
 
 
 class OwnHost:
-    """Middleware of a server: refuses what is not addressed to it, and being framed."""
+    """Middleware of a server: refuses requests to other hosts, and framing by other pages."""
 
     def __init__(self, app: ASGIApp, port: int, others: Iterable[str] = ()) -> None:
         self._app = app

@@ -1,7 +1,7 @@
 """The monitor in the browser: every run, live, and what to do about it.
 
 Standalone, ``streamlit run pocoflow/ui/monitor.py -- pocoflow.db`` or ``pocoflow monitor``; in a
-page of your own, :func:`render_workflow_monitor`.
+page of your own: :func:`render_workflow_monitor`.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ def render_workflow_monitor(
     """Show the runs of a database in a Streamlit page.
 
     The file is only read, unless a question is answered, or a flow is given and one of its runs is
-    acted on. State and query parameters of the page are used under names that begin with ``key``
-    and a dot.
+    resumed, forked or cancelled. State and query parameters of the page have names that begin with
+    ``key`` and a dot.
 
     Args:
-        db_path: The database that flows write; it need not be there yet.
-        flow: A flow that keeps its runs in this database, to resume, fork and cancel them.
-        key: Tells several monitors of one page apart; made from the path by default.
+        db_path: The database that flows write; it need not exist yet.
+        flow: A flow that stores its runs in this database, to resume, fork and cancel them.
+        key: Distinguishes several monitors on one page; derived from the path by default.
         answers: Whether questions that runs ask can be answered here.
     """
     refuse_other_names(db_path)
@@ -57,7 +57,7 @@ def render_workflow_monitor(
 
 
 def _render(panel: Panel) -> None:
-    # A fragment of its own: what is clicked in here does not run the host's page again.
+    # A separate fragment, so that a click in it does not rerun the host's page.
     st.fragment(_monitor, key=panel.name("monitor"))(panel)
 
 
@@ -68,7 +68,7 @@ def _monitor(panel: Panel) -> None:
         horizontal_alignment="distribute",
         key=panel.name("top"),
     ):
-        # First of all, as the browser loads what it is shown with in the order of the page.
+        # First of all, as the browser loads components in the order of the page.
         panel.show("database", database_facts(panel.path))
         interval = st.selectbox(
             "Auto-refresh",
@@ -80,8 +80,8 @@ def _monitor(panel: Panel) -> None:
         )
         if panel.run_id is not None:
             show_export(panel, panel.run_id)
-    # All that is refreshed is one fragment: of one within another Streamlit may send the browser
-    # what is new, and of the other, at whose places it is put, what was there before.
+    # All that is refreshed is one fragment: with nested fragments, Streamlit may send new elements
+    # of one together with outdated elements of the other.
     st.fragment(_refreshed, run_every=_INTERVALS[interval])(panel)
 
 
@@ -95,14 +95,14 @@ def _refreshed(panel: Panel) -> None:
 
 # -- standalone -----------------------------------------------------------------------------------
 
-_PAGE = Panel("", "")  # before it is known what is looked at; Streamlit would show a text below
+_PAGE = Panel("", "")  # until the database is known; shows notices without a text below
 
 
 def _main(arguments: list[str]) -> None:
-    _keep_to_ourselves()
+    _disable_telemetry()
     st.set_page_config(page_title="pocoflow monitor", page_icon="🌀", layout="wide")
     host = st.context.headers.get("Host")
-    if host is not None and not is_own(host, None, _names()):
+    if host is not None and not is_own(host, None, _server_names()):
         _PAGE.notice(
             "host-error",
             f"The address of this page has a name that is not the monitor's ({host!r}): if it is "
@@ -113,29 +113,29 @@ def _main(arguments: list[str]) -> None:
         )
         return
     # Streamlit puts the folder of its script first, where the modules of this package would hide
-    # those of whoever gives a flow.
-    here = os.path.dirname(os.path.abspath(__file__))
-    sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry or os.curdir) != here]
+    # those of the module of the flow.
+    own_folder = os.path.dirname(os.path.abspath(__file__))
+    sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry or os.curdir) != own_folder]
     path, target, load = page_arguments(arguments)
     _render(Panel(path, "", _load(arguments, load) if target else None, target))
 
 
-def _keep_to_ourselves() -> None:
-    """Turn Streamlit's telemetry off, for who starts this file without that setting."""
+def _disable_telemetry() -> None:
+    """Turn Streamlit's telemetry off, if this file was started without that setting."""
     if st.get_option("browser.gatherUsageStats"):
         config.set_option("browser.gatherUsageStats", False)
-        # The session that is the first has been told that it is on: tell it otherwise at once.
+        # The first session has received the old setting: rerun it at once.
         st.rerun()
 
 
-def _names() -> list[str]:
-    """The names that this server is known by beside those of every machine for itself."""
+def _server_names() -> list[str]:
+    """The names of this server other than local ones."""
     single = (st.get_option("server.address"), st.get_option("browser.serverAddress"))
     return [*filter(None, single), *st.get_option("server.allowedHosts")]
 
 
 def _load(arguments: list[str], load: Callable[[], Flow]) -> Flow | None:
-    """Load the flow of the command line once for this process; say so if it cannot be."""
+    """Load the flow of the command line once per process; show a notice if that fails."""
 
     @st.cache_resource(show_spinner=False)
     def load_once(arguments: list[str]) -> Flow:

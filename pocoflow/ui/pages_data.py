@@ -1,4 +1,4 @@
-"""What the monitor reads: pure functions over a database that is opened read-only."""
+"""The data of the monitor: pure functions over a database that is opened read-only."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ from pocoflow.graph.fingerprint import Fingerprint, edges_of
 from pocoflow.nodes.question import Asked
 from pocoflow.ui.steps import Error, Step, Walk, errors_of, steps_of, walk
 
-_opened: dict[str, tuple[tuple[int, int], WorkflowDB]] = {}
-_guard = threading.Lock()
+_databases: dict[str, tuple[tuple[int, int], WorkflowDB]] = {}
+_lock = threading.Lock()
 
 
 def open_database(path: str) -> WorkflowDB:
-    """The database of a path, opened read-only once for all who look at it.
+    """The database of a path, opened read-only once for all sessions.
 
     Raises:
         DatabaseError: There is no such file, or it is not a database of this library.
     """
     file = path if is_server(path) else os.path.realpath(path)
     try:
-        about = os.stat(os.sep if is_server(path) else file)
+        status = os.stat(os.sep if is_server(path) else file)
     except OSError:
-        with _guard:
-            _opened.pop(file, None)
+        with _lock:
+            _databases.pop(file, None)
         raise DatabaseFileError(f"there is no database {path}") from None
-    identity = (about.st_dev, about.st_ino)
-    with _guard:
-        known = _opened.get(file)
+    identity = (status.st_dev, status.st_ino)
+    with _lock:
+        known = _databases.get(file)
         if known is not None and known[0] == identity:
             return known[1]
-        # One that was replaced is closed when nobody looks at it any longer.
-        _opened.pop(file, None)
+        # A replaced database is closed when nothing refers to it any more.
+        _databases.pop(file, None)
         database = WorkflowDB(path, read_only=True)
-        _opened[file] = (identity, database)
+        _databases[file] = (identity, database)
         return database
 
 
@@ -53,7 +53,7 @@ def open_database(path: str) -> WorkflowDB:
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """Which runs are looked at; ``""`` and ``None`` mean all of them.
+    """Which runs are listed; ``""`` and ``None`` mean all of them.
 
     ``found_by`` is a run thread, or labels as ``key=value`` with commas between them.
     """
@@ -66,18 +66,18 @@ class Filters:
 
     @property
     def labels(self) -> dict[str, str]:
-        """The labels that runs have to have."""
-        pairs = (one.partition("=") for one in self.found_by.split(","))
+        """The labels that runs must have."""
+        pairs = (pair.partition("=") for pair in self.found_by.split(","))
         return {key.strip(): value.strip() for key, sign, value in pairs if sign}
 
     @property
     def thread(self) -> str | None:
-        """The run thread that they have to be of."""
+        """The run thread that they must belong to."""
         return None if self.labels else self.found_by.strip() or None
 
 
 class ListedRun(RunRow):
-    """A run in a list: when its current node began, if it runs, and how many questions are open."""
+    """A run in a list, with the start of its current node and the number of open questions."""
 
     node_began: str | None
     questions: int
@@ -89,7 +89,7 @@ class RunsPage:
 
     Attributes:
         runs: Their rows, the newest first.
-        next_before: The ``run_no`` that the next page comes before; ``None`` on the last page.
+        next_before: The ``before`` of the next page, a ``run_no``; ``None`` on the last page.
     """
 
     runs: list[ListedRun]
@@ -125,9 +125,9 @@ def read_page(
 
 @dataclass(frozen=True, slots=True)
 class RunView:
-    """All that is shown of a run, but for its store.
+    """All that is shown of a run, except its store.
 
-    ``items`` is how many items are finished of the batch that it is at.
+    ``items`` is the number of finished items of the current batch.
     """
 
     run: RunRow
@@ -146,11 +146,11 @@ class RunView:
         """The questions that wait for an answer."""
         if self.run["status"] in ("completed", "cancelled"):
             return []
-        return [one for one in self.questions if one.is_open]
+        return [question for question in self.questions if question.is_open]
 
     @property
     def began(self) -> str | None:
-        """When the node that runs now began."""
+        """When the current node began, if the run is active."""
         if self.run["status"] != "running":
             return None
         starts = [event["ts"] for event in self.events if event["event"] == "node_start"]
@@ -165,7 +165,7 @@ def read_run(database: WorkflowDB, run_id: str, now: datetime) -> RunView:
     """
     run = database.get_run(run_id)
     if run is None:
-        database.number(run_id)  # says so, with the nearest id
+        database.number(run_id)  # raises an error with the closest id
         raise RunNotFoundError(f"database {database.path} has no run {run_id!r}")
     events = database.get_events(run_id)
     graph = database.get_graph(run_id)
@@ -173,14 +173,14 @@ def read_run(database: WorkflowDB, run_id: str, now: datetime) -> RunView:
     edges = [] if graph is None else edges_of(graph)
     stored = [row["step"] for row in database.get_checkpoints(run_id)]
     questions = database.get_questions(run_id)
-    been = walk(run, steps, edges)
+    path = walk(run, steps, edges)
     errors, items = errors_of(run, events), finished_items(database, run["run_no"])
-    spent = database.get_expenses(run_id)
-    view = RunView(run, events, steps, errors, graph, been, stored, questions, items, spent)
-    for one in view.open:
-        # The graph has the branches of a node for items once.
-        node = plain(one.path)
-        been.questions[node] = been.questions.get(node, 0) + 1
+    expenses = database.get_expenses(run_id)
+    view = RunView(run, events, steps, errors, graph, path, stored, questions, items, expenses)
+    for question in view.open:
+        # The graph has the branches of a node for items only once.
+        node = plain(question.path)
+        path.questions[node] = path.questions.get(node, 0) + 1
     return view
 
 
@@ -207,17 +207,17 @@ class Changed:
 def changes_between(
     before: Mapping[str, StoredValue], after: Mapping[str, StoredValue]
 ) -> list[Changed]:
-    """What differs between two states of a store, by key."""
-    found = [
+    """The changes between two states of a store, by key."""
+    changes = [
         Changed(key, "removed", _shown(old), "") for key, old in before.items() if key not in after
     ]
     for key, new in after.items():
         old = before.get(key)
         if old is None:
-            found.append(Changed(key, "added", "", _shown(new)))
+            changes.append(Changed(key, "added", "", _shown(new)))
         elif _shown(old) != _shown(new):
-            found.append(_change(key, _shown(old), _shown(new)))
-    return found
+            changes.append(_change(key, _shown(old), _shown(new)))
+    return changes
 
 
 def store_text(values: Mapping[str, StoredValue]) -> str:
@@ -237,18 +237,18 @@ def _change(key: str, old: str, new: str) -> Changed:
         and (len(old) == 2 or new[len(old) - 1] == ",")
     ):
         return Changed(key, "appended", old, "[" + new[len(old) - 1 :].lstrip(","))
-    # Of long texts only the part around the first difference tells anything.
-    start = _same_until(old, new)
+    # Of long texts, only the part from the first difference on is shown.
+    start = _common_length(old, new)
     start = max(0, start - 40) if start > 80 else 0
     lead = "… " if start else ""
     return Changed(key, "changed", lead + old[start:], lead + new[start:])
 
 
-def _same_until(one: str, other: str) -> int:
-    """How many characters two texts begin with that are the same; quick for long ones."""
-    step, panel, end = 4096, 0, min(len(one), len(other))
-    while panel < end and one[panel : panel + step] == other[panel : panel + step]:
-        panel += step
-    while panel < end and one[panel] == other[panel]:
-        panel += 1
-    return min(panel, end)
+def _common_length(text: str, other: str) -> int:
+    """The length of the common beginning of two texts; fast for long ones."""
+    step, at, end = 4096, 0, min(len(text), len(other))
+    while at < end and text[at : at + step] == other[at : at + step]:
+        at += step
+    while at < end and text[at] == other[at]:
+        at += 1
+    return min(at, end)

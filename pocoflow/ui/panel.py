@@ -1,4 +1,4 @@
-"""Which monitor on a page: its database, its flow, and the names of its state."""
+"""A monitor on a page: its database, its flow, and the names of its state."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from pocoflow.views.targets import remedies
 
 Tone: TypeAlias = Literal["red", "yellow", "blue", "green", "gray", "quote", "plain"]
 
-_SAID_FOR = 20.0
-"""Seconds for which what came of a click is shown."""
+_MESSAGE_SECONDS = 20.0
+"""Seconds for which the message about a click is shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +28,9 @@ class Panel:
 
     Attributes:
         path: The database.
-        key: What its keys and query parameters begin with; ``""`` where it has the page for itself.
-        flow: The flow that it may resume, fork and cancel runs of.
-        reference: Where that flow is, as ``module:name``, if it is known.
+        key: The prefix of its keys and query parameters; ``""`` if it is alone on the page.
+        flow: The flow whose runs it may resume, fork and cancel.
+        reference: The target of that flow, ``module:name``, if known.
         answers: Whether questions can be answered here.
     """
 
@@ -41,17 +41,17 @@ class Panel:
     answers: bool = True
 
     def refusal(self, run_id: str) -> str:
-        """Why the flow of this monitor may not act on a run; empty if it may, or there is none."""
+        """Why the flow of this monitor may not act on a run; empty if it may, or without a flow."""
         if self.flow is None:
             return ""
         try:
             self.flow.check_owner(run_id)
         except PocoflowError as exc:
-            return self.told(exc, run_id)
+            return self.error_text(exc, run_id)
         return ""
 
-    def told(self, exc: Exception, run_id: str) -> str:
-        """An error with what can be done about it, a line for each."""
+    def error_text(self, exc: Exception, run_id: str) -> str:
+        """The text of an error with its remedies, a line for each."""
         if not isinstance(exc, PocoflowError):
             return str(exc)
         return "\n".join((str(exc), *remedies(exc, run_id, self.reference, self.path, self.path)))
@@ -72,9 +72,9 @@ class Panel:
         """Put a table or facts on the page.
 
         Args:
-            part: What it is called.
-            block: What ``tables`` made.
-            on_open: Called with the id of a row that was opened, before the page is drawn again.
+            part: Its name.
+            block: The data from ``tables``.
+            on_open: Called with the id of a row that was opened, before the page is redrawn.
         """
         key = self.name(part)
 
@@ -88,32 +88,32 @@ class Panel:
 
     @property
     def run_id(self) -> str | None:
-        """The run that is looked at: it is in the address of the page, so it can be passed on."""
+        """The run that is shown: it is in the address of the page, so that links include it."""
         return st.query_params.get(self.name("run"))
 
     def open_run(self, run_id: str | None) -> None:
-        """Look at a run, or at none; for callbacks, as it draws this monitor again."""
+        """Show a run, or none; for callbacks, as it redraws this monitor."""
         if run_id is None:
             st.query_params.pop(self.name("run"), None)
         else:
             st.query_params[self.name("run")] = run_id
         st.rerun(self.name("monitor"))
 
-    def door(self, part: str, label: str, run_id: str | None) -> None:
+    def link_button(self, part: str, label: str, run_id: str | None) -> None:
         """A button that opens a run, or none."""
         st.button(label, key=self.name(part), on_click=self.open_run, args=(run_id,))
 
     def download(self, part: str, label: str, data: str | Callable[[], str], name: str) -> None:
-        """A button that saves JSON text, or what a function makes of it at the click, as a file."""
+        """A button that saves JSON text, or the result of a function at the click, as a file."""
         kind, key = "application/json", self.name(part)
         st.download_button(label, data, f"{name}.json", kind, key=key, on_click="ignore")
 
-    def say(self, where: str, tone: Tone, text: str) -> None:
-        """Show what came of a click for a while, where :meth:`said` is called with that name."""
-        st.session_state[self.name(where)] = (tone, text, time.monotonic() + _SAID_FOR)
+    def set_message(self, where: str, tone: Tone, text: str) -> None:
+        """Set the message about a click, which :meth:`show_message` shows under that name."""
+        st.session_state[self.name(where)] = (tone, text, time.monotonic() + _MESSAGE_SECONDS)
 
-    def said(self, where: str) -> None:
-        """Show what is to be said there, unless that was a while ago."""
+    def show_message(self, where: str) -> None:
+        """Show the message of that name, unless it is outdated."""
         tone, text, until = st.session_state.get(self.name(where), ("blue", "", 0.0))
         if time.monotonic() < until:
             self.notice(f"{where}-text", text, tone=tone)
@@ -127,22 +127,22 @@ class Panel:
         where: str,
         advice: str | None = None,
     ) -> None:
-        """A button for something that is done to a run.
+        """A button for an operation on a run.
 
         Args:
-            part: What it is called.
-            label: What is written on it.
+            part: Its name.
+            label: Its label.
             run_id: The run.
-            act: Does it, and gives what is to be said of it.
-            where: The name under which that is said.
-            advice: More about it.
+            act: Executes the operation, and returns the message about it.
+            where: The name under which the message is shown.
+            advice: The tooltip.
         """
 
         def clicked() -> None:
             try:
-                self.say(where, "green", act())
+                self.set_message(where, "green", act())
             except (PocoflowError, ValueError) as exc:
-                self.say(where, "red", self.told(exc, run_id))
+                self.set_message(where, "red", self.error_text(exc, run_id))
             if self.run_id != run_id:
                 self.open_run(self.run_id)
 

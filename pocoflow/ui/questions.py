@@ -1,4 +1,4 @@
-"""The questions of a run: a form for each that is open, and what was answered."""
+"""The questions of a run: a form for each open one, and the answers."""
 
 from __future__ import annotations
 
@@ -34,33 +34,33 @@ _HIGH = 1200
 
 
 def show_open(panel: Panel, view: RunView, now: datetime) -> None:
-    """What a run asks, with a form for each question; and how it goes on when all is answered."""
+    """The open questions of a run, each with a form; and how to resume it after the last answer."""
     with st.container():
-        panel.said("heard")
-    waiting = [one for one in view.open if not one.is_expired(now.isoformat())]
-    late = len(view.open) - len(waiting)
+        panel.show_message("heard")
+    waiting = [question for question in view.open if not question.is_expired(now.isoformat())]
+    expired = len(view.open) - len(waiting)
     with st.container():
-        for one in _positioned(view, waiting[:_MOST]):
+        for question in _positioned(view, waiting[:_MOST]):
             with st.container():
-                if one is not None:
-                    with st.container(border=True, key=panel.name(f"question.{one.question}")):
-                        _question(panel, view, one, now)
+                if question is not None:
+                    with st.container(border=True, key=panel.name(f"question.{question.question}")):
+                        _question(panel, view, question, now)
     with st.container():
         if len(waiting) > _MOST:
             st.caption(f"{len(waiting) - _MOST} more questions follow when these are answered.")
         if view.run["status"] == "paused" and not waiting:
-            _go_on(panel, view, late)
+            _show_resuming(panel, view, expired)
 
 
 def _positioned(view: RunView, shown: Sequence[Asked]) -> list[Asked | None]:
-    """Questions in places that they keep: in the place of another, Streamlit shows both awhile."""
-    order = {one.question: number for number, one in enumerate(view.questions)}
+    """Questions at fixed positions: Streamlit shows replaced elements together for a while."""
+    order = {question.question: number for number, question in enumerate(view.questions)}
     positions: list[Asked | None] = [None] * min(len(view.questions), _POSITIONS)
-    for one in shown:
-        panel = order[one.question] % len(positions)
-        while positions[panel] is not None:
-            panel = (panel + 1) % len(positions)
-        positions[panel] = one
+    for question in shown:
+        index = order[question.question] % len(positions)
+        while positions[index] is not None:
+            index = (index + 1) % len(positions)
+        positions[index] = question
     return positions
 
 
@@ -69,53 +69,53 @@ def _flow_of(panel: Panel, view: RunView) -> Flow | None:
     return None if panel.refusal(view.run["run_id"]) else panel.flow
 
 
-def _question(panel: Panel, view: RunView, one: Asked, now: datetime) -> None:
-    panel.notice(f"asks.{one.question}", title=visible(one.text), tone="yellow")
-    panel.show(f"about.{one.question}", question_facts(one, now))
-    _context(panel, one)
+def _question(panel: Panel, view: RunView, question: Asked, now: datetime) -> None:
+    panel.notice(f"asks.{question.question}", title=visible(question.text), tone="yellow")
+    panel.show(f"about.{question.question}", question_facts(question, now))
+    _context(panel, question)
     if not panel.answers:
         st.caption("This command answers it.")
-        st.code(command("answer", one.run_id, path=panel.path), language="bash")
+        st.code(command("answer", question.run_id, path=panel.path), language="bash")
         return
-    form = form_of(one.schema)
+    form = form_of(question.schema)
     with st.form(
-        panel.name(f"form.{one.question}"),
+        panel.name(f"form.{question.question}"),
         border=False,
         enter_to_submit=False,
         clear_on_submit=False,
     ):
         for number, field in enumerate(_fields(form)):
-            _widget(panel, one, field, number)
-        _by(panel, one)
+            _widget(panel, question, field, number)
+        _by(panel, question)
         st.form_submit_button(
             "Answer",
             type="primary",
-            key=panel.name(f"send.{one.question}"),
+            key=panel.name(f"send.{question.question}"),
             on_click=_send,
-            args=(panel, _flow_of(panel, view), one, form),
+            args=(panel, _flow_of(panel, view), question, form),
         )
-        refused = st.session_state.get(panel.name(f"refused.{one.question}"))
+        refused = st.session_state.get(panel.name(f"refused.{question.question}"))
         if refused:
             panel.notice(
-                f"refusal.{one.question}",
+                f"refusal.{question.question}",
                 *refused.split("\n"),
                 title="Not taken: the question is still open",
                 tone="red",
             )
 
 
-def _context(panel: Panel, one: Asked) -> None:
-    """What a person has to know: long texts as they are, the rest as JSON."""
+def _context(panel: Panel, question: Asked) -> None:
+    """The context of a question: long texts unchanged, the rest as JSON."""
     texts = {
         name: value
-        for name, value in one.context.items()
+        for name, value in question.context.items()
         if isinstance(value, str) and ("\n" in value or len(value) > _LONG_TEXT)
     }
     for number, (name, text) in enumerate(texts.items()):
         panel.notice(
-            f"context.{one.question}.{number}", cut(text, LONG), title=cut(name), tone="quote"
+            f"context.{question.question}.{number}", cut(text, LONG), title=cut(name), tone="quote"
         )
-    rest = {name: value for name, value in one.context.items() if name not in texts}
+    rest = {name: value for name, value in question.context.items() if name not in texts}
     if rest:
         shown = visible(json.dumps(rest, indent=2, ensure_ascii=False))
         height: int | Literal["content"] = 320 if len(shown) > _HIGH else "content"
@@ -129,25 +129,25 @@ def _fields(form: Field) -> tuple[Field, ...]:
     return form.fields if form.kind == "object" else (form,)
 
 
-def _name(panel: Panel, one: Asked, number: int | str) -> str:
-    return panel.name(f"answer.{one.question}.{number}")
+def _name(panel: Panel, question: Asked, number: int | str) -> str:
+    return panel.name(f"answer.{question.question}.{number}")
 
 
-def _widget(panel: Panel, one: Asked, field: Field, number: int) -> None:
-    label, key = label_of(field, number), _name(panel, one, number)
+def _widget(panel: Panel, question: Asked, field: Field, number: int) -> None:
+    label, key = label_of(field, number), _name(panel, question, number)
     st.session_state.setdefault(key, prefilled(field))
     about = ", ".join(filter(None, [field.description, field.limits])) if field.name else ""
     if field.kind == "bool":
         options = [YES, NO, *([EMPTY] if field.takes_null else [])]
         st.radio(label, options, index=None, key=key, horizontal=True)
     elif field.kind == "choice":
-        labels = [cut(one) for one in field.labels]
+        labels = [cut(choice) for choice in field.labels]
         st.selectbox(
             label,
             range(len(labels)),
             index=None,
             key=key,
-            format_func=lambda panel: labels[panel],
+            format_func=lambda index: labels[index],
             placeholder="Choose",
             width=360,
         )
@@ -160,55 +160,57 @@ def _widget(panel: Panel, one: Asked, field: Field, number: int) -> None:
     elif field.kind == "text":
         st.text_area(label, key=key, height=90)
     else:
-        what = '["one", "two"]' if field.schema.get("type") == "array" else '{"key": "value"}'
-        st.text_area(label, key=key, height=90, placeholder=f"JSON, as in {what}")
+        example = '["one", "two"]' if field.schema.get("type") == "array" else '{"key": "value"}'
+        st.text_area(label, key=key, height=90, placeholder=f"JSON, as in {example}")
     if about:
-        panel.notice(f"help.{one.question}.{number}", about, tone="plain")
+        panel.notice(f"help.{question.question}.{number}", about, tone="plain")
 
 
-def _by(panel: Panel, one: Asked) -> None:
-    key = _name(panel, one, "by")
+def _by(panel: Panel, question: Asked) -> None:
+    key = _name(panel, question, "by")
     st.session_state.setdefault(key, st.session_state.get(panel.name("answered-by"), ""))
     st.text_input("Answered by", key=key, placeholder="your name, to be on record", width=360)
 
 
-def _send(panel: Panel, flow: Flow | None, one: Asked, form: Field) -> None:
-    """Hand an answer in, and remember what to say of it."""
+def _send(panel: Panel, flow: Flow | None, question: Asked, form: Field) -> None:
+    """Record an answer, and set the message about it."""
     entered = {
-        field.name: st.session_state.get(_name(panel, one, number))
+        field.name: st.session_state.get(_name(panel, question, number))
         for number, field in enumerate(_fields(form))
     }
-    by = str(st.session_state.get(_name(panel, one, "by")) or "").strip()
+    by = str(st.session_state.get(_name(panel, question, "by")) or "").strip()
     st.session_state[panel.name("answered-by")] = by
-    refused = panel.name(f"refused.{one.question}")
+    refused = panel.name(f"refused.{question.question}")
     st.session_state.pop(refused, None)
     try:
         answer = answer_of(form, entered)
-        wrong = misfits(one.schema, answer)
-        if wrong:
-            raise ValueError("\n".join(wrong))
-        _keep(panel.path, flow, one, answer, by or None)
-        panel.say("heard", "green", f"Question {one.question} is answered.")
+        problems = misfits(question.schema, answer)
+        if problems:
+            raise ValueError("\n".join(problems))
+        _record(panel.path, flow, question, answer, by or None)
+        panel.set_message("heard", "green", f"Question {question.question} is answered.")
     except (PocoflowError, ValueError) as exc:
-        # The form is still there to show it, unless somebody else was quicker.
-        told = st.session_state[refused] = panel.told(exc, one.run_id)
-        if _is_gone(panel, one):
-            panel.say("heard", "red", f"Your answer was not taken: {told}")
+        # The form still shows it, unless the question was answered elsewhere.
+        text = st.session_state[refused] = panel.error_text(exc, question.run_id)
+        if _is_closed(panel, question):
+            panel.set_message("heard", "red", f"Your answer was not taken: {text}")
 
 
-def _keep(path: str, flow: Flow | None, one: Asked, answer: object, by: str | None) -> None:
+def _record(path: str, flow: Flow | None, question: Asked, answer: object, by: str | None) -> None:
     if flow is not None:
-        flow.answer_json(one.run_id, answer, question=one.question, by=by)
+        flow.answer_json(question.run_id, answer, question=question.question, by=by)
         return
     with WorkflowDB(path) as database:
-        database.answer_json(one.run_id, answer, question=one.question, by=by)
+        database.answer_json(question.run_id, answer, question=question.question, by=by)
 
 
-def _is_gone(panel: Panel, one: Asked) -> bool:
-    """Whether a question is not open any more, so that its form is gone."""
+def _is_closed(panel: Panel, question: Asked) -> bool:
+    """Whether a question is no longer open, so that its form is not shown."""
     try:
         with WorkflowDB(panel.path, read_only=True) as database:
-            return not any(it.question == one.question and it.is_open for it in database.pending())
+            return not any(
+                it.question == question.question and it.is_open for it in database.pending()
+            )
     except PocoflowError:
         return False
 
@@ -216,11 +218,11 @@ def _is_gone(panel: Panel, one: Asked) -> bool:
 # -- afterwards -----------------------------------------------------------------------------------
 
 
-def _go_on(panel: Panel, view: RunView, late: int) -> None:
-    """How a run goes on that waits for nothing more."""
+def _show_resuming(panel: Panel, view: RunView, expired: int) -> None:
+    """How to resume a run that has no open question."""
     run_id = view.run["run_id"]
-    passed = f"{late} deadline{'s have' if late != 1 else ' has'} passed" if late else ""
-    title = f"Nothing more can be answered: {passed}" if late else "All questions are answered"
+    passed = f"{expired} deadline{'s have' if expired != 1 else ' has'} passed" if expired else ""
+    title = f"Nothing more can be answered: {passed}" if expired else "All questions are answered"
     flow = _flow_of(panel, view)
     if flow is not None:
         panel.notice("can-go-on", "The run can go on.", title=title)
@@ -237,7 +239,7 @@ def _go_on(panel: Panel, view: RunView, late: int) -> None:
 
 
 def show_answers(panel: Panel, view: RunView) -> None:
-    """Everything that a run has asked, and what was answered, by whom and when."""
+    """All questions of a run and their answers, by whom and when."""
     if not view.questions:
         panel.notice("no-questions", "This run has asked nothing.", tone="gray")
         return
@@ -261,16 +263,16 @@ def label_of(field: Field, number: int = 0) -> str:
 
 
 def prefilled(field: Field) -> object:
-    """What the widget of a field begins with; ``None`` for nothing."""
+    """The initial entry in the widget of a field; ``None`` for nothing."""
     default = None if field.default is UNSET else field.default
     if field.kind == "json":
         return "" if default is None else json.dumps(default, indent=2, ensure_ascii=False)
     if field.kind == "bool":
         return None if not isinstance(default, bool) else YES if default else NO
     if field.kind == "choice":
-        known = [json.dumps(one) for one in field.choices]
+        choices = [json.dumps(choice) for choice in field.choices]
         wanted = json.dumps(default)
-        return known.index(wanted) if field.default is not UNSET and wanted in known else None
+        return choices.index(wanted) if field.default is not UNSET and wanted in choices else None
     if field.kind == "text":
         return default if isinstance(default, str) else ""
     if isinstance(default, bool) or not isinstance(default, (int, float)):
@@ -279,25 +281,25 @@ def prefilled(field: Field) -> object:
 
 
 def answer_of(form: Field, entered: Mapping[str, object]) -> Any:
-    """The answer that the entries of a form make; an object by the names of its fields.
+    """The answer from the entries of a form; an object by the names of its fields.
 
     Raises:
-        ValueError: Names every field with an entry that stands for no value.
+        ValueError: Names every field with an invalid entry.
     """
     if form.kind != "object":
         return value_of(form, entered[form.name])
     answer: dict[str, object] = {}
-    wrong = []
+    problems = []
     for field in form.fields:
         try:
             value = value_of(field, entered[field.name])
         except ValueError as exc:
-            wrong.append(f"{field.name}: {exc}")
+            problems.append(f"{field.name}: {exc}")
             continue
         if value is not UNSET:
             answer[field.name] = value
-    if wrong:
-        raise ValueError("\n".join(wrong))
+    if problems:
+        raise ValueError("\n".join(problems))
     return answer
 
 
@@ -305,10 +307,10 @@ def value_of(field: Field, entry: Any) -> object:
     """The value of an entry; ``UNSET`` if the field is left out.
 
     Raises:
-        ValueError: It stands for none.
+        ValueError: It is invalid.
     """
     if entry is None or (isinstance(entry, str) and not entry.strip()) or entry == EMPTY:
-        return _nothing(field)
+        return _empty_value(field)
     if field.kind == "bool":
         return entry == YES
     if field.kind == "choice":
@@ -318,9 +320,9 @@ def value_of(field: Field, entry: Any) -> object:
     return read_json(entry) if field.kind == "json" else entry
 
 
-def _nothing(field: Field) -> object:
+def _empty_value(field: Field) -> object:
     if field.takes_null:
         return None
     if field.kind == "text" and field.default is not UNSET:
-        return ""  # the default was there, and was deleted
+        return ""  # the default was deleted by the user
     return field.empty()

@@ -40,7 +40,7 @@ Flow(start=Hello(), db_path=DATABASE, flow_name="hello").run({"name": "World"})
 
 
 def show_runs(panel: Panel) -> None:
-    """The runs that are there, as they are now."""
+    """Show the current runs."""
     try:
         database = open_database(panel.path)
         counts = flow_counts(database)

@@ -1,4 +1,4 @@
-"""One run: its head, graph, timeline and errors, and the doors to its store and to acting on it."""
+"""One run: its facts, graph, timeline and errors, its store, and the actions on it."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _MOST_ERRORS = 20
 
 
 def show_run(panel: Panel, run_id: str) -> None:
-    """The run that is looked at, as it is now."""
+    """Show the selected run."""
     try:
         database = open_database(panel.path)
         now = database.now()
         view = read_run(database, run_id, now)
-        # Each part has a container and keeps its place as others grow: one that comes in the
-        # place of an element, at a refresh, may end the page in the browser.
+        # Each part has a container and so a fixed position as others grow: an element that replaces
+        # another one at a refresh may break the page in the browser.
         with st.container():
             _head(panel, database, view, now)
         show_open(panel, view, now)
@@ -45,7 +45,7 @@ def show_run(panel: Panel, run_id: str) -> None:
             "Store": partial(show_store, panel, database, view),
             "Resume": partial(show_acting, panel, view),
         }
-        # The tabs have names of their own in the address, so that a link leads to one of them.
+        # The tabs have names in the address, so that links can lead to them.
         tabs = st.tabs(list(bodies), key=panel.name("tab"), bind="query-params")
         for tab, body in zip(tabs, bodies.values(), strict=True):
             if tab.open:
@@ -53,22 +53,22 @@ def show_run(panel: Panel, run_id: str) -> None:
                     body()
     except RunNotFoundError as exc:
         panel.notice("unknown", str(exc.args[0]), tone="yellow", title="No such run")
-        panel.door("close", "Close", None)
+        panel.link_button("close", "Close", None)
     except DatabaseError as exc:
         panel.notice("unreadable", str(exc), tone="red", title="Not to be read")
 
 
 def show_export(panel: Panel, run_id: str) -> None:
-    """The door to the whole run as a file, which is put together when it is asked for.
+    """A button to download the whole run as a file, which is created at the click.
 
-    Not for a fragment that is refreshed: a click that meets a refresh would get nothing.
+    Not for a fragment that is refreshed: a click during a refresh would get nothing.
     """
     try:
         database = open_database(panel.path)
         if database.get_run(run_id) is None:
             return
     except DatabaseError:
-        return  # the view of the run says what is wrong
+        return  # the view of the run shows the error
 
     def export() -> str:
         return json.dumps(export_run(database, run_id), indent=2, ensure_ascii=False)
@@ -87,11 +87,11 @@ def _head(panel: Panel, database: WorkflowDB, view: RunView, now: datetime) -> N
             panel.notice("why", about, title=visible(run["error_type"] or "Error"), tone="red")
     with st.container(horizontal=True, key=panel.name("doors")):
         if run["parent_run_id"]:
-            panel.door("parent", "Open the parent", run["parent_run_id"])
+            panel.link_button("parent", "Open the parent", run["parent_run_id"])
         for number, fork in enumerate(forks(database, run_id)[-5:]):
             label = f"Open the fork from step {fork['parent_step']}"
-            panel.door(f"fork{number}", label, fork["run_id"])
-        panel.door("close", "Close the run", None)
+            panel.link_button(f"fork{number}", label, fork["run_id"])
+        panel.link_button("close", "Close the run", None)
 
 
 def _graph(panel: Panel, view: RunView) -> None:
@@ -146,7 +146,7 @@ def _errors(panel: Panel, view: RunView) -> None:
 
 
 def _headline(error: Error) -> str:
-    """Where something went wrong, and what came of it."""
+    """Where an error occurred, and its consequence."""
     if error.title == THE_RUN:
         return "The run ended"
     return f"{error.title}, {'ended the run' if error.is_final else 'was tried again'}"
@@ -162,7 +162,7 @@ def show_store(panel: Panel, database: WorkflowDB, view: RunView) -> None:
     values = stored_values(database, run_id, step, limit=SHORT)
     if not values:
         panel.notice("no-store", "The store is empty here.", tone="gray")
-    nodes = {one.number: one.node for one in view.steps if one.number is not None}
+    nodes = {s.number: s.node for s in view.steps if s.number is not None}
     chosen: str | None = st.session_state.get(panel.name("shown-key"))
 
     def choose(key: str) -> None:
@@ -180,24 +180,24 @@ def show_store(panel: Panel, database: WorkflowDB, view: RunView) -> None:
 
 
 def _slider(panel: Panel, run_id: str, stored: Sequence[int]) -> int:
-    """The step that is looked at; while it is the last one it follows the run."""
+    """The selected step; if it is the last one, it follows the run."""
     last = max(stored, default=-1)
     if last < 0:
         st.caption("No step is finished yet: this is the store before the first one.")
         return -1
-    name, seen = panel.name(f"step.{run_id}"), panel.name(f"last.{run_id}")
-    before, at = st.session_state.get(seen, (None, None))
-    if before != last:
-        # A slider of its own with this default: one that is set by its state is put back under
-        # the hands of whoever moves it, and not at all if that drawing is lost.
-        at = st.session_state.get(f"{name}.{before}", at)
-        at = last if at == before else min(at, last)
-        st.session_state[seen] = last, at
+    name, last_key = panel.name(f"step.{run_id}"), panel.name(f"last.{run_id}")
+    previous, value = st.session_state.get(last_key, (None, None))
+    if previous != last:
+        # A new slider with this default: setting the state of the old one would reset it while
+        # the user moves it, and would have no effect if that redraw is lost.
+        value = st.session_state.get(f"{name}.{previous}", value)
+        value = last if value == previous else min(value, last)
+        st.session_state[last_key] = last, value
     step: int = st.slider(
         "Store after step (-1: before the first one)",
         min_value=-1,
         max_value=last,
-        value=at,
+        value=value,
         key=f"{name}.{last}",
     )
     return step
@@ -222,29 +222,29 @@ def _changes(panel: Panel, database: WorkflowDB, view: RunView, step: int) -> No
     if step < 0:
         return
     run_id = view.run["run_id"]
-    earlier = [-1, *(one for one in view.stored_steps if one < step)]
+    earlier = [-1, *(number for number in view.stored_steps if number < step)]
     before = st.selectbox(
         "What changed since step",
         earlier[::-1],
         key=panel.name(f"since.{run_id}.{step}"),
-        format_func=lambda one: "-1 (before the first step)" if one < 0 else str(one),
+        format_func=lambda number: "-1 (before the first step)" if number < 0 else str(number),
         width=260,
     )
-    found = changes_between(
+    changes = changes_between(
         stored_values(database, run_id, before), stored_values(database, run_id, step)
     )
-    if found:
-        panel.show("changes", changes_table(found))
+    if changes:
+        panel.show("changes", changes_table(changes))
     else:
         panel.notice("no-changes", "Nothing changed.", tone="gray")
 
 
 def _json(panel: Panel, what: str, text: str, name: str) -> None:
-    """JSON text as far as a page can carry it, and all of it as a file."""
+    """JSON text, cut for the page, and all of it as a file."""
     shown = pretty(text)
     st.code(visible(shown[:LONG]), language="json", height=340, wrap_lines=True)
     if len(shown) > LONG:
         st.caption(f"The first {LONG:,} of {len(shown):,} characters; the download has them all.")
-    # The text itself: what is made at the click would be made anew by each refresh, and a click
-    # that meets one would get nothing.
+    # The text itself: a file that is created at the click would be recreated by each refresh, and
+    # a click during a refresh would get nothing.
     panel.download(f"{what}-file", f"Download the {what}", text, name)

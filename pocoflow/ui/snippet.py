@@ -1,8 +1,8 @@
-"""Python code, ready to be pasted, that goes on with a run.
+"""Python code, ready to be pasted, that resumes a run.
 
-The flow is taken from a module if the reader says where it is; else it is wired again from the
-recorded graph. Every value in the code is written with ``repr``, and every name is checked to be
-one, so that nothing that a run has recorded can become code.
+The flow is imported if the reader names its module; else it is wired from the recorded graph. Every
+value in the code is written with ``repr``, and every name is checked to be an identifier, so that
+nothing that a run has recorded can become code.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SCHEMA = "# Add schema=, the model of its store: the record has the fields, not
 
 
 def is_reference(text: str) -> bool:
-    """Whether a text is ``module:name`` or ``path/file.py:name``, and no more than that."""
+    """Whether a text is exactly ``module:name`` or ``path/file.py:name``."""
     _, module, name = _parts(text)
     return _is_dotted(module) and _is_dotted(name)
 
@@ -57,16 +57,16 @@ def resume_snippet(
     step: int | None = None,
     reference: str = "",
 ) -> str:
-    """Code that goes on with a run, or with a fork of it.
+    """Code that resumes a run, or a fork of it.
 
     Args:
         path: The database.
         run: The run's row.
         graph: Its recorded graph; ``None`` if a version before 0.3 wrote it.
-        walk: Where the run has been.
+        walk: The path of the run.
         step: Fork from the checkpoint of this step instead.
-        reference: Where the flow is, as ``module:name`` or ``path/file.py:name``; ``""`` wires it
-            from the graph.
+        reference: The target of the flow, ``module:name`` or ``path/file.py:name``; with ``""`` it
+            is wired from the graph.
     """
     if reference and is_reference(reference):
         code = _referenced(path, reference)
@@ -88,7 +88,7 @@ def resume_snippet(
 
 
 def _has_branches(graph: Fingerprint) -> bool:
-    """Whether there is a node with nodes inside that is no flow, such as a parallel one."""
+    """Whether a node other than a flow contains nodes, such as a parallel one."""
     nodes = nodes_of(graph)
     owners = {name[:-1] for name in nodes} & set(nodes)
     return any(nodes[owner]["class"] != _FLOW_CLASS for owner in owners)
@@ -100,9 +100,9 @@ def _path(path: str) -> str:
 
 def _referenced(path: str, reference: str) -> str:
     folder, module, value = _parts(reference)
-    found = "" if folder is None else f"import sys\n\nsys.path.insert(0, {str(folder)!r})\n\n"
+    path_setup = "" if folder is None else f"import sys\n\nsys.path.insert(0, {str(folder)!r})\n\n"
     return (
-        f"{found}from pocoflow import Flow\nfrom {module} import {value.partition('.')[0]}\n\n"
+        f"{path_setup}from pocoflow import Flow\nfrom {module} import {value.partition('.')[0]}\n\n"
         f"flow = {value} if isinstance({value}, Flow) else {value}()\n"
         f"# It must keep its runs in {_path(path)}.\n"
     )
@@ -121,7 +121,7 @@ def _from_checkpoint(path: str, run: RunRow, walk: Walk, step: int | None) -> st
 
 
 class _Wiring:
-    """The code that wires a flow as its graph was recorded."""
+    """The code that wires a flow like its recorded graph."""
 
     def __init__(self, graph: Fingerprint, walk: Walk) -> None:
         self._start: Names = (graph["start"],)
@@ -130,7 +130,7 @@ class _Wiring:
         self._flows = {name for name, about in self._nodes.items() if about["class"] == _FLOW_CLASS}
         self._names = _variables(self._nodes)
         self._imports: dict[str, set[str]] = {}
-        self._outside: set[str] = set()
+        self._undefined: set[str] = set()
         self._has_schema = graph.get("schema") is not None
 
     def code(self, path: str, flow_name: str) -> str:
@@ -141,16 +141,16 @@ class _Wiring:
             f"from {module} import {', '.join(sorted(names))}"
             for module, names in sorted(self._imports.items())
         ]
-        if self._outside:
-            lines.append(_PASTE.format(names=", ".join(sorted(self._outside))))
+        if self._undefined:
+            lines.append(_PASTE.format(names=", ".join(sorted(self._undefined))))
         return "\n".join([*lines, "", *body]) + "\n"
 
     def _flow(
-        self, variable: str, inside: Names, start: Names, flow_name: str, path: str | None
+        self, variable: str, flow: Names, start: Names, flow_name: str, path: str | None
     ) -> list[str]:
-        own = [name for name in self._nodes if self._flow_of(name) == inside]
+        inner = [name for name in self._nodes if self._flow_of(name) == flow]
         lines: list[str] = []
-        for name in own:
+        for name in inner:
             lines += self._node(name)
         self._imports.setdefault("pocoflow", set()).add("Flow")
         if path is not None and self._has_schema:
@@ -159,7 +159,7 @@ class _Wiring:
         settings += "" if path is None else f", db_path={path}"
         lines.append(f"{variable} = Flow({settings})")
         for source, action, target in self._edges:
-            if source in own:
+            if source in inner:
                 lines.append(self._edge(variable, source, action, target))
         return lines
 
@@ -184,7 +184,7 @@ class _Wiring:
         return lines
 
     def _first(self, flow: Names) -> Names:
-        """The node where a nested flow begins: as it did in this run, or that no edge leads to."""
+        """The start of a nested flow: as in this run, or a node to which no edge leads."""
         inner = [name for name in self._nodes if self._flow_of(name) == flow]
         reached = {target for _, _, target in self._edges}
         free = [name for name in inner if name not in reached]
@@ -194,13 +194,13 @@ class _Wiring:
         module, _, qualified = definition.partition(":")
         if not (_is_dotted(module) and _is_dotted(qualified)):
             name = re.sub(r"\W", "_", qualified.rpartition(".")[2]) or "a_node"
-            self._outside.add(name)
+            self._undefined.add(name)
             return name
         if module == "__main__":
-            self._outside.add(qualified)
+            self._undefined.add(qualified)
         else:
-            home = "pocoflow" if definition == "pocoflow.nodes.base:Node" else module
-            self._imports.setdefault(home, set()).add(qualified.partition(".")[0])
+            source = "pocoflow" if definition == "pocoflow.nodes.base:Node" else module
+            self._imports.setdefault(source, set()).add(qualified.partition(".")[0])
         return qualified
 
     def _edge(self, flow: str, source: Names, action: str, target: Names | None) -> str:
@@ -214,8 +214,8 @@ class _Wiring:
 
 
 def _variables(nodes: Iterable[Names]) -> dict[Names, str]:
-    """A variable for each node: its name in small letters, and one of its own."""
-    found: dict[Names, str] = {}
+    """A variable for each node: unique, and its name in snake case."""
+    variables: dict[Names, str] = {}
     taken = {"flow", "store", "run_id", "node"}
     for name in nodes:
         words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", "_".join(name))
@@ -225,5 +225,5 @@ def _variables(nodes: Iterable[Names]) -> dict[Names, str]:
         while variable in taken:
             variable, number = f"{base}_{number}", number + 1
         taken.add(variable)
-        found[name] = variable
-    return found
+        variables[name] = variable
+    return variables

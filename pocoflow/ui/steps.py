@@ -27,7 +27,7 @@ _STOPS = {
 
 @dataclass(slots=True)
 class Attempt:
-    """One try of a step: from when to when, and the error that ended it."""
+    """An attempt of a step: its start, its end, and the error that ended it."""
 
     began: datetime
     ended: datetime
@@ -39,15 +39,15 @@ class Step:
     """One execution of a node.
 
     Attributes:
-        number: The step's number, if it is on record; a step that was resumed is there twice.
-        node: The node, with the nested flows around it, as people read it.
+        number: The step's number, if recorded; a resumed step has two entries.
+        node: The address of the node, as text for people.
         names: The same as parts.
         began: When it began.
-        ended: When it ended; the last that is known of it if nobody recorded its end.
+        ended: When it ended; its last known time if its end was not recorded.
         status: ``running``, ``paused``, ``completed``, ``failed`` or ``cancelled``.
         action: What it returned.
-        elapsed_ms: How long it took, as the engine measured it.
-        attempts: Its tries, at least one.
+        elapsed_ms: Its duration, as measured by the engine.
+        attempts: Its attempts, at least one.
     """
 
     number: int | None
@@ -62,12 +62,12 @@ class Step:
 
 
 THE_RUN = "The run"
-"""What failed where it was no step."""
+"""The title of errors outside steps."""
 
 
 @dataclass(frozen=True, slots=True)
 class Error:
-    """Something that went wrong in a run.
+    """An error in a run.
 
     Attributes:
         title: What failed: the step, its node and the attempt.
@@ -91,7 +91,7 @@ def parse(text: object) -> datetime:
 
 def steps_of(run: RunRow, events: Iterable[EventRow], now: datetime) -> list[Step]:
     """The steps of a run in the order in which they began."""
-    found: list[Step] = []
+    steps: list[Step] = []
     # By node, not by number: a step with branches inside has its last number only at its end.
     open_steps: dict[Names, Step] = {}
     last = now
@@ -101,7 +101,7 @@ def steps_of(run: RunRow, events: Iterable[EventRow], now: datetime) -> list[Ste
         if kind == "node_start":
             step = Step(event["step"], event["node_name"] or "", node, time, time)
             step.attempts.append(Attempt(time, time))
-            found.append(step)
+            steps.append(step)
             _end(open_steps.pop(node, None), "failed", time)
             open_steps[node] = step
         elif kind == "node_retry" and node in open_steps:
@@ -123,7 +123,7 @@ def steps_of(run: RunRow, events: Iterable[EventRow], now: datetime) -> list[Ste
     for step in open_steps.values():
         alive = run["status"] == "running"
         _end(step, "running" if alive else str(run["status"]), now if alive else last)
-    return found
+    return steps
 
 
 def _end(step: Step | None, status: str, time: datetime) -> None:
@@ -133,8 +133,8 @@ def _end(step: Step | None, status: str, time: datetime) -> None:
 
 
 def errors_of(run: RunRow, events: Sequence[EventRow]) -> list[Error]:
-    """What went wrong, the last first; an error that ended the run is told once."""
-    found: list[Error] = []
+    """The errors, the last first; an error that ended the run is included once."""
+    errors: list[Error] = []
     for event in events:
         kind = event["event"]
         if kind not in ("node_retry", "node_error", "flow_error"):
@@ -142,12 +142,12 @@ def errors_of(run: RunRow, events: Sequence[EventRow]) -> list[Error]:
         is_caught = kind == "node_error" and bool(event["action"])
         is_final = kind != "node_retry" and not is_caught
         trace = event["traceback"] or ""
-        if kind == "flow_error" and found and found[-1].traceback == trace and trace:
+        if kind == "flow_error" and errors and errors[-1].traceback == trace and trace:
             continue
         where = THE_RUN if event["node_name"] is None else f"Step {event['step']}, "
         where += event["node_name"] or ""
         attempt = f", attempt {event['attempt']}" if event.get("attempt") else ""
-        found.append(
+        errors.append(
             Error(
                 where + attempt + (", caught" if is_caught else ""),
                 event.get("error_type") or "",
@@ -156,21 +156,21 @@ def errors_of(run: RunRow, events: Sequence[EventRow]) -> list[Error]:
                 is_final,
             )
         )
-    if run["error_msg"] and not any(error.is_final for error in found):
+    if run["error_msg"] and not any(error.is_final for error in errors):
         about = run.get("error_type") or "", str(run["error_msg"]), run.get("traceback") or ""
-        found.append(Error(THE_RUN, *about, is_final=True))
-    return found[::-1]
+        errors.append(Error(THE_RUN, *about, is_final=True))
+    return errors[::-1]
 
 
 @dataclass(slots=True)
 class Walk:
-    """Where a run has been in its graph.
+    """The path of a run through its graph.
 
     Attributes:
         status: The status of the last step of each node that was reached.
         visits: How many steps each node had.
         taken: How often each edge was taken.
-        current: The node that runs or comes next, while the run is not at its end.
+        current: The current or next node, until the run has ended.
         first_inside: The node where each nested flow began.
         questions: How many questions of each node wait for an answer.
     """
@@ -183,52 +183,54 @@ class Walk:
     questions: dict[Names, int] = field(default_factory=dict)
 
 
-_AHEAD = 50
-"""Steps that are looked at for where an edge with a limit led; those of branches come between."""
+_LOOKAHEAD = 50
+"""How many steps are searched for the target of an edge with a limit, as branches interleave."""
 
 
 def walk(run: RunRow, steps: Iterable[Step], edges: Iterable[Edge]) -> Walk:
     """Follow the steps of a run over the edges of its graph."""
-    found = Walk()
+    path = Walk()
     known: dict[tuple[Names, str], list[Names | None]] = {}
     for source, action, target in edges:
         known.setdefault((source, action), []).append(target)
     steps = list(steps)
-    seen: set[tuple[Names, int | None]] = set()  # a step that a resume begins again is one
-    # A flow is a path and not a step; what is a step and has nodes inside runs them as branches.
+    seen: set[tuple[Names, int | None]] = set()  # a step that a resume repeats counts once
+    # A flow is not a step; a node that is a step and contains nodes runs them as branches.
     positions = [plain(step.names) for step in steps]
-    working = {*positions}
+    step_nodes = {*positions}
     for number, step in enumerate(steps, 1):
-        node = plain(step.names)  # the graph has the branches of a node for items once
-        again = (step.names, step.number) in seen
+        node = plain(step.names)  # the graph has the branches of a node for items only once
+        is_repeated = (step.names, step.number) in seen
         seen.add((step.names, step.number))
-        if step.attempts and found.status.get(node) != "paused" and not again:
-            found.visits[node] = found.visits.get(node, 0) + 1
-        found.status[node] = "retried" if _retries(step) else step.status
+        if step.attempts and path.status.get(node) != "paused" and not is_repeated:
+            path.visits[node] = path.visits.get(node, 0) + 1
+        path.status[node] = "retried" if _is_retrying(step) else step.status
         for depth in range(1, len(node)):
-            found.first_inside.setdefault(node[:depth], node[: depth + 1])
+            path.first_inside.setdefault(node[:depth], node[: depth + 1])
         if step.action is not None:
-            later = positions[number : number + _AHEAD]
-            for edge in _edges_of(node, step.action, known, (working, later)):
-                found.taken[edge] = found.taken.get(edge, 0) + 1
+            next_nodes = positions[number : number + _LOOKAHEAD]
+            for edge in _edges_of(node, step.action, known, (step_nodes, next_nodes)):
+                path.taken[edge] = path.taken.get(edge, 0) + 1
     if run["status"] != "completed":
-        # What a program has recorded itself may have no events.
-        here = run["current_node"]
-        at = [plain(step.names) for step in steps if step.node == here]
-        found.current = at[-1] if at else None if here is None else (here,)
-    return found
+        # Runs that a program has recorded itself may have no events.
+        current = run["current_node"]
+        candidates = [plain(step.names) for step in steps if step.node == current]
+        path.current = candidates[-1] if candidates else None if current is None else (current,)
+    return path
 
 
-def _target(node: Names, targets: Sequence[Names | None], later: Sequence[Names]) -> Names | None:
-    """Which of the targets of an edge was gone to: one with a limit has two."""
+def _target(
+    node: Names, targets: Sequence[Names | None], next_nodes: Sequence[Names]
+) -> Names | None:
+    """The target that was taken: an edge with a limit has two."""
     if len(targets) == 1:
         return targets[0]
-    next_names = next((one for one in later if one[: len(node) - 1] == node[:-1]), ())
-    gone = (one for one in targets if one is not None and next_names[: len(one)] == one)
-    return next(gone, None if None in targets else targets[0])
+    next_names = next((names for names in next_nodes if names[: len(node) - 1] == node[:-1]), ())
+    taken = (names for names in targets if names is not None and next_names[: len(names)] == names)
+    return next(taken, None if None in targets else targets[0])
 
 
-def _retries(step: Step) -> bool:
+def _is_retrying(step: Step) -> bool:
     return step.status == "running" and len(step.attempts) > 1
 
 
@@ -238,18 +240,18 @@ def _edges_of(
     known: Mapping[tuple[Names, str], Sequence[Names | None]],
     steps: tuple[set[Names], Sequence[Names]],
 ) -> Iterable[Edge]:
-    """The edges that an action takes: out of the node or, at the end of a flow, out of the flow.
+    """The edges that an action takes: from the node and, at the end of a flow, from the flow.
 
-    ``steps`` are the nodes that are steps, and those of the next ones.
+    ``steps`` are the nodes that are steps, and the nodes of the next steps.
     """
-    working, later = steps
+    step_nodes, next_nodes = steps
     while True:
         target = None
         for label in (action,) if action.startswith("except ") else (action, "*"):
             if (node, label) in known:
-                target = _target(node, known[node, label], later)
+                target = _target(node, known[node, label], next_nodes)
                 yield node, label, target
                 break
         node = node[:-1]
-        if not node or node in working or target is not None:
+        if not node or node in step_nodes or target is not None:
             return

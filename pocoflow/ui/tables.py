@@ -15,19 +15,19 @@ from pocoflow.ui.text import cut, visible
 from pocoflow.views.runs import describe, finished, labels_of, seconds, waits_for
 
 Block: TypeAlias = dict[str, Any]
-"""What ``blocks.js`` is given."""
+"""The data for ``blocks.js``."""
 
 NAME = 120
-"""How many characters of a name a table shows."""
+"""The maximum length of names in tables."""
 
 
 class Cell(NamedTuple):
-    """What a table shows of a row in one of its columns.
+    """A cell of a table.
 
     Attributes:
         column: The head of the column.
-        value: What is shown.
-        kind: How ``blocks.js`` shows what is in the column.
+        value: The value.
+        kind: How ``blocks.js`` shows the values of the column.
         less: Whether the column is hidden on a narrow page.
     """
 
@@ -37,26 +37,26 @@ class Cell(NamedTuple):
     less: bool = False
 
 
-def row(own: object, *cells: Cell) -> Block:
-    """A row with its cells, and an ``id`` that stays."""
-    return {"id": str(own), "cells": cells}
+def row(row_id: object, *cells: Cell) -> Block:
+    """A row with its cells, and a permanent ``id``."""
+    return {"id": str(row_id), "cells": cells}
 
 
 def table(label: str, rows: Iterable[Block], *, height: int | None = 420, **about: object) -> Block:
     """A table of rows with the same columns; one with a ``name`` can be opened."""
     given = list(rows)
     heads: Sequence[Cell] = given[0]["cells"] if given else ()
-    columns = [{"label": one.column, "kind": one.kind, "less": one.less} for one in heads]
-    shown = [{**one, "cells": [cell.value for cell in one["cells"]]} for one in given]
-    made = {"layout": "table", "label": label, "columns": columns, "rows": shown}
-    return {**made, "height": height, **about}
+    columns = [{"label": head.column, "kind": head.kind, "less": head.less} for head in heads]
+    shown = [{**it, "cells": [cell.value for cell in it["cells"]]} for it in given]
+    block = {"layout": "table", "label": label, "columns": columns, "rows": shown}
+    return {**block, "height": height, **about}
 
 
 # -- runs -----------------------------------------------------------------------------------------
 
 
 def runs_table(runs: Iterable[ListedRun], chosen: str | None, now: datetime) -> Block:
-    """The runs of a page; what a row opens is its run."""
+    """The runs of a page; a row opens its run."""
     rows = (
         row(
             run["run_id"],
@@ -81,7 +81,7 @@ def _started(run: RunRow) -> str | None:
 
 
 def duration(run: RunRow, now: datetime) -> object:
-    """How long a run took, or since when it runs."""
+    """The duration of a run, or the start of an active one."""
     if run["status"] == "running" and run["started_at"]:
         return {"kind": "since", "value": run["started_at"]}
     return seconds(run, now)
@@ -99,13 +99,13 @@ def _node(run: ListedRun) -> object:
 
 
 def _facts(label: str, facts: Iterable[tuple[str, str, object]], **about: object) -> Block:
-    """Facts, each with its kind; those of which nothing is known are left out."""
+    """Facts, each with its kind; unknown ones are left out."""
     known = [[*fact] for fact in facts if fact[2] not in (None, "")]
     return {"layout": "facts", "label": label, "facts": known, **about}
 
 
 def database_facts(path: str) -> Block:
-    """Which database is looked at, and in which zone the browser writes the times of all of it."""
+    """The database, and the time zone of the browser, in which all times are shown."""
     facts = [("Database", "code", visible(path)), ("Times in", "zone", "of the browser")]
     return _facts("The database", facts)
 
@@ -160,14 +160,14 @@ def flows_table(counts: Sequence[FlowCounts]) -> Block:
 def run_facts(
     run: RunRow, began: str | None, now: datetime, questions: int = 0, items: int = 0
 ) -> Block:
-    """The head of a run.
+    """The facts of a run.
 
     Args:
         run: Its row.
-        began: When the node that runs now began.
-        now: The time.
-        questions: How many of its questions are open.
-        items: How many items are finished of the batch that it is at.
+        began: When its current node began.
+        now: The current time.
+        questions: The number of its open questions.
+        items: The number of finished items of its current batch.
     """
     is_cancelled = run["status"] == "running" and run["cancel_requested"]
     is_waiting = run["status"] == "paused" or questions
@@ -192,20 +192,20 @@ def run_facts(
     return _facts("The run", facts, now=now.isoformat())
 
 
-def question_facts(one: Asked, now: datetime) -> Block:
-    """Which question it is, and until when it can be answered."""
+def question_facts(question: Asked, now: datetime) -> Block:
+    """The facts of a question, with its deadline."""
     facts = (
-        ("Question", "number", one.question),
-        ("Node", "text", cut(one.node, NAME)),
-        ("Item", "number", one.item),
-        ("Asked", "time", one.asked_at),
-        ("Until", "time", one.deadline),
-        ("Then", "text", _afterwards(one)),
+        ("Question", "number", question.question),
+        ("Node", "text", cut(question.node, NAME)),
+        ("Item", "number", question.item),
+        ("Asked", "time", question.asked_at),
+        ("Until", "time", question.deadline),
+        ("Then", "text", _afterwards(question)),
     )
-    return _facts(f"Question {one.question}", facts, now=now.isoformat())
+    return _facts(f"Question {question.question}", facts, now=now.isoformat())
 
 
-def _afterwards(one: Asked) -> str:
-    if one.deadline is None:
+def _afterwards(question: Asked) -> str:
+    if question.deadline is None:
         return ""
-    return "the node fails" if one.default is None else f"{cut(one.default, 80)} counts"
+    return "the node fails" if question.default is None else f"{cut(question.default, 80)} counts"

@@ -1,4 +1,4 @@
-"""Text of runs made safe to look at, and cut to a length that a page can carry."""
+"""Text of runs, escaped for display, and cut to a length that a page can show."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import re
 from pocoflow.messages import escape
 
 SHORT = 240
-"""How many characters of a value a table shows."""
+"""The maximum length of values in tables."""
 
 LONG = 50_000
-"""How many characters of a value a page shows; all of it can be downloaded."""
+"""The maximum length of values on pages; the whole value can be downloaded."""
 
-# Joiners that scripts and emoji are written with; they turn nothing around and hide nothing.
+# Joiners of scripts and emoji; they neither change the direction of text nor hide any.
 _HARMLESS = {"\n", "\t", "\u200c", "\u200d"}
 
 
 def visible(text: str) -> str:
-    r"""Write what would be obeyed instead of seen as an escape: ``\x1b``, ``\u202e``."""
-    return escape(text, lambda one: one if one in _HARMLESS else escape(one))
+    r"""Escape characters that would be interpreted instead of shown: ``\x1b``, ``\u202e``."""
+    return escape(text, lambda char: char if char in _HARMLESS else escape(char))
 
 
 def cut(text: str, limit: int = SHORT, size: int | None = None) -> str:
@@ -30,12 +30,12 @@ def cut(text: str, limit: int = SHORT, size: int | None = None) -> str:
 
 
 def file_name(text: str) -> str:
-    """A part of the name of a file that says what it is of."""
+    """A text as a part of a file name."""
     return re.sub(r"[^A-Za-z0-9_-]+", "_", text)[:80]
 
 
 def pretty(text: str) -> str:
-    """Stored JSON text over several lines; as it is if it is long, or only a beginning."""
+    """Stored JSON text, indented; unchanged if it is long, or only a beginning."""
     if len(text) > LONG:
         return text
     try:

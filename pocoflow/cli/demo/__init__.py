@@ -1,8 +1,8 @@
 """``pocoflow demo``: a reading card of a text, written by a language model whose work is checked.
 
-A small model knows few facts, so it is only asked to choose, to reword and to name what it was
-given, and nothing that it says is taken on trust: an answer that fails its check is asked for
-again, and in the end the text speaks for itself, which the card then says.
+A small model knows few facts, so it is only asked to choose, to reword and to name what it is
+given, and nothing that it says is trusted: an answer that fails its check is requested again, and
+after the last attempt the words of the text itself are used, which the card then says.
 """
 
 from __future__ import annotations
@@ -66,11 +66,11 @@ def run_demo(
 
     Args:
         path: A text file; the text that comes with pocoflow for ``None``.
-        db_path: The SQLite file that keeps the run.
+        db_path: The SQLite file that stores the run.
         card: Where to write the result; it goes to ``out`` for ``None``.
-        out: Takes the result; standard output by default.
-        err: Takes the progress and what to do next; standard error by default.
-        model: Who reads; what :func:`choose_model` finds by default.
+        out: Receives the result; standard output by default.
+        err: Receives the progress and what to do next; standard error by default.
+        model: The language model; by default the result of :func:`choose_model`.
 
     Raises:
         CommandError: The text cannot be read, or the result could not be written.
@@ -103,7 +103,7 @@ def _read(flow: Flow[ReadingCard], text: str, progress: Progress, look: str) -> 
     try:
         return flow.run(Store({"text": text}, schema=ReadingCard)).to_model()
     except BaseException:
-        if progress.begun:
+        if progress.has_started:
             progress.say(f"\nThe run did not get to its end. What it did is kept:\n{look}\n")
         raise
 
@@ -112,7 +112,7 @@ def _write(card: Path, markdown: str, out: TextIO) -> None:
     try:
         card.write_text(markdown, "utf-8")
     except OSError as exc:
-        print(markdown, end="", file=out, flush=True)  # not lost with the place for it
+        print(markdown, end="", file=out, flush=True)  # so that it is not lost
         raise CommandError(f"{card} cannot be written: {exc.strerror}", code=1) from exc
 
 
@@ -122,7 +122,7 @@ def read_text(path: Path | None) -> tuple[str, str]:
     Only the beginning of a large file is read.
 
     Raises:
-        CommandError: The file is not there, is no text in UTF-8, or has no words.
+        CommandError: The file does not exist, is not a text in UTF-8, or has no words.
     """
     if path is None:
         shipped = resources.files("pocoflow.cli.demo").joinpath("texts", "alice.txt")
@@ -147,10 +147,10 @@ def read_text(path: Path | None) -> tuple[str, str]:
 
 
 def _check_target(card: Path, others: Sequence[Path | None]) -> None:
-    """Find out before the work, not after it, that the result has no place.
+    """Check before the work, not after it, that the result can be written.
 
     Raises:
-        CommandError: The folder is not there, or another file of the command would be overwritten.
+        CommandError: The folder does not exist, or a file of the command would be overwritten.
     """
     try:
         if not card.parent.is_dir():

@@ -1,4 +1,4 @@
-"""The reading card: what the demo finds out about a text, and how it is written down."""
+"""The reading card: the results of the demo about a text, and their Markdown form."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Kind: TypeAlias = Literal["dialogue", "narration"]
 
 
 class Written(BaseModel):
-    """A piece of the card, and whose words it is in: the model's, or the text's own."""
+    """A piece of the card, in the words of the model or of the text itself."""
 
     text: str
     by: Literal["model", "text"]
@@ -45,7 +45,7 @@ class ReadingCard(BaseModel):
 
 
 def render_card(card: ReadingCard, source: str, model: str) -> str:
-    """The card as Markdown. Where the text had to speak for itself, there is a † and a reason."""
+    """The card as Markdown. Pieces in the words of the text are marked with a † and a reason."""
     count = counted(len(card.passages), "passage")
     about = (
         f"*{_plain(source)}. {'The first ' if card.more else ''}{count}, read by {_plain(model)}.*"
@@ -59,21 +59,21 @@ def render_card(card: ReadingCard, source: str, model: str) -> str:
             asked.append(entry.sentence)
             kind = f"{kind}: {_marked(entry.sentence)}"
         lines += ["", f"## {number}. {_marked(entry.heading)}", "", kind]
-        if entry.sentence.by == "model" or entry.kind == "dialogue":  # else it is said already
+        if entry.sentence.by == "model" or entry.kind == "dialogue":  # else it is shown already
             lines += ["", f"> {_plain(_excerpt(entry.line))}"]
     return "\n".join([*lines, "", "---", "", *_account(asked)]) + "\n"
 
 
 def _account(asked: list[Written]) -> list[str]:
     """How much of what the model was asked for passed its check, and why the rest did not."""
-    kept = [written for written in asked if written.by == "text"]
-    share = f"Of the {len(asked)} pieces asked of the model, {len(asked) - len(kept)}"
+    refused = [written for written in asked if written.by == "text"]
+    share = f"Of the {len(asked)} pieces asked of the model, {len(asked) - len(refused)}"
     passed = f"{share} passed their check."
-    if not kept:
+    if not refused:
         return [passed]
-    reasons = (f"- {_plain(one_line(one.text, 40))}: {_plain(one.why)}" for one in kept)
-    others = "The others are the text's own words (†); the last refusals:"
-    return [f"{passed} {others}", "", *reasons]
+    reasons = (f"- {_plain(one_line(piece.text, 40))}: {_plain(piece.why)}" for piece in refused)
+    note = "The others are the text's own words (†); the last refusals:"
+    return [f"{passed} {note}", "", *reasons]
 
 
 def _excerpt(line: str) -> str:
@@ -87,5 +87,5 @@ def _marked(written: Written) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text that Markdown shows as it is."""
+    """The text, escaped for Markdown."""
     return re.sub(r"([\\`*_\[\]<>#|~])", r"\\\1", text)

@@ -1,4 +1,4 @@
-"""What the model of the demo says, checked against the text that it was given."""
+"""Checks of the answers of the demo's model against the text that it was given."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def content_words(text: str) -> list[str]:
 
 def _akin(word: str, other: str) -> bool:
     """Whether two words are the same or forms of one another, as far as their beginnings tell."""
-    one, two = (w.casefold().replace("-", "") for w in (word, other))
-    size = min(5, len(one), len(two))
-    return one == two or (size > 3 and one[:size] == two[:size])
+    first, second = (w.casefold().replace("-", "") for w in (word, other))
+    size = min(5, len(first), len(second))
+    return first == second or (size > 3 and first[:size] == second[:size])
 
 
 def _strangers(text: str, source: str) -> list[str]:
@@ -101,7 +101,7 @@ def check_name(name: str, text: str, taken: Sequence[str]) -> str:
 
 
 def only_checks(exc: Exception) -> str:
-    """Why an answer was not taken; anything else that went wrong is no reason to go on."""
+    """Why an answer was refused; any other exception is raised."""
     if not isinstance(exc, CheckError):
         raise exc
     return str(exc)

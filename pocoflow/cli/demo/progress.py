@@ -1,4 +1,4 @@
-"""What the demo says while it runs."""
+"""The progress output of the demo."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _CLEAR = "\r\x1b[K"
 
 
 class Progress:
-    """A line for each step on a terminal or in a log; on a terminal, also what is going on."""
+    """A line for each step on a terminal or in a log; on a terminal, also the current step."""
 
     def __init__(self, stream: TextIO) -> None:
         self.live = stream.isatty()
-        self.begun = False
+        self.has_started = False
         self._stream = stream
-        self._now = ""
+        self._current_line = ""
 
     def attach(self, flow: Flow[ReadingCard]) -> None:
         """Listen to a flow."""
@@ -28,12 +28,12 @@ class Progress:
 
     def start(self, name: str, store: Store[ReadingCard]) -> None:
         """A step begins."""
-        self.begun = True
+        self.has_started = True
         self._show(f"{'':9}  {_position(store):>5}  {name}: ")
 
     def token(self, piece: str) -> None:
         """The model has written a little more."""
-        self._show(self._now + piece)
+        self._show(self._current_line + piece)
 
     def retry(self, name: str, attempt: int, exc: Exception, store: Store[ReadingCard]) -> None:
         """An answer was refused."""
@@ -66,7 +66,7 @@ class Progress:
         self.say(one_line(line, _width() if self.live else 120))
 
     def _show(self, line: str) -> None:
-        self._now = line
+        self._current_line = line
         if self.live:
             print(f"{_CLEAR}{one_line(line, _width())}", end="", file=self._stream, flush=True)
 

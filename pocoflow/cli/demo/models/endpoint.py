@@ -25,8 +25,8 @@ class OpenAICompatible:
         model: The model's name there.
         api_key: Sent as a bearer token, if there is one; never shown.
         timeout: Seconds to wait for the server: for a connection, and for each part of an answer.
-        label: What to call it in front of the user: the model and its host by default.
-        extra: What is said in each request beside the prompt.
+        label: Its name for the user: the model and its host by default.
+        extra: Additional parts of the body of each request.
 
     Raises:
         NoModelError: ``base_url`` is not an http or https address, or the client is not installed.
@@ -148,7 +148,7 @@ def _explain(error: Any) -> str:
     """What an HTTP error status says, and what to do about it."""
     body, code = error.body, error.status_code
     message = body.get("message") if isinstance(body, dict) else None
-    said = message or error.response.text.strip()[:200] or error.response.reason_phrase
+    text = message or error.response.text.strip()[:200] or error.response.reason_phrase
     advice = {401: "OPENAI_API_KEY", 403: "OPENAI_API_KEY", 404: "OPENAI_BASE_URL and OPENAI_MODEL"}
     check = f"; check {advice[code]}" if code in advice else ""
-    return f"answered {code}: {said}{check}"
+    return f"answered {code}: {text}{check}"

