@@ -384,7 +384,7 @@ def merge(store: Store, branches: Iterable[tuple[str, Writes]]) -> None:
     for key in deleted:
         del store[key]
     # Values that a branch had set in an earlier process, and that could not be stored.
-    store.mark_unsaved({key: mark for key, mark in unsaved.items() if key not in store})
+    store.miss({key: mark for key, mark in unsaved.items() if key not in store})
 
 
 def _a_few(names: list[str]) -> str:

@@ -732,7 +732,7 @@ class Store(MutableMapping[str, Any], Generic[SchemaT_co]):
         store._accept(data, new_schema)
         return store
 
-    def mark_unsaved(self, unsaved: Mapping[str, Unsaved]) -> None:
+    def miss(self, unsaved: Mapping[str, Unsaved]) -> None:
         """Mark absent keys whose values could not be stored."""
         self._unsaved = {**self._unsaved, **unsaved}
         self._set_plain()
