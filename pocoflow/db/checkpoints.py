@@ -115,7 +115,7 @@ class Checkpoints(RunsFile):
         run_no = self.number(run_id)
         first, end = row_ids(run_no)
         started = raw.execute(QUERIES["line_start"], (first, end - 1)).fetchone()
-        status = raw.execute(QUERIES["run_standing"], (run_no,)).fetchone()[0]
+        status = raw.execute(QUERIES["run_status"], (run_no,)).fetchone()[0]
         if started is not None and status != "completed":
             raise DefinitionError(
                 f"save_checkpoint(step={step}): run {run_id!r} is {status}, and has not finished "

@@ -88,7 +88,7 @@ class Following(RunsFile):
     def follow_async(
         self, run_id: str, after: int = -1, until: Until = "end"
     ) -> AsyncGenerator[Followed, None]:
-        """Like :meth:`follow`, on the caller's event loop, which stays free."""
+        """Like :meth:`follow`, on the caller's event loop, which is not blocked."""
         return _follow_async(_Follower(self, run_id, after, until))
 
 
@@ -162,7 +162,7 @@ class _Follower:
 
     def _has_ended(self) -> bool:
         """Whether no events will follow the recorded ones."""
-        row = self._file.connection.row(QUERIES["run_standing"], (self._run_no,))
+        row = self._file.connection.row(QUERIES["run_status"], (self._run_no,))
         if row is None:
             raise RunNotFoundError(f"run {self._run_id!r} is not in {self._file.path} any more")
         if row["status"] == "paused":

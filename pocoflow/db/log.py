@@ -259,7 +259,7 @@ class RunLog:
             run = raw.execute(QUERIES["claim_of_run"], (self.run_no,)).fetchone()
             asked = bool(run["cancel_requested"])
             if not run["owned"]:
-                raw.execute(QUERIES["works_on"], (self.run_no,))
+                raw.execute(QUERIES["reopen_run"], (self.run_no,))
         return number, asked
 
     def append(self, raw: Transaction, row: Row, put: PutsOne = put_one) -> int:

@@ -1,4 +1,4 @@
-"""Which layout a database file has, and bringing one of 0.2.1 to that of this version."""
+"""The layout of a database file, and the migration of files of version 0.2.1."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _Object: TypeAlias = tuple[str, str, str, str | None]
 """Type, name, table and SQL text."""
 
-# All that is named as ours, or is about something that is.
+# Everything with a name of ours, or on a table with one.
 _OBJECTS = r"""
 SELECT type, name, tbl_name, sql FROM sqlite_master
 WHERE name LIKE 'pf\_%' ESCAPE '\' OR tbl_name LIKE 'pf\_%' ESCAPE '\'
@@ -47,7 +47,7 @@ WHERE name LIKE 'pf\_%' ESCAPE '\' OR tbl_name LIKE 'pf\_%' ESCAPE '\'
 
 
 class Layout(Enum):
-    """How a file is laid out."""
+    """The layout of a file."""
 
     EMPTY = auto()
     OLD = auto()
@@ -55,7 +55,7 @@ class Layout(Enum):
 
 
 def protect(raw: sqlite3.Connection) -> None:
-    """Let the schema of a file call no function with effects, and damaged pages be noticed."""
+    """Keep the schema of a file from calling functions with side effects; detect damaged pages."""
     raw.execute("PRAGMA trusted_schema = OFF")
     raw.execute("PRAGMA cell_size_check = ON")
     if hasattr(raw, "setconfig"):  # since Python 3.12
@@ -63,12 +63,12 @@ def protect(raw: sqlite3.Connection) -> None:
 
 
 def layout_of(raw: sqlite3.Connection, label: str) -> Layout:
-    """The layout of a file, whose objects named ``pf_*`` must be exactly those of one.
+    """The layout of a file, whose objects named ``pf_*`` must be exactly those of that layout.
 
-    People's own tables, and views and indexes on them, are left alone.
+    Users' own tables, and views and indexes on them, are ignored.
 
     Raises:
-        DatabaseFileError: It is not a database of ours, of a later version, or was changed.
+        DatabaseFileError: It is not our database, is of a later version, or was changed.
     """
     version, tables, objects = _inspect(raw)
     if not tables and not objects:
@@ -89,9 +89,10 @@ def layout_of(raw: sqlite3.Connection, label: str) -> Layout:
             f"published (layout {version}): use another file, or the version that wrote it"
         )
     if version == VERSION:
-        _refuse_others(objects - _objects_of_this_version(), label)
+        _refuse_unknown(objects - _objects_of_this_version(), label)
         if lacking := _objects_of_this_version() - objects:
-            gone = frozenset(one for one in lacking if one[:2] not in {two[:2] for two in objects})
+            names = {(kind, name) for kind, name, _, _ in objects}
+            gone = frozenset(object_ for object_ in lacking if object_[:2] not in names)
             what = f"it lacks {_names(gone)}" if gone else f"{_names(lacking)} is not as it was"
             raise DatabaseFileError(f"database {label} was changed: {what}; use another file")
         return Layout.CURRENT
@@ -100,16 +101,16 @@ def layout_of(raw: sqlite3.Connection, label: str) -> Layout:
 
 
 def _inspect(raw: sqlite3.Connection) -> tuple[int, set[str], set[_Object]]:
-    """The layout's version, the names of the tables, and what is ours, as of one instant."""
-    own = not raw.in_transaction
-    if own:
+    """The version of the layout, the names of the tables, and our objects, read atomically."""
+    begins = not raw.in_transaction
+    if begins:
         raw.execute("BEGIN")
     try:
         version = raw.execute("PRAGMA user_version").fetchone()[0]
         rows = raw.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
         objects = {tuple(row) for row in raw.execute(_OBJECTS)}
     finally:
-        if own and raw.in_transaction:
+        if begins and raw.in_transaction:
             raw.execute("COMMIT")
     return version, {str(row[0]) for row in rows}, objects
 
@@ -122,9 +123,9 @@ def _objects_of_this_version() -> frozenset[_Object]:
         return frozenset(raw.execute(_OBJECTS))
 
 
-def _refuse_others(others: set[_Object], label: str) -> None:
+def _refuse_unknown(objects: set[_Object], label: str) -> None:
     known = {name for _, name, _, _ in _objects_of_this_version()}
-    for kind, name, table, _ in sorted(others, key=str):
+    for kind, name, table, _ in sorted(objects, key=str):
         if name not in known:
             about = "" if name == table else f" on {table}"
             raise DatabaseFileError(
@@ -148,9 +149,9 @@ def _check_old(raw: sqlite3.Connection, objects: set[_Object], label: str) -> No
                 "this version has made: use another file"
             )
     for table, columns in _OLD_COLUMNS.items():
-        found = raw.execute(f"PRAGMA table_xinfo({table})").fetchall()
-        there = {row["name"] for row in found if not row["hidden"]}
-        if lacking := [column for column in columns if column not in there]:
+        rows = raw.execute(f"PRAGMA table_xinfo({table})").fetchall()
+        present = {row["name"] for row in rows if not row["hidden"]}
+        if lacking := [column for column in columns if column not in present]:
             raise DatabaseFileError(
                 f"database {label} has a table {table} without {', '.join(lacking)}, so it is "
                 "neither of 0.2.1 nor of this version: use another file"
@@ -158,16 +159,16 @@ def _check_old(raw: sqlite3.Connection, objects: set[_Object], label: str) -> No
 
 
 def create(raw: sqlite3.Connection, label: str) -> None:
-    """Lay an empty file out, unless another process does so in this instant."""
+    """Create the layout in an empty file, unless another process has just done so."""
     with _locked(raw):
         if layout_of(raw, label) is Layout.EMPTY:
-            _lay_out(raw)
+            _create_layout(raw)
 
 
 def copy_of_old(raw: sqlite3.Connection, label: str) -> sqlite3.Connection:
-    """A file of 0.2.1 in this layout, in memory; the file is only read.
+    """A copy of a file of 0.2.1 in the current layout, in memory; the file is only read.
 
-    A checkpoint that cannot be read is there with nothing saved, so that the others can be.
+    A checkpoint that cannot be read is empty in the copy, so that the others can be read.
     """
     copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
     copy.row_factory = sqlite3.Row
@@ -183,31 +184,31 @@ def copy_of_old(raw: sqlite3.Connection, label: str) -> sqlite3.Connection:
 
 
 def migrate(raw: sqlite3.Connection, label: str, file: Path, *, close_running: bool) -> Path | None:
-    """Bring a file of 0.2.1 to this layout in one transaction, keeping a copy of it.
+    """Migrate a file of 0.2.1 to the current layout in one transaction, after copying it.
 
     Args:
-        raw: A connection to it on which nothing has been set yet.
-        label: What the file is called.
-        file: Where it is.
-        close_running: Whether to record runs that read as running as interrupted.
+        raw: A connection to it without any settings yet.
+        label: The name of the file in messages.
+        file: The path of the file.
+        close_running: Whether to record runs with the status running as interrupted.
 
     Returns:
-        Where the copy is; ``None`` if another process has migrated the file.
+        The path of the copy; ``None`` if another process has migrated the file.
 
     Raises:
-        DatabaseFileError: A run reads as running, or a row cannot be read, or no copy can be made;
-            the file is left as it is.
+        DatabaseFileError: A run has the status running, or a row cannot be read, or no copy can be
+            made; the file is unchanged.
     """
     copy = None
     raw.execute("PRAGMA foreign_keys = OFF")
     try:
         with _locked(raw):
-            # Another process may have migrated it between our look and our lock.
+            # Another process may have migrated it after our check, before our lock.
             if layout_of(raw, label) is not Layout.OLD:
                 return None
             if not close_running:
                 _refuse_running(raw, label)
-            copy = _keep_copy(label, file)
+            copy = _store_copy(label, file)
             _transform(raw, label, strict=True)
             if close_running:
                 raw.execute(QUERIES["close_running"], (INTERRUPTED,))
@@ -251,8 +252,8 @@ def _refuse_running(raw: sqlite3.Connection, label: str) -> None:
     )
 
 
-def _keep_copy(label: str, file: Path) -> Path:
-    """Copy the file as it is, to a new file beside it that only its owner can read."""
+def _store_copy(label: str, file: Path) -> Path:
+    """Copy the file to a new file in the same folder that only its owner can read."""
     first = file.with_name(f"{file.name}-0.2.1")
     names = chain([first], (first.with_name(f"{first.name}.{number}") for number in count(2)))
     try:
@@ -263,7 +264,7 @@ def _keep_copy(label: str, file: Path) -> Path:
             f"it can be kept in {file.parent}: {exc.strerror}"
         ) from exc
     try:
-        # By a connection of its own, as the one that has the lock cannot be copied from.
+        # Through a separate connection, as the one with the lock cannot be the source.
         source = sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)
         with closing(source), closing(sqlite3.connect(copy)) as target:
             source.backup(target)
@@ -281,20 +282,20 @@ def _is_new(path: Path) -> bool:
     return True
 
 
-def _lay_out(raw: sqlite3.Connection) -> None:
+def _create_layout(raw: sqlite3.Connection) -> None:
     for statement in schema_statements():
         raw.execute(statement)
     raw.execute(f"PRAGMA user_version = {VERSION}")
 
 
 def _transform(raw: sqlite3.Connection, label: str, *, strict: bool) -> None:
-    """Give what 0.2.1 wrote the layout of this version, in the caller's transaction."""
-    # Views and keys of people's own tables are about the new tables then, as they were.
+    """Convert the tables of 0.2.1 to the current layout, in the caller's transaction."""
+    # With it, views and foreign keys of users' own tables refer to the new tables.
     raw.execute("PRAGMA legacy_alter_table = ON")
     try:
         for table in _OLD_COLUMNS:
             _move_away(raw, table)
-        _lay_out(raw)
+        _create_layout(raw)
         _copy_runs(raw)
         _copy_checkpoints(raw, label, strict=strict)
         _copy_events(raw)
@@ -335,7 +336,7 @@ def _copy_events(raw: sqlite3.Connection) -> None:
 
 
 def _micros(text: object) -> int:
-    """A time of 0.2.1, which is ISO-8601 text, in UTC unless it says otherwise."""
+    """A time of 0.2.1, which is ISO-8601 text, in UTC unless it has an offset."""
     try:
         time = datetime.fromisoformat(str(text))
     except ValueError:
@@ -345,7 +346,7 @@ def _micros(text: object) -> int:
 
 
 def _copy_checkpoints(raw: sqlite3.Connection, label: str, *, strict: bool) -> None:
-    """Write each old full copy of a store as what changed since the copy before it."""
+    """Write each old full copy of a store as its changes to the previous copy."""
     rows = raw.execute(
         "SELECT r.run_no, r.run_id, c.step, c.node_name, c.store_json, c.created_at "
         "FROM old_pf_checkpoints AS c JOIN pf_run AS r ON r.run_id = c.run_id "
@@ -362,16 +363,16 @@ def _copy_checkpoints(raw: sqlite3.Connection, label: str, *, strict: bool) -> N
             after = dict[str, object](json.loads(row["store_json"]).items())
             lost = {key: _lost(value) for key, value in after.items()}
         except (ValueError, TypeError, AttributeError, RecursionError) as exc:
-            told = (
+            reason = (
                 f"the checkpoint of step {row['step']} of run {row['run_id']!r} cannot be read "
                 f"({exc})"
             )
             if strict:
                 raise DatabaseFileError(
-                    f"database {label}: {told}, so the file is left as it is"
+                    f"database {label}: {reason}, so the file is left as it is"
                 ) from exc
             after = before or {"store_json": None}
-            lost = dict.fromkeys(after, Unsaved("damaged", told))
+            lost = dict.fromkeys(after, Unsaved("damaged", reason))
         unsaved = {key: mark for key, mark in lost.items() if mark is not None}
         whole = {key: value for key, value in after.items() if key not in unsaved}
         changes = writer.changes(Store.rebuild(whole, unsaved))
@@ -381,15 +382,15 @@ def _copy_checkpoints(raw: sqlite3.Connection, label: str, *, strict: bool) -> N
 
 
 def _lost(value: object) -> Unsaved | None:
-    """Why a value of 0.2.1 was never saved, if there is a place-holder in it."""
-    name = _find_place_holder(value)
+    """Why a value of 0.2.1 was never saved, if it contains a placeholder."""
+    name = _find_placeholder(value)
     why = f"{name} could not be stored by the version that wrote it"
     return None if name is None else Unsaved(name, why)
 
 
-def _find_place_holder(value: object) -> str | None:
+def _find_placeholder(value: object) -> str | None:
     if isinstance(value, str):
         match = _OLD_UNSAVED.fullmatch(value)
         return match[1] if match else None
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return next(filter(None, map(_find_place_holder, inner)), None)
+    return next(filter(None, map(_find_placeholder, inner)), None)

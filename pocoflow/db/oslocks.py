@@ -1,7 +1,7 @@
 """Locks of the operating system that belong to an open file, not to a process.
 
-Those of bytes, on Linux and Windows; of whole files elsewhere. On Linux they are of the same kind
-as SQLite's (``fcntl``), which see them, and belong to somebody else even in the same process.
+Byte-range locks on Linux and Windows, locks of whole files elsewhere. On Linux they are ``fcntl``
+locks like SQLite's, so that each respects the other's, even in the same process.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from pocoflow.errors import DatabaseFileError
 Identity: TypeAlias = tuple[int, int]
 
 CLOEXEC = getattr(os, "O_CLOEXEC", 0)
-_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)  # a link in its place would have its target made
+_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)  # a symlink would create its target
 
 
 def identify(file: str | os.PathLike[str] | int) -> Identity | None:
-    """Which file is at a path, or open as a descriptor, if there is one."""
+    """The identity of the file at a path, or of an open descriptor, if it exists."""
     try:
-        about = os.stat(file)
+        status = os.stat(file)
     except OSError:
         return None
-    return about.st_dev, about.st_ino
+    return status.st_dev, status.st_ino
 
 
 def _open(path: str, flags: int) -> int:
@@ -60,13 +60,13 @@ def _give_away(descriptor: int, database: str) -> None:
 
 
 def has_name(descriptor: int, path: str) -> bool:
-    """Whether the file that is open is the one of that name."""
-    about = os.fstat(descriptor)
-    return identify(path) == (about.st_dev, about.st_ino)
+    """Whether the open file is the one at the path."""
+    status = os.fstat(descriptor)
+    return identify(path) == (status.st_dev, status.st_ino)
 
 
 class ByteLocks:
-    """Locks of single bytes of one file, through the one descriptor that this process has of it."""
+    """Locks of single bytes of one file, through the only descriptor of it in this process."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -74,8 +74,8 @@ class ByteLocks:
         self._writable = False
 
     def is_there(self) -> bool:
-        """Whether the file that was opened, if one was, still has the name."""
-        # Windows lets nobody remove a file that is open.
+        """Whether the open file, if any, is still at its path."""
+        # Windows does not allow removing an open file.
         return (
             self._descriptor is None
             or sys.platform == "win32"
@@ -83,11 +83,11 @@ class ByteLocks:
         )
 
     def lock(self, run_no: int) -> bool:
-        """Take the lock of a run, or keep it; ``False`` if another process has it."""
+        """Acquire the lock of a run, if not held already; ``False`` if another process has it."""
         return lock(self._opened(create=True), run_no)
 
     def unlock(self, run_no: int) -> None:
-        """Give the lock of a run back."""
+        """Release the lock of a run."""
         unlock(self._opened(create=True), run_no)
 
     def is_locked(self, run_no: int) -> bool:
@@ -99,13 +99,13 @@ class ByteLocks:
 
     def _opened(self, *, create: bool) -> int:
         if self._descriptor is None or (create and not self._writable):
-            self.close()  # one for reading holds no locks
+            self.close()  # a read-only descriptor holds no locks
             flags = os.O_RDWR | os.O_CREAT if create else os.O_RDONLY
             self._descriptor, self._writable = _open(self.path, flags), create
         return self._descriptor
 
     def close(self) -> None:
-        """Close what is open; no lock is left."""
+        """Close the open files; this releases all locks."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             os.close(descriptor)
@@ -119,11 +119,11 @@ class FileLocks:
         self._descriptors: dict[int, int] = {}
 
     def is_there(self) -> bool:
-        """Whether the files that are locked still have their names."""
-        return all(has_name(one, self._name(no)) for no, one in self._descriptors.items())
+        """Whether the locked files are still at their paths."""
+        return all(has_name(fd, self._name(no)) for no, fd in self._descriptors.items())
 
     def lock(self, run_no: int) -> bool:
-        """Take the lock of a run, or keep it; ``False`` if another process has it."""
+        """Acquire the lock of a run, if not held already; ``False`` if another process has it."""
         if run_no in self._descriptors:
             return True
         descriptor = _open(self._name(run_no), os.O_RDWR | os.O_CREAT)
@@ -134,11 +134,11 @@ class FileLocks:
         return True
 
     def unlock(self, run_no: int) -> None:
-        """Give the lock of a run back."""
+        """Release the lock of a run."""
         descriptor = self._descriptors.pop(run_no, None)
         if descriptor is not None:
             if has_name(descriptor, self._name(run_no)):
-                os.unlink(self._name(run_no))  # who locks it next looks whether it has the name
+                os.unlink(self._name(run_no))  # the next to lock it checks its path
             os.close(descriptor)
 
     def is_locked(self, run_no: int) -> bool:
@@ -153,7 +153,7 @@ class FileLocks:
             os.close(descriptor)
 
     def close(self) -> None:
-        """Close what is open; no lock is left."""
+        """Close the open files; this releases all locks."""
         while self._descriptors:
             os.close(self._descriptors.popitem()[1])
 
@@ -167,7 +167,7 @@ if sys.platform == "win32":
     HAS_OPEN_FILE_LOCKS = False
 
     def lock(descriptor: int, offset: int) -> bool:
-        """Take a lock of one byte for the open file; ``False`` if another one has it."""
+        """Acquire a lock of one byte for the open file; ``False`` if another open file has it."""
         os.lseek(descriptor, offset, os.SEEK_SET)
         try:
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
@@ -176,12 +176,12 @@ if sys.platform == "win32":
         return True
 
     def unlock(descriptor: int, offset: int, length: int = 1) -> None:
-        """Give locks of bytes back."""
+        """Release locks of bytes."""
         os.lseek(descriptor, offset, os.SEEK_SET)
         msvcrt.locking(descriptor, msvcrt.LK_UNLCK, length)
 
     def is_locked(descriptor: int, offset: int, length: int = 1) -> bool:
-        """Whether anybody but this open file has a lock of one of the bytes."""
+        """Whether another open file has a lock of one of the bytes."""
         if lock(descriptor, offset):
             unlock(descriptor, offset)
             return False
@@ -192,7 +192,7 @@ else:
 
     HAS_OPEN_FILE_LOCKS = hasattr(fcntl, "F_OFD_SETLK")
 
-    # The numbers are Linux's, and used there only.
+    # The numbers are those of Linux, and used only on Linux.
     _SET = getattr(fcntl, "F_OFD_SETLK", 37)
     _GET = getattr(fcntl, "F_OFD_GETLK", 36)
 
@@ -200,7 +200,7 @@ else:
         return struct.pack("hhqqi", kind, os.SEEK_SET, offset, length, 0)
 
     def lock(descriptor: int, offset: int) -> bool:
-        """Take a lock of one byte for the open file; ``False`` if another one has it."""
+        """Acquire a lock of one byte for the open file; ``False`` if another open file has it."""
         try:
             fcntl.fcntl(descriptor, _SET, _record(fcntl.F_WRLCK, offset, 1))
         except (BlockingIOError, PermissionError):
@@ -208,7 +208,7 @@ else:
         return True
 
     def share(descriptor: int, offset: int, length: int) -> bool:
-        """Take a lock that others may have, too; ``False`` if another one has it alone."""
+        """Acquire a shared lock; ``False`` if another open file has an exclusive one."""
         try:
             fcntl.fcntl(descriptor, _SET, _record(fcntl.F_RDLCK, offset, length))
         except (BlockingIOError, PermissionError):
@@ -216,17 +216,17 @@ else:
         return True
 
     def unlock(descriptor: int, offset: int, length: int = 1) -> None:
-        """Give locks of bytes back."""
+        """Release locks of bytes."""
         fcntl.fcntl(descriptor, _SET, _record(fcntl.F_UNLCK, offset, length))
 
     def is_locked(descriptor: int, offset: int, length: int = 1) -> bool:
-        """Whether anybody but this open file has a lock of one of the bytes."""
-        # Ask without taking: a test that took the lock could be seen by another reader.
+        """Whether another open file has a lock of one of the bytes."""
+        # Query without acquiring: another reader could see a lock that was acquired for a test.
         answer = fcntl.fcntl(descriptor, _GET, _record(fcntl.F_WRLCK, offset, length))
         return bool(struct.unpack("hhqqi", answer)[0] != fcntl.F_UNLCK)
 
     def lock_file(descriptor: int, *, exclusive: bool) -> bool:
-        """Take a lock of a whole file; ``False`` if another open file has one that forbids it."""
+        """Acquire a lock of a whole file; ``False`` if another open file has a conflicting one."""
         how = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
         try:
             fcntl.flock(descriptor, how | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""What the parts of ``WorkflowDB`` ask of a database, whichever it is."""
+"""The interface to a database, a file or a server, that the parts of ``WorkflowDB`` use."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Parameters: TypeAlias = Sequence[object] | Mapping[str, object]
 
 
 class Record(Sequence[Any]):
-    """A row: its columns by number and by name. That of SQLite is one, too."""
+    """A row, whose columns are accessed by number and by name; ``sqlite3.Row`` is compatible."""
 
     @overload
     def __getitem__(self, column: int | str) -> Any: ...
@@ -33,27 +33,27 @@ class Record(Sequence[Any]):
 
 
 class Cursor(Protocol):
-    """What a statement has done."""
+    """The result of a statement."""
 
     @property
     def rowcount(self) -> int:
-        """How many rows it has written."""
+        """The number of rows that it has written."""
 
     @property
     def lastrowid(self) -> int | None:
-        """The number of the row that it has inserted."""
+        """The id of the row that it has inserted."""
 
     def fetchone(self) -> Any:
-        """The next row that it gives, or ``None``."""
+        """The next row of the result, or ``None``."""
 
     def fetchall(self) -> list[Record]:
-        """The rows that it gives."""
+        """The rows of the result."""
 
     def __iter__(self) -> Iterator[Record]: ...
 
 
 class Transaction(Protocol):
-    """Executes statements in a transaction; they are of ``queries.sql``, for every database."""
+    """Executes statements of ``queries.sql`` in a transaction, on any database."""
 
     def execute(self, sql: str, parameters: Parameters = ..., /) -> Cursor:
         """Execute a statement."""
@@ -63,50 +63,50 @@ class Transaction(Protocol):
 
 
 PutsOne: TypeAlias = Callable[[Transaction, str, Parameters, int], int | None]
-"""Executes a statement that writes one row, or none, given the number that the row is expected to
-have: the number that it has, or ``None``."""
+"""Executes a statement that writes one row, or none, given the expected id of the row; returns the
+id of the row, or ``None``."""
 
 
 def put_one(raw: Transaction, sql: str, parameters: Parameters, expected: int) -> int | None:
-    """Execute a statement that inserts one row, or none, and wait for the number of the row."""
+    """Execute a statement that inserts one row, or none, and wait for the id of the row."""
     cursor = raw.execute(sql, parameters)
     return int(cursor.lastrowid or expected) if cursor.rowcount == 1 else None
 
 
 class UnwrittenError(DatabaseError):
-    """A row was not written as expected, which was told too late for the transaction."""
+    """A row was not written as expected, which the transaction learned too late."""
 
 
 class Locks(ABC):
-    """Who is alive: a lock for each run that a process runs.
+    """Liveness: a lock for each run that a process runs.
 
-    Whoever takes a lock names itself as its owner, and only the owner gives it back: then a Ctrl-C
-    at any instant of taking or giving back leaves nothing behind that ``release`` does not clear.
+    A lock is acquired in the name of an owner, and only that owner can release it: so whenever a
+    Ctrl-C interrupts acquiring or releasing, a later ``release`` cleans up.
     """
 
     _held: dict[int, object]
-    """The owners of the locks that this process has, by run."""
+    """The owners of the locks that this process holds, by run."""
 
     @property
     @abstractmethod
     def _guard(self) -> AbstractContextManager[object]:
-        """Held while locks of this process are taken or given back."""
+        """Held while locks of this process are acquired or released."""
 
     @abstractmethod
     def _lock(self, run_no: int, owner: object) -> bool:
-        """Take it from other processes; ``False`` if one has it."""
+        """Acquire it among processes; ``False`` if another process has it."""
 
     @abstractmethod
     def _unlock(self, run_no: int) -> None:
-        """Give it back to them."""
+        """Release it to other processes."""
 
     def hold(self, run_no: int, owner: object, patience: float = 0.0) -> bool:
-        """Take the lock of a run; ``False`` if it is held already, here or in another process.
+        """Acquire the lock of a run; ``False`` if it is held, by this or another process.
 
-        ``patience`` is how many seconds to wait for somebody who holds it for an instant.
+        ``patience`` is the number of seconds to wait for a short-lived holder.
 
         Raises:
-            DatabaseError: Nobody can tell.
+            DatabaseError: It cannot be determined.
         """
         until = time.monotonic() + patience
         while not self._hold(run_no, owner):
@@ -130,11 +130,11 @@ class Locks(ABC):
             return taken
 
     def has(self, run_no: int, owner: object) -> bool:
-        """Whether this owner took the lock of a run, in this process, and still has it."""
+        """Whether this owner acquired the lock of a run, in this process, and still holds it."""
         return self._held.get(run_no) is owner
 
     def release(self, run_no: int, owner: object) -> None:
-        """Give the lock of a run back, if this owner has it."""
+        """Release the lock of a run, if this owner holds it."""
         with self._guard:
             if self.has(run_no, owner):
                 try:
@@ -143,7 +143,7 @@ class Locks(ABC):
                     self._held.pop(run_no, None)
 
     def abandon(self, run_no: int, owner: object) -> None:
-        """Give the lock of a run back as a finalizer may: here at once, to others very soon."""
+        """Release the lock of a run from a finalizer: here immediately, to other processes soon."""
         if self.has(run_no, owner):
             self._held.pop(run_no, None)
             leave(partial(self._drop, run_no))
@@ -158,13 +158,13 @@ class Locks(ABC):
         """Whether a living process holds the lock of a run.
 
         Raises:
-            DatabaseError: Nobody can tell.
+            DatabaseError: It cannot be determined.
         """
 
     @abstractmethod
     def renew(self) -> None:
-        """Look whether the locks are still there."""
+        """Check that the locks still exist, and renew them if not."""
 
     @abstractmethod
     def close(self) -> None:
-        """Give all locks back that were taken through this object."""
+        """Release all locks that were acquired through this object."""

@@ -1,4 +1,4 @@
-"""Where a stored run goes on: what is on record of the steps that its lines have not finished."""
+"""The position of a stored run: what is recorded of the unfinished steps of its lines."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from pocoflow.values.failures import Failure
 
 @dataclass(slots=True)
 class _Rows:
-    """The rows of a line: that of its last step, or of its beginning, and those after it."""
+    """The rows of a line: that of its last step, or of its start, and those after it."""
 
     last: Record
     begin: Begin | None = None
@@ -37,7 +37,7 @@ class _Rows:
 def read_unfinished(
     database: WorkflowDB, run_id: str, run_no: int, step: int | None = None
 ) -> Unfinished:
-    """What is unfinished of a run after a step; after its last one by default.
+    """The unfinished step of a run after a step, by default after its last.
 
     Raises:
         CheckpointNotFoundError: The run has no checkpoint of that step.
@@ -63,21 +63,21 @@ def read_unfinished(
         elif line not in lines:
             raise DecodeError(f"run {run_id!r}: row {row['id']} of its log is of no line")
         elif kind in (Kind.STEP, Kind.CAUGHT):
-            known = lines[line]
-            known.last, known.count, known.open = row, known.count + 1, []
+            rows = lines[line]
+            rows.last, rows.count, rows.open = row, rows.count + 1, []
             steps = row["step"] + 1
         elif kind == Kind.FAILED:
             failed = row["id"]
         else:
             lines[line].open.append(row)
-    found = _Reader(connection, run_no, lines, steps, failed).read(0)
+    unfinished = _Reader(connection, run_no, lines, steps, failed).read(0)
     if step is not None:
-        return found  # of which a fork is made, which has spent nothing
+        return unfinished  # for a fork, which has spent nothing
     spent = [
-        Spent(one.line, one.names, {**one.amounts, **dict.fromkeys(one.past)})
-        for one in expenses_of(connection, run_no)
+        Spent(expense.line, expense.names, {**expense.amounts, **dict.fromkeys(expense.past)})
+        for expense in expenses_of(connection, run_no)
     ]
-    return replace(found, spent=spent)
+    return replace(unfinished, spent=spent)
 
 
 class _Reader:
@@ -93,26 +93,26 @@ class _Reader:
     ) -> None:
         self._lines, self._steps, self._failed = lines, steps, failed
         self._now = connection.now()
-        self._inside: dict[tuple[int, int], dict[int, int]] = {}
+        self._children: dict[tuple[int, int], dict[int, int]] = {}
         for line, rows in lines.items():
             if rows.begin is not None:
                 parent, step, number, _ = rows.begin
-                self._inside.setdefault((parent, step), {})[number] = line
+                self._children.setdefault((parent, step), {})[number] = line
         self._asked: dict[int, dict[int, Asked]] = {}
-        for one in questions_of(connection, run_no):
-            if not one.is_closed:
-                item = ALONE if one.item is None else one.item
-                self._asked.setdefault(one.line, {})[item] = one
+        for asked in questions_of(connection, run_no):
+            if not asked.is_closed:
+                item = ALONE if asked.item is None else asked.item
+                self._asked.setdefault(asked.line, {})[item] = asked
         self._values: dict[int, list[list[Any]]] = {}
-        begun = [line for line in lines if line]
-        if begun:
-            wanted = {"run_no": run_no, "first": min(begun), "step": steps - 1}
-            for line, *rest in connection.rows(QUERIES["values_of_lines"], wanted):
+        branches = [line for line in lines if line]
+        if branches:
+            parameters = {"run_no": run_no, "first": min(branches), "step": steps - 1}
+            for line, *rest in connection.rows(QUERIES["values_of_lines"], parameters):
                 self._values.setdefault(line, []).append(rest)
 
     def read(self, line: int) -> Unfinished:
-        """The unfinished step of a line, with its branches and theirs."""
-        rows, own = self._lines[line], self._values.get(line, ())
+        """The unfinished step of a line, with its branches, recursively."""
+        rows, values = self._lines[line], self._values.get(line, ())
         last = rows.last
         is_new = last["kind"] == Kind.LINE
         results = {}
@@ -128,21 +128,21 @@ class _Reader:
             if kind in (Kind.ITEM, Kind.MARK):
                 items[item] = Begun(row["mark"], 0)
             elif kind == Kind.RETRY:
-                # Whoever goes on with a run that has failed for good has all attempts again.
+                # A resume of a failed run has all attempts again.
                 again = row["id"] > self._failed
                 tried = items.get(item, _NEW).errors if again else ()
                 tried = (*tried, _failure(row)) if again else ()
                 items[item] = Begun(row["mark"], row["attempt"] if again else 0, tried)
             elif kind == Kind.CALL:
-                known = calls.setdefault(item, {})
-                known.pop(row["note"], None)
+                returned = calls.setdefault(item, {})
+                returned.pop(row["note"], None)
                 if row["data"] is not None:
-                    known[row["note"]] = row["data"]
+                    returned[row["note"]] = row["data"]
                 if item != ALONE:
                     items.setdefault(item, Begun(row["mark"], 0))
             elif kind == Kind.PREPARED:
-                text, found = read_json(row["data"], is_input, "what prep of a node gave")
-                changes, changed_at = [(key, op, value) for key, op, value in found], row["id"]
+                text, written = read_json(row["data"], is_input, "what prep of a node gave")
+                changes, changed_at = [(key, op, value) for key, op, value in written], row["id"]
                 if text is None:
                     given = changes
                 else:
@@ -163,11 +163,11 @@ class _Reader:
             changes=changes,
             changed_at=changed_at,
             given=given,
-            keys={key_of(key): key_no for key, key_no, _, _ in own},
-            rows=[(key, op, text) for key, _, op, text in own],
+            keys={key_of(key): key_no for key, key_no, _, _ in values},
+            rows=[(key, op, text) for key, _, op, text in values],
             branches={
-                number: self.read(inside)
-                for number, inside in self._inside.get((line, rows.count), {}).items()
+                number: self.read(child)
+                for number, child in self._children.get((line, rows.count), {}).items()
             },
             steps=self._steps,
             read_at=self._now,

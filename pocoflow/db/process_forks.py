@@ -1,4 +1,4 @@
-"""The connections that this process has open, whose locks are to be free when it forks."""
+"""The open connections of this process, whose locks must be free when it forks."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import weakref
 
 from pocoflow.db.connection import Connection
 
-_open_ones: weakref.WeakSet[Connection] = weakref.WeakSet()
+_connections: weakref.WeakSet[Connection] = weakref.WeakSet()
 _guard = threading.RLock()  # of the set
 _PATIENCE = 5.0
 
 
 class _Locked(threading.local):
-    """The locks that a thread has taken for its fork."""
+    """The locks that a thread has acquired for its fork."""
 
     def __init__(self) -> None:
         self.locks: list[threading.RLock] = []
@@ -24,21 +24,21 @@ class _Locked(threading.local):
 _locked = _Locked()
 
 
-def keep(connection: Connection) -> None:
-    """Know a connection as long as it is there."""
+def register(connection: Connection) -> None:
+    """Register a connection, weakly."""
     with _guard:
-        _open_ones.add(connection)
+        _connections.add(connection)
 
 
 def close_all() -> None:
-    """Close the connections that are open yet, as the interpreter ends."""
-    for connection in list(_open_ones):
+    """Close the connections that are still open, as the interpreter exits."""
+    for connection in list(_connections):
         connection.close()
 
 
 def _before_fork() -> None:
-    # A lock inside SQLite that a thread has at the fork stays taken in the child, which would wait
-    # for ever: so let no thread be there, if that can be had before long.
+    # A lock inside SQLite that a thread holds during the fork stays locked in the child, and would
+    # block it for ever: so wait until no thread is inside SQLite, for a limited time.
     until = time.monotonic() + _PATIENCE
     while time.monotonic() < until:
         if _lock_all():
@@ -47,10 +47,10 @@ def _before_fork() -> None:
 
 
 def _lock_all() -> bool:
-    # Whoever has one of these locks may wait for another one, in a finalizer: no waiting here.
+    # The holder of one of these locks may wait for another, in a finalizer: so use timeouts.
     _guard.acquire()
     _locked.locks.append(_guard)
-    for connection in list(_open_ones):
+    for connection in list(_connections):
         if not connection.alone.acquire(timeout=0.05):
             return False
         _locked.locks.append(connection.alone)
@@ -63,10 +63,10 @@ def _unlock_all() -> None:
 
 
 def _after_fork_in_child() -> None:
-    # A thread that held one of these is not on this side of the fork to give it back.
+    # A thread that held one of these locks does not exist in the child to release it.
     global _guard  # noqa: PLW0603
     _guard = threading.RLock()
-    for connection in _open_ones:
+    for connection in _connections:
         connection.begin_anew(at_rest=bool(_locked.locks))
     _locked.locks.clear()
 

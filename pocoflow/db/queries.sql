@@ -1,9 +1,9 @@
--- Every statement that WorkflowDB and a run's recorder execute, by name.
+-- Every statement that WorkflowDB and the recorders execute, by name.
 
--- Parts of them, which they name in braces: of run r its labels, whether it has those that are wanted,
--- whether it is one for a list, or of a flow and run thread, whether it is open, whether it has a row to
--- go on from, and whether it has a label that is held; lists that are given; how long the list of
--- a row is; an index that is to be used; of key k the step of its last whole value.
+-- Parts of statements, which name them in braces: for run r its labels, whether it has the given labels,
+-- whether it matches the filters of a list, or a flow and run thread, whether it is open, whether it has
+-- a row to start from, and whether it has a label that has reached a limit; lists given as parameters;
+-- the length of the list in a row; an index to use; for key k the step of its last whole value.
 
 -- part: labels
 (SELECT json_group_object(key, value) FROM pf_labels AS l WHERE l.run_no = r.run_no) AS labels
@@ -81,12 +81,12 @@ INSERT INTO pf_run (
 INSERT INTO pf_labels (run_no, key, value) VALUES (?, ?, ?);
 
 -- name: open_labelled
--- How many runs are open that have a label.
+-- The number of open runs that have a label.
 SELECT count(*) FROM pf_labels AS l JOIN pf_run AS r ON r.run_no = l.run_no
 WHERE l.key = ? AND l.value = ? AND {is_open};
 
 -- name: open_in_thread
--- A run that keeps others of its run thread from beginning.
+-- A run that prevents others of its run thread from starting.
 SELECT run_no, run_id, status, (
     SELECT count(*) FROM pf_questions AS q
     WHERE q.run_no = pf_run.run_no AND q.closed = 0 AND q.answer IS NULL
@@ -96,14 +96,14 @@ WHERE thread = :thread AND flow_name IN {flows}
 ORDER BY run_no LIMIT 1;
 
 -- name: last_completed
--- The run whose last store the next run of its run thread begins with.
+-- The run with whose last store the next run of its run thread starts.
 SELECT run_no, run_id, total_steps FROM pf_run
 WHERE thread = :thread AND flow_name IN {flows}
     AND status = 'completed'
 ORDER BY run_no DESC LIMIT 1;
 
 -- name: later_in_thread
--- A run that has begun after another one of its run thread.
+-- A run of a run thread that has started after another one.
 SELECT run_id FROM pf_run
 WHERE thread = :thread AND flow_name IN {flows}
     AND run_no > :run_no AND status <> 'queued'
@@ -136,32 +136,32 @@ SELECT q.*, r.run_id, r.flow_name FROM pf_questions AS q JOIN pf_run AS r ON r.r
 WHERE q.run_no = ? ORDER BY q.question;
 
 -- name: open_questions
--- Those that wait for an answer, of runs that can still go on.
+-- The unanswered questions of runs that can still continue.
 SELECT q.*, r.run_id, r.flow_name FROM pf_questions AS q JOIN pf_run AS r ON r.run_no = q.run_no
 WHERE q.closed = 0 AND q.answer IS NULL AND r.status NOT IN ('completed', 'cancelled')
 ORDER BY q.question;
 
 -- name: answer_question
--- The first answer counts. Returns nothing if there was one, or the run has gone on without. One that
--- the node cannot take is replaced, if it is still there.
+-- The first answer counts. Returns nothing if there was one, or the run has continued without. An answer
+-- that the node cannot accept is replaced, if it is still the current one.
 UPDATE pf_questions SET answer = ?, answered_by = ?, answered_at = ?
 WHERE question = ? AND answer IS ? AND closed = 0
     AND (SELECT status FROM pf_runs AS r WHERE r.run_no = pf_questions.run_no)
         NOT IN ('completed', 'cancelled')
 RETURNING question;
 
--- name: settle_question
--- A default counts, also in a run that was cancelled: whoever goes on with it holds its lock.
+-- name: apply_default
+-- A default counts also in a cancelled run: the process that resumes it holds its lock.
 UPDATE pf_questions SET answer = ?, answered_by = ?, answered_at = ?
 WHERE question = ? AND answer IS ? AND closed = 0
 RETURNING question;
 
 -- name: answered_run
--- A run that waits is due as soon as one of its questions is answered.
+-- A paused run is due as soon as one of its questions is answered.
 UPDATE pf_run SET due_at = ? WHERE run_no = ? AND status = 'paused';
 
 -- name: take_answer
--- A run goes on with what this question has now: its answer, or none until its deadline.
+-- A resume has used the state of this question: its answer, or none until its deadline.
 UPDATE pf_questions SET taken = 1 WHERE question = ?;
 
 -- name: open_in_run
@@ -169,24 +169,24 @@ SELECT question FROM pf_questions WHERE run_no = ? AND closed = 0 AND answer IS 
 ORDER BY question;
 
 -- name: open_by_run
--- How many questions wait for an answer, by the run that can still go on.
+-- The number of unanswered questions of each run that can still continue.
 SELECT r.run_id, count(*) FROM pf_questions AS q JOIN pf_run AS r ON r.run_no = q.run_no
 WHERE q.closed = 0 AND q.answer IS NULL AND r.status NOT IN ('completed', 'cancelled')
 GROUP BY r.run_no;
 
 -- name: close_questions
--- A step is finished: its questions, and those of the branches in it, wait for no answer any more.
-WITH RECURSIVE begun AS (
+-- A step is finished: close its questions, and those of its branches.
+WITH RECURSIVE branches AS (
     SELECT line, json_extract(data, '$[0]') AS parent FROM pf_log
     WHERE id > :since AND id < :last AND kind = 9
 ), inside (line) AS (
-    SELECT :line UNION SELECT b.line FROM begun AS b JOIN inside AS i ON b.parent = i.line
+    SELECT :line UNION SELECT b.line FROM branches AS b JOIN inside AS i ON b.parent = i.line
 )
 UPDATE pf_questions SET closed = 1
 WHERE run_no = :run_no AND closed = 0 AND (:line = 0 OR line IN (SELECT line FROM inside));
 
 -- name: pause_run
--- A run is due again when a question has been answered meanwhile, or passes its deadline.
+-- A run is due again once a question was answered, or its deadline has passed.
 UPDATE pf_run SET
     status = 'paused', completed_at = NULL, total_steps = ?, current_node = ?, owned = 0,
     due_at = (
@@ -196,15 +196,15 @@ UPDATE pf_run SET
 WHERE run_no = ?;
 
 -- name: cancel_waiting
--- What nobody runs is cancelled at once: a run that is queued, paused or interrupted.
+-- A run that no process runs is cancelled at once: if it is queued, paused or interrupted.
 UPDATE pf_run SET status = 'cancelled', completed_at = ?, cancel_requested = 1
 WHERE run_no = ? AND (
     status IN ('queued', 'paused') OR (status = 'failed' AND error_type = 'Interrupted')
 ) RETURNING total_steps;
 
 -- name: runs_to_recover
--- Runs of a flow whose process may be gone, those that a reader has already found so, and those that
--- waited for an answer which is there, or will not come any more.
+-- The runs of a flow whose process may have ended, those already recorded as interrupted, and those that
+-- are paused with an answer, or past a deadline.
 SELECT r.*, {labels} FROM pf_runs AS r WHERE flow_name = :flow AND (
     (status = 'running' AND owned = 1)
     OR (status = 'failed' AND error_type = 'Interrupted' AND {has_start})
@@ -212,9 +212,9 @@ SELECT r.*, {labels} FROM pf_runs AS r WHERE flow_name = :flow AND (
 )
 ORDER BY run_no;
 
--- name: can_go_on
--- Whether a run, whose lock is held here, is one to recover, or a queued one that is due; a fork always
--- is.
+-- name: can_continue
+-- Whether a run whose lock this process holds is one to recover, or a queued one that is due, as a fork
+-- always is.
 SELECT 1 FROM pf_run AS r WHERE run_no = :run_no AND (
     (status = 'running' AND owned = 1)
     OR (status = 'failed' AND error_type = 'Interrupted' AND {has_start})
@@ -229,14 +229,14 @@ SELECT r.*, {labels} FROM pf_runs AS r WHERE run_id = ?;
 SELECT r.*, {labels} FROM pf_listed AS r ORDER BY run_no DESC LIMIT ?;
 
 -- name: runs_matching
--- A page of the runs before one, newest first; NULL matches every status, flow, start, text or label.
+-- A page of the runs before a number, newest first; NULL matches every status, flow, start or text.
 SELECT r.*, {labels} FROM pf_listed AS r
 WHERE run_no < :before
     AND {matches} AND {has_labels}
 ORDER BY run_no DESC LIMIT :limit;
 
 -- name: runs_of_status
--- The same of one status or two, by their index: each in its order, as sorting would read all of them.
+-- The same for one or two statuses, by their index: each in order, as sorting would read all runs.
 SELECT * FROM (
     SELECT r.*, {labels} FROM pf_listed AS r
     WHERE status = :status AND run_no < :before AND {matches} AND {has_labels}
@@ -252,40 +252,40 @@ SELECT * FROM (
 ORDER BY run_no DESC LIMIT :limit;
 
 -- name: runs_of_thread
--- The same of a run thread, by its index.
+-- The same for a run thread, by its index.
 SELECT r.*, {labels} FROM pf_listed AS r
 WHERE thread = :thread AND run_no < :before
     AND {matches} AND {has_labels}
 ORDER BY run_no DESC LIMIT :limit;
 
 -- name: runs_labelled
--- The same of a label, by its index.
+-- The same for a label, by its index.
 SELECT r.*, {labels} FROM pf_labels AS f CROSS JOIN pf_listed AS r ON r.run_no = f.run_no
 WHERE f.key = :key AND f.value = :value AND f.run_no < :before
     AND {matches} AND {has_labels}
 ORDER BY f.run_no DESC LIMIT :limit;
 
 -- name: request_cancel
--- Ask whoever runs the run to stop after the step that it is at.
+-- Ask the process that runs the run to stop after its current step.
 UPDATE pf_run SET cancel_requested = 1 WHERE run_id = ? AND status = 'running' RETURNING run_no;
 
 -- name: counts_by_flow
--- How many runs of each status each flow has.
+-- The number of runs of each flow and status.
 SELECT flow_name, status, count(*) AS runs FROM pf_run GROUP BY flow_name, status;
 
 -- name: runs_with_owner
--- The runs that are stored as running and belong to a process, which may be gone.
+-- The runs with the status running that belong to a process, which may have ended.
 SELECT run_no, flow_name FROM pf_run WHERE status = 'running' AND owned = 1;
 
 -- name: forks_of_run
 SELECT run_id, parent_step, status FROM pf_run WHERE parent_run_id = ? ORDER BY run_no;
 
--- name: standing
+-- name: run_state
 SELECT status, total_steps, cancel_requested FROM pf_run WHERE run_no = ?;
 
 -- name: finish
--- The end of a run, whichever way, after the row of its log that says so, which has shown whose the run
--- is; the lock is given back after it.
+-- Any end of a run, after the row of its log for it, which has checked the claim; the lock is released
+-- afterwards.
 UPDATE pf_run SET
     status = :status,
     completed_at = (
@@ -301,7 +301,7 @@ UPDATE pf_run SET
 WHERE run_no = :run_no;
 
 -- name: interrupted
--- Persist what a reader derives: the process of this run is gone.
+-- Persist what a reader has derived: the process of this run has ended.
 UPDATE pf_run SET
     status = 'failed', error_msg = :error_msg, error_type = :error_type, owned = 0,
     total_steps = (SELECT v.total_steps FROM pf_runs AS v WHERE v.run_no = :run_no),
@@ -309,11 +309,11 @@ UPDATE pf_run SET
 WHERE run_no = :run_no AND status = 'running' AND owned = 1;
 
 -- name: close_running
--- Rows that 0.2.1 left as running, of which no process is at work any more.
+-- Runs that 0.2.1 left with the status running, and that no process runs any more.
 UPDATE pf_run SET status = 'failed', error_msg = ?, error_type = 'Interrupted'
 WHERE status = 'running';
 
--- name: places_of_questions
+-- name: paths_of_questions
 SELECT question, path FROM pf_questions WHERE run_no = ? AND closed = 0;
 
 -- name: rename_question
@@ -329,12 +329,12 @@ SELECT status, owned, run_no FROM pf_run WHERE run_no = ?;
 DELETE FROM pf_run WHERE run_no = ?;
 
 -- name: claim
--- From here on, commits of whoever claimed the run before are refused. A clock in the number keeps it
--- apart from one that was given before an older copy of the file was restored.
+-- From here on, commits under earlier claims are refused. The number contains a clock, to differ from
+-- numbers assigned before an older copy of the file was restored.
 UPDATE pf_run SET fence = max(fence + 1, ?) WHERE run_no = ? RETURNING fence;
 
 -- name: resume_run
--- A run is at work again: only one that is not completed, by whoever holds its lock.
+-- A run is at work again; it was not completed, and this process holds its lock.
 UPDATE pf_run SET
     status = 'running', owned = 1, completed_at = NULL, error_msg = NULL, error_type = NULL,
     traceback = NULL, cancel_requested = 0, flow_name = ?, current_node = ?, graph_no = ?,
@@ -342,9 +342,9 @@ UPDATE pf_run SET
 WHERE run_no = ?;
 
 -- name: end_step
--- The row of a finished step in the place of its result, if that is there and nothing came after it; not
--- if somebody else has the run, has asked it to stop or has taken it for interrupted. An empty text
--- stands for NULL here and in the next one: Python takes ten times as long to hand that over.
+-- Replace the row of a result with that of its finished step, if it is still the last row; not if another
+-- process has claimed the run, has asked it to stop or has recorded it as interrupted. An empty text
+-- means NULL here and in append_step: binding NULL from Python takes ten times as long.
 UPDATE pf_log SET
     kind = 1, line = ?, steps = ?, step = ?, at = ?, note = nullif(?, ''), node = ?,
     path = nullif(?, ''), action = ?, elapsed = ?, attempt = ?, next_node = ?,
@@ -354,9 +354,9 @@ WHERE id = ? AND NOT EXISTS (SELECT 1 FROM pf_log WHERE id = ?) AND EXISTS (
 );
 
 -- name: append_step
--- The row of a finished step. Nothing is written if somebody else has the run, or the row before is not
--- there; nor, where the last but one parameter is 0, if somebody has asked the run to stop or has taken
--- it for interrupted: it has no kind then, which no row may lack.
+-- The row of a finished step. Nothing is written if another process has claimed the run, or the previous
+-- row is missing; nor, if the last but one parameter is 0, if the run was asked to stop or was recorded
+-- as interrupted: then kind is NULL, which violates its constraint.
 INSERT OR IGNORE INTO pf_log (
     id, line, steps, step, at, note, node, path, action, elapsed, attempt, next_node, next_path, mark,
     data, error_type, error_msg, traceback, kind
@@ -372,7 +372,7 @@ INSERT OR IGNORE INTO pf_log (
 );
 
 -- name: append
--- Any other row of a run that this process has.
+-- Any other row of a run that this process has claimed.
 INSERT INTO pf_log (
     id, kind, line, steps, step, item, at, node, path, attempt, elapsed, next_node, next_path, note,
     error_type, error_msg, traceback, mark, data
@@ -384,7 +384,7 @@ FROM pf_run
 WHERE run_no = ? AND fence = ? AND EXISTS (SELECT 1 FROM pf_log WHERE id = ?);
 
 -- name: append_result
--- The row of a finished exec of a run that this process has.
+-- The row of a finished exec of a run that this process has claimed.
 INSERT OR IGNORE INTO pf_log (id, line, steps, step, at, node, data, kind) VALUES (
     (SELECT id + 1 FROM pf_log WHERE id < ? ORDER BY id DESC LIMIT 1),
     ?, ?, ?, ?, ?, ?,
@@ -395,7 +395,7 @@ INSERT OR IGNORE INTO pf_log (id, line, steps, step, at, node, data, kind) VALUE
 );
 
 -- name: append_emitted
--- Values that a node has emitted. The row takes as many numbers as there are values, and has the last.
+-- Values that a node has emitted. The row uses as many ids as it has values, and has the last of them.
 INSERT INTO pf_log (
     id, kind, line, steps, step, item, at, node, path, attempt, event, note, data
 )
@@ -409,12 +409,12 @@ WHERE run_no = ? AND fence = ? AND EXISTS (SELECT 1 FROM pf_log WHERE id = ?);
 UPDATE pf_log SET mark = 'void' WHERE id = ?;
 
 -- name: emitted_since
--- Values of steps that may not be finished, which no earlier attempt has left.
+-- Emitted values of steps that may be unfinished, without those already void.
 SELECT id, line, item, event, note, {length_of_data} AS size FROM pf_log
 WHERE id > ? AND id < ? AND kind = 20 AND mark IS NULL ORDER BY id;
 
 -- name: append_foreign
--- A row from whoever may not have the run: an event, an answer, a checkpoint.
+-- A row written without a claim on the run: an event, an answer, a checkpoint.
 INSERT INTO pf_log (
     id, kind, line, steps, step, at, node, path, action, elapsed, event, error_msg, note
 ) VALUES (
@@ -432,15 +432,15 @@ VALUES (?, ?, 0, 0, -1, ?, ?, ?, ?, ?);
 SELECT id, steps, ts FROM pf_rows WHERE id >= ? AND id < ? ORDER BY id DESC LIMIT 1;
 
 -- name: remove_open
--- What was on record of a step that is finished now, and of the branches in it.
+-- The rows of a step that is finished now, and of its branches.
 DELETE FROM pf_log WHERE id > ? AND id < ? AND kind IN (3, 4, 5, 6, 18) AND (line = ? OR ? = 0);
 
 -- name: remove_input
--- The input of a step whose prep is to run again.
+-- The input of a step whose prep will run again.
 DELETE FROM pf_log WHERE id > ? AND id < ? AND line = ? AND kind = 6;
 
 -- name: step_row
--- The row at or after a number that says how far the run was.
+-- The first row at or after an id, with the progress of the run.
 SELECT id, step, kind, steps FROM pf_log WHERE id >= ? AND id < ? ORDER BY id LIMIT 1;
 
 -- name: find_step
@@ -458,14 +458,14 @@ WHERE id >= ? AND id < ? AND kind IN (0, 1, 2, 15) AND step > ?;
 DELETE FROM pf_log WHERE id >= ? AND id < ? AND step = ? AND kind = 15;
 
 -- name: line_start
--- The last step of the run's own line at or before a row; what comes after it is not finished.
+-- The last step of the run's own line at or before a row; later rows are unfinished.
 SELECT * FROM pf_log
 WHERE id >= ? AND id <= ? AND line = 0 AND kind IN (0, 1, 2, 16) ORDER BY id DESC LIMIT 1;
 
 -- name: rows_from
 SELECT * FROM pf_rows WHERE id >= ? AND id < ? ORDER BY id LIMIT ?;
 
--- name: run_standing
+-- name: run_status
 SELECT status, error_type FROM pf_run WHERE run_no = ?;
 
 -- name: rows_between
@@ -484,8 +484,8 @@ SELECT * FROM pf_events WHERE run_id = ? ORDER BY id;
 -- name: claim_of_run
 SELECT run_id, fence, cancel_requested, owned FROM pf_run WHERE run_no = ?;
 
--- name: works_on
--- A reader took the run for interrupted, and it is not.
+-- name: reopen_run
+-- A reader has recorded the run as interrupted, but it is at work.
 UPDATE pf_run SET status = 'running', owned = 1, error_msg = NULL, error_type = NULL
 WHERE run_no = ?;
 
@@ -493,17 +493,17 @@ WHERE run_no = ?;
 SELECT count(*) FROM pf_log WHERE id >= ? AND id < ? AND kind = 4;
 
 -- name: node_began
--- When the node that a run is at began.
+-- The time at which the current node of a run started.
 SELECT ts FROM pf_rows WHERE id >= ? AND id < ? AND kind IN (0, 1, 2, 9, 11) ORDER BY id DESC LIMIT 1;
 
--- name: next_places
+-- name: next_nodes
 SELECT id, next_node, next_path, mark FROM pf_log
 WHERE id >= ? AND id < ? AND next_node IS NOT NULL AND kind IN (0, 1, 2, 16);
 
 -- name: rename_next
 UPDATE pf_log SET next_node = ?, next_path = ?, mark = ? WHERE id = ?;
 
--- name: rename_begun
+-- name: rename_started
 UPDATE pf_log SET node = ?, path = ? WHERE id = ?;
 
 -- name: insert_key
@@ -516,7 +516,7 @@ SELECT key, key_no, line FROM pf_key WHERE run_no = ? ORDER BY key_no;
 INSERT INTO pf_value (run_no, key_no, step, op, value) VALUES (?, ?, ?, ?, ?);
 
 -- name: insert_value_of_blob
--- Its value is the last one that was inserted there.
+-- The value is the blob that was inserted last.
 INSERT INTO pf_value (run_no, key_no, step, op, blob) VALUES (?, ?, ?, ?, last_insert_rowid());
 
 -- name: insert_blob
@@ -536,7 +536,7 @@ DELETE FROM pf_blob WHERE id IN (
 DELETE FROM pf_value WHERE run_no = :run_no AND step = :step;
 
 -- name: values_at
--- For each key: its last whole value at or before the step, and all that changed in it since.
+-- For each key: its last whole value at or before the step, and all later changes to it.
 SELECT k.key, v.op, v.value
 FROM pf_key AS k
 JOIN pf_values AS v ON v.run_no = k.run_no AND v.key_no = k.key_no
@@ -544,7 +544,7 @@ WHERE k.run_no = :run_no AND k.line = 0 AND v.step <= :step AND v.step >= {last_
 ORDER BY k.key_no, v.step;
 
 -- name: stored_at
--- As values_at, with the step that wrote each part and no more of a long one than its beginning.
+-- As values_at, with the step that wrote each part, and only the beginning of a long part.
 SELECT
     k.key, v.op, v.step, length(v.value) AS size,
     CASE WHEN :limit IS NULL OR v.op = 3 THEN v.value ELSE substr(v.value, 1, :limit) END AS value
@@ -560,8 +560,8 @@ FROM pf_values AS v JOIN pf_key AS k ON k.run_no = v.run_no AND k.key_no = v.key
 WHERE v.run_no = ? ORDER BY v.step, k.key_no;
 
 -- name: values_of_lines
--- What the branches of a run have of their own, by line. What is appended there may have no whole
--- value before it: it was appended to what the list was when the branch began.
+-- The values of the branches of a run, by line. Appended elements may have no whole value before them:
+-- they were appended to the list as it was when the branch started.
 SELECT k.line, k.key, k.key_no, v.op, v.value
 FROM pf_key AS k
 JOIN pf_values AS v ON v.run_no = k.run_no AND v.key_no = k.key_no
@@ -569,8 +569,8 @@ WHERE k.run_no = :run_no AND k.line >= :first AND v.step <= :step AND v.step >= 
 ORDER BY k.line, k.key_no, v.step;
 
 -- name: runs_to_prune
--- The runs that match, newest first, with the time when something last happened in each; unless threads
--- are meant whole, not the last completed one of a run thread, with whose store the next one begins.
+-- The matching runs, newest first, with the time of their last change; unless whole threads are meant,
+-- without the last completed run of a run thread, with whose store the next one starts.
 SELECT run_no, status, owned, coalesce(
     completed_at,
     (SELECT ts FROM pf_rows WHERE id BETWEEN run_no << 32 AND (run_no + 1 << 32) - 1 ORDER BY id DESC LIMIT 1),
@@ -592,7 +592,7 @@ DELETE FROM pf_graphs WHERE graph_no NOT IN (
 );
 
 -- name: spending
--- What a run has spent: by whom, in which attempt, in which call.
+-- What a run has spent: in which node, attempt and call.
 SELECT id, kind, line, step, item, node, path, attempt, note, data FROM pf_log
 WHERE id >= ? AND id < ? AND kind = 19 ORDER BY id;
 
@@ -601,7 +601,7 @@ WHERE id >= ? AND id < ? AND kind = 19 ORDER BY id;
 SELECT id, kind, line, step FROM pf_log WHERE id >= ? AND id < ? AND kind IN (1, 2) AND line > 0;
 
 -- name: spending_of_thread
--- What other runs of a run thread have spent: those that are newer than one, and some that are open.
+-- What other runs of a run thread have spent: those newer than a number, and the given open ones.
 SELECT r.run_no, r.status, coalesce(l.id, 0) AS id, l.data FROM pf_run AS r
 LEFT JOIN pf_log AS l {by_spending}
     ON l.id BETWEEN r.run_no << 32 AND (r.run_no + 1 << 32) - 1 AND l.kind = 19
@@ -610,7 +610,7 @@ WHERE r.thread = :thread AND r.run_no <> :besides
     AND (r.run_no > :newest OR r.run_no IN {open});
 
 -- name: spending_of_label
--- Likewise those with a label.
+-- The same for runs with a label.
 SELECT r.run_no, r.status, coalesce(l.id, 0) AS id, l.data FROM pf_labels AS f JOIN pf_run AS r ON r.run_no = f.run_no
 LEFT JOIN pf_log AS l {by_spending}
     ON l.id BETWEEN f.run_no << 32 AND (f.run_no + 1 << 32) - 1 AND l.kind = 19
@@ -627,8 +627,8 @@ SELECT 1 FROM pf_log WHERE id >= ? AND id < ? AND kind = 11 LIMIT 1;
 SELECT max(line) FROM pf_log WHERE id >= ? AND id < ?;
 
 -- name: due_runs
--- Runs of a flow that can go on, if nobody runs them: those that are due, and those of which only their
--- lock tells whether they were interrupted; none with a label that is held, for all or for queued ones.
+-- Runs of a flow that can continue if no process runs them: those that are due, and those that are
+-- interrupted if their lock is free; none with a label that has reached a limit.
 SELECT * FROM (
     SELECT run_no, run_id, status, due_at FROM pf_run AS r
     WHERE flow_name = :flow AND status IN ('queued', 'paused') AND due_at <= :now
@@ -651,7 +651,7 @@ SELECT run_no, flow_name, {labels} FROM pf_run AS r WHERE status = 'running' AND
 SELECT flow_name, {labels} FROM pf_run AS r WHERE run_no = ?;
 
 -- name: interruptions
--- How often somebody has gone on with a run since something of it was last finished.
+-- How often a run was started or resumed since it last made progress.
 SELECT count(*) FROM pf_log WHERE id > coalesce(
     (SELECT max(id) FROM pf_log WHERE id > :first AND id < :end AND kind IN (1, 2, 3, 4, 8, 10, 12, 13, 18)), :first
 ) AND id < :end AND kind IN (0, 11);
@@ -710,8 +710,8 @@ INSERT INTO pf_run (
 ) ON CONFLICT (run_id) DO NOTHING;
 
 -- name: later_than_copied
--- A run that was there before, of a run thread in which it comes later, or is as open, as one that
--- was just put after it.
+-- An existing run of the run thread of a run that was just copied, which started later than the copy,
+-- or is open as well.
 SELECT run_id FROM pf_run
 WHERE thread = :thread AND flow_name = :flow AND run_no < :run_no
     AND (started_at > :started_at OR (:open = 1 AND {is_open}))

@@ -1,4 +1,4 @@
-"""Questions that runs have asked: what is open, and taking an answer, once."""
+"""The questions that runs have asked, and their answers, which are recorded once."""
 
 from __future__ import annotations
 
@@ -56,85 +56,84 @@ def questions_of(connection: Connection, run_no: int) -> list[Asked]:
     rows = connection.rows(QUERIES["questions_of_run"], (run_no,))
     lines: dict[int, Begin] = {}
     if any(row["line"] for row in rows):
-        begun = connection.rows(QUERIES["lines_of_run"], row_ids(run_no))
-        lines = {row["line"]: read_begin(row) for row in begun}
+        starts = connection.rows(QUERIES["lines_of_run"], row_ids(run_no))
+        lines = {row["line"]: read_begin(row) for row in starts}
     return [_read(row, lines) for row in rows]
 
 
 class Answer(NamedTuple):
-    """What is answered, by whom, and the answer that it replaces."""
+    """An answer, its author, and the answer that it replaces."""
 
     text: str
     by: str | None
     instead_of: str | None = None
 
 
-def keep_answer(
+def record_answer(
     connection: Connection,
-    one: Asked,
+    asked: Asked,
     run_no: int,
-    given: Answer,
+    answer: Answer,
     query: str = "answer_question",
 ) -> None:
-    """Put the answer to a question on record; the first counts, unless the node cannot take it.
+    """Record the answer to a question; the first counts, unless the node cannot accept it.
 
     Raises:
-        AnswerError: It came too late: after another one, or its deadline, or the end of the run.
+        AnswerError: It is too late: after another answer, the deadline, or the end of the run.
         DatabaseError: The database cannot be written.
     """
     now = connection.now()
     with connection.transaction(of=run_no) as raw:
-        row = (given.text, given.by, now, one.question, given.instead_of)
-        taken = raw.execute(QUERIES[query], row).fetchone()
-        if taken is not None:
-            told = escaped(f"{given.text}, by {given.by}" if given.by else given.text)
-            node, path = split_names(one.path)
-            facts = {"node": node, "path": path, "note": told, "at": connection.micros()}
-            append_foreign(raw, run_no, Kind.EVENT, one.step, event="answer", **facts)
+        row = (answer.text, answer.by, now, asked.question, answer.instead_of)
+        if raw.execute(QUERIES[query], row).fetchone() is not None:
+            note = escaped(f"{answer.text}, by {answer.by}" if answer.by else answer.text)
+            node, path = split_names(asked.path)
+            facts = {"node": node, "path": path, "note": note, "at": connection.micros()}
+            append_foreign(raw, run_no, Kind.EVENT, asked.step, event="answer", **facts)
             raw.execute(QUERIES["answered_run"], (now, run_no))
             return
-    for known in questions_of(connection, run_no):
-        if known.question == one.question:
-            refuse_closed(known)
-    raise AnswerError(f"question {one.about}: run {one.run_id!r} has ended")
+    for current in questions_of(connection, run_no):
+        if current.question == asked.question:
+            refuse_closed(current)
+    raise AnswerError(f"question {asked.about}: run {asked.run_id!r} has ended")
 
 
-def refuse_expired(one: Asked, now: str) -> None:
+def refuse_expired(asked: Asked, now: str) -> None:
     """Refuse an answer after the deadline.
 
     Raises:
         AnswerError: The deadline has passed.
     """
-    if one.is_expired(now):
-        rest = f"the default counts: {one.default}" if one.default else "it has no default"
+    if asked.is_expired(now):
+        rest = f"the default counts: {asked.default}" if asked.default else "it has no default"
         raise AnswerError(
-            f"question {one.about} of run {one.run_id!r} could be answered until {one.deadline}; "
-            f"{rest}"
+            f"question {asked.about} of run {asked.run_id!r} could be answered until "
+            f"{asked.deadline}; {rest}"
         )
 
 
 def choose(
     asked: Sequence[Asked], run_id: str, question: int | None, node: str | None = None
 ) -> Asked:
-    """The question that an answer is for.
+    """The question that an answer is meant for.
 
     Args:
         asked: Every question of the run, or of one node of it.
         run_id: The run.
         question: Its number, or ``None`` if it is the only open one.
-        node: The node that the answer is for, for messages.
+        node: The node that is meant, for messages.
 
     Raises:
-        AnswerError: There is none, or there are several.
+        AnswerError: There is no such question, or there are several.
     """
     whose = f"run {run_id!r}" if node is None else f"node {node!r} of run {run_id!r}"
     if question is not None:
-        for one in asked:
-            if one.question == question:
-                return one
-        numbers = ", ".join(str(one.question) for one in asked) or "none"
+        for candidate in asked:
+            if candidate.question == question:
+                return candidate
+        numbers = ", ".join(str(candidate.question) for candidate in asked) or "none"
         raise AnswerError(f"{whose} has not asked question {question} (its questions: {numbers})")
-    waiting = [one for one in asked if one.is_open]
+    waiting = [candidate for candidate in asked if candidate.is_open]
     if len(waiting) == 1:
         return waiting[0]
     if waiting:
@@ -142,39 +141,39 @@ def choose(
             f"{whose} has {len(waiting)} open questions, say which one with question=: "
             f"{describe_open(waiting)}"
         )
-    last = max(asked, key=lambda one: one.answered_at or "", default=None)
+    last = max(asked, key=lambda candidate: candidate.answered_at or "", default=None)
     if last is not None:
         refuse_closed(last)
     raise AnswerError(f"{whose} has no open question")
 
 
-def refuse_closed(one: Asked) -> None:
-    """Refuse an answer for a question that waits for none.
+def refuse_closed(asked: Asked) -> None:
+    """Refuse an answer to a question that is not open.
 
     Raises:
         AnsweredError: It was answered.
         AnswerError: Its step is finished.
     """
-    if one.answer is not None:
-        who = f" by {one.answered_by}" if one.answered_by else ""
+    if asked.answer is not None:
+        who = f" by {asked.answered_by}" if asked.answered_by else ""
         raise AnsweredError(
-            f"question {one.about} of run {one.run_id!r} was answered{who} at {one.answered_at}: "
-            f"{one.answer:.200}"
+            f"question {asked.about} of run {asked.run_id!r} was answered{who} at "
+            f"{asked.answered_at}: {asked.answer:.200}"
         )
-    if one.is_closed:
+    if asked.is_closed:
         raise AnswerError(
-            f"question {one.about} of run {one.run_id!r} is closed: the run has gone on without "
-            "an answer"
+            f"question {asked.about} of run {asked.run_id!r} is closed: the run has gone on "
+            "without an answer"
         )
 
 
 class Questions(RunsFile):
-    """What runs have asked, and the answers."""
+    """The part of ``WorkflowDB`` that deals with questions and answers."""
 
     def pending(self) -> list[Asked]:
         """The questions that wait for an answer, of all runs, the oldest first.
 
-        A question whose deadline has passed is among them until its run is resumed; its
+        A question whose deadline has passed is included until its run is resumed; its
         ``is_expired`` is then true.
         """
         rows = self.connection.rows(QUERIES["open_questions"])
@@ -205,55 +204,55 @@ class Questions(RunsFile):
             run_id: The run.
             answer: A JSON value, such as ``json.loads`` gives.
             question: The number of the question; needed if several are open.
-            by: Who answers.
+            by: The author of the answer.
 
         Returns:
             The questions of the run that are still open.
 
         Raises:
             RunNotFoundError: There is no such run.
-            AnswerError: The value does not fit, which leaves the question open; or there is no such
+            AnswerError: The value does not fit, and the question stays open; or there is no such
                 open question.
             AnsweredError: It was answered already.
         """
         from pocoflow.db.jsonschemas import check_json
 
-        one = choose(self.get_questions(run_id), run_id, question)
-        refuse_closed(one)
+        asked = choose(self.get_questions(run_id), run_id, question)
+        refuse_closed(asked)
         try:
             text = write_json(answer)
         except ValueError as exc:
             raise AnswerError(
-                f"the answer to question {one.about} is not a JSON value: {exc}"
+                f"the answer to question {asked.about} is not a JSON value: {exc}"
             ) from exc
-        check_json(one, answer)
-        return self.keep_answer(one, text, by)
+        check_json(asked, answer)
+        return self.keep_answer(asked, text, by)
 
     def keep_answer(
         self, one: Asked, text: str, by: str | None, *, instead_of: str | None = None
     ) -> list[Asked]:
-        """Put an answer that was checked on record; the first one counts.
+        """Record an answer that was checked; the first one counts.
 
         Args:
             one: The question.
             text: The answer as JSON text.
-            by: Who gives it.
-            instead_of: The answer that it replaces, which the node cannot take.
+            by: The author of the answer.
+            instead_of: The answer that it replaces, which the node cannot accept.
 
         Returns:
             The questions of the run that are still open.
 
         Raises:
-            AnswerError: It came too late.
+            AnswerError: It is too late.
             DatabaseError: The database cannot be written.
         """
         self._refuse_read_only()
         refuse_expired(one, self.connection.now())
         if by is not None and not _is_text(by):
             raise AnswerError(f"who answers cannot be recorded: {by!r:.80} is not a text")
-        given = Answer(text, by, instead_of)
-        keep_answer(self.connection, one, self.number(one.run_id), given)
-        return [it for it in self.get_questions(one.run_id) if it.is_open]
+        answer = Answer(text, by, instead_of)
+        record_answer(self.connection, one, self.number(one.run_id), answer)
+        return [asked for asked in self.get_questions(one.run_id) if asked.is_open]
 
 
 def _is_text(given: object) -> bool:

@@ -1,4 +1,4 @@
-"""What a running run puts on record, from its row to its last status, under the run's lock."""
+"""The recorder of a run, from its row to its last status, which holds the run's lock."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pocoflow.db.lines import LineRecorder, Unwritten
 from pocoflow.db.log import NO_ERROR, Described, Kind, Row, RunLog, dump_taken, split_names
 from pocoflow.db.port import Transaction
 from pocoflow.db.positions import read_unfinished
-from pocoflow.db.question_rows import Answer, keep_answer, questions_of
+from pocoflow.db.question_rows import Answer, questions_of, record_answer
 from pocoflow.db.renaming import Renamed, rename_nodes
 from pocoflow.db.run_threads import UNNAMED, Named, refuse_resume
 from pocoflow.db.sql import QUERIES
@@ -47,20 +47,19 @@ from pocoflow.values import Classes
 _log = OwnLogger("db")
 
 
-class Standing(NamedTuple):
-    """How a run that is resumed stands in the flow as it is now.
+class ResumeState(NamedTuple):
+    """The state of a resumed run in terms of the current code of its flow.
 
     Attributes:
         flow_name: The name of the flow.
-        node: The node that comes next.
+        node: The next node.
         graph: The fingerprint of the flow.
-        renamed: Gives the names that nodes have now, if some have other ones.
-        amended: Keys whose fields are defined in another way since: what their validators made is
-            recorded with the new definitions, so that no later resume validates it again.
-        given: Whether values that are no part of the checkpoint were set by who resumes it or did
-            before, or are read anew of those that ``prep`` has set: the next one, after a crash,
-            has them as well.
-        prepared: What ``prep`` gave, as text, if it has run.
+        renamed: Maps old names of nodes to new ones, if any were renamed.
+        amended: Keys whose fields have new definitions: what their validators returned is recorded
+            with the new definitions, so that no later resume validates it again.
+        given: Whether the store has values beyond the checkpoint: set by this resume or an earlier
+            one, or by ``prep`` and validated again. They are recorded for the next resume.
+        prepared: What ``prep`` returned, as text, if it has run.
     """
 
     flow_name: str
@@ -73,15 +72,15 @@ class Standing(NamedTuple):
 
 
 class RunRecorder(LineRecorder):
-    """Keeps one run in the database, from its row to its last status, under the run's lock.
+    """Records one run in the database, from its row to its last status, and holds its lock.
 
     Args:
         database: The database.
         run_id: The run.
-        classes: Those that will be found when values of the run are read back.
+        classes: The classes that will be known when values of the run are read back.
     """
 
-    log = RunLog("", "")  # __del__ looks at it even if __init__ was interrupted
+    log = RunLog("", "")  # __del__ reads it even if __init__ was interrupted
 
     def __init__(self, database: WorkflowDB, run_id: str, classes: Classes | None = None) -> None:
         log = RunLog(database.path, run_id, database.connection.micros)
@@ -93,7 +92,7 @@ class RunRecorder(LineRecorder):
         self._due_at: str | None = None
         self._limits: Limits | None = None
 
-    # -- the beginning ------------------------------------------------------------------------
+    # -- the start ----------------------------------------------------------------------------
 
     def create(
         self,
@@ -108,16 +107,16 @@ class RunRecorder(LineRecorder):
 
         Args:
             store: Its store.
-            row: What its row has; with ``owned``, this process has the run's lock from now on.
-            start: Where it begins.
+            row: The columns of its row; with ``owned``, this process acquires the run's lock.
+            start: Its initial position.
             graph: The fingerprint of its flow.
-            named: How it is addressed.
-            also: Does more in the transaction; nothing is created if it raises.
+            named: Its run thread, labels and inputs.
+            also: Called in the transaction; nothing is created if it raises.
 
         Raises:
             RunExistsError: The run id is used already.
             ThreadBusyError: A run of its thread is open.
-            ThreadMovedError: One has completed since, so that it has to begin with another store.
+            ThreadMovedError: One has completed meanwhile, so it has to start with another store.
             DatabaseError: The database cannot be written.
         """
         self._store = store
@@ -125,7 +124,7 @@ class RunRecorder(LineRecorder):
         changes = self._values.changes(store)
         run, owned = self.log, bool(row.get("owned"))
         names, fence = start.names or (), new_fence()
-        given = {
+        columns = {
             "run_id": self.run_id,
             "store_name": stored_text(store.name),
             "fence": fence,
@@ -140,11 +139,11 @@ class RunRecorder(LineRecorder):
                 if also is not None:
                     also(raw)
                 if graph is not None:
-                    given["graph_no"] = graph_number(raw, graph)
-                run.take(self.database.insert_run(given, raw), fence)
+                    columns["graph_no"] = graph_number(raw, graph)
+                run.take(self.database.insert_run(columns, raw), fence)
                 named.enter(raw, run.run_no)
                 if owned:
-                    # Before the commit: a reader that sees the row sees its lock, too.
+                    # Before the commit, so that a reader that sees the row also sees its lock.
                     self._hold()
                 kind = Kind.START if owned else Kind.FORKED
                 raw.execute(QUERIES["first_row"], (run.first, kind, run.clock(), *facts))
@@ -172,20 +171,20 @@ class RunRecorder(LineRecorder):
         flows: Sequence[str] = (),
         limits: Limits | None = None,
     ) -> Unfinished:
-        """Take the lock of a stored run that this process wants to go on with, and read where.
+        """Acquire the lock of a stored run in order to resume it, and read its position.
 
-        From here on no other process can go on with it; :meth:`resume` or :meth:`release` follows.
+        From now on no other process can resume it; :meth:`resume` or :meth:`release` must follow.
 
         Args:
-            recovering: Only if it is interrupted, due, or a fork that has not begun.
-            flows: The names that its flow has and had.
-            limits: Those of a worker, who waits for nobody, and leaves alone what is interrupted
-                too often.
+            recovering: Only if it is interrupted, due, or a fork that has not started.
+            flows: The current and former names of its flow.
+            limits: The limits of a worker, which does not wait for the lock, and rejects a run that
+                was interrupted too often.
 
         Raises:
             RunNotFoundError: There is no such run.
             TakenError: It is completed, or alive in this or another process.
-            ResumeError: A later run of its run thread has begun.
+            ResumeError: A later run of its run thread has started.
             ThreadBusyError: Another run of its run thread is open.
         """
         run = self.log
@@ -203,7 +202,7 @@ class RunRecorder(LineRecorder):
             raise
 
     def _refuse_interrupted(self, limits: Limits) -> None:
-        """Record a run as failed that was interrupted too often."""
+        """Record a run as failed if it was interrupted too often."""
         try:
             with self.storage.transaction() as raw:
                 limits.refuse_interrupted(raw, self.log.run_no, self.run_id)
@@ -211,12 +210,12 @@ class RunRecorder(LineRecorder):
             self._fail(exc)
 
     def fail_overdue(self, error: ResumeError) -> None:
-        """Record a queued run as failed that the code cannot begin, if it was due long ago.
+        """Record a queued run that the code cannot start as failed, if it has been due for long.
 
-        Until then another worker may have the code for it, as while a new version is deployed.
+        Until then another worker may have the code for it, as during a deployment.
 
         Raises:
-            TakenError: It has failed so.
+            TakenError: It was recorded as failed.
         """
         limits = self._limits
         if limits is None or not self._is_new or self._due_at is None:
@@ -225,16 +224,16 @@ class RunRecorder(LineRecorder):
             self._fail(error)
 
     def _fail(self, error: RunError) -> NoReturn:
-        """Record that the run has failed before it could go on."""
+        """Record that the run has failed before it could be resumed."""
         self.end("failed", error, self.log.steps, None, 0, 0.0)
         raise TakenError(str(error)) from error
 
     def refuse_completed(self) -> None:
-        """Refuse a run that is completed, as :meth:`claim` would; nothing is claimed.
+        """Refuse a completed run, as :meth:`claim` would, without claiming it.
 
         Raises:
             RunNotFoundError: There is no such run.
-            TakenError: It is.
+            TakenError: It is completed.
         """
         self.database.number(self.run_id)
         row = self.storage.row(QUERIES["run_by_id"], (self.run_id,))
@@ -242,14 +241,14 @@ class RunRecorder(LineRecorder):
             raise self._completed(row["total_steps"])
 
     def refuse_now(self, flows: Sequence[str]) -> None:
-        """Refuse a run that :meth:`claim` would refuse whatever the code is; nothing is claimed.
+        """Refuse a run that :meth:`claim` would refuse with any code, without claiming it.
 
         Args:
-            flows: The names that its flow has and had.
+            flows: The current and former names of its flow.
 
         Raises:
             TakenError: It is alive.
-            ResumeError: A later run of its run thread has begun.
+            ResumeError: A later run of its run thread has started.
             ThreadBusyError: Another run of its run thread is open.
         """
         read = self.storage.row
@@ -274,7 +273,7 @@ class RunRecorder(LineRecorder):
         )
 
     def _fence_off(self, recovering: bool, flows: Sequence[str]) -> None:
-        """Turn away whoever claimed the run before; its lock may have been lost with the file."""
+        """Fence off an earlier claimant, whose lock may have been lost with the lock file."""
         run = self.log
         with self.database.writing(run.run_no) as raw:
             row = raw.execute(QUERIES["run_by_id"], (self.run_id,)).fetchone()
@@ -297,15 +296,15 @@ class RunRecorder(LineRecorder):
             run.find_last(raw)
 
     def _refuse_changed(self, raw: Transaction) -> None:
-        wanted = {"run_no": self.log.run_no, "now": self.storage.now()}
-        if raw.execute(QUERIES["can_go_on"], wanted).fetchone() is None:
+        parameters = {"run_no": self.log.run_no, "now": self.storage.now()}
+        if raw.execute(QUERIES["can_continue"], parameters).fetchone() is None:
             raise TakenError(
                 f"run {self.run_id!r} has ended, or has nothing to go on with, since it was found "
                 "to be one to recover"
             )
 
     def unfinished(self, step: int | None = None) -> Unfinished:
-        """What is unfinished of the run after a step; after its last one by default.
+        """The unfinished step of the run after a step, by default after its last.
 
         Raises:
             CheckpointNotFoundError: The run has no checkpoint of that step.
@@ -316,22 +315,22 @@ class RunRecorder(LineRecorder):
         return read_unfinished(self.database, self.run_id, run.run_no, step)
 
     def was_resumed(self) -> bool:
-        """Whether somebody has gone on with the run before."""
+        """Whether the run was resumed before."""
         run = self.log
         row = self.storage.row(QUERIES["was_resumed"], (run.first, run.end))
         return row is not None
 
-    def resume(self, store: Store, stored: Store, unfinished: Unfinished, now: Standing) -> None:
+    def resume(self, store: Store, stored: Store, unfinished: Unfinished, now: ResumeState) -> None:
         """Set a claimed run running again.
 
         Args:
-            store: The store of the run from now on.
-            stored: The store as it is in the database.
-            unfinished: What it goes on with, as :meth:`claim` gave it.
-            now: How it stands in the flow as it is now.
+            store: The store of the resumed run.
+            stored: The store as recorded in the database.
+            unfinished: Its unfinished step, as :meth:`claim` returned it.
+            now: Its state in terms of the current code.
 
         Raises:
-            TakenError: It was cancelled since it was claimed, or has to wait for others.
+            TakenError: It was cancelled since it was claimed, or limits make it wait.
             DatabaseError: The database cannot be written.
         """
         self._store = store
@@ -345,11 +344,11 @@ class RunRecorder(LineRecorder):
             if self._limits is not None:
                 self._limits.admit(raw, self.database, run.run_no, begins=self._is_new)
             questions = unfinished.questions()
-            seen = [one for one in questions if one.answer or one.is_expired(unfinished.read_at)]
-            raw.executemany(QUERIES["take_answer"], [(one.question,) for one in seen])
+            taken = [q.question for q in questions if q.answer or q.is_expired(unfinished.read_at)]
+            raw.executemany(QUERIES["take_answer"], [(number,) for number in taken])
             self._values.load(raw, run.run_no, stored, unfinished.steps - 1)
-            made = self._values.amend(raw, run.run_no, unfinished.steps - 1, store, now.amended)
-            # Numbers that this process gives are behind those of all before it.
+            amended = self._values.amend(raw, run.run_no, unfinished.steps - 1, store, now.amended)
+            # Numbers that this process assigns follow those of all earlier ones.
             run.keys = self._values.numbers
             row = raw.execute(QUERIES["last_line"], (run.first, run.end)).fetchone()
             run.lines = count((row[0] or 0) + 1)
@@ -363,58 +362,58 @@ class RunRecorder(LineRecorder):
             raw.execute(QUERIES["resume_run"], facts)
             run.steps = unfinished.steps
             if now.given:
-                # Before the row of the beginning: the last row of a run is never removed.
+                # Before the first row of the resume: the last row of a run is never removed.
                 data = self._changes_text(now.prepared, now.amended)
                 run.last = run.append(raw, Row(Kind.PREPARED, 0, run.steps, data=data))
             kind, step = (Kind.START, INITIAL) if self._is_new else (Kind.RESUMED, run.steps)
-            about = Row(kind, 0, step, successor=now.node.names)
-            run.last = run.append(raw, about._replace(note=self._values.note))
+            first = Row(kind, 0, step, successor=now.node.names)
+            run.last = run.append(raw, first._replace(note=self._values.note))
             self._void_unfinished(raw, unfinished)
-        self._values.accept(made)
+        self._values.accept(amended)
 
     def _void_unfinished(self, raw: Transaction, unfinished: Unfinished) -> None:
-        """Mark what was emitted by what is called again."""
+        """Mark the values as void that were emitted by phases that are called again."""
         run = self.log
         lines = {line.line: line for line in unfinished.lines()}
-        again: dict[int, list[ValueRange]] = {}
+        void: dict[int, list[ValueRange]] = {}
         for row in raw.execute(QUERIES["emitted_since"], (unfinished.row, run.end)).fetchall():
             line = lines.get(row["line"])
             if line is None or row["id"] <= line.row:
                 continue
             item = ALONE if row["item"] is None else row["item"]
-            stays = row["event"] == "exec" and (
+            counts = row["event"] == "exec" and (
                 item in line.results or row["note"] in line.calls.get(item, ())
             )
-            if not stays and not (row["event"] == "prep" and line.prepared):
-                found = ValueRange.of(run, row["id"], row["size"])
-                again.setdefault(row["line"], []).append(found)
-        for number, rows in again.items():
+            if not counts and not (row["event"] == "prep" and line.prepared):
+                values = ValueRange.of(run, row["id"], row["size"])
+                void.setdefault(row["line"], []).append(values)
+        for number, rows in void.items():
             mark_void(raw, run, number, lines[number].count, rows)
 
     def record_emitted(self) -> None:
         """Record what nodes emit from now on."""
         self.unwritten.emitted = EmittedValues(self.log, self.storage)
 
-    def apply_defaults(self, found: Unfinished) -> Unfinished:
-        """Let the defaults count of the questions that were not answered before their deadlines.
+    def apply_defaults(self, unfinished: Unfinished) -> Unfinished:
+        """Answer questions that were not answered before their deadlines with their defaults.
 
         Returns:
-            The same with all answers that are there by now.
+            The unfinished step, with all answers recorded by now.
 
         Raises:
             DatabaseError: The database cannot be written.
         """
         connection, number = self.storage, self.log.run_no
-        for one in found.questions():
-            if one.is_open and one.is_expired(found.read_at) and one.default is not None:
-                # An answer that was given in the last instant counts.
+        for asked in unfinished.questions():
+            if asked.is_open and asked.is_expired(unfinished.read_at) and asked.default is not None:
+                # An answer that was recorded just before takes precedence.
                 with suppress(AnsweredError):
-                    answer = Answer(one.default, "its deadline")
-                    keep_answer(connection, one, number, answer, "settle_question")
-        return replace(self.unfinished(), read_at=found.read_at)
+                    answer = Answer(asked.default, "its deadline")
+                    record_answer(connection, asked, number, answer, "apply_default")
+        return replace(self.unfinished(), read_at=unfinished.read_at)
 
     def _refuse_cancelled(self, raw: Transaction) -> None:
-        status = raw.execute(QUERIES["standing"], (self.log.run_no,)).fetchone()["status"]
+        status = raw.execute(QUERIES["run_state"], (self.log.run_no,)).fetchone()["status"]
         if status == "cancelled" != self._status:
             raise TakenError(
                 f"run {self.run_id!r} was cancelled in this instant; resume it again to go on "
@@ -422,13 +421,13 @@ class RunRecorder(LineRecorder):
             )
 
     def release(self) -> None:
-        """Give the lock of the run back; its status stays what it was."""
+        """Release the lock of the run; its status does not change."""
         if self.log.run_no:
             self.log.is_over = True
             self.database.locks.release(self.log.run_no, self.log.claim)
 
     def __del__(self) -> None:
-        # A Ctrl-C between the first commit and the first node leaves nobody to record it.
+        # After a Ctrl-C between the first commit and the first node nothing else releases the lock.
         run = self.log
         if run.run_no and not run.is_over:
             run.is_over = True
@@ -447,10 +446,10 @@ class RunRecorder(LineRecorder):
             self.release()
 
     def pause(self, node: str) -> list[Asked] | None:
-        """Record that the run waits for answers, and give its lock back.
+        """Record that the run waits for answers, and release its lock.
 
         Returns:
-            The open questions; ``None`` if somebody asked the run to stop, and nothing is written.
+            The open questions; ``None`` if the run was asked to stop, and nothing is written.
 
         Raises:
             DatabaseError: The database cannot be written.
@@ -458,7 +457,7 @@ class RunRecorder(LineRecorder):
         run = self.log
         self._refuse_after_end()
         with self.storage.transaction(of=run.run_no) as raw:
-            if raw.execute(QUERIES["standing"], (run.run_no,)).fetchone()["cancel_requested"]:
+            if raw.execute(QUERIES["run_state"], (run.run_no,)).fetchone()["cancel_requested"]:
                 return None
             if self.unwritten.emitted:
                 self.unwritten.emitted.write(raw)
@@ -469,7 +468,7 @@ class RunRecorder(LineRecorder):
             raw.execute(QUERIES["pause_run"], (run.steps, node, run.run_no))
             questions = questions_of(self.storage, run.run_no)
             self.storage.at_end(self.release)
-        return [one for one in questions if one.is_open]
+        return [asked for asked in questions if asked.is_open]
 
     # -- the end ------------------------------------------------------------------------------
 
@@ -482,31 +481,31 @@ class RunRecorder(LineRecorder):
         attempts: int,
         elapsed: float,
     ) -> bool:
-        """Record how the run ended if it did not complete, and give its lock back.
+        """Record the end of a run that did not complete, and release its lock.
 
-        The lock is given back also when the database cannot be written: the next reader then finds
+        The lock is also released when the database cannot be written: the next reader then finds
         the run interrupted. That failure is logged, not raised, so that it does not hide ``error``.
 
         Returns:
-            Whether the run ended so. ``False`` if its last commit had completed or paused it
-            already: a Ctrl-C during a commit is raised after it.
+            Whether this end was recorded. ``False`` if the last commit had already completed or
+            paused the run: a Ctrl-C during a commit is raised after it.
         """
         run = self.log
         if run.is_over:
-            return False  # whoever goes on with it now says how it ends
+            return False  # whoever resumes it records its end
         if isinstance(error, DatabaseLostError):
             _log.error("run %r is interrupted: %s", run.run_id, error)
             self.release()
             return True
         try:
             with self.storage.transaction(of=run.run_no) as raw:
-                # Not before it is committed: or somebody would find the run interrupted.
-                self.storage.at_end(self.release, undone=self._still_goes_on)
-                known = raw.execute(QUERIES["standing"], (run.run_no,)).fetchone()
+                # Only after the commit; otherwise a reader would find the run interrupted.
+                self.storage.at_end(self.release, undone=self._reopen)
+                state = raw.execute(QUERIES["run_state"], (run.run_no,)).fetchone()
                 self._refuse_without_lock()
-                if known is not None and known["status"] in ("completed", "paused"):
+                if state is not None and state["status"] in ("completed", "paused"):
                     return False
-                if known is None:
+                if state is None:
                     raise run.lost(raw)
                 run.is_over = True
                 if self.unwritten.emitted:
@@ -517,24 +516,24 @@ class RunRecorder(LineRecorder):
                     row = Row(Kind.FAILED, 0, run.steps, error=described)
                     if node is not None:
                         took = int(elapsed * 1e6)
-                        where = node.names
-                        row = row._replace(step=step, address=where, attempt=attempts, elapsed=took)
+                        names = node.names
+                        row = row._replace(step=step, address=names, attempt=attempts, elapsed=took)
                 self._put_bills(raw, of_run=True)
                 run.append(raw, row._replace(note=self._values.note))
                 self._finish(raw, status, None if node is None else node.text, described)
         except DatabaseError as exc:
             if self.storage.is_undone:
-                raise  # this is called once more
-            said = "run %r: its end (%s) could not be recorded: %s"
+                raise  # this is called again
+            message = "run %r: its end (%s) could not be recorded: %s"
             level = logging.DEBUG if isinstance(exc, RunLostError) else logging.ERROR
-            _log.log(level, said, self.run_id, status, exc, exc_info=level == logging.ERROR)
+            _log.log(level, message, self.run_id, status, exc, exc_info=level == logging.ERROR)
             self.release()
         except BaseException:
             self.release()
             raise
         return True
 
-    def _still_goes_on(self) -> None:
+    def _reopen(self) -> None:
         self.log.is_over = False
 
     def _finish(self, raw: Transaction, status: str, node: str | None, error: Described) -> None:
@@ -545,7 +544,7 @@ class RunRecorder(LineRecorder):
 
 
 def graph_number(raw: Transaction, graph: str) -> int:
-    """The number of a graph, which is stored once for all runs of it."""
+    """The number of a graph, which is stored once for all of its runs."""
     row = raw.execute(QUERIES["graph_number"], (graph,)).fetchone()
     if row is None:
         raw.execute(QUERIES["insert_graph"], (graph,))

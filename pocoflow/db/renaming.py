@@ -1,4 +1,4 @@
-"""The names on record of nodes that have other names now."""
+"""Updating the recorded names of renamed nodes."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from pocoflow.db.sql import QUERIES, row_ids
 from pocoflow.graph.routing import TakenEdge
 
 Renamed: TypeAlias = Callable[[tuple[str, ...]], tuple[str, ...]]
-"""From the names of the flows and branches around a node, and its own, to those that they have."""
+"""Maps the recorded names of the enclosing flows and branches, and of the node, to current ones."""
 
 
 def rename_taken(
     taken: Sequence[TakenEdge], names: tuple[str, ...], renamed: Renamed
 ) -> tuple[TakenEdge, ...]:
-    """Put what is on record of edges with limits under the names of now.
+    """Update the names in the counts of edges with limits.
 
     Args:
         taken: How often each was taken.
-        names: The names around the node that comes next, and its own.
-        renamed: Gives the names that nodes have now.
+        names: The recorded names of what encloses the next node, and its own.
+        renamed: Maps recorded names to current ones.
     """
     return tuple(
         (depth, renamed((*names[:depth], source))[-1], action, count)
@@ -32,22 +32,22 @@ def rename_taken(
 
 
 def rename_nodes(raw: Transaction, run_no: int, renamed: Renamed) -> None:
-    """Put every position of a run, and every open question, under the names of now.
+    """Update the names in every position of a run, and in every open question.
 
-    Two nodes may have changed their names: with old names among the new ones, nobody could tell
-    later which of the two a name means.
+    Two nodes may have exchanged their names: if only some rows were updated, a name would be
+    ambiguous later.
     """
-    for number, node, path, mark in raw.execute(QUERIES["next_places"], row_ids(run_no)).fetchall():
+    for number, node, path, mark in raw.execute(QUERIES["next_nodes"], row_ids(run_no)).fetchall():
         names, taken = names_at(node, path), read_taken(mark)
-        now = renamed(names) if names else names
-        there = rename_taken(taken, names, renamed)
-        if now != names or there != taken:
-            raw.execute(QUERIES["rename_next"], (*split_names(now), dump_taken(there), number))
+        new = renamed(names) if names else names
+        new_taken = rename_taken(taken, names, renamed)
+        if new != names or new_taken != taken:
+            raw.execute(QUERIES["rename_next"], (*split_names(new), dump_taken(new_taken), number))
     for row in raw.execute(QUERIES["lines_of_run"], row_ids(run_no)).fetchall():
         number, _, _, node, path = row
         names = names_at(node, path)
-        if (now := renamed(names)) != names:
-            raw.execute(QUERIES["rename_begun"], (*split_names(now), number))
-    for number, path in raw.execute(QUERIES["places_of_questions"], (run_no,)).fetchall():
-        now = renamed(read_names(path, "the path of a position"))
-        raw.execute(QUERIES["rename_question"], (dump_names(now), number))
+        if (new := renamed(names)) != names:
+            raw.execute(QUERIES["rename_started"], (*split_names(new), number))
+    for number, path in raw.execute(QUERIES["paths_of_questions"], (run_no,)).fetchall():
+        new = renamed(read_names(path, "the path of a position"))
+        raw.execute(QUERIES["rename_question"], (dump_names(new), number))

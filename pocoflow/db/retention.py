@@ -20,13 +20,13 @@ from pocoflow.values.callables import lists_keywords
 from pocoflow.values.encoding import to_json
 
 ENDED = ("completed", "failed", "cancelled")
-"""The statuses of runs that nobody waits for."""
+"""The statuses of runs that have ended."""
 
 _AT_A_TIME = 100
 
 
 class RunsOf(TypedDict, total=False):
-    """Of which flow, run thread and labels runs are; of any where nothing is said."""
+    """The flow, run thread and labels of runs; any by default."""
 
     flow_name: str | None
     thread: str | None
@@ -34,7 +34,7 @@ class RunsOf(TypedDict, total=False):
 
 
 class Prunable(RunsOf, total=False):
-    """Which runs :meth:`WorkflowDB.prune` may remove."""
+    """The runs that :meth:`WorkflowDB.prune` may remove."""
 
     status: Status | Iterable[Status]
 
@@ -73,13 +73,13 @@ _NEVER_NONE = ("limit", "whole_threads", "dry_run")
 
 
 def check_filters(what: str, only: Mapping[str, object], known: type, **given: object) -> None:
-    """Refuse arguments of a function that say which runs are meant, and cannot be understood.
+    """Refuse invalid arguments of a function that selects runs.
 
     Args:
         what: The name of the function.
-        only: Those that are of a ``TypedDict``.
-        known: It.
-        **given: Those that are parameters of their own.
+        only: The arguments of a ``TypedDict``.
+        known: That ``TypedDict``.
+        **given: The other arguments.
 
     Raises:
         TypeError: There is no such argument.
@@ -90,23 +90,23 @@ def check_filters(what: str, only: Mapping[str, object], known: type, **given: o
     for name, value in (*given.items(), *only.items()):
         if name == "status" or (value is None and name not in _NEVER_NONE):
             continue
-        is_one, wanted = _WANTED[name]
-        if not is_one(value):
+        is_valid, wanted = _WANTED[name]
+        if not is_valid(value):
             raise DefinitionError(f"{what}: {name}= is {wanted}, not {short(value)}")
 
 
 def check_status(what: str, status: object) -> None:
-    """Refuse what is none of ``STATUSES``.
+    """Refuse what is not one of ``STATUSES``.
 
     Raises:
-        DefinitionError: It is none.
+        DefinitionError: It is not.
     """
     if status not in STATUSES:
         raise DefinitionError(f"{what}: a status is one of {', '.join(STATUSES)}, not {status!r}")
 
 
 class Retention(RunsFile):
-    """How long runs are kept."""
+    """The part of ``WorkflowDB`` that removes runs."""
 
     @lists_keywords(Prunable)
     def prune(
@@ -118,20 +118,20 @@ class Retention(RunsFile):
         dry_run: bool = False,
         **only: Unpack[Prunable],
     ) -> int:
-        """Remove old runs with their events and checkpoints; a run that lives is never removed.
+        """Remove old runs with their events and checkpoints; a live run is never removed.
 
-        Nor is the last completed run of a run thread, with whose store the next one begins, unless
-        that is asked for. A few are removed at a time, so that runs that are working need not wait.
-        The file keeps its size, and new runs use the room: :meth:`vacuum` gives it back.
+        Nor is the last completed run of a run thread, with whose store the next one starts, unless
+        requested. A few are removed at a time, so that other writers need not wait for long. The
+        file keeps its size, and new runs use the space: :meth:`vacuum` releases it.
 
         Args:
-            older_than: Only runs in which nothing has happened for so long.
+            older_than: Only runs that have not changed for this long.
             keep: Only runs beyond the newest ``keep`` that match ``status`` and ``flow_name``.
-            whole_threads: Also the last completed run of a run thread; the next one then begins
+            whole_threads: Also the last completed run of a run thread; the next one then starts
                 with its inputs alone.
             dry_run: Remove nothing.
-            **only: ``status``: only runs that read as this, or as one of these; those that have
-                ended, by default. ``flow_name``: only runs of this flow. ``thread``: only runs of
+            **only: ``status``: only runs with this status, or one of these; those that have ended,
+                by default. ``flow_name``: only runs of this flow. ``thread``: only runs of
                 this run thread. ``labels``: only runs that have all of these.
 
         Returns:
@@ -151,28 +151,28 @@ class Retention(RunsFile):
             dry_run=dry_run,
         )
         status: object = only.get("status", ENDED)
-        given: list[object] = [status]
+        values: list[object] = [status]
         if isinstance(status, Iterable) and not isinstance(status, str):
-            given = [*status]
-        for one in given:
-            check_status("prune", one)
-        statuses = frozenset(map(str, given))
+            values = [*status]
+        for value in values:
+            check_status("prune", value)
+        statuses = frozenset(map(str, values))
         if older_than is None and keep is None:
             raise DefinitionError("prune: name older_than= or keep=; keep=0 removes every run")
         self._refuse_read_only()
-        wanted = {
+        parameters = {
             "flow": only.get("flow_name"),
             "thread": only.get("thread"),
             "labels": to_json(dict(only.get("labels") or {})),
             "whole": whole_threads,
         }
         # The newest first.
-        rows = self.connection.rows(QUERIES["runs_to_prune"], wanted)
-        found = [row for row in rows if self._status(row) in statuses][keep or 0 :]
+        rows = self.connection.rows(QUERIES["runs_to_prune"], parameters)
+        matching = [row for row in rows if self._status(row) in statuses][keep or 0 :]
         now = self.now()
         most = now - datetime.min.replace(tzinfo=UTC)
         latest = None if older_than is None else (now - min(older_than, most)).isoformat()
-        numbers = [row["run_no"] for row in found if latest is None or row["last"] < latest]
+        numbers = [row["run_no"] for row in matching if latest is None or row["last"] < latest]
         if dry_run:
             return len(numbers)
         removed = 0
@@ -184,13 +184,13 @@ class Retention(RunsFile):
         return removed
 
     def _status(self, row: Record) -> str:
-        """What a run reads as: one whose process is gone is failed."""
+        """The status as a reader sees it: failed, if the process of the run has ended."""
         if row["status"] == "running" and row["owned"] and not self.locks.is_held(row["run_no"]):
             return "failed"
         return str(row["status"])
 
     def _remove(self, numbers: Iterable[int], statuses: frozenset[str]) -> int:
-        """Remove those that are still what they were; nobody can take one up meanwhile."""
+        """Remove the runs whose status is unchanged; their locks keep others from resuming them."""
         claimed, owner = [], object()
         try:
             with self.connection.transaction() as raw:
@@ -207,9 +207,9 @@ class Retention(RunsFile):
         return len(claimed)
 
     def vacuum(self) -> None:
-        """Write the file anew without the room that removed runs left, and give that back.
+        """Rewrite the file without unused space, which is released.
 
-        Needs as much free space as the file takes; runs that are working wait meanwhile.
+        Needs as much free space as the size of the file; runs at work wait meanwhile.
 
         Raises:
             DatabaseBusyError: Another writer held the database for longer than the busy timeout.

@@ -1,4 +1,4 @@
-"""What the rows of a database hold, checked in one place: a file is input, whoever wrote it."""
+"""The checks of the rows of a database: a file is untrusted input, whoever wrote it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STATUSES: tuple[Status, ...] = get_args(Status)
 
 
 class RunRow(TypedDict):
-    """What ``get_run`` and ``list_runs`` return: plain dicts; times are ISO-8601 text in UTC."""
+    """A row of ``get_run`` and ``list_runs``, a plain dict; times are ISO-8601 text in UTC."""
 
     run_id: str
     flow_name: str
@@ -48,7 +48,7 @@ class RunRow(TypedDict):
 
 
 class EventRow(TypedDict):
-    """What ``get_events`` returns: plain dicts; ``event`` may be what ``save_event`` was given."""
+    """A row of ``get_events``, a plain dict; ``event`` may be any text passed to ``save_event``."""
 
     id: int
     run_id: str
@@ -69,7 +69,7 @@ class EventRow(TypedDict):
 _Fits: TypeAlias = Callable[[Any], bool]
 _Column: TypeAlias = Collection[Any]
 _Holds: TypeAlias = Callable[[_Column], bool]
-"""Whether the values of a column are what they should be: asked once for all rows of a read."""
+"""Whether the values of a column are valid: called once for all rows of a read."""
 
 _DEEPEST = 500
 _SHOWN = 60
@@ -88,8 +88,8 @@ def _numbers(least: int, most: int) -> _Holds:
     return hold
 
 
-def _or_null(hold: _Holds) -> _Holds:
-    return lambda values: hold([value for value in values if value is not None])
+def _or_null(is_valid: _Holds) -> _Holds:
+    return lambda values: is_valid([value for value in values if value is not None])
 
 
 def _times(values: _Column) -> bool:
@@ -97,12 +97,12 @@ def _times(values: _Column) -> bool:
 
 
 _LONGEST = 1e15  # milliseconds
-_SMALL = 1 << 53  # what is a number to every reader of JSON, too
+_SMALL = 1 << 53  # exact for every reader of JSON
 _NUMBERS = _numbers(-_SMALL, _SMALL)
 _STEPS = _or_null(_numbers(-1, (1 << 32) - 1))
 
-# By name: a column of a name holds one kind of thing in every table. What may be NULL in one
-# table may be here; whoever reads a JSON text refuses NULL anyway.
+# By name: columns of the same name have the same type in every table. A column that may be NULL in
+# one table may be NULL here; reading a JSON text refuses NULL in any case.
 _COLUMNS: dict[str, tuple[_Holds, str]] = {
     **dict.fromkeys(
         (
@@ -143,14 +143,14 @@ _COLUMNS: dict[str, tuple[_Holds, str]] = {
 
 
 def check_given(method: str, **given: object) -> None:
-    """Refuse what somebody wants to write and whoever reads it would take for damage.
+    """Refuse values to be written that a reader would report as damage.
 
     Raises:
-        DefinitionError: Names the argument, and what its column holds.
+        DefinitionError: Names the argument, and the type of its column.
     """
     for name, value in given.items():
-        holds, wanted = _COLUMNS[name]
-        if not holds([str.__str__(value) if isinstance(value, str) else value]):
+        is_valid, wanted = _COLUMNS[name]
+        if not is_valid([str.__str__(value) if isinstance(value, str) else value]):
             raise DefinitionError(f"{method}: {name}= is {wanted}, not {short(value)}")
 
 
@@ -158,17 +158,19 @@ _ANYTHING: tuple[_Holds, str] = (lambda values: True), ""
 
 
 def checked(rows: list[Record], owner: str) -> list[Record]:
-    """The rows, whose columns hold what columns of their names hold.
+    """The rows, after checking the type of each column by its name.
 
     Raises:
-        DatabaseFileError: One does not, as its file is damaged or was written by something else.
+        DatabaseFileError: One is wrong: the file is damaged, or was written by another program.
     """
     if not rows:
         return rows
     for name, column in zip(rows[0].keys(), zip(*rows, strict=True), strict=True):
-        hold, wanted = _COLUMNS.get(name, _ANYTHING)
-        if not hold(column):
-            row, value = next(pair for pair in zip(rows, column, strict=True) if not hold(pair[1:]))
+        is_valid, wanted = _COLUMNS.get(name, _ANYTHING)
+        if not is_valid(column):
+            row, value = next(
+                pair for pair in zip(rows, column, strict=True) if not is_valid(pair[1:])
+            )
             raise DatabaseFileError(
                 f"{owner} is damaged: {_whose(row)}{name} is {_shown(value)}, not {wanted}"
             )
@@ -176,7 +178,7 @@ def checked(rows: list[Record], owner: str) -> list[Record]:
 
 
 def as_dict(row: Record) -> dict[str, object]:
-    """The row as ``dict(row)`` has it, which looks for each column by its name."""
+    """The same as ``dict(row)``, which is slower, as it searches each column by name."""
     return dict(zip(row.keys(), row, strict=True))
 
 
@@ -195,12 +197,12 @@ def read_json(text: object, fits: _Fits, what: str) -> Any:
     """The value of a JSON text.
 
     Args:
-        text: The text, as it is in a row.
-        fits: Whether it is of the shape that is wanted.
-        what: What it is, for the message.
+        text: The text from a row.
+        fits: Whether the value has the expected shape.
+        what: A description of the value, for the message.
 
     Raises:
-        DecodeError: It is no JSON, of another shape, or nested too deeply.
+        DecodeError: It is not JSON, has another shape, or is nested too deeply.
     """
     if not isinstance(text, str):
         raise DecodeError(f"{what} cannot be read: it is {_shown(text)}, not a text")
@@ -220,29 +222,29 @@ def read_json(text: object, fits: _Fits, what: str) -> Any:
 def _is_deep(value: object) -> bool:
     level: Sequence[object] = [value]
     for _ in range(_DEEPEST):
-        level = [part for one in level if isinstance(one, dict | list) for part in _parts(one)]
+        level = [part for tree in level if isinstance(tree, dict | list) for part in _parts(tree)]
         if not level:
             return False
     return True
 
 
-def _parts(one: dict[str, object] | list[object]) -> Iterable[object]:
-    return one.values() if isinstance(one, dict) else one
+def _parts(tree: dict[str, object] | list[object]) -> Iterable[object]:
+    return tree.values() if isinstance(tree, dict) else tree
 
 
 def is_anything(_: object) -> bool:
-    """Any value."""
+    """Accept any value."""
     return True
 
 
 def is_object(value: object) -> bool:
-    """An object of JSON."""
+    """Whether a value is a JSON object."""
     return isinstance(value, dict)
 
 
 def of_type(shape: Any) -> _Fits:
-    """What tells whether a value is of a type; JSON has lists where that has tuples."""
-    adapter = cache(lambda: TypeAdapter(shape))  # made when it is needed first
+    """A check whether a value is of a type; a tuple of the type is a list in JSON."""
+    adapter = cache(lambda: TypeAdapter(shape))  # created on first use
 
     def fits(value: object) -> bool:
         try:
@@ -272,45 +274,45 @@ class _Graph(TypedDict):
 
 
 is_mark = of_type(tuple[StrictStr, StrictStr])
-"""The type of a value that was not saved, and the reason."""
+"""Whether it is the type of a value that was not saved, and the reason."""
 
 is_begin = of_type(tuple[StrictInt, StrictInt, StrictInt])
-"""The line that a branch began in, the step there, and which branch it is."""
+"""Whether it is the parent line of a branch, the step there, and the number of the branch."""
 
 is_taken = of_type(list[tuple[StrictInt, StrictStr, StrictStr, StrictInt]])
-"""How often edges with limits were taken: how deep, the source, the action, the number."""
+"""Whether it is a list of counts of edges with limits: depth, source, action, count."""
 
 is_input = of_type(tuple[StrictStr | None, list[_Change]])
-"""What ``prep`` gave, and what it changed: key, operation and text."""
+"""Whether it is what ``prep`` returned, and what it changed: key, operation and text."""
 
 is_amounts = of_type(dict[StrictStr, _Amount | None])
-"""What was spent, as text, by name; nothing for a budget that its line goes on without."""
+"""Whether it is amounts, as text, by name; ``None`` for a budget that no longer binds its line."""
 
 is_graph = of_type(_Graph)
-"""What a flow looked like."""
+"""Whether it is the graph of a flow."""
 
 
 def _is_path(value: object) -> bool:
-    """A list of names, and of names with numbers; asked for each row that is inside of a flow."""
+    """Whether it is a list of names, and of names with numbers; hot, as called for each row."""
     return isinstance(value, list) and all(
-        isinstance(one, str)
-        or (isinstance(one, list) and [type(part) for part in one] == [str, int])
-        for one in value
+        isinstance(name, str)
+        or (isinstance(name, list) and [type(part) for part in name] == [str, int])
+        for name in value
     )
 
 
 def dump_names(names: Iterable[str]) -> str:
     """Names as JSON text: a list of names, and of pairs of name and number."""
     return json.dumps(
-        [[one.name, one.number] if isinstance(one, Numbered) else one for one in names]
+        [[name.name, name.number] if isinstance(name, Numbered) else name for name in names]
     )
 
 
 def read_names(text: object, what: str) -> tuple[str, ...]:
-    """The names of the flows and branches around a node, and its own, as they were written.
+    """The names of the enclosing flows and branches, and of the node, from their JSON text.
 
     Raises:
-        DecodeError: They are none.
+        DecodeError: They are damaged.
     """
     parts = read_json(text, _is_path, what)
-    return tuple(one if isinstance(one, str) else Numbered(*one) for one in parts)
+    return tuple(part if isinstance(part, str) else Numbered(*part) for part in parts)

@@ -1,4 +1,4 @@
-"""What whoever looks at runs asks of a database; no stored class is needed for any of it."""
+"""Reports on stored runs, none of which needs a stored class."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from pocoflow.errors import DecodeError
 
 @dataclass(frozen=True, slots=True)
 class FlowCounts:
-    """How many runs a flow has, by status as a reader sees it.
+    """The number of runs of a flow, by status as a reader sees it.
 
     Attributes:
         flow_name: The flow.
@@ -37,59 +37,59 @@ class FlowCounts:
 
     @property
     def total(self) -> int:
-        """All runs."""
+        """The number of all runs."""
         return sum(self.by_status.values())
 
     @property
     def failure_rate(self) -> float | None:
-        """The failed share of the runs that completed or failed; ``None`` if none has."""
+        """The share of failed runs among those that completed or failed; ``None`` without any."""
         failed = self.by_status.get("failed", 0)
         ended = failed + self.by_status.get("completed", 0)
         return failed / ended if ended else None
 
 
 def flow_counts(database: WorkflowDB) -> list[FlowCounts]:
-    """The counts of every flow, by its name. A run whose process is gone counts as failed."""
-    found: dict[str, dict[str, int]] = {}
+    """The counts of every flow, sorted by name. An interrupted run counts as failed."""
+    by_flow: dict[str, dict[str, int]] = {}
     for name, status, runs in database.connection.rows(QUERIES["counts_by_flow"]):
-        found.setdefault(name, {})[status] = runs
+        by_flow.setdefault(name, {})[status] = runs
     for row in database.connection.rows(QUERIES["runs_with_owner"]):
-        counts = found.get(row["flow_name"], {})
+        counts = by_flow.get(row["flow_name"], {})
         if counts.get("running") and not database.locks.is_held(row["run_no"]):
             counts["running"] -= 1
             counts["failed"] = counts.get("failed", 0) + 1
     return [
         FlowCounts(name, {status: runs for status, runs in counts.items() if runs})
-        for name, counts in sorted(found.items())
+        for name, counts in sorted(by_flow.items())
     ]
 
 
 def node_began(database: WorkflowDB, run_no: int) -> str | None:
-    """When the node that a run is at began, as ISO-8601 text in UTC."""
+    """The time at which the current node of a run started, as ISO-8601 text in UTC."""
     row = database.connection.row(QUERIES["node_began"], row_ids(run_no))
     return None if row is None else str(row["ts"])
 
 
 def finished_items(database: WorkflowDB, run_no: int) -> int:
-    """How many items are finished of the batches that a run is at, parallel branches included."""
+    """The number of finished items of a run's current batches, parallel branches included."""
     row = database.connection.row(QUERIES["items_on_record"], row_ids(run_no))
     return 0 if row is None else int(row[0])
 
 
 def names_of(event: EventRow) -> tuple[str, ...]:
-    """The names of the flows and branches around the node of an event, and its own."""
+    """The names of the enclosing flows and branches, and of the node, of an event."""
     path = event["path"]
     return (event["node_name"] or "",) if path is None else read_names(path, "the path of an event")
 
 
 def runs_beginning(database: WorkflowDB, text: str, limit: int) -> list[str]:
-    """The ids of the newest runs that begin with a text, at most ``limit`` of them."""
-    wanted = {"text": text, "limit": limit}
-    return [row[0] for row in database.connection.rows(QUERIES["runs_beginning"], wanted)]
+    """The ids, of the newest runs, that start with a text; at most ``limit``."""
+    parameters = {"text": text, "limit": limit}
+    return [row[0] for row in database.connection.rows(QUERIES["runs_beginning"], parameters)]
 
 
 def waiting(database: WorkflowDB) -> dict[str, int]:
-    """How many questions wait for an answer, by the id of the run that asked them."""
+    """The number of open questions, by the id of the run that asked them."""
     return {row[0]: row[1] for row in database.connection.rows(QUERIES["open_by_run"])}
 
 
@@ -100,12 +100,12 @@ def forks(database: WorkflowDB, run_id: str) -> list[dict[str, Any]]:
 
 @dataclass(slots=True)
 class StoredValue:
-    """The value of a store key as it is stored.
+    """The stored value of a store key.
 
     Attributes:
         key: The key.
-        step: The step that last wrote it; -1 if it is there from the beginning.
-        text: The value as JSON text, perhaps only its beginning; ``""`` if it was not saved.
+        step: The step that last wrote it; -1 for an initial value.
+        text: The value as JSON text, possibly truncated; ``""`` if it was not saved.
         size: The length of the whole text.
         not_saved: Type and reason if the value could not be stored.
     """
@@ -118,18 +118,18 @@ class StoredValue:
 
     @property
     def json_text(self) -> str:
-        """The text as JSON; of a value that was not saved, what says why."""
+        """The text as JSON; for a value that was not saved, the reason."""
         if self.not_saved is None:
             return self.text
         return json.dumps({"$type": "not saved", "value": list(self.not_saved)})
 
     @property
     def is_whole(self) -> bool:
-        """Whether ``text`` is all of it."""
+        """Whether ``text`` is complete."""
         return len(self.text) == self.size
 
     def read(self) -> Any:
-        """The value as JSON; one that was not saved says why.
+        """The value as JSON; for a value that was not saved, the reason.
 
         Raises:
             DecodeError: It is damaged.
@@ -143,41 +143,43 @@ def stored_values(
     """The store after a step, by key, as text; ``step=-1`` is the store before the first node.
 
     Args:
-        database: Where the run is.
+        database: The database of the run.
         run_id: The run.
-        step: The step; one without a checkpoint reads as the one before it.
-        limit: Give no more than so many characters of a value.
+        step: The step; without a checkpoint, the last step before it counts.
+        limit: The maximum number of characters of a value.
 
     Raises:
         RunNotFoundError: There is no such run.
     """
-    wanted = {"run_no": database.number(run_id), "step": step, "limit": limit}
-    rows = database.connection.rows(QUERIES["stored_at"], wanted)
+    parameters = {"run_no": database.number(run_id), "step": step, "limit": limit}
+    rows = database.connection.rows(QUERIES["stored_at"], parameters)
     if limit is not None and any(row["op"] in (APPENDED, CHANGED) for row in rows):
-        rows = database.connection.rows(QUERIES["stored_at"], {**wanted, "limit": None})
-    found: dict[str, StoredValue] = {}
+        rows = database.connection.rows(QUERIES["stored_at"], {**parameters, "limit": None})
+    values: dict[str, StoredValue] = {}
     pieces: dict[str, list[tuple[int, str]]] = {}
     for row in rows:
         key, op, text = _key(row["key"]), row["op"], row["value"]
         about = f"key {key!r} of run {run_id!r}"
-        is_more = op in (APPENDED, CHANGED)
+        is_change = op in (APPENDED, CHANGED)
         if op == DELETED:
             continue
-        if text is None or (is_more and key not in pieces):
+        if text is None or (is_change and key not in pieces):
             why = (
-                "something was changed in it before it was there" if is_more else "it has no value"
+                "something was changed in it before it was there"
+                if is_change
+                else "it has no value"
             )
             raise DecodeError(f"{about} cannot be read: {why}")
         if op == UNSAVED:
-            found[key] = StoredValue(key, row["step"], not_saved=read_mark(text, about))
+            values[key] = StoredValue(key, row["step"], not_saved=read_mark(text, about))
             continue
-        found[key] = StoredValue(key, row["step"], text[:limit], row["size"])
+        values[key] = StoredValue(key, row["step"], text[:limit], row["size"])
         pieces.setdefault(key, []).append((op, text))
     for key, parts in pieces.items():
         if len(parts) > 1:
             whole = whole_text(parts)
-            found[key].text, found[key].size = whole[:limit], len(whole)
-    return found
+            values[key].text, values[key].size = whole[:limit], len(whole)
+    return values
 
 
 def _key(text: str) -> str:
@@ -188,13 +190,13 @@ _PARTS = {APPENDED: "appended", CHANGED: "changed", UNSAVED: "not_saved"}
 
 
 def export_run(database: WorkflowDB, run_id: str) -> dict[str, Any]:
-    """Everything that is recorded of a run, as one JSON document.
+    """Everything recorded of a run, as one JSON document.
 
-    ``steps`` has what each step changed (step -1: the store before the first node): ``set`` for
-    whole values, ``appended`` for what was added to lists and texts, ``changed`` for lists of
-    ``[path, operation, value]`` inside of values, ``deleted`` and ``not_saved`` keys, and
+    ``steps`` has the changes of each step (step -1: the store before the first node): ``set`` for
+    whole values, ``appended`` for what was appended to lists and texts, ``changed`` for lists of
+    ``[path, operation, value]`` inside values, ``deleted`` and ``not_saved`` keys, and
     ``branches`` for the same of parallel branches, by their numbers in the log. ``questions`` has
-    what was asked and answered, ``expenses`` what was spent.
+    the questions and answers, ``expenses`` the expenses.
 
     Raises:
         RunNotFoundError: There is no such run.
@@ -222,7 +224,7 @@ def export_run(database: WorkflowDB, run_id: str) -> dict[str, Any]:
         "run": database.get_run(run_id),
         "graph": database.get_graph(run_id),
         "events": database.get_events(run_id),
-        "questions": [one.as_json() for one in database.get_questions(run_id)],
-        "expenses": [one.as_json() for one in database.get_expenses(run_id)],
+        "questions": [asked.as_json() for asked in database.get_questions(run_id)],
+        "expenses": [expense.as_json() for expense in database.get_expenses(run_id)],
         "steps": list(steps.values()),
     }

@@ -1,4 +1,4 @@
-"""Run threads: sequences of runs of a flow, each beginning with the store of the one before."""
+"""Run threads: sequences of runs of a flow, each starting with the last store of the previous."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ class LastRun:
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """What the row of a run that begins says of it.
+    """The labels, inputs and run thread of a new run.
 
     Attributes:
-        labels: What it is found by.
-        inputs: A digest of what it was started with; empty if that could not be stored, ``None`` if
-            nobody is going to ask.
+        labels: Its labels.
+        inputs: A digest of its inputs; empty if they could not be stored, ``None`` if no run can
+            join it.
         thread: Its run thread.
-        flows: The names that its flow has and had, whose runs are those of the thread.
-        last: The run with whose store it begins.
-        most_open: How many runs may be open that have its value of a label, by the key of that.
+        flows: The current and former names of its flow, whose runs form the thread.
+        last: The run with whose last store it starts.
+        most_open: The maximum number of open runs with its value of a label, by the key of that.
     """
 
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -58,12 +58,12 @@ class Named:
     most_open: Mapping[str, int] = field(default_factory=dict)
 
     def enter(self, raw: Transaction, run_no: int) -> None:
-        """Put it on record of a run, in the transaction that has just inserted that.
+        """Record it for a run, in the transaction that has just inserted the run.
 
         Raises:
             ThreadBusyError: Another run of the thread is open.
-            ThreadMovedError: ``last`` is not the last completed run of it any more.
-            TooManyRunsError: As many runs are open as may be.
+            ThreadMovedError: ``last`` is no longer its last completed run.
+            TooManyRunsError: The maximum number of runs is open.
         """
         if self.labels:
             rows = [(run_no, *label) for label in self.labels.items()]
@@ -88,10 +88,10 @@ UNNAMED = Named()
 
 
 def is_started(connection: Connection, run_id: str, named: Named) -> bool:
-    """Whether there is a run of an id, of the flow and with the inputs that are given.
+    """Whether a run with an id exists, of the given flow and with the given inputs.
 
     Raises:
-        RunExistsError: There is one of another flow, or with other inputs.
+        RunExistsError: It exists with another flow, or other inputs.
     """
     row = connection.row(QUERIES["inputs_of_run"], (run_id,))
     if row is None:
@@ -117,25 +117,25 @@ def is_started(connection: Connection, run_id: str, named: Named) -> bool:
 
 
 class ThreadMovedError(RunError):
-    """A run of a thread has completed since the store of the next one was made."""
+    """A run of a thread has completed after the store of the next run was created."""
 
 
-def last_run(connection: Connection, named: Named, look: Callable[[str], object]) -> LastRun:
+def last_run(connection: Connection, named: Named, check: Callable[[str], object]) -> LastRun:
     """The last completed run of a run thread.
 
     Args:
-        connection: Where it is kept.
-        named: Which thread.
-        look: Has a run whose process is gone be interrupted on record.
+        connection: The connection to its database.
+        named: The thread.
+        check: Records a run as interrupted if its process has ended.
 
     Raises:
         ThreadBusyError: A run of the thread is open.
     """
-    found = connection.row(*_open_query(named))
-    if found is not None and found["status"] == "running":
-        look(found["run_id"])
-        found = connection.row(*_open_query(named))
-    _refuse_open(named, found)
+    open_run = connection.row(*_open_query(named))
+    if open_run is not None and open_run["status"] == "running":
+        check(open_run["run_id"])
+        open_run = connection.row(*_open_query(named))
+    _refuse_open(named, open_run)
     row = connection.row(*_last_query(named))
     if row is None:
         return LastRun()
@@ -147,23 +147,23 @@ ReadRow: TypeAlias = Callable[[str, dict[str, object]], Record | None]
 
 
 def refuse_resume(read: ReadRow, run: Mapping[str, Any] | Record, flows: Sequence[str]) -> None:
-    """Refuse to go on with a run that has ended, and after which another one of its thread began.
+    """Refuse to resume a run that has ended, if a later run of its thread has started.
 
     Args:
         read: Reads the first row of a query.
         run: The row of the run.
-        flows: The names that its flow has and had.
+        flows: The current and former names of its flow.
 
     Raises:
-        ResumeError: One has begun.
-        ThreadBusyError: One is open.
+        ResumeError: A later run has started.
+        ThreadBusyError: A later run is open.
     """
     interrupted = run["status"] == "failed" and run["error_type"] == "Interrupted"
     if run["thread"] is None or interrupted or run["status"] not in ("failed", "cancelled"):
         return
     named = Named(thread=run["thread"], flows=flows)
-    wanted = {**_wanted(named), "run_no": run["run_no"]}
-    later = read(QUERIES["later_in_thread"], wanted)
+    parameters = {**_parameters(named), "run_no": run["run_no"]}
+    later = read(QUERIES["later_in_thread"], parameters)
     if later is not None:
         raise ResumeError(
             f"run {run['run_id']!r} is {run['status']}, and run {later[0]!r} of its run thread "
@@ -173,37 +173,37 @@ def refuse_resume(read: ReadRow, run: Mapping[str, Any] | Record, flows: Sequenc
     _refuse_open(named, read(*_open_query(named, run["run_no"])))
 
 
-def _wanted(named: Named) -> dict[str, object]:
+def _parameters(named: Named) -> dict[str, object]:
     return {"thread": named.thread, "flows": json.dumps(list(named.flows))}
 
 
 def _open_query(named: Named, besides: int = 0) -> tuple[str, dict[str, object]]:
-    return QUERIES["open_in_thread"], {**_wanted(named), "besides": besides}
+    return QUERIES["open_in_thread"], {**_parameters(named), "besides": besides}
 
 
 def _last_query(named: Named) -> tuple[str, dict[str, object]]:
-    return QUERIES["last_completed"], _wanted(named)
+    return QUERIES["last_completed"], _parameters(named)
 
 
 def _refuse_open(named: Named, row: Record | None) -> None:
     if row is None:
         return
     run_id, status = row["run_id"], row["status"]
-    stands = "interrupted" if status == "failed" else status
-    ways: list[Remedy] = []
-    if stands == "paused" and row["unanswered"]:
+    shown = "interrupted" if status == "failed" else status
+    remedies: list[Remedy] = []
+    if shown == "paused" and row["unanswered"]:
         answer = f"flow.answer({run_id!r}, <reply>)"
-        ways.append(Remedy("answer it", answer, ("answer", run_id)))
-    if stands != "running":
-        ways.append(Remedy.of_resuming("go on with it", run_id))
+        remedies.append(Remedy("answer it", answer, ("answer", run_id)))
+    if shown != "running":
+        remedies.append(Remedy.of_resuming("go on with it", run_id))
     cancel = f"flow.database.request_cancel({run_id!r})"
-    ways.append(Remedy("cancel it", cancel, ("runs", "cancel", run_id)))
+    remedies.append(Remedy("cancel it", cancel, ("runs", "cancel", run_id)))
     raise ThreadBusyError(
-        f"run thread {named.thread!r} has an open run, {run_id!r}, which is {stands}; one run of a "
+        f"run thread {named.thread!r} has an open run, {run_id!r}, which is {shown}; one run of a "
         "thread follows the other: run(..., if_busy='wait') waits for it, submit(...) does not; "
-        f"or end it: {' or '.join(one.python for one in ways)}",
+        f"or end it: {' or '.join(remedy.python for remedy in remedies)}",
         run_id=run_id,
         thread=named.thread or "",
-        status=stands,
-        remedies=ways,
+        status=shown,
+        remedies=remedies,
     )

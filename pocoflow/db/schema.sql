@@ -1,24 +1,23 @@
 -- The layout of a pocoflow database, version 2 (PRAGMA user_version).
 --
--- A commit of a run appends one row to pf_log; what it changed in the store stands beside it in
--- pf_value. What can be derived is a view: pf_runs, pf_events and pf_checkpoints have the documented
--- columns. Numbers that hold the run's number and a sequence in one need no second index.
+-- A commit of a run appends one row to pf_log, and its changes of the store to pf_value. What can be
+-- derived is a view: pf_runs, pf_events and pf_checkpoints have the documented columns. Ids that combine
+-- the run's number and a sequence need no second index.
 
--- What a run's flow looked like: nodes, actions, edges, schema, as JSON, once for all runs of it.
+-- The graphs of flows: nodes, actions, edges, schema, as JSON, stored once for all of their runs.
 CREATE TABLE pf_graphs (
     graph_no INTEGER PRIMARY KEY,
     graph    TEXT NOT NULL UNIQUE
 );
 
 -- One row per execution of a flow, written when its status changes. run_no is the order of creation,
--- whatever the clock says; the number of a run that was removed is never given to another one.
--- owned: the run was started by a process that holds the lock of this run while it lives, so a reader
--- can tell a live run from a dead one. fence rises with every process that takes the run; a commit
--- under an older number is refused. token: 128 random bits, the stem of idempotency keys. thread: the
--- run thread of its flow that it belongs to. inputs: a digest of what it was started with, of a run
--- whose id was given; empty if that could not be stored. due_at: from when on a worker may take a run
--- that is queued, or paused: a paused one is due when it is answered, or its question has passed its
--- deadline. A queued run that has none waits for somebody to resume it.
+-- independent of the clock; the number of a removed run is never assigned again. owned: the run was
+-- started by a process that holds the lock of the run while it lives, so a reader can tell a live run
+-- from a dead one. fence rises with every claim; a commit under an older number is refused. token: 128
+-- random bits, the base of idempotency keys. thread: the run thread of its flow that it belongs to.
+-- inputs: a digest of its inputs, for a run whose id was given; empty if they could not be stored.
+-- due_at: since when a worker may take a run that is queued or paused: a paused run is due when it is
+-- answered, or its question has passed its deadline. A queued run without it waits for a resume.
 CREATE TABLE pf_run (
     run_no           INTEGER PRIMARY KEY AUTOINCREMENT,
     run_id           TEXT NOT NULL UNIQUE,
@@ -60,13 +59,13 @@ CREATE INDEX pf_run_by_parent ON pf_run (parent_run_id) WHERE parent_run_id IS N
 
 CREATE INDEX pf_run_by_thread ON pf_run (thread, run_no) WHERE thread IS NOT NULL;
 
--- The runs that keep others of their run thread from beginning.
+-- The runs that prevent others of their run thread from starting.
 CREATE INDEX pf_run_open ON pf_run (thread) WHERE thread IS NOT NULL AND (
     status IN ('queued', 'running', 'paused')
     OR (status = 'failed' AND error_type = 'Interrupted')
 );
 
--- What runs are found by.
+-- The labels of runs.
 CREATE TABLE pf_labels (
     run_no INTEGER NOT NULL REFERENCES pf_run (run_no) ON DELETE CASCADE,
     key    TEXT NOT NULL,
@@ -76,27 +75,26 @@ CREATE TABLE pf_labels (
 
 CREATE INDEX pf_labels_by_value ON pf_labels (key, value, run_no);
 
--- The log of the runs, a row a commit. id is run_no * 2^32 + a sequence that only grows. kind is one
--- of those in log.py. line numbers the lines of execution of a run: 0 is the run itself, the others
--- are its parallel branches. steps is how many steps of the run are committed, this one included; step
--- is the number of the step, and as long as that is not finished the number of steps of its line
--- before it. at is in microseconds since 1970, 0 if nobody knows. node is the node's name, and where
--- flows or branches are around it what people read; path then holds all the names, as a JSON list.
--- next_node and next_path say where the line goes on: an empty node is its end. There mark says how often
--- edges with limits were taken: a JSON list of lists, each with how many flows and branches are around the
--- edge, the name of its source, its action, and how often; of an item it is what tells it from others.
--- data is what a
--- result or a prepared value needs to be taken up again; of the beginning of a branch it is a list:
--- the line that it branched off, the number of the step there, and which branch of it this is. A
--- result is replaced by the row of its step, or removed with it; so are journaled calls, whose note is
--- what a call is known by, and whose data what it returned (after a ~ if that was awaited), or nothing
--- if it is to be made again.
--- Emitted values are a list of several; the row takes as many numbers, and has the last. event is then
--- the phase that emitted them, note the journaled call in which it did, and mark void once the attempt
--- was given up and the next one began; a row of its own says so then, whose data has the numbers of the
--- first and last event of each of these rows.
--- What was spent stays: data is an object of amounts, as text, by name; null stands for a budget that the
--- line goes on without, as it has taken the edge for its end.
+-- The log of the runs, one row per commit. id is run_no * 2^32 + a sequence that only grows. kind is
+-- one of those in log.py. line is the number of the line of execution in the run: 0 is the run itself,
+-- the others are its parallel branches. steps is the number of committed steps of the run, including
+-- this one; step is the number of the step or, for an unfinished one, the number of earlier steps of its
+-- line. at is in microseconds since 1970, 0 if unknown. node is the node's name or, inside flows or
+-- branches, a readable form of all the names; path then holds the names, as a JSON list. next_node and
+-- next_path name the next node of the line: an empty node is its end. There mark says how often edges
+-- with limits were taken: a JSON list of lists, each with the number of flows and branches around the
+-- edge, the name of its source, its action, and the count; for an item, mark identifies it. data is the
+-- text of a result or of what prep returned; for the start of a branch it is a list: the line that it
+-- branched off, the number of the step there, and the number of the branch in that step. A result is
+-- replaced by the row of its step, or removed with it; so are journaled calls, whose note identifies the
+-- call, and whose data is what it returned (after a ~ if that was awaited), or NULL if it will be
+-- repeated.
+-- Emitted values are a list; the row uses as many ids as it has values, and has the last of them. event
+-- is then the phase that emitted them, note the journaled call in which it did, and mark is void once the
+-- attempt was abandoned and the next one started; then a separate row records that, whose data has the
+-- numbers of the first and last event of each of these rows.
+-- Rows of expenses are never removed: data is an object of amounts, as text, by name; null is for a
+-- budget that no longer binds the line, as it has taken the edge for its exhaustion.
 CREATE TABLE pf_log (
     id         INTEGER PRIMARY KEY,
     kind       INTEGER NOT NULL,
@@ -123,7 +121,7 @@ CREATE TABLE pf_log (
 
 CREATE INDEX pf_log_spent ON pf_log (id) WHERE kind = 19;
 
--- The keys that the store of a line has ever had, numbered for the run in the order of appearance.
+-- The keys that the store of a line has ever had, numbered in the run in order of appearance.
 CREATE TABLE pf_key (
     run_no INTEGER NOT NULL,
     key_no INTEGER NOT NULL,
@@ -132,14 +130,14 @@ CREATE TABLE pf_key (
     PRIMARY KEY (run_no, key_no)
 ) WITHOUT ROWID;
 
--- What a step changed; step -1 is the store before the first node. op 0: value is the whole value.
--- op 1: value is a list of the elements that were appended to the list, or what was appended to the
--- text. op 2: the key was deleted. op 3: the value could not be stored; value is the list [type,
--- reason]. op 4: value is a list of changes inside of the value, each a list [path, operation, value]:
--- the path has keys and numbers of elements, in the value as it is stored; the operation is set, append
--- (elements, or text), splice (its value is the start, how many elements go and a list of those that
--- come) or delete (a key). A value that would not fit into a page of this table is in pf_blob, whose
--- rows may be four times as long.
+-- The changes of a step; step -1 is the store before the first node. op 0: value is the whole value.
+-- op 1: value is a list of the elements that were appended to the list, or the text that was appended to
+-- the text. op 2: the key was deleted. op 3: the value could not be stored; value is the list [type,
+-- reason]. op 4: value is a list of changes inside the value, each a list [path, operation, value]: the
+-- path has keys and indexes in the stored form of the value; the operation is set, append (elements, or
+-- text), splice (its value is the start, the number of removed elements and a list of inserted ones) or
+-- delete (a key). A value that does not fit into a page of this table is in pf_blob, whose rows may be
+-- four times as long.
 CREATE TABLE pf_value (
     run_no INTEGER NOT NULL,
     key_no INTEGER NOT NULL,
@@ -156,11 +154,10 @@ CREATE TABLE pf_blob (
     value TEXT NOT NULL
 );
 
--- What runs have asked, and what was answered. line, step and item tell which step of which line it
--- belongs to; path holds the names of the flows and branches around the node, and its own, as a JSON
--- list. answer_schema is the JSON schema of an answer, default_answer and answer are JSON. taken: a
--- resume has used the answer, or the default after the deadline. closed: the step is finished, with
--- or without the answer.
+-- The questions of runs, and their answers. line, step and item identify the step that asked; path holds
+-- the names of the enclosing flows and branches, and of the node, as a JSON list. answer_schema is the
+-- JSON schema of an answer, default_answer and answer are JSON. taken: a resume has used the answer, or
+-- the default after the deadline. closed: the step is finished, with or without the answer.
 CREATE TABLE pf_questions (
     question       INTEGER PRIMARY KEY AUTOINCREMENT,
     run_no         INTEGER NOT NULL REFERENCES pf_run (run_no) ON DELETE CASCADE,
@@ -184,8 +181,8 @@ CREATE TABLE pf_questions (
 
 CREATE INDEX pf_questions_open ON pf_questions (run_no) WHERE closed = 0;
 
--- The schedules of flows, as the code of the last worker that began has them. next_at is the instant
--- of the first occurrence that is not a run yet; whoever makes it one moves this on, in one transaction.
+-- The schedules of flows, as in the code of the last worker that started. next_at is the time of the
+-- first occurrence without a run; the transaction that creates the run also advances it.
 CREATE TABLE pf_schedules (
     flow_name  TEXT NOT NULL,
     name       TEXT NOT NULL,
@@ -195,8 +192,8 @@ CREATE TABLE pf_schedules (
     PRIMARY KEY (flow_name, name)
 ) WITHOUT ROWID;
 
--- Until when the queued runs that have begun, of each value of a label, have used what its rate gives
--- them; in microseconds since 1970. A row whose time has passed says nothing.
+-- The time up to which the started queued runs of each value of a label have used its rate, in
+-- microseconds since 1970. A row whose time has passed has no effect.
 CREATE TABLE pf_rates (
     key   TEXT NOT NULL,
     value TEXT NOT NULL,
@@ -211,7 +208,7 @@ CREATE TRIGGER pf_run_delete AFTER DELETE ON pf_run BEGIN
     DELETE FROM pf_key WHERE run_no = old.run_no;
 END;
 
--- The runs. Of a run that is at work, progress is what its log says.
+-- The runs. The progress of a run at work is read from its log.
 CREATE VIEW pf_runs AS
 SELECT
     run_id, flow_name, status, started_at, completed_at,
@@ -228,7 +225,7 @@ SELECT
     parent_run_id, parent_step, graph_no, fence, thread, due_at
 FROM pf_run AS r;
 
--- The same for lists, which have the beginnings of long texts only.
+-- The same for lists, which only have the beginnings of long texts.
 CREATE VIEW pf_listed AS
 SELECT
     run_id, flow_name, status, started_at, completed_at, total_steps,
@@ -237,8 +234,8 @@ SELECT
     cancel_requested, parent_run_id, parent_step, graph_no, thread, due_at
 FROM pf_runs;
 
--- The log with the times of its rows as text. No column of pf_log, which would be computed as a row is
--- written.
+-- The log with the times of its rows as text; a generated column of pf_log would be computed on each
+-- write.
 CREATE VIEW pf_rows AS
 SELECT
     *,
@@ -248,7 +245,7 @@ SELECT
     ) AS ts
 FROM pf_log;
 
--- The events. A row of the log is one or two: the second says what began, or ended, with it.
+-- The events. A row of the log is one or two events: the second is a start, or an end, that it implies.
 CREATE VIEW pf_events AS
 SELECT
     l.id * 2 AS id,
@@ -295,17 +292,17 @@ FROM pf_run AS r JOIN pf_rows AS l ON l.id BETWEEN r.run_no << 32 AND (r.run_no 
 WHERE (l.kind = 12 AND l.node IS NOT NULL)
     OR (l.kind IN (0, 1, 2, 11) AND (l.next_node <> '' OR (l.next_node = '' AND l.line = 0)));
 
--- The changes of the store with their values, wherever these are kept.
+-- The changes of the store with their values, wherever these are stored.
 CREATE VIEW pf_values AS
 SELECT
     run_no, key_no, step, op,
     iif(blob IS NULL, value, (SELECT b.value FROM pf_blob AS b WHERE b.id = blob)) AS value
 FROM pf_value;
 
--- The store after each step as one JSON object. A list is its stored elements and all that was
--- appended since, put together as text, so that no number or string is rewritten on the way; so is a
--- text. A value that was changed inside is an object of $type changed, with the whole value and what
--- changed since: keys may be anything, and SQL has no paths for that.
+-- The store after each step as one JSON object. A list consists of its stored elements and all that were
+-- appended since, concatenated as text, so that no number or string is rewritten; so does a text. A
+-- value that was changed inside is an object of $type changed, with the whole value and the changes
+-- since: keys may be anything, which JSON paths of SQL do not support.
 CREATE VIEW pf_checkpoints AS
 SELECT
     r.run_no * 4294967296 + s.step AS id,

@@ -1,4 +1,4 @@
-"""Locks that keep the log of an open database in its place, and one name for its file."""
+"""Locks that protect the log of an open database, and the rule of one name per file."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from pocoflow.errors import DatabaseFileError
 
 
 class Shield:
-    """Keeps other processes from taking a database for one that nobody has open.
+    """Keeps other processes from believing that no connection to a database is open.
 
-    A connection says that it is there with two locks, one on the file and one on the index of its
-    log. They are gone once any code of the process closes another descriptor of the files, as a
-    program does that reads its own folder. Then a process that closes the database removes the log,
-    and one that opens it clears the index, under the connection that goes on. So the same bytes are
-    locked here once more, by locks that belong to descriptors of our own.
+    A connection announces itself with two locks, one on the file and one on the index of its log.
+    They are lost once any code of the process closes another descriptor of the files, as a program
+    does that reads its own folder. Then a process that closes the database removes the log, and one
+    that opens it clears the index, under the open connection. So the same bytes are locked here a
+    second time, by locks that belong to our own descriptors.
 
-    Its descriptors also tell whether somebody has written over the file, as ``cp`` does: SQLite
-    writes into it only what it copies there from its log, and notes that in the index.
+    Its descriptors also show whether the file was overwritten, as by ``cp``: SQLite itself writes
+    to it only by checkpointing its log, and records that in the index.
 
     Attributes:
-        users: How many connections of this process it shields.
-        is_overwritten: Whether somebody has written over the file, as far as was looked.
+        users: The number of connections of this process that it protects.
+        is_overwritten: Whether the file was overwritten, as of the last check.
     """
 
     def __init__(self, file: Path, identity: Identity | None) -> None:
         self.users = 0
         self.is_overwritten = False
-        self._look_from = 0.0
+        self._check_from = 0.0
         self._head = self._copied = b""
         self._file = file
         self._identity = identity
@@ -47,16 +47,16 @@ class Shield:
 
     @classmethod
     def share(cls, file: Path) -> Shield:
-        """The one of a database in WAL mode that SQLite has just opened."""
+        """The shield of a database in WAL mode that SQLite has just opened."""
         with _guard:
             identity = identify(file)
-            made = _shields.setdefault(identity, cls(file, identity))
-            if not made.users:
-                made._raise()
-            elif not made._has_its_index():
+            other = _shields.setdefault(identity, cls(file, identity))
+            if not other.users:
+                other._raise()
+            elif not other._has_its_index():
                 raise FileNotFoundError
-            made.users += 1
-        return made
+            other.users += 1
+        return other
 
     def _raise(self) -> None:
         if not _is_mapped(f"{self._file}-shm"):
@@ -69,31 +69,31 @@ class Shield:
                 if not oslocks.share(descriptor, first, length):
                     raise BlockingIOError
         finally:
-            # Not before: SQLite's locks, which it has by now, are gone with them.
+            # Only now: closing them releases locks of SQLite's, which are replaced by now.
             for descriptor, *_ in before:
                 os.close(descriptor)
-        self.is_overwritten, self._look_from, self._head = False, 0.0, b""
-        self.look()
+        self.is_overwritten, self._check_from, self._head = False, 0.0, b""
+        self.check()
 
     def _has_its_index(self) -> bool:
-        # SQLite shares that with all connections of the process, whatever has its name by now.
-        found = [identify(descriptor) for descriptor, *_ in self._descriptors[1:]]
-        return found in ([], [identify(f"{self._file}-shm")])
+        # SQLite shares the index among all connections of the process, even if it was replaced.
+        identities = [identify(descriptor) for descriptor, *_ in self._descriptors[1:]]
+        return identities in ([], [identify(f"{self._file}-shm")])
 
-    def look(self) -> bool:
-        """Whether somebody has written over the file; looks at most once a millisecond."""
+    def check(self) -> bool:
+        """Whether the file was overwritten; checked at most once per millisecond."""
         now = time.monotonic()
-        if self._descriptors and now >= self._look_from:
-            # One thread at a time: each look compares with what the one before it has seen.
-            with _guard, suppress(OSError):  # of a disk that cannot be read, whoever writes tells
-                self._look_from = now + _PAUSE
+        if self._descriptors and now >= self._check_from:
+            # One thread at a time: each check compares with the state that the last one has seen.
+            with _guard, suppress(OSError):  # if the disk cannot be read, a write reports it
+                self._check_from = now + _PAUSE
                 (file, *_), (index, *_) = self._descriptors
-                self.is_overwritten = self.is_overwritten or self._look(file, index)
+                self.is_overwritten = self.is_overwritten or self._compare(file, index)
         return self.is_overwritten
 
-    def _look(self, file: int, index: int) -> bool:
-        # What was kept of the index is older than what was kept of the file, and looked at again
-        # after it: whatever SQLite has written in between is noted there.
+    def _compare(self, file: int, index: int) -> bool:
+        # The index was read before the file, and is read again after it: so it shows any checkpoint
+        # of SQLite in between.
         copied = _copied(index)
         if _is_copying(copied, index):
             return False
@@ -108,12 +108,12 @@ class Shield:
 
     @contextmanager
     def closing(self, *, keeps_log: bool) -> Iterator[None]:
-        """Around the closing of one connection; the last one may then copy and remove the log."""
+        """The context to close one connection in; the last may checkpoint and remove the log."""
         with _guard:
             self.users -= 1
             if not self.users and not keeps_log:
-                for one in self._descriptors:
-                    oslocks.unlock(*one)
+                for locked in self._descriptors:
+                    oslocks.unlock(*locked)
         try:
             yield
         finally:
@@ -122,13 +122,13 @@ class Shield:
                     other._drop()
 
     def _drop(self) -> None:
-        # A connection that is not ours would lose its locks, so what it needs is closed later.
-        if not self.users and not any(oslocks.is_locked(*one) for one in self._descriptors):
+        # Closing them would release the locks of connections that are not ours; so wait for those.
+        if not self.users and not any(oslocks.is_locked(*locked) for locked in self._descriptors):
             self.forget()
             _shields.pop(self._identity, None)
 
     def forget(self) -> None:
-        """Close the descriptors, whoever needs them."""
+        """Close the descriptors unconditionally."""
         while self._descriptors:
             os.close(self._descriptors.pop()[0])
 
@@ -136,36 +136,36 @@ class Shield:
 _PAUSE = 0.001
 _HEAD = 100
 _COPYING = 121
-"""The byte of the index that is locked by whoever copies the log into the file."""
+"""The byte of the index that is locked during a checkpoint."""
 
 
 def _copied(index: int) -> bytes:
-    """Which log it is, how much of it is in the file, and how much was to be."""
-    found = os.pread(index, 132, 0)
-    return found[32:40] + found[96:100] + found[128:132]
+    """The identity of the log, how much of it is checkpointed, and how much was to be."""
+    head = os.pread(index, 132, 0)
+    return head[32:40] + head[96:100] + head[128:132]
 
 
 def _is_copying(copied: bytes, index: int) -> bool:
-    """Whether not all is in the file that was to be, and whoever copies it was not killed."""
+    """Whether a checkpoint is incomplete, and the process that runs it is alive."""
     return copied[8:12] != copied[12:] and oslocks.is_locked(index, _COPYING)
 
 
 def _changes(head: bytes) -> int:
-    """How often the size of the file has changed, about; it only grows."""
+    """The change counter of the file header, which only grows."""
     return int.from_bytes(head[24:28], "big")
 
 
 def _shielded(file: Path) -> Iterator[tuple[str, int, int]]:
-    """What SQLite locks as long as a connection in WAL mode is open: file, first byte, how many."""
+    """The locks of SQLite while a connection in WAL mode is open: file, first byte, length."""
     if oslocks.HAS_OPEN_FILE_LOCKS:
         yield os.fspath(file), 0x40000002, 510
         yield f"{file}-shm", 128, 1
 
 
 def is_open_somewhere(file: Path) -> bool:
-    """Whether a connection in WAL mode is open to a file, under whichever name.
+    """Whether a connection in WAL mode is open to a file, under any name.
 
-    Other connections of this process that are not shielded lose their locks by this.
+    Unshielded connections of this process lose their locks by this.
     """
     for path, first, length in islice(_shielded(file), 1):
         descriptor = os.open(path, os.O_RDONLY | oslocks.CLOEXEC)
@@ -177,7 +177,7 @@ def is_open_somewhere(file: Path) -> bool:
 
 
 def inherit(raw: sqlite3.Connection, file: Path | None, *, at_rest: bool) -> None:
-    """Know a connection of the parent, which nobody may use on this side of a fork."""
+    """Register a connection of the parent, which must not be used in the forked child."""
     can_close = oslocks.HAS_OPEN_FILE_LOCKS and at_rest and not raw.in_transaction
     if can_close and file is not None:
         _inherited.setdefault(file, []).append(raw)
@@ -186,15 +186,15 @@ def inherit(raw: sqlite3.Connection, file: Path | None, *, at_rest: bool) -> Non
 
 
 def close_inherited(file: Path, patience: float) -> None:
-    """Close what was inherited, before this process opens the file.
+    """Close inherited connections, before this process opens the file.
 
-    SQLite would let all that is opened here share the index of the log that it has mapped for the
-    parent, also when that is long gone. A connection that is closed must not be taken for the last
-    one, with which SQLite copies the log and removes it: the lock is that of another one. If the
-    name is that of another file by now, SQLite sees that, and lets it be.
+    Otherwise SQLite would share the index of the log that it has mapped for the parent with all new
+    connections, even after the parent has ended. The closed connection must not count as the last
+    one, upon which SQLite checkpoints and removes the log: so another lock is held meanwhile. If
+    the path names another file by now, SQLite notices, and leaves it alone.
     """
     until = time.monotonic() + patience
-    with _guard, suppress(FileNotFoundError, PermissionError):  # SQLite says so itself
+    with _guard, suppress(FileNotFoundError, PermissionError):  # SQLite reports it
         raws = _inherited.get(file)
         if not raws:
             return
@@ -209,11 +209,11 @@ def close_inherited(file: Path, patience: float) -> None:
 
 
 def _is_mapped(index: str) -> bool:
-    """Whether SQLite has the index of that name open, as far as can be told."""
+    """Whether SQLite has the index at this path open; true if it cannot be determined."""
     if not _is_forked or not _DESCRIPTORS:
         return True
-    those = [identify(int(one)) for one in os.listdir(_DESCRIPTORS)]
-    return identify(index) in those
+    opened = [identify(int(name)) for name in os.listdir(_DESCRIPTORS)]
+    return identify(index) in opened
 
 
 _DESCRIPTORS = {"linux": "/proc/self/fd", "darwin": "/dev/fd"}.get(sys.platform)
@@ -227,7 +227,7 @@ _guard = threading.RLock()
 @in_child
 def _forget_after_fork() -> None:
     global _guard, _is_forked  # noqa: PLW0603
-    _guard = threading.RLock()  # a thread that held it is not on this side of the fork
+    _guard = threading.RLock()  # a thread that held it exists in the parent only
     _is_forked = True
     for shield in _shields.values():
         shield.forget()
@@ -238,10 +238,10 @@ def _forget_after_fork() -> None:
 
 
 def refuse_companion(file: Path, label: str) -> None:
-    """Refuse a file that lies beside a database and is named after it.
+    """Refuse a companion file of a database, such as its log.
 
     Raises:
-        DatabaseFileError: It is one.
+        DatabaseFileError: It is a companion file.
     """
     for suffix in ("-wal", "-shm", "-journal", "-lock"):
         main = file.with_name(file.name.removesuffix(suffix) or file.name)
@@ -254,15 +254,15 @@ def refuse_companion(file: Path, label: str) -> None:
 def refuse_second_name(file: Path, label: str, *, read_only: bool) -> None:
     """Refuse a database file that has more than one name.
 
-    To read it is refused only while somebody has it open under the other name.
+    Reading is refused only while it is open under another name.
 
     Raises:
-        DatabaseFileError: It has hard links, or is mounted at its path by itself.
+        DatabaseFileError: It has hard links, or is mounted as a single file.
     """
     try:
         links = os.stat(file).st_nlink
     except OSError:
-        return  # whoever opens it says what is wrong
+        return  # opening it reports the error
     if links > 1:
         why = f"has {links} names (hard links), and SQLite keeps a log for each"
         cure = (
@@ -287,12 +287,12 @@ def refuse_second_name(file: Path, label: str, *, read_only: bool) -> None:
 
 
 def _is_mounted(file: Path) -> bool:
-    """Whether a path is a mount point of its own, as of ``docker run -v ./x.db:/data/x.db``."""
+    """Whether a path is a mount point itself, as with ``docker run -v ./x.db:/data/x.db``."""
     if not sys.platform.startswith("linux"):
         return False
     try:
         mounts = Path("/proc/self/mountinfo").read_bytes()
     except OSError:
         return False
-    name = re.sub(rb"[ \t\n\\]", lambda found: b"\\%03o" % found[0][0], os.fsencode(file))
+    name = re.sub(rb"[ \t\n\\]", lambda match: b"\\%03o" % match[0][0], os.fsencode(file))
     return any(line.split(b" ", 5)[4] == name for line in mounts.splitlines())

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 VERSION = 2
-"""The layout's version, kept in ``PRAGMA user_version``."""
+"""The version of the layout, stored in ``PRAGMA user_version``."""
 
 INTERRUPTED = (
     "interrupted: its process ended, or lost the database, before the end of the run was on record"
@@ -23,30 +23,30 @@ def _named(text: str, mark: str) -> Iterator[tuple[str, str]]:
 
 
 def statements(*files: str) -> dict[str, str]:
-    """The statements of files that begin with parts of them, by name; each with its parts.
+    """The statements of files by name, with the parts that the files define first filled in.
 
-    What a later file has takes the place of what an earlier one has.
+    Later files override earlier ones.
     """
     parts: dict[str, str] = {}
-    found: dict[str, str] = {}
+    templates: dict[str, str] = {}
     for file in files:
         text = (_HERE / file).read_text(encoding="utf-8")
         head, mark, rest = text.partition("-- name: ")
         parts |= _named(head, "-- part: ")
-        found |= _named(mark + rest, mark)
-    return {name: statement.format_map(parts) for name, statement in found.items()}
+        templates |= _named(mark + rest, mark)
+    return {name: statement.format_map(parts) for name, statement in templates.items()}
 
 
 QUERIES: dict[str, str] = statements("queries.sql")
 
 
 def row_ids(run_no: int) -> tuple[int, int]:
-    """The first number that a row of a run may have, and the first of the run that follows."""
+    """The range of the row ids of a run: the first one, and the first one after it."""
     return run_no << 32, run_no + 1 << 32
 
 
 def number_in_run(row_id: int) -> int:
-    """Where a row is among those of its run: the same in each database that has the run."""
+    """The position of a row in its run, which is the same in each database with the run."""
     return row_id & (1 << 32) - 1
 
 
@@ -61,7 +61,7 @@ def schema_statements() -> Iterator[str]:
 
 
 def _without_view(statement: str) -> str:
-    # A file's schema may call no JSON function (PRAGMA trusted_schema = OFF), a query of ours may.
+    # The schema of a file may not call JSON functions (PRAGMA trusted_schema = OFF), our query may.
     begin = "CREATE VIEW pf_checkpoints AS"
     view = next(text for text in schema_statements() if begin in text)
     return statement.replace("pf_checkpoints", f"({view.partition(begin)[2].rstrip(';')})")

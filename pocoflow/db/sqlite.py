@@ -1,4 +1,4 @@
-"""One SQLite connection that stays open, its transactions, and errors that name the file."""
+"""A persistent SQLite connection, its transactions, and errors that name the file."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ from pocoflow.logging import OwnLogger
 _log = OwnLogger("db")
 
 LOG_LIMIT = 16 << 20
-"""A log that a slow reader made larger than so many bytes is cut to that when it begins anew."""
+"""The size in bytes to which a log that a slow reader made larger is truncated on a reset."""
 
 Synchronous: TypeAlias = Literal["FULL", "NORMAL"]
 
-_Look: TypeAlias = tuple[tuple[int, int, int] | None, ...]
+_State: TypeAlias = tuple[tuple[int, int, int] | None, ...]
 _Names: TypeAlias = tuple[Identity | None, ...]
 
 
@@ -49,12 +49,12 @@ class SQLiteConnection(Connection):
     A transaction takes the write lock at its start (``BEGIN IMMEDIATE``), so writers queue for the
     busy timeout instead of failing in the middle.
 
-    Nothing here opens an existing database file beside SQLite: on POSIX, closing any descriptor of
-    a file drops the process's locks on it, and SQLite would not know. Another process could then
-    take the write-ahead log away from under an open connection.
+    Nothing here opens an existing database file except SQLite: on POSIX, closing any descriptor of
+    a file releases the process's locks on it, and SQLite would not know. Another process could then
+    remove the write-ahead log under an open connection.
 
     Attributes:
-        alone: Keeps other threads away from the connection, as a context manager.
+        alone: The lock of the connection.
     """
 
     _errors: ClassVar[tuple[type[Exception], ...]] = (sqlite3.Error,)
@@ -69,7 +69,7 @@ class SQLiteConnection(Connection):
     ) -> None:
         self.label = os.fspath(path)
         refuse_other_names(self.label)
-        # Without links, as SQLite follows them to put its log beside the file itself.
+        # Without symlinks: SQLite follows them, and places its log next to the real file.
         try:
             self.file = None if self.label == ":memory:" else Path(os.path.realpath(path))
         except ValueError as exc:
@@ -79,7 +79,7 @@ class SQLiteConnection(Connection):
         self._log, self._index = f"{self.file}-wal", f"{self.file}-shm"
         self._folder = "" if self.file is None else str(self.file.parent)
         self._quiet_since = 0
-        self._changed_at, self._look_from = 0, 0.0
+        self._changed_at, self._check_from = 0, 0.0
         self.when_disturbed: Callable[[], object] = lambda: None
         self.read_only = read_only
         self._synchronous = synchronous
@@ -87,11 +87,11 @@ class SQLiteConnection(Connection):
         self.alone, self.waiting = threading.RLock(), deque()
         self._raw: sqlite3.Connection | None = None
         self._is_inherited = False
-        self._seen: _Look | None = None
+        self._seen: _State | None = None
         self._is_old = False
         self._identity: _Names = ()
         self._shield: Shield | None = None
-        process_forks.keep(self)
+        process_forks.register(self)
         with self.alone, self._translated():
             self._open()
 
@@ -108,7 +108,7 @@ class SQLiteConnection(Connection):
             close_inherited(self.file, self._busy_timeout)
         raw = None if self.read_only else self._open_to_write()
         if raw is None:
-            raw = self._open_to_look()
+            raw = self._open_to_read()
         else:
             self._seen = None
         if self.file is not None and not self.read_only and not self._is_old:
@@ -126,14 +126,14 @@ class SQLiteConnection(Connection):
         return raw
 
     def _open_to_write(self) -> sqlite3.Connection | None:
-        """``None`` if the file is one of 0.2.1, which is only looked at until it is written to."""
-        look = self._look()
+        """``None`` for a file of 0.2.1, which is opened read-only until it is written to."""
+        state = self._state()
         raw = self._connect(self._target(None))
         try:
             layout = layout_of(raw, self.label)
             self._is_old = layout is Layout.OLD
             if self._is_old:
-                self._close(raw, keeps_log=not _at_rest(look))
+                self._close(raw, keeps_log=not _has_no_log(state))
                 return None
             if layout is Layout.EMPTY:
                 create(raw, self.label)
@@ -144,9 +144,9 @@ class SQLiteConnection(Connection):
             raise
         return raw
 
-    def _open_to_look(self) -> sqlite3.Connection:
-        look = self._look()
-        raw = self._connect(self._target(look))
+    def _open_to_read(self) -> sqlite3.Connection:
+        state = self._state()
+        raw = self._connect(self._target(state))
         try:
             layout = layout_of(raw, self.label)
             self._is_old = layout is Layout.OLD
@@ -160,8 +160,8 @@ class SQLiteConnection(Connection):
         except BaseException:
             raw.close()
             raise
-        # What does not follow the file by itself is opened anew once the file looks different.
-        self._seen = look if _at_rest(look) or self._is_old else None
+        # A connection that does not see changes of the file is reopened once its state differs.
+        self._seen = state if _has_no_log(state) or self._is_old else None
         return raw
 
     def _connect(self, target: str) -> sqlite3.Connection:
@@ -178,9 +178,9 @@ class SQLiteConnection(Connection):
         return raw
 
     def migrate(self, *, close_running: bool = False) -> Path | None:
-        """Bring a file of 0.2.1 to the layout of this version; where the copy of it is.
+        """Migrate a file of 0.2.1 to the current layout; returns the path of its copy.
 
-        ``None`` if it has the layout of this version already.
+        ``None`` if it has the current layout already.
         """
         with self.alone, self._translated():
             self._current()
@@ -205,11 +205,11 @@ class SQLiteConnection(Connection):
             return (identify(self.file),)
         return identify(self.file), identify(self._log), identify(self._index)
 
-    def _check_there(self) -> None:
-        # SQLite would go on writing to files that have no name any more.
+    def _check_files(self) -> None:
+        # SQLite would keep writing to files that were removed.
         if self.file is None:
             return
-        if self._shield is not None and self._shield.look():
+        if self._shield is not None and self._shield.check():
             raise DatabaseFileError(
                 f"database {self.label} was written over while it was open, such as by cp, so what "
                 "is on record is damaged or gone, and nothing more is written. To put a copy in "
@@ -219,30 +219,30 @@ class SQLiteConnection(Connection):
         try:
             folder = os.stat(self._folder)
         except OSError:
-            looked = 0
+            changed_at = 0
         else:
-            # Whoever makes, removes or moves a file in a folder changes the time of the folder.
-            looked = folder.st_mtime_ns
-            if looked == self._quiet_since:
+            # Creating, removing or moving a file in a folder changes the time of the folder.
+            changed_at = folder.st_mtime_ns
+            if changed_at == self._quiet_since:
                 return
-            if looked == self._changed_at and time.monotonic() < self._look_from:
+            if changed_at == self._changed_at and time.monotonic() < self._check_from:
                 return
-        found = self._identify()
-        if found == self._identity:
+        identity = self._identify()
+        if identity == self._identity:
             self.when_disturbed()
-            self._changed_at, self._look_from = looked, time.monotonic() + _PAUSE
-            # Two changes within one tick of the file system's clock have one time.
-            self._quiet_since = looked if micros() - looked // 1000 > _TICK else 0
+            self._changed_at, self._check_from = changed_at, time.monotonic() + _PAUSE
+            # Two changes within one tick of the file system's clock have the same time.
+            self._quiet_since = changed_at if micros() - changed_at // 1000 > _TICK else 0
             return
-        if found[0] != self._identity[0]:
+        if identity[0] != self._identity[0]:
             raise DatabaseFileError(
                 f"database {self.label} was deleted, moved or replaced while it was open: what was "
                 "written to it is no longer there"
             )
-        # Who opens it now has another index of its log, and writes where this process does.
+        # A new connection has another index of the log, and would write to the same pages.
         lost = (
             f"its write-ahead log {self._log}"
-            if found[1] != self._identity[1]
+            if identity[1] != self._identity[1]
             else f"the index of its write-ahead log, {self._index},"
         )
         raise DatabaseFileError(
@@ -250,34 +250,36 @@ class SQLiteConnection(Connection):
             "nothing more is written; open the database again to see what is on record"
         )
 
-    def _target(self, look: _Look | None) -> str:
+    def _target(self, state: _State | None) -> str:
         if self.file is None:
             return ":memory:"
-        if os.path.exists(self.file) and not os.path.isfile(self.file):  # however long the name is
+        if os.path.exists(self.file) and not os.path.isfile(
+            self.file
+        ):  # also for a name that is too long
             kind = "folder" if os.path.isdir(self.file) else "pipe, socket or device"
             raise DatabaseFileError(f"{self.label} is a {kind}, not a database file")
-        if look is not None:
-            if look[0] is None:
-                raise DatabaseFileError(self._why_unseen())
+        if state is not None:
+            if state[0] is None:
+                raise DatabaseFileError(self._why_missing())
             refuse_second_name(self.file, self.label, read_only=True)
             refuse_other_log(self.file, self.label)
-            # Without a log beside it nobody writes. SQLite then need not make the log's files,
-            # which it would leave behind, and which a read-only folder has no place for.
-            mode = "?mode=ro&immutable=1" if _at_rest(look) else "?mode=ro"
+            # Without a log nobody writes. Then SQLite need not create the files of the log, which
+            # it would leave behind, and cannot create in a read-only folder.
+            mode = "?mode=ro&immutable=1" if _has_no_log(state) else "?mode=ro"
             return self.file.as_uri() + mode
         left = {name: identify(name) for name in (self._log, self._index)}
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
-            # Private from the first byte; SQLite gives its -wal and -shm files the same mode.
+            # Private from the start; SQLite gives its -wal and -shm files the same mode.
             os.close(os.open(self.file, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-            for name, what in left.items():
-                # Of a file that was moved away or removed, and is still in use.
-                if what is not None and identify(name) == what:
+            for name, identity in left.items():
+                # They belong to a file that was moved or removed, and is still in use.
+                if identity is not None and identify(name) == identity:
                     put_away(name, self.label)
         except OSError as exc:
             folder = self.file.parent
             if isinstance(exc, FileExistsError) and os.path.isdir(folder):
-                # It is not opened here, see above.
+                # It is not opened here, see the class.
                 refuse_second_name(self.file, self.label, read_only=False)
                 refuse_other_log(self.file, self.label)
                 return os.fspath(self.file)
@@ -289,7 +291,7 @@ class SQLiteConnection(Connection):
             raise DatabaseFileError(f"cannot open database {self.label}: {why}") from exc
         return os.fspath(self.file)
 
-    def _why_unseen(self) -> str:
+    def _why_missing(self) -> str:
         try:
             os.stat(str(self.file))
         except OSError as exc:
@@ -297,28 +299,28 @@ class SQLiteConnection(Connection):
                 return f"database {self.label} cannot be opened ({exc.strerror})"
         return f"there is no database {self.label}"
 
-    def _look(self) -> _Look:
-        """How the file and its logs look from outside: what a write would change."""
-        found: list[tuple[int, int, int] | None] = []
+    def _state(self) -> _State:
+        """The state of the file and its logs in the file system, which a write would change."""
+        stats: list[tuple[int, int, int] | None] = []
         for suffix in ("", "-wal", "-journal"):
             try:
-                about = os.stat(f"{self.file}{suffix}")
+                stat = os.stat(f"{self.file}{suffix}")
             except OSError:
-                found.append(None)
+                stats.append(None)
             else:
-                found.append((about.st_ino, about.st_size, about.st_mtime_ns))
-        return tuple(found)
+                stats.append((stat.st_ino, stat.st_size, stat.st_mtime_ns))
+        return tuple(stats)
 
     def _prepare(self, raw: sqlite3.Connection) -> None:
         raw.execute("PRAGMA foreign_keys = ON")
         if self.file is not None:
             self._use_log(raw)
             raw.execute(f"PRAGMA journal_size_limit = {LOG_LIMIT}")
-            raw.execute("SELECT 1 FROM sqlite_master").fetchall()  # makes the log, if it must
+            raw.execute("SELECT 1 FROM sqlite_master").fetchall()  # creates the log, if necessary
         raw.execute(f"PRAGMA synchronous = {self._synchronous}")
 
     def _use_log(self, raw: sqlite3.Connection) -> None:
-        # Another process that opens the file now is worth waiting for, but SQLite does not wait.
+        # Wait for another process that is opening the file, as SQLite itself does not.
         until = time.monotonic() + self._busy_timeout
         while True:
             try:
@@ -337,7 +339,7 @@ class SQLiteConnection(Connection):
             raw, self._raw, self._is_inherited = self._raw, None, False
             if raw is not None and self._shield is not None:
                 shield, self._shield = self._shield, None
-                # Who came since the log was removed cannot remove its own, as the shield stands.
+                # Connections opened after the log was removed cannot remove theirs, which is kept.
                 log, index = self._identify()[1:]
                 is_new = log not in (None, self._identity[1])
                 is_new |= index not in (None, self._identity[2])
@@ -347,10 +349,10 @@ class SQLiteConnection(Connection):
                 raw.close()
 
     def _close(self, raw: sqlite3.Connection, *, keeps_log: bool) -> None:
-        # The last one to be closed writes the log into the file, unless it may only read.
+        # The last connection to close checkpoints the log, unless it is read-only.
         with ExitStack() as stack:
             if keeps_log:
-                with suppress(sqlite3.Error):  # what cannot be read is closed as any other
+                with suppress(sqlite3.Error):  # an unreadable file is closed like any other
                     reader = self._connect(f"{Path(str(self.file)).as_uri()}?mode=ro")
                     stack.callback(reader.close)
                     reader.execute("PRAGMA user_version").fetchone()
@@ -378,19 +380,19 @@ class SQLiteConnection(Connection):
         raw.execute("BEGIN IMMEDIATE")
 
     def _begin_statement(self, of: int) -> None:
-        self._check_there()
+        self._check_files()
 
     def _end_statement(self) -> None:
-        """It is committed."""
+        """Nothing to do: it is committed."""
 
     def _join(self, of: int) -> None:
-        """It is alone in the file anyway."""
+        """Nothing to do: a file has one writer."""
 
     def _be_patient(self) -> None:
         self._current().execute(f"PRAGMA busy_timeout = {self._busy_timeout * 1000:.0f}")
 
     def _commit(self) -> None:
-        self._check_there()
+        self._check_files()
         assert self._raw is not None
         self._raw.execute("COMMIT")
 
@@ -402,7 +404,7 @@ class SQLiteConnection(Connection):
 
     @property
     def _is_inside(self) -> bool:
-        # Not before the one statement that is a transaction, and not after a commit.
+        # Not before a statement that is a transaction by itself, and not after a commit.
         return self._group is not None or (self._raw is not None and self._raw.in_transaction)
 
     @property
@@ -415,7 +417,7 @@ class SQLiteConnection(Connection):
         return (self.file, self._identity[0]) if self.file is not None else id(self)
 
     def vacuum(self) -> None:
-        """Write the file anew, without the room that is not used."""
+        """Rewrite the file without unused space."""
         with self.alone, self._translated():
             self.migrate()
             raw = self._current()
@@ -423,12 +425,12 @@ class SQLiteConnection(Connection):
             raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def rows(self, sql: str, parameters: Parameters = ()) -> list[Record]:
-        """The rows of a read, which hold what their columns say.
+        """The rows of a read; each value has the type of its column.
 
-        There is none for what no text or number in a database can be equal to.
+        There are none for a parameter that no text or number in a database can equal.
 
         Raises:
-            DatabaseFileError: They do not, or the file cannot be read.
+            DatabaseFileError: A value has another type, or the file cannot be read.
         """
         try:
             return self._rows(sql, parameters)
@@ -439,41 +441,41 @@ class SQLiteConnection(Connection):
         with self.alone, self._translated():
             self._current()
             if not self.read_only and not self._is_old:
-                self._check_there()
+                self._check_files()
             elif self._seen is None and self._identify() != self._identity:
                 self._reopen()
-            for _ in range(_LOOKS):
+            for _ in range(_TRIES):
                 try:
-                    found = self._current().execute(sql, parameters).fetchall()
+                    rows = self._current().execute(sql, parameters).fetchall()
                 except sqlite3.DatabaseError:
                     if not self._changed():
                         raise
                 else:
                     if not self._changed():
-                        return checked(cast("list[Record]", found), f"database {self.label}")
-                # Somebody writes after all: what was read may be old, or torn.
+                        return checked(cast("list[Record]", rows), f"database {self.label}")
+                # The file was written after all: the rows may be stale, or torn.
                 self._reopen()
-            found = self._current().execute(sql, parameters).fetchall()
-            return checked(cast("list[Record]", found), f"database {self.label}")
+            rows = self._current().execute(sql, parameters).fetchall()
+            return checked(cast("list[Record]", rows), f"database {self.label}")
 
     def _changed(self) -> bool:
-        return self._seen is not None and self._seen != self._look()
+        return self._seen is not None and self._seen != self._state()
 
     def _reopen(self) -> None:
-        old = self._current()  # which a closed one does not have, and not that of before a fork
+        old = self._current()  # fails for a closed connection; never one from before a fork
         self._open()
         old.close()
 
     def version(self, run_no: int) -> tuple[int, int] | None:
-        """What is another one after every commit, of any run; ``None`` if nobody knows.
+        """A token that every commit, of any run, changes; ``None`` if it is unknown.
 
-        Waits for nobody: nobody knows while a thread of this process is at the connection.
+        Never blocks: it is unknown while another thread of this process uses the connection.
         """
         if self._seen is not None or self._is_old or not self.alone.acquire(blocking=False):
             return None
         try:
             raw = self._current()
-            # Nothing would be seen of a file that was moved away: a look says that it is gone.
+            # A moved file shows no changes: have the caller read it, which reports the move.
             if raw.in_transaction or self._identify() != self._identity:
                 return None
             return raw.execute("PRAGMA data_version").fetchone()[0], raw.total_changes
@@ -483,15 +485,15 @@ class SQLiteConnection(Connection):
             self.alone.release()
 
     def _is_unreadable(self) -> bool:
-        # Without opening the file, which would end the locks that this process has on it.
+        # Without opening the file, which would release the locks of this process on it.
         file = self.file
         return file is not None and os.path.exists(file) and not os.access(file, os.R_OK)
 
     def explain(self, exc: Exception) -> DatabaseError:
-        """The error of ours for one of SQLite."""
+        """Our error for an error of SQLite."""
         if self._raw is not None:
             try:
-                self._check_there()
+                self._check_files()
             except DatabaseFileError as gone:
                 return gone
         name = getattr(exc, "sqlite_errorname", "")
@@ -509,16 +511,16 @@ class SQLiteConnection(Connection):
         return DatabaseError(f"database {self.label}: {text}")
 
 
-def _at_rest(look: _Look) -> bool:
-    """Whether there is a file and no log beside it."""
-    return look[0] is not None and not any(look[1:])
+def _has_no_log(state: _State) -> bool:
+    """Whether the file exists, without a log."""
+    return state[0] is not None and not any(state[1:])
 
 
-_LOOKS = 5
+_TRIES = 5
 
 _PAUSE = 0.001
 
-_TICK = 50_000  # microseconds; the clock of a file system goes in steps of 4 to 10 ms
+_TICK = 50_000  # microseconds; the clock of a file system has steps of 4 to 10 ms
 
 _MEANINGS = {
     "SQLITE_FULL": "cannot grow: the disk is full",

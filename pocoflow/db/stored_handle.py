@@ -1,4 +1,4 @@
-"""A run in any process, watched by what it leaves in its database."""
+"""A handle of a run in any process, which reads the database."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from pocoflow.store.store import Store
 
 _SOON, _LONGEST = 0.02, 0.5
-"""Seconds between two looks: whether something was committed, and at the process of the run."""
+"""The seconds between two checks: for commits, and of the process of the run."""
 
 
 class StoredRunHandle:
-    """One run, in whatever process it is: its status, its end, and a way to stop it.
+    """A run in any process: its status, its result, and a way to stop it.
 
     Args:
-        database: Where it is.
+        database: The database of the run.
         run_id: The run's id.
-        load: Gives the store as it was after a step; plain values by default.
+        load: Loads the store after a step; with plain values by default.
 
     Attributes:
         run_id: The run's id.
@@ -39,19 +39,19 @@ class StoredRunHandle:
         run_id: str,
         load: Callable[[str, int], Store] | None = None,
     ) -> None:
-        self._run_no = database.number(run_id)  # says so if there is no such run
+        self._run_no = database.number(run_id)  # raises if there is no such run
         self.run_id = run_id
         self._database = database
         self._load = database.load_checkpoint if load is None else load
 
     @property
     def status(self) -> Status:
-        """The run's status now, as :meth:`WorkflowDB.get_run` has it."""
+        """The current status of the run, as :meth:`WorkflowDB.get_run` returns it."""
         return self._row()["status"]
 
     @property
     def is_done(self) -> bool:
-        """Whether nobody runs the run, nor is going to: it has ended, or is paused."""
+        """Whether the run is neither at work nor going to be: it has ended, or is paused."""
         return self.status not in ("queued", "running")
 
     def wait(self, timeout: float | None = None) -> Store:
@@ -61,7 +61,7 @@ class StoredRunHandle:
             timeout: Seconds to wait, or ``None`` for as long as it takes.
 
         Raises:
-            TimeoutError: The run still goes on after ``timeout`` seconds.
+            TimeoutError: The run is still at work after ``timeout`` seconds.
             RunCancelled: It was cancelled.
             RunPaused: It waits for answers.
             RunFailedError: It failed, or was interrupted.
@@ -74,7 +74,7 @@ class StoredRunHandle:
         return self._end()
 
     def __await__(self) -> Generator[Any, None, Store]:
-        """Wait on an event loop, which stays free; else like :meth:`wait` without a timeout."""
+        """Like :meth:`wait` without a timeout, on an event loop, which is not blocked."""
         return self._waiting().__await__()
 
     async def _waiting(self) -> Store:
@@ -88,7 +88,7 @@ class StoredRunHandle:
 
     @property
     def store(self) -> Store:
-        """The store as it is after the last step that is committed.
+        """The store after the last committed step.
 
         Raises:
             RunNotFoundError: The run was removed.
@@ -97,11 +97,11 @@ class StoredRunHandle:
         return self._load(self.run_id, steps[-1]["step"] if steps else -1)
 
     def follow(self, after: int = -1, until: Until = "end") -> Generator[Followed, None, None]:
-        """The committed events of the run, as :meth:`WorkflowDB.follow` gives them."""
+        """The committed events of the run, as :meth:`WorkflowDB.follow` yields them."""
         return self._database.follow(self.run_id, after, until)
 
     def follow_async(self, after: int = -1, until: Until = "end") -> AsyncGenerator[Followed, None]:
-        """Like :meth:`follow`, on the caller's event loop, which stays free."""
+        """Like :meth:`follow`, on the caller's event loop, which is not blocked."""
         return self._database.follow_async(self.run_id, after, until)
 
     def cancel(self) -> bool:
@@ -109,10 +109,10 @@ class StoredRunHandle:
         return self._database.request_cancel(self.run_id)
 
     def _turns(self, timeout: float | None) -> Iterator[tuple[bool, float]]:
-        """The turns of waiting: whether to look at the run, and how long to wait for the next one.
+        """The turns of waiting: whether to check the run, and the pause until the next turn.
 
-        It is looked at when something was committed, and else now and then, as its process may have
-        died unseen.
+        It is checked after commits, and otherwise from time to time, as its process may have died
+        unnoticed.
         """
         watch, due = CommitWatch(self._database, self._run_no), 0.0
         until = None if timeout is None else time.monotonic() + timeout
@@ -140,7 +140,7 @@ class StoredRunHandle:
         if status == "cancelled":
             raise RunCancelled(f"run {run_id!r} was cancelled")
         if status == "paused":
-            asked = [one.question for one in self._database.get_questions(run_id) if one.is_open]
+            asked = [q.question for q in self._database.get_questions(run_id) if q.is_open]
             text = f"run {run_id!r} waits for {counted(len(asked), 'answer')}"
             if not asked:
                 text = (
@@ -149,9 +149,9 @@ class StoredRunHandle:
                 )
             raise RunPaused(text, run_id=run_id, questions=asked)
         if status == "failed":
-            told = ": ".join(filter(None, (row["error_type"], row["error_msg"])))
+            reason = ": ".join(filter(None, (row["error_type"], row["error_msg"])))
             about = row["error_type"] or "", row["traceback"] or ""
-            raise RunFailedError(f"run {run_id!r} failed: {told}", run_id, *about)
+            raise RunFailedError(f"run {run_id!r} failed: {reason}", run_id, *about)
         return self.store
 
     def __repr__(self) -> str:

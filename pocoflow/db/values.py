@@ -1,4 +1,4 @@
-"""The store of a run in the database: what each step changed, and how to put it together again."""
+"""The store of a run in the database: the changes of each step, and how to assemble it."""
 
 from __future__ import annotations
 
@@ -30,30 +30,31 @@ INITIAL = -1
 """The step of the store before the first node."""
 
 _FITS = 900
-"""Bytes of a value that have room in a page of ``pf_value``, which keeps 1,002 of a row."""
+"""The maximum size in bytes of a value in ``pf_value``; a page holds 1,002 bytes of a row."""
 
 _SMALL = 400
-"""A value of so few characters is written as a whole: so is what people read in the table."""
+"""Values up to this length are always written as a whole, which keeps the table readable."""
 
 _FEW = 50
 _ROW = 300
-"""About so many characters are read in the time that one more change of a value takes."""
+"""About the number of characters that are read in the time of reading one more change."""
 
 _log = OwnLogger("db")
 
 
 Stored: TypeAlias = Sequence[Any]
-"""A row, or what would be one: a key as it is stored, an operation and a text."""
+"""A row, or the equivalent: a stored key, an operation and a text."""
 
 
 class Size(NamedTuple):
-    """What is stored of a value, all of whose parts could be stored, in characters.
+    """The stored size, in characters, of a value all of whose parts could be stored.
 
     Attributes:
-        whole: The last whole value, and what was added to it.
-        since: What else changed since. A new whole value is written before that is twice as much.
-        rows: How many changes there are. One is written before reading them takes much longer than
-            reading the value does.
+        whole: The size of the last whole value, and of what was appended to it.
+        since: The size of other changes since. A new whole value is written before it is twice as
+            large.
+        rows: The number of changes. A new whole value is written before reading the changes takes
+            much longer than reading the value.
     """
 
     whole: int
@@ -62,22 +63,22 @@ class Size(NamedTuple):
 
     @property
     def has_room(self) -> bool:
-        """Whether one more change may follow the last whole value."""
+        """Whether another change may be written after the last whole value."""
         return self.rows < _FEW or _ROW * self.rows <= self.whole
 
     def takes(self, text: str) -> bool:
-        """Whether a change is written, and not the whole value."""
+        """Whether a change is written, instead of the whole value."""
         most = 2 * self.whole
         fits = self.whole > max(_SMALL, len(text)) and self.since + len(text) <= most
         return fits and self.has_room
 
     def grown(self, by: int, since: int = 0) -> Size:
-        """With one more change, by which so many characters were added, and so many changed."""
+        """The size after another change that appends and changes these numbers of characters."""
         return Size(self.whole + by, self.since + since, self.rows + 1)
 
 
 class Change(NamedTuple):
-    """One key that a step changed: what is written, and what is remembered once it is committed."""
+    """A key that a step changed: what to write, and what to remember after the commit."""
 
     key: str
     op: int
@@ -88,22 +89,22 @@ class Change(NamedTuple):
 
     @property
     def stored_key(self) -> str:
-        """The key as it is stored."""
+        """The key in its stored form."""
         return _key_text(self.key)
 
     def unsure(self) -> Change:
-        """The same, where another thread changed the value while it was written.
+        """The same change, after another thread changed the value while it was encoded.
 
-        So nobody knows what is in the text: the value is written as a whole with the next commit.
+        Its text may be inconsistent: the value is written as a whole with the next commit.
         """
         return self._replace(frozen=freeze(object()), size=None)
 
 
 class Recorded(Protocol):
-    """What can be recorded: a store, or what a parallel branch has of its own."""
+    """What can be recorded: a store, or the own values of a parallel branch."""
 
     def own_items(self) -> Iterable[tuple[str, object]]:
-        """The keys whose values may be others than at its beginning, with their values."""
+        """The keys whose values may have changed since its start, with their values."""
 
     def __iter__(self) -> Iterator[str]: ...
 
@@ -114,7 +115,7 @@ class Recorded(Protocol):
     def __contains__(self, key: object, /) -> bool: ...
 
     def recheck(self, key: str, changes: Iterable[Edit] | None = None, /) -> bool:
-        """Check a value that was changed in place, or what changed in it.
+        """Check a value that was changed in place, or the changes in it.
 
         Returns:
             Whether validators saw all values, and may have changed them in place.
@@ -122,10 +123,10 @@ class Recorded(Protocol):
 
 
 class ValueWriter:
-    """Remembers the store as it was last committed and writes only what differs from it.
+    """Remembers the last committed store, and writes only the differences from it.
 
-    What counts as changed is the value, not the assignment: a list or model that was changed in
-    place is found by comparing it with its last stored form.
+    Values are compared, not assignments: a list or model that was changed in place is found by
+    comparing it with its last stored form.
 
     Attributes:
         watch: The store as it was last committed.
@@ -151,14 +152,14 @@ class ValueWriter:
         self.classes = codec.Classes()
 
     def changes(self, store: Recorded, touched: Store | None = None) -> list[Change]:
-        """What the next commit has to write.
+        """The changes that the next commit has to write.
 
         Args:
             store: The values.
-            touched: That store, if only what somebody has touched in it is looked at.
+            touched: That store, to compare only values that were touched in it.
 
         Raises:
-            InvalidValueError: A value was changed in place into something that does not fit.
+            InvalidValueError: A value was changed in place into one that does not fit.
         """
         changes: list[Change] = []
         items: Iterable[tuple[str, object]]
@@ -166,11 +167,11 @@ class ValueWriter:
             items, gone = store.own_items(), self.watch.gone(store)
         else:
             items, gone = touched.touched()
-        looked = [*self.watch.changed_among(items)]
-        seen = [self._recheck(store, one) for one in looked]
-        if any(seen):  # in what validators have changed in place, whichever key they found it by
-            looked = [*self.watch.changed_among(store.own_items())]
-        for key, value, known, is_long, found in looked:
+        changed = [*self.watch.changed_among(items)]
+        rechecked = [self._recheck(store, entry) for entry in changed]
+        if any(rechecked):  # validators may have changed any value in place
+            changed = [*self.watch.changed_among(store.own_items())]
+        for key, value, known, is_long, found in changed:
             before = None if key in self._unsaved else known
             if before is not None and not is_long:
                 found = difference(before, value)
@@ -186,9 +187,9 @@ class ValueWriter:
             changes += [Change(key, DELETED, None) for key in deleted if key not in store.unsaved]
         return changes
 
-    def _recheck(self, store: Recorded, one: Changed) -> bool:
-        edits = one.found[0] if one.found and one.key not in self._unsaved else None
-        return store.recheck(one.key, edits)
+    def _recheck(self, store: Recorded, changed: Changed) -> bool:
+        edits = changed.found[0] if changed.found and changed.key not in self._unsaved else None
+        return store.recheck(changed.key, edits)
 
     def _change(
         self,
@@ -212,7 +213,7 @@ class ValueWriter:
             mark = Unsaved.because(exc)
             if self._unsaved.get(key) == mark:
                 return None
-            self._tell(key, "", mark.reason)
+            self._report(key, "", mark.reason)
             return _unsaved(key, mark, frozen or freeze(value))
 
     def _changed(
@@ -222,7 +223,7 @@ class ValueWriter:
         before: Frozen | str,
         found: tuple[Sequence[Edit], Frozen] | None,
     ) -> Change | None:
-        """What changed in a value, unless it is to be written as a whole."""
+        """The change of a value, or ``None`` if it is to be written as a whole."""
         size = self._sizes.get(key)
         if isinstance(before, str):
             is_short = size is None or size.whole <= _SMALL or not size.has_room
@@ -233,7 +234,7 @@ class ValueWriter:
         if found is None:
             return None
         edits, frozen = found
-        if [(one.path, one.operation) for one in edits] == [((), "append")]:
+        if [(edit.path, edit.operation) for edit in edits] == [((), "append")]:
             if size is not None and not size.has_room:
                 return None
             tail = edits[0].value
@@ -245,16 +246,16 @@ class ValueWriter:
             return None
         strangers: set[type] = set()
         try:
-            texts = [_text_of(one, strangers) for one in edits]
+            texts = [_text_of(edit, strangers) for edit in edits]
         except NotStorableError:
             return None
         text = f"[{','.join(texts)}]"
         if not size.takes(text):
             return None
         self.report_strangers(strangers, f"store key {key!r}", self.classes.of_field(key))
-        grown = sum(len(own) for own, one in zip(texts, edits, strict=True) if one.grows)
+        grown = sum(len(part) for part, edit in zip(texts, edits, strict=True) if edit.grows)
         change = Change(key, CHANGED, text, value, frozen, size.grown(grown, len(text) - grown))
-        return change if all(one.is_still() for one in edits) else change.unsure()
+        return change if all(edit.is_still() for edit in edits) else change.unsure()
 
     def _encoded(self, key: str, value: object, name: str, first: int = 0) -> tuple[str, bool]:
         """The text of a value, and whether all of it could be stored."""
@@ -263,14 +264,14 @@ class ValueWriter:
         if strangers:
             self.report_strangers(strangers, f"store key {key!r}", self.classes.of_field(key))
         if marks:
-            self._tell(key, "a part of ", "; ".join(reason for _, reason in marks[:3]))
+            self._report(key, "a part of ", "; ".join(reason for _, reason in marks[:3]))
         return text, not marks
 
-    def _tell(self, key: str, part: str, reason: str) -> None:
+    def _report(self, key: str, part: str, reason: str) -> None:
         self.remark(f"key {key}", f"{part}store key {key!r} is not saved: {reason}")
 
     def remark(self, about: str, text: str) -> None:
-        """Log what people should know, once for a run, and put it on record with the next row."""
+        """Log a remark, once per run, and record it with the next row."""
         if about not in self.remarked:
             self.remarked.add(about)
             _log.warning("%s: %s", self._owner, text)
@@ -278,11 +279,11 @@ class ValueWriter:
 
     @property
     def note(self) -> str | None:
-        """The remarks that are not on record yet; they are until :meth:`accept`."""
+        """The remarks that are not recorded yet; :meth:`accept` clears them."""
         return escaped("\n".join(self.remarks)) if self.remarks else None
 
     def report_strangers(self, strangers: set[type], what: str, classes: codec.Classes) -> None:
-        """Say, once, that classes in a value will not be found again."""
+        """Report, once each, the classes in a value that readers will not find."""
         for name in sorted(codec.strange_names(strangers, classes)):
             self.remark(
                 f"class {name}",
@@ -292,7 +293,7 @@ class ValueWriter:
             )
 
     def write(self, raw: Transaction, run_no: int, step: int, changes: Iterable[Change]) -> None:
-        """Write the changes of a step inside the caller's transaction."""
+        """Write the changes of a step in the caller's transaction."""
         for change in changes:
             key_no = self._keys.get(change.key)
             if key_no is None or change.key in self._new_keys:
@@ -317,7 +318,7 @@ class ValueWriter:
         store: Store,
         keys: Iterable[str],
     ) -> list[Change]:
-        """Write anew, as values of a step, those that validators have made of what is stored."""
+        """Write again, as values of a step, stored values that validators have converted."""
         changes = []
         for key in keys:
             if key in self._keys and key in store and self.watch.differs(key, store[key]):
@@ -348,7 +349,7 @@ class ValueWriter:
                 self.watch.remember(change.key, change.value, change.frozen)
 
     def load(self, raw: Transaction, run_no: int, stored: Store, step: int) -> None:
-        """Begin from a store as it is after a step, that has not been changed since."""
+        """Start from a store as it was after a step, unchanged since."""
         rows = checked(raw.execute(QUERIES["keys_of_run"], (run_no,)).fetchall(), self._owner)
         self._keys = {key_of(row[0]): row[1] for row in rows if row[2] == self.line}
         self.numbers = count(rows[-1][1] + 1 if rows else 0)
@@ -359,9 +360,9 @@ class ValueWriter:
         self._load_sizes(rows, stored)
 
     def _load_sizes(self, rows: Iterable[Stored], store: Recorded) -> None:
-        """Know the sizes of values that are stored in the way in which they would be now.
+        """Determine the sizes of values whose stored form is what would be written now.
 
-        Others, as of a class that has other fields now, are written as a whole when they change.
+        Others, as of a class with new fields, are written as a whole when they change.
         """
         stored = _pieces(rows)
         for key, value in store.own_items():
@@ -375,7 +376,7 @@ class ValueWriter:
                     self._sizes[key] = Size(whole, since, len(pieces) - 1)
 
     def expect_unsaved(self, unsaved: Mapping[str, Unsaved]) -> None:
-        """Take keys as recorded already as not saved."""
+        """Mark keys as already recorded as not saved."""
         self._unsaved.update(unsaved)
 
     def load_branch(
@@ -385,7 +386,7 @@ class ValueWriter:
         rows: Iterable[Stored],
         migrated: AbstractSet[str] = frozenset(),
     ) -> None:
-        """Begin from a branch as it was when it was last committed; it has set these keys."""
+        """Start from a branch as it was last committed; it has set these keys."""
         self._keys = dict(keys)
         for key, value in store.own_items():
             if key in keys:
@@ -394,13 +395,13 @@ class ValueWriter:
             if key not in store and key in migrated:
                 self.watch.remember(key, None)  # so that it is deleted
             elif key not in store or key in migrated:
-                self.watch.forget(key)  # so that all of it is written, and nothing appended
+                self.watch.forget(key)  # so that it is written as a whole
         self._unsaved.update(store.unsaved)
         self._load_sizes(rows, store)
 
 
 def _fits(text: str) -> bool:
-    """Whether a value has room in ``pf_value``; its bytes are counted where they may be more."""
+    """Whether a value fits into ``pf_value``; its bytes are only counted if that may matter."""
     size = len(text)
     return size <= _FITS and (4 * size <= _FITS or len(text.encode()) <= _FITS)
 
@@ -413,15 +414,15 @@ def _text_of(change: Edit, strangers: set[type]) -> str:
     """
     path, operation, value = change[:3]
     if operation == "splice":
-        start, count, come = value
-        text = f"[{start},{count},{codec.dumps(come, strangers, len(path))}]"
+        start, count, inserted = value
+        text = f"[{start},{count},{codec.dumps(inserted, strangers, len(path))}]"
     else:
         text = codec.dumps(value, strangers, len(path))
     return f'[{to_json(path)},"{operation}",{text}]'
 
 
 def _continues(before: str, value: object) -> bool:
-    """Whether a value is a text with more at its end, and both are stored as themselves."""
+    """Whether a value is the text with more appended, and both are stored unescaped."""
     return type(value) is str and value.startswith(before) and is_utf8(value) and is_utf8(before)
 
 
@@ -432,8 +433,8 @@ def _unsaved(key: str, mark: Unsaved, frozen: Frozen | None = None) -> Change:
     return Change(key, UNSAVED, text, mark, frozen)
 
 
-# A key is stored as it is. One that SQLite cannot hold as text, such as a number in the dict of an
-# untyped flow, is stored as the codec writes it, behind a mark.
+# A key is stored as text. One that SQLite cannot hold as text, such as a number in the dict of an
+# untyped flow, is stored in its encoded form, after a prefix.
 CODED = "$key:"
 
 
@@ -444,7 +445,7 @@ def _key_text(key: object) -> str:
 
 
 def stored_text(text: str) -> str:
-    """A text that any database can hold, from which :func:`key_of` makes the same again."""
+    """A form of a text that any database can hold; :func:`key_of` restores the text."""
     if text.startswith(CODED) or "\0" in text:
         return CODED + codec.dumps(text)
     if not text.isascii():
@@ -456,7 +457,7 @@ def stored_text(text: str) -> str:
 
 
 def key_of(text: str) -> Any:
-    """The key, or the text, that was stored so."""
+    """The key, or the text, of a stored form."""
     return codec.loads(text[len(CODED) :]) if text.startswith(CODED) else text
 
 
@@ -466,30 +467,30 @@ def read_store(
     name: str,
     schema: object,
     classes: codec.Classes,
-    under: Mapping[str, str] | None = None,
+    old_schema: Mapping[str, str] | None = None,
 ) -> Store:
-    """Put a store together from the rows of ``values_at``.
+    """Assemble a store from the rows of ``values_at``.
 
     Args:
         rows: The rows.
-        label: What to call them in an error.
+        label: Their name in errors.
         name: The name of the store.
         schema: Its schema.
-        classes: Which classes may be rebuilt.
-        under: What defined the fields when the values were accepted, if that is known.
+        classes: The classes that may be rebuilt.
+        old_schema: The definitions of the fields when the values were accepted, if known.
 
     Raises:
         DecodeError: A stored value is damaged; the message names the key.
         InvalidValueError: A value does not fit the schema.
     """
     read = read_values(rows, label, classes)
-    return Store.rebuild(read.values, read.unsaved, name, schema, under)
+    return Store.rebuild(read.values, read.unsaved, name, schema, old_schema)
 
 
 def read_values(rows: Iterable[Stored], label: str, classes: codec.Classes) -> BranchValues:
-    """Put values together from rows of key, operation and text.
+    """Assemble values from rows of key, operation and text.
 
-    A value of a class that is not known here costs its own key, which is marked so.
+    The key of a value of an unknown class is marked as unreadable.
 
     Raises:
         DecodeError: A stored value is damaged; the message names the key.
@@ -507,17 +508,17 @@ def read_values(rows: Iterable[Stored], label: str, classes: codec.Classes) -> B
 
 
 def _pieces(rows: Iterable[Stored]) -> dict[str, list[tuple[int, str]]]:
-    """What is stored of each key: operation and text, from the last one that stands for itself."""
-    found: dict[str, list[tuple[int, str]]] = {}
+    """The pieces of each key, operations and texts, from the last whole value on."""
+    by_key: dict[str, list[tuple[int, str]]] = {}
     last, pieces = None, list[tuple[int, str]]()
     for stored_key, op, text in rows:
-        is_more = op in (APPENDED, CHANGED)
-        if stored_key != last or not is_more:
+        is_change = op in (APPENDED, CHANGED)
+        if stored_key != last or not is_change:
             last, key = stored_key, key_of(stored_key)
-            known = found.pop(key, [])
-            pieces = found[key] = known if is_more else []
+            before = by_key.pop(key, [])
+            pieces = by_key[key] = before if is_change else []
         pieces.append((op, text))
-    return found
+    return by_key
 
 
 def _read_value(
@@ -532,12 +533,12 @@ def _read_value(
         if any(op == CHANGED for op, _ in pieces):
             value = _changed_value(pieces, known)
         else:
-            value, *others = (codec.loads(text, known) for _, text in pieces)
+            value, *tails = (codec.loads(text, known) for _, text in pieces)
             if type(value) is str:
-                value += "".join(others)
+                value += "".join(tails)
             else:
-                for one in others:
-                    value.extend(one)
+                for tail in tails:
+                    value.extend(tail)
         (read.values if has_whole else read.tails)[key] = value
     except UnknownClassError as exc:
         if not has_whole:
@@ -553,7 +554,7 @@ def _changed_value(pieces: Sequence[tuple[int, str]], known: codec.Classes) -> A
 
 
 def whole_text(pieces: Sequence[tuple[int, str]]) -> str:
-    """The text of a value, of which operations and texts are stored.
+    """The text of a value, assembled from stored operations and texts.
 
     Raises:
         DecodeError: They do not fit together.
@@ -564,17 +565,17 @@ def whole_text(pieces: Sequence[tuple[int, str]]) -> str:
 
 
 def _in_order(pieces: Sequence[tuple[int, str]]) -> tuple[str, list[str]]:
-    (op, whole), *others = pieces
+    (op, whole), *changes = pieces
     if op not in (WHOLE, APPENDED):
         raise DecodeError("something was changed in it before it was there")
-    return whole, [f'[[[],"append",{text}]]' if op == APPENDED else text for op, text in others]
+    return whole, [f'[[[],"append",{text}]]' if op == APPENDED else text for op, text in changes]
 
 
 def read_mark(text: object, what: str) -> tuple[str, str]:
     """Type and reason of a value that was not saved.
 
     Raises:
-        DecodeError: The text does not say so.
+        DecodeError: The text is damaged.
     """
-    found = read_json(text, is_mark, what)
-    return found[0], found[1]
+    type_name, reason = read_json(text, is_mark, what)
+    return type_name, reason

@@ -1,4 +1,4 @@
-"""Results of items and calls until they are on record, and what is said of those that are lost."""
+"""The results of items and calls until they are committed, and errors for lost ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pocoflow.db.log import Facts, Kind
 from pocoflow.errors import DatabaseBusyError, DatabaseError, DatabaseFileError
 
 WaitingRow: TypeAlias = tuple[int, Kind, Facts]
-"""A row of an item or a call: its step, its kind and the rest."""
+"""A row of an item or a call: its step, its kind and its other columns."""
 
 _ONE_IS_LOST = "its result could not be recorded: a resume calls it again"
 _SEVERAL_ARE_LOST = "their results could not be recorded: a resume calls them again"
@@ -33,35 +33,35 @@ class WaitingRows:
         Raises:
             DatabaseError: The database cannot be written.
         """
-        one = (threading.get_ident(), rows)
-        self._waiting.append(one)
-        self._carry_out(one, commit)
+        entry = (threading.get_ident(), rows)
+        self._waiting.append(entry)
+        self._carry_out(entry, commit)
 
     def commit_rest(self, commit: CommitsRows) -> None:
-        """Commit what a Ctrl-C in this thread, which may come at any instant, has left.
+        """Commit what a Ctrl-C in this thread, which may come at any time, has left uncommitted.
 
-        What other threads are committing is theirs.
+        Rows of other threads are left to them.
 
         Raises:
             DatabaseError: The database cannot be written.
         """
-        for one in self._waiting.copy():
-            if one[0] == threading.get_ident():
-                self._carry_out(one, commit)
+        for entry in self._waiting.copy():
+            if entry[0] == threading.get_ident():
+                self._carry_out(entry, commit)
 
-    def _carry_out(self, one: tuple[int, Sequence[WaitingRow]], commit: CommitsRows) -> None:
+    def _carry_out(self, entry: tuple[int, Sequence[WaitingRow]], commit: CommitsRows) -> None:
         if self._failed is not None:
-            raise self._lost(*self._failed)  # not one busy timeout after another
+            raise self._lost(*self._failed)  # without another busy timeout
         try:
-            commit(one[1])
+            commit(entry[1])
         except DatabaseError as exc:
             self._failed = exc, str(exc)
             self._lost(*self._failed)
             raise
-        self._waiting.remove(one)
+        self._waiting.remove(entry)
 
     def _lost(self, error: DatabaseError, text: str) -> DatabaseError:
-        """The error, which says how many are not on record by now, as more finish after it."""
+        """The error, updated with the number of uncommitted results, which may have grown."""
         error.args = (text, *error.args[1:])
         count = len(self._waiting)
         if count == 1:
@@ -72,6 +72,6 @@ class WaitingRows:
 
 
 def report_lost(exc: DatabaseError, finished: str, lost: str = _ONE_IS_LOST) -> None:
-    """Say in an error of the database what has finished, and is called again."""
+    """Add to an error of the database what has finished, and will be called again."""
     if isinstance(exc, DatabaseBusyError | DatabaseFileError):
         exc.args = (f"{exc}; {finished}, and {lost}", *exc.args[1:])

@@ -1,7 +1,7 @@
-"""Whether the write-ahead log beside a database file is that of the file.
+"""The check that the write-ahead log next to a database file belongs to the file.
 
-SQLite does not look: after an older copy was put in the place of a file, it takes pages of the log
-of the file before for those of the copy, and damages that.
+SQLite does not check this: if a file is replaced with an older copy, it applies the log of the
+replaced file to the copy, and damages it.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _LOCKED_AT = 0x40000000
 
 
 class _Log(NamedTuple):
-    """What a log has.
+    """The content of a log.
 
     Attributes:
         page_size: The size of a page.
-        pages: The pages that the database has with it.
-        found: Those that are in the log.
+        pages: The number of pages of the database with the log.
+        found: The pages in the log.
     """
 
     page_size: int
@@ -41,15 +41,15 @@ class _Log(NamedTuple):
 
 
 def refuse_other_log(file: Path, label: str) -> None:
-    """Refuse a database file that lacks pages on which the log beside it counts.
+    """Refuse a database file that lacks pages that its log assumes.
 
     Raises:
-        DatabaseFileError: It does.
+        DatabaseFileError: Pages are missing.
     """
     try:
         lacking = _lacking(file)
     except OSError:
-        return  # whoever opens it says what is wrong
+        return  # opening it reports the error
     if lacking:
         raise DatabaseFileError(
             f"database {label} is older than its log, {file}-wal: {lacking} pages are in neither. "
@@ -60,18 +60,18 @@ def refuse_other_log(file: Path, label: str) -> None:
 
 
 def put_away(name: str, label: str) -> None:
-    """Take away what lies beside a file that is new: the log of one before it, or its index."""
+    """Move away the log, or its index, of an earlier file from next to a new file."""
     if not name.endswith("-wal") or not os.stat(name).st_size:
         os.unlink(name)
         return
-    kept = next(one for one in _names(name) if not os.path.exists(one))
-    os.rename(name, kept)
+    new_name = next(path for path in _names(name) if not os.path.exists(path))
+    os.rename(name, new_name)
     _log.warning(
         "database %s is new, and the log of a file that was there before it is kept as %s: that "
         "may have steps that are not in the file itself; it is opened with them where the log lies "
         "beside it as NAME-wal",
         label,
-        kept,
+        new_name,
     )
 
 
@@ -82,20 +82,20 @@ def _names(log: str) -> Iterator[str]:
 
 
 def _lacking(file: Path) -> int:
-    """How many pages are neither in a file nor in its log, though that counts on them.
+    """The number of pages that a log assumes, and that neither the file nor the log has.
 
-    A log is of its file if there are none: what it does not have itself was in the file when it
-    began.
+    If there are none, the log belongs to the file: pages that are not in the log were in the file
+    when the log was started.
     """
     log = Path(f"{file}-wal")
     if not os.stat(log).st_size:
         return 0
     before, lacking = None, set[int]()
     while (now := _read(log, is_sure=before is not None)) is not None and now != before:
-        # What somebody writes meanwhile is in the file only after it was in the log.
-        there = os.stat(file).st_size // now.page_size
+        # What is written meanwhile reaches the file only after the log.
+        pages = os.stat(file).st_size // now.page_size
         locked = _LOCKED_AT // now.page_size + 1
-        lacking = set(range(there + 1, now.pages + 1)) - now.found - {locked}
+        lacking = set(range(pages + 1, now.pages + 1)) - now.found - {locked}
         if not lacking:
             return 0
         before = now
@@ -103,7 +103,7 @@ def _lacking(file: Path) -> int:
 
 
 def _read(log: Path, *, is_sure: bool) -> _Log | None:
-    """What is committed in a log; to be sure of each page takes long."""
+    """The committed content of a log; ``is_sure`` verifies the checksum of each page, slowly."""
     data = log.read_bytes()
     if len(data) < _HEADER.size:
         return None
@@ -111,17 +111,17 @@ def _read(log: Path, *, is_sure: bool) -> _Log | None:
     if magic & ~1 != _MAGIC or not page_size:
         return None
     order = "big" if magic & 1 else "little"
-    sums = _summed(data[:24], (0, 0), order) if is_sure else (0, 0)
+    sums = _checksum(data[:24], (0, 0), order) if is_sure else (0, 0)
     pages, committed, found = 0, 0, list[int]()
     whole = _FRAME.size + page_size
     for at in range(_HEADER.size, len(data) - whole + 1, whole):
-        page, size, *mark, one, other = _FRAME.unpack_from(data, at)
-        if mark != salt:
+        page, size, *frame_salt, sum_1, sum_2 = _FRAME.unpack_from(data, at)
+        if frame_salt != salt:
             break
         if is_sure:
-            sums = _summed(data[at : at + 8], sums, order)
-            sums = _summed(data[at + _FRAME.size : at + whole], sums, order)
-            if sums != (one, other):
+            sums = _checksum(data[at : at + 8], sums, order)
+            sums = _checksum(data[at + _FRAME.size : at + whole], sums, order)
+            if sums != (sum_1, sum_2):
                 break
         found.append(page)
         if size:
@@ -129,12 +129,12 @@ def _read(log: Path, *, is_sure: bool) -> _Log | None:
     return _Log(page_size, pages, frozenset(found[:committed]))
 
 
-def _summed(data: bytes, sums: tuple[int, int], order: str) -> tuple[int, int]:
+def _checksum(data: bytes, sums: tuple[int, int], order: str) -> tuple[int, int]:
     words = array("I", data)
     if order != sys.byteorder:
         words.byteswap()
-    one, other = sums
+    first, second = sums
     for number in range(0, len(words), 2):
-        one = (one + words[number] + other) & 0xFFFFFFFF
-        other = (other + words[number + 1] + one) & 0xFFFFFFFF
-    return one, other
+        first = (first + words[number] + second) & 0xFFFFFFFF
+        second = (second + words[number + 1] + first) & 0xFFFFFFFF
+    return first, second

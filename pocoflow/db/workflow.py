@@ -58,7 +58,7 @@ class Settable(TypedDict, total=False, closed=True):
 
 
 class Listed(RunsOf, total=False):
-    """Which runs :meth:`WorkflowDB.list_runs` gives."""
+    """The runs that :meth:`WorkflowDB.list_runs` returns."""
 
     status: Status | None
     text: str | None
@@ -69,21 +69,21 @@ class Listed(RunsOf, total=False):
 class WorkflowDB(Questions, Checkpoints, Following, Retention):
     """Runs, their events and their checkpoints in one SQLite file, or on a PostgreSQL server.
 
-    The file is created (private, mode 0600) if it is not there. One that version 0.2.1 wrote is
-    only read, until something is to be written: then it is migrated, see :meth:`migrate`. One
-    connection stays open until :meth:`close`; threads may share the object. Not for network file
-    systems: SQLite's locks do not hold there.
+    The file is created (private, mode 0600) if it does not exist. A file of version 0.2.1 is only
+    read until the first write, which migrates it, see :meth:`migrate`. One connection stays open
+    until :meth:`close`; threads may share the object. Not for network file systems: SQLite's locks
+    do not work there.
 
     Args:
         path: The file; ``":memory:"`` for a database that lives as long as this object; or the URL
-            of a server, ``postgresql://user@host/database``. A password in it is shown nowhere.
-        synchronous: ``"FULL"`` (the default): what was committed survives a killed process and a
+            of a server, ``postgresql://user@host/database``. A password in it is never shown.
+        synchronous: ``"FULL"`` (the default): committed data survives a killed process and a
             power cut. ``"NORMAL"``: it survives a killed process; a power cut may lose the last
             steps, never consistency.
         busy_timeout: Seconds to wait for another writer.
-        read_only: Never write, create or migrate anything; an older layout is read all the same.
-        lease: On a server, seconds after which others may go on with the runs of a process that
-            is not heard of; 15 by default.
+        read_only: Never write, create or migrate anything; an older layout can still be read.
+        lease: On a server, seconds after which others may resume the runs of a process that has
+            not renewed its leases; 15 by default.
 
     Raises:
         DefinitionError: An argument makes no sense, or psycopg is not installed.
@@ -112,7 +112,7 @@ class WorkflowDB(Questions, Checkpoints, Following, Retention):
             raise DefinitionError(
                 f"WorkflowDB(busy_timeout={short(busy_timeout)}): seconds, a number from 0 on"
             )
-        finish()  # what is garbage gives its descriptors back before more are needed
+        finish()  # garbage releases its descriptors before more are needed
         self.connection: Connection
         self.locks: Locks
         if is_server(path):
@@ -139,13 +139,13 @@ class WorkflowDB(Questions, Checkpoints, Following, Retention):
         self._finalizer.atexit = False
 
     def close(self) -> None:
-        """Close the connection; also done, soon, when the object is garbage."""
+        """Close the connection; garbage collection also does so, soon after."""
         if self._finalizer.detach() is not None:
             _close(self.connection, self.locks)
 
     @property
     def is_new(self) -> bool:
-        """Whether there was no such database, and it was made as this was opened."""
+        """Whether the database did not exist, and opening this has created it."""
         return self.connection.is_new
 
     def __enter__(self) -> Self:
@@ -160,10 +160,10 @@ class WorkflowDB(Questions, Checkpoints, Following, Retention):
     # -- runs -----------------------------------------------------------------------------------
 
     def create_run(self, run_id: str, flow_name: str = "") -> None:
-        """Record a run that something else executes; it reads ``"running"`` until it is updated.
+        """Record a run that something else executes; its status is ``"running"`` until updated.
 
         Raises:
-            DefinitionError: The id, or the name, is nothing that can be stored.
+            DefinitionError: The id, or the name, cannot be stored.
             RunExistsError: The id is used already.
         """
         row = {"run_id": run_id, "flow_name": flow_name, "status": "running"}
@@ -183,30 +183,30 @@ class WorkflowDB(Questions, Checkpoints, Following, Retention):
             check_name("the name of a flow", row["flow_name"])
         cursor = raw.execute(QUERIES["insert_run"], {**_NEW_RUN, **row})
         if cursor.rowcount != 1:
-            there = raw.execute(QUERIES["run_by_id"], (row["run_id"],)).fetchone()
+            existing = raw.execute(QUERIES["run_by_id"], (row["run_id"],)).fetchone()
             state = ""
-            if there is not None and there["status"] == "completed":
+            if existing is not None and existing["status"] == "completed":
                 state = ", which is completed"
-            elif there is not None and self.locks.is_held(there["run_no"]):
+            elif existing is not None and self.locks.is_held(existing["run_no"]):
                 state = ", which is running, here or in another process"
             is_of_flow, is_new = "inputs" in row, row.get("inputs") is not None
-            ways = f", or go on with that run: flow.resume({row['run_id']!r})"
-            same = f"run_id={row['run_id']!r}, if_exists='join'"
-            joined = f"; or, if the same run is meant, run or submit with {same}"
+            resuming = f", or go on with that run: flow.resume({row['run_id']!r})"
+            arguments = f"run_id={row['run_id']!r}, if_exists='join'"
+            joining = f"; or, if the same run is meant, run or submit with {arguments}"
             raise RunExistsError(
                 f"database {self.path} has a run {row['run_id']!r} already{state}; use another id"
-                f"{ways if is_of_flow and not state else ''}{joined if is_new else ''}"
+                f"{resuming if is_of_flow and not state else ''}{joining if is_new else ''}"
             )
         return int(cursor.lastrowid or 0)
 
     @lists_keywords(Settable)
     def update_run(self, run_id: str, **columns: Unpack[Settable]) -> None:
-        """Set columns of a run. Times are ISO-8601 texts; what has an offset is kept in UTC.
+        """Set columns of a run. Times are ISO-8601 texts; those with an offset are stored in UTC.
 
         Raises:
             RunNotFoundError: There is no such run.
-            DefinitionError: A column cannot be set, the status is none of ``STATUSES``, or what is
-                given as a time is none.
+            DefinitionError: A column cannot be set, the status is not one of ``STATUSES``, or a
+                time is not one.
         """
         known = Settable.__annotations__
         for column in columns:
@@ -233,23 +233,23 @@ class WorkflowDB(Questions, Checkpoints, Following, Retention):
                 )
 
     def get_run(self, run_id: str) -> RunRow | None:
-        """The run's row, or ``None``. A run whose process is gone reads as failed."""
+        """The run's row, or ``None``. A run whose process has ended is shown as failed."""
         check_id(run_id)
         row = self.connection.row(QUERIES["run_by_id"], (run_id,))
         return None if row is None else self._truthful(row)
 
     @lists_keywords(Listed)
     def list_runs(self, limit: int = 100, **only: Unpack[Listed]) -> list[RunRow]:
-        """The newest runs, last created first. A run whose process is gone reads as failed.
+        """The newest runs, last created first. A run whose process has ended is shown as failed.
 
         Args:
-            limit: At most so many runs.
-            **only: ``status``: only runs that read as this one of ``STATUSES``. ``flow_name``: only
+            limit: The maximum number of runs.
+            **only: ``status``: only runs with this one of ``STATUSES``. ``flow_name``: only
                 runs of this flow. ``text``: only runs with this in their id, flow, current node,
-                error, parent's id or run thread; upper and lower case ASCII letters are the same.
+                error, parent's id or run thread; the case of ASCII letters does not matter.
                 ``since``: only runs started at or after this ISO-8601 time, which is in UTC unless
                 it has an offset. ``before``: only runs created before the run of this ``run_no``:
-                the page that follows. ``thread``: only runs of this run thread; of all flows,
+                the next page. ``thread``: only runs of this run thread; of all flows,
                 unless ``flow_name`` is given. ``labels``: only runs that have all of these.
 
         Raises:
@@ -259,38 +259,38 @@ class WorkflowDB(Questions, Checkpoints, Following, Retention):
         status, labels, since = only.get("status"), only.get("labels"), only.get("since")
         if status is not None:
             check_status("list_runs", status)
-        if not any(one not in (None, {}) for one in only.values()):
+        if all(value in (None, {}) for value in only.values()):
             rows = self.connection.rows(QUERIES["runs_newest_first"], (limit,))
             return [self._truthful(row) for row in rows]
-        # What is stored as running may read as failed, so it is looked at for both.
+        # A run stored as running may turn out to be failed, so it is read for both.
         stored = "running" if status == "failed" else status
-        wanted: dict[str, object] = {"status": stored, "or_status": status, "limit": limit}
-        wanted |= {"text": only.get("text"), "thread": only.get("thread"), "since": None}
+        parameters: dict[str, object] = {"status": stored, "or_status": status, "limit": limit}
+        parameters |= {"text": only.get("text"), "thread": only.get("thread"), "since": None}
         if since is not None:
-            # So it is the beginning of any text of the same time, or day.
+            # A prefix of every text of the same time, or day.
             moment = in_utc(since).replace(tzinfo=None)
-            wanted["since"] = moment.isoformat().removesuffix("T00:00:00")
-        wanted |= {"flow": only.get("flow_name"), "labels": to_json(dict(labels or {}))}
+            parameters["since"] = moment.isoformat().removesuffix("T00:00:00")
+        parameters |= {"flow": only.get("flow_name"), "labels": to_json(dict(labels or {}))}
         query = "runs_matching" if status is None else "runs_of_status"
-        if wanted["thread"] is not None:
+        if parameters["thread"] is not None:
             query = "runs_of_thread"
         elif labels:
             query = "runs_labelled"
-            wanted["key"], wanted["value"] = next(iter(labels.items()))
-        found: list[RunRow] = []
+            parameters["key"], parameters["value"] = next(iter(labels.items()))
+        listed: list[RunRow] = []
         before = only.get("before")
         last = (1 << 63) - 1 if before is None else before
-        while len(found) < limit:
-            rows = self.connection.rows(QUERIES[query], {**wanted, "before": last})
+        while len(listed) < limit:
+            rows = self.connection.rows(QUERIES[query], {**parameters, "before": last})
             runs = map(self._truthful, rows)
-            found += [run for run in runs if status is None or run["status"] == status]
+            listed += [run for run in runs if status is None or run["status"] == status]
             if len(rows) < limit:
                 break
             last = rows[-1]["run_no"]
-        return found[:limit]
+        return listed[:limit]
 
     def handle(self, run_id: str) -> StoredRunHandle:
-        """A handle to a run, in whatever process it is: its status, its end, and a way to stop it.
+        """A handle of a run in any process: its status, its result, and a way to stop it.
 
         Raises:
             RunNotFoundError: There is no such run.
@@ -298,25 +298,25 @@ class WorkflowDB(Questions, Checkpoints, Following, Retention):
         return StoredRunHandle(self, run_id)
 
     def request_cancel(self, run_id: str) -> bool:
-        """Ask a run, in whatever process it is, to stop after the step that it is at.
+        """Ask a run, in any process, to stop after its current step.
 
-        A run that nobody runs, as it is queued, paused or was interrupted, is cancelled at once.
+        A run that no process runs, as it is queued, paused or interrupted, is cancelled at once.
 
         Returns:
-            Whether the run was one of these, or running, and so was asked.
+            Whether the run was cancelled, or is running and was asked.
 
         Raises:
             RunNotFoundError: There is no such run.
         """
         run = self.get_run(run_id)
         if run is None:
-            self.number(run_id)  # says so
+            self.number(run_id)  # raises
             return False
         waits = run["status"] in ("queued", "running", "paused")
         if not waits and run["error_type"] != "Interrupted":
             return False
         with self.writing(run["run_no"]) as raw:
-            # It may have paused, or gone on, since we looked.
+            # It may have paused, or been resumed, since the read.
             asked = raw.execute(QUERIES["request_cancel"], (run_id,)).fetchone() is not None
             return asked or self._cancel_waiting(raw, run_id)
 
@@ -331,7 +331,7 @@ class WorkflowDB(Questions, Checkpoints, Following, Retention):
     def _truthful(self, row: Record) -> RunRow:
         run = _run(row)
         if run["owned"] and run["status"] == "running" and not self.locks.is_held(run["run_no"]):
-            # Between our read and our look at the lock the run may have ended by itself.
+            # The run may have ended by itself between our read and the check of the lock.
             again = self.connection.row(QUERIES["run_by_id"], (run["run_id"],))
             run = _run(again) if again is not None else run
             if run["owned"] and run["status"] == "running":
@@ -341,13 +341,13 @@ class WorkflowDB(Questions, Checkpoints, Following, Retention):
         return run
 
     def runs_to_recover(self, flow_name: str) -> list[str]:
-        """The ids of the flow's runs that can go on although nobody runs them, first created first.
+        """The ids of the flow's runs that can be resumed and that no process runs, oldest first.
 
-        Those whose process ended before they did, and those that are paused and have an answer by
-        now, or whose question has passed its deadline.
+        Those whose process ended before they did, and those that are paused with an answer, or a
+        question past its deadline.
         """
-        wanted = {"flow": flow_name, "now": self.connection.now()}
-        rows = self.connection.rows(QUERIES["runs_to_recover"], wanted)
+        parameters = {"flow": flow_name, "now": self.connection.now()}
+        rows = self.connection.rows(QUERIES["runs_to_recover"], parameters)
         runs = [self._truthful(row) for row in rows]
         return [
             run["run_id"]
@@ -356,12 +356,12 @@ class WorkflowDB(Questions, Checkpoints, Following, Retention):
         ]
 
     def _persist_interrupted(self, run: RunRow) -> None:
-        """Write down what was derived, if that is possible at once: a read must not fail for it."""
+        """Record what was derived, if possible without waiting: a read must not fail for it."""
         if self.connection.read_only:
             return
         try:
             with self.connection.transaction(patient=False) as raw:
-                # Whoever goes on with the run takes its lock before writing, so nobody is missed.
+                # A resume takes the lock of the run before it writes, so none is missed.
                 if not self.locks.is_held(run["run_no"]):
                     facts = {key: run[key] for key in ("error_msg", "error_type", "run_no")}
                     raw.execute(QUERIES["interrupted"], facts)
@@ -369,22 +369,22 @@ class WorkflowDB(Questions, Checkpoints, Following, Retention):
             _log.debug("run %r: not yet written down as interrupted: %s", run["run_id"], exc)
 
     def migrate(self, *, close_running: bool = False) -> Path | None:
-        """Bring a file of version 0.2.1 to the layout of this version, keeping a copy of it.
+        """Migrate a file of version 0.2.1 to the current layout, after copying it.
 
-        Whoever writes does the same first. It is one transaction: until its end, and if it fails,
-        the file is as it was. Programs of 0.2.1 cannot use the file after it.
+        The first write does the same. It is one transaction: until its end, and if it fails, the
+        file is unchanged. Programs of 0.2.1 cannot use the file afterwards.
 
         Args:
-            close_running: Record the runs that read as running as interrupted, because no process
-                of 0.2.1 is at work any more.
+            close_running: Record the runs with the status running as interrupted, because no
+                process of 0.2.1 is at work any more.
 
         Returns:
-            The copy, ``FILE-0.2.1``, or with a number behind it; ``None`` if the file has the
-            layout of this version already.
+            The copy, ``FILE-0.2.1``, or with a number appended; ``None`` if the file has the
+            current layout already.
 
         Raises:
-            DatabaseFileError: A run reads as running; a row is damaged; no copy can be made; or
-                the database was opened read-only.
+            DatabaseFileError: A run has the status running; a row is damaged; no copy can be made;
+                or the database was opened read-only.
         """
         self._refuse_read_only()
         return self.connection.migrate(close_running=close_running)
@@ -409,12 +409,12 @@ class WorkflowDB(Questions, Checkpoints, Following, Retention):
         """
         check_given("save_event", event=event, step=step, node_name=node_name, action=action)
         check_given("save_event", elapsed_ms=elapsed_ms, error_msg=error_msg)
-        who, what, note = (
+        node, shown, message = (
             None if text is None else escaped(text) for text in (node_name, action, error_msg)
         )
         number = self.number(run_id)
         elapsed = None if elapsed_ms is None else round(elapsed_ms * 1000)
-        facts = {"node": who, "action": what, "elapsed": elapsed, "message": note}
+        facts = {"node": node, "action": shown, "elapsed": elapsed, "message": message}
         facts["at"] = self.connection.micros()
         with self.writing(number) as raw:
             append_foreign(raw, number, Kind.EVENT, step, event=escaped(event), **facts)
@@ -425,24 +425,24 @@ class WorkflowDB(Questions, Checkpoints, Following, Retention):
         Raises:
             RunNotFoundError: There is no such run.
         """
-        return dict(sum_of(one.amounts for one in self.get_expenses(run_id)))
+        return dict(sum_of(expense.amounts for expense in self.get_expenses(run_id)))
 
     def get_expenses(self, run_id: str) -> list[Expense]:
-        """What a run has spent, one by one: in which step, attempt and call.
+        """The expenses of a run, each with its step, attempt and call.
 
         Raises:
             RunNotFoundError: There is no such run.
         """
-        found = expenses_of(self.connection, self.number(run_id))
-        return [one for one in found if one.amounts]
+        expenses = expenses_of(self.connection, self.number(run_id))
+        return [expense for expense in expenses if expense.amounts]
 
     def get_events(self, run_id: str) -> list[EventRow]:
-        """The events of a run in their order.
+        """The events of a run in order.
 
         Raises:
             RunNotFoundError: There is no such run.
         """
-        self.number(run_id)  # says so if there is no such run
+        self.number(run_id)  # raises if there is no such run
         rows = self.connection.rows(QUERIES["events_of_run"], (run_id,))
         return cast("list[EventRow]", [as_dict(row) for row in rows])
 
@@ -467,7 +467,7 @@ _NEW_RUN: dict[str, object] = {
 
 def _run(row: Record) -> RunRow:
     run = as_dict(row)
-    # As SQLite has just put it together.
+    # JSON that SQLite has just generated.
     labels = row["labels"]
     run["labels"] = {} if labels == "{}" else json.loads(labels)
     return cast("RunRow", run)

@@ -108,7 +108,7 @@ def test_a_collection_at_any_instant_ends(tmp_path: Path, garbage: str) -> None:
     now.then("again", now)
     leave_garbage()
     collecting(threading.Thread, "_bootstrap_inner")
-    collecting(sys.modules["pocoflow.db.sqlite"].SQLiteConnection, "_check_there")
+    collecting(sys.modules["pocoflow.db.sqlite"].SQLiteConnection, "_check_files")
     collecting(sys.modules["pocoflow.db.locks"]._LockFile, "renew")
     print(Flow(now, db_path="new.db").run({{"n": 0}})["n"])
     """

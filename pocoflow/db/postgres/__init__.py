@@ -1,4 +1,4 @@
-"""Runs on a PostgreSQL server: what needs psycopg is imported when one is opened."""
+"""Runs on a PostgreSQL server; psycopg is only imported when a server is opened."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from pocoflow.db.port import Locks
 
 LEASE = 15.0
-"""Seconds after which others take the runs of a process that is not heard of."""
+"""Seconds after which others may take the runs of a process that has not renewed its leases."""
 
 _IDLE = 2.0, 10.0
-"""Seconds, at least and at most, that a transaction is open of a process that stands still."""
+"""The minimum and maximum seconds for which a suspended process may keep a transaction open."""
 
 UNREADABLE = "postgresql://..."
-"""What is shown of a URL that cannot be read."""
+"""The text shown for a URL that cannot be parsed."""
 
 _SERVER = re.compile(r"postgres(ql)?://")
 _URL = re.compile(r"\W*[a-zA-Z][\w+.-]+:/|.*?://", re.DOTALL)
@@ -35,7 +35,7 @@ _WORDS = (
     "client_encoding|gss\\w+|krbsrvname|ssl\\w+|requiressl|keepalives\\w*|tcp_user_timeout"
 )
 _PAIRS = re.compile(rf"(?i)\s*({_WORDS})\s*=|.*\bpassword\s*=", re.DOTALL)
-"""What libpq reads as ``key=value``."""
+"""A connection string of libpq in the form ``key=value``."""
 
 _HOST = r"(\[[^]]*]|[^:/@?,]*)(:\d*)?"
 _HOSTS = re.compile(rf"{_HOST}(,{_HOST})*")
@@ -46,16 +46,16 @@ _opened: dict[str, str] = {}
 
 
 def is_server(path: object) -> bool:
-    """Whether what names a database is the URL of a server."""
+    """Whether the name of a database is the URL of a server."""
     return isinstance(path, str) and _SERVER.match(path) is not None
 
 
 def refuse_other_names(path: object) -> None:
-    """Refuse what names a database neither by a path nor by the URL of a server; shows no secret.
+    """Refuse a name that is neither a path nor the URL of a server; shows no secret.
 
     Raises:
-        DefinitionError: It is another URL, what libpq takes in the place of one, or what a shell
-            would put a home folder into.
+        DefinitionError: It is another URL, a connection string of libpq, or a path in which a
+            shell would expand a home folder.
     """
     text = os.fspath(path) if isinstance(path, str | os.PathLike) else ""
     if not isinstance(text, str) or is_server(path):
@@ -89,36 +89,37 @@ def refuse_other_names(path: object) -> None:
 
 
 def without_password(url: str) -> str:
-    """The URL of a server as it may be shown; in this process it names the server as before."""
+    """The URL of a server without secrets; :func:`url_of` restores it in this process."""
     if wrong_part(url):
-        shown = UNREADABLE  # nobody knows what of it is secret
+        shown = UNREADABLE  # any part of it may be secret
     else:
         scheme, _, rest = url.partition("://")
         main, mark, query = rest.partition("?")
-        who, at, where = main.rpartition("@")
-        kept = "&".join(one for one in query.split("&") if _key(one) not in _SECRETS)
-        shown = f"{scheme}://{who.partition(':')[0]}{at}{where}{mark if kept else ''}{kept}"
+        user, at, location = main.rpartition("@")
+        public = "&".join(pair for pair in query.split("&") if _key(pair) not in _SECRETS)
+        public = public and mark + public
+        shown = f"{scheme}://{user.partition(':')[0]}{at}{location}{public}"
     if shown != url:
         _urls[shown] = url
     return shown
 
 
 def wrong_part(url: str) -> str:
-    """Which part of the URL of a server cannot be read, or ``""``; nothing secret is in that."""
+    """The part of the URL of a server that cannot be parsed, or ``""``; without secrets."""
     main, _, query = url.partition("://")[2].partition("?")
-    who, at, where = main.rpartition("@")
-    hosts, _, name = where.partition("/")
+    user, at, location = main.rpartition("@")
+    hosts, _, name = location.partition("/")
     is_cut = "@" in query and hosts != "" and not at and name == ""  # by a ? of the password
-    if is_cut or set(who) & set("@/") or _NOT_ENCODED.search(who):
+    if is_cut or set(user) & set("@/") or _NOT_ENCODED.search(user):
         return "the user or the password"
     if not _HOSTS.fullmatch(hosts) or _NOT_ENCODED.search(hosts):
         return "the host or the port"
     if "@" in name or _NOT_ENCODED.search(name):
         return "the name of the database"
-    for one in query.split("&") if query else ():
-        if one.count("=") != 1 or _NOT_ENCODED.search(one):
-            is_known = re.fullmatch(_WORDS, _key(one)) is not None
-            return f"the parameter {_key(one)!r}" if is_known else "a parameter"
+    for pair in query.split("&") if query else ():
+        if pair.count("=") != 1 or _NOT_ENCODED.search(pair):
+            is_known = re.fullmatch(_WORDS, _key(pair)) is not None
+            return f"the parameter {_key(pair)!r}" if is_known else "a parameter"
     return ""
 
 
@@ -127,7 +128,7 @@ def _key(parameter: str) -> str:
 
 
 def url_of(shown: str) -> str:
-    """The URL of a server, with its password if that is known in this process."""
+    """The URL of a server, with its password if this process knows it."""
     return _urls.get(shown, shown)
 
 
@@ -137,9 +138,9 @@ def open_server(
     """Connect to a server.
 
     Raises:
-        DefinitionError: psycopg is not installed, or the lease is no time.
-        DatabaseFileError: It is not there, or refuses this user.
-        DatabaseError: The server cannot be reached, or refuses it.
+        DefinitionError: psycopg is not installed, or the lease is not a time.
+        DatabaseFileError: The database does not exist, or refuses this user.
+        DatabaseError: The server cannot be reached, or refuses the connection.
     """
     given: object = lease
     seconds = LEASE if lease is None else lease
@@ -147,7 +148,7 @@ def open_server(
     if not is_number or not 0.1 <= seconds < float("inf"):
         raise DefinitionError(f"WorkflowDB(lease={lease!r}): seconds, at least 0.1")
     try:
-        import psycopg  # noqa: F401 - to say so if it is not there
+        import psycopg  # noqa: F401 - to report it if it is missing
     except ImportError as exc:
         raise DefinitionError(
             "a database on a PostgreSQL server needs psycopg, which is not installed: "
@@ -167,7 +168,7 @@ def open_server(
             idle=min(max(seconds, _IDLE[0]), _IDLE[1]),
         )
     except DatabaseFileError:
-        if shown in _opened:  # a wrong password takes the place of none that was right
+        if shown in _opened:  # a wrong password must not replace a right one
             _urls[shown] = _opened[shown]
         raise
     _opened[shown] = whole

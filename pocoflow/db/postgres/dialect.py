@@ -1,4 +1,4 @@
-"""The statements of ``queries.sql`` as PostgreSQL has them."""
+"""The statements of ``queries.sql`` in the dialect of PostgreSQL."""
 
 from __future__ import annotations
 
@@ -26,41 +26,41 @@ class Statement(NamedTuple):
 
     Attributes:
         text: Its text.
-        names: The names of its parameters in their order; none if they are given in order.
+        names: The names of its parameters in order; empty if they are positional.
     """
 
     text: bytes
     names: Sequence[str]
 
     def encoded(self, given: Parameters) -> list[bytes | None]:
-        """The parameters as the server takes them.
+        """The parameters in the format of the server.
 
         Raises:
-            DefinitionError: A text has a character that it cannot store.
-            UnicodeEncodeError: Likewise, one that no database can.
+            DefinitionError: A text has a character that the server cannot store.
+            UnicodeEncodeError: A text has a character that no database can store.
         """
         if isinstance(given, Mapping):
             given = [given[name] for name in self.names]
         return [
-            one
-            if one is None
-            else b"%d" % one
-            if type(one) is int
-            else one.encode()
-            if type(one) is str and "\0" not in one
-            else _encoded(one)
-            for one in given
+            value
+            if value is None
+            else b"%d" % value
+            if type(value) is int
+            else value.encode()
+            if type(value) is str and "\0" not in value
+            else _encoded(value)
+            for value in given
         ]
 
 
 MUST_WRITE = "MUST WRITE "
-"""Before a statement on the log: it fails if it writes no row of the number that follows its
-parameters."""
+"""The prefix of a statement on the log that fails unless it writes a row with the id that follows
+its parameters."""
 
 
 @cache
 def statement(sql: str) -> Statement:
-    """What a statement is for the server."""
+    """The form of a statement for the server."""
     if sql.startswith(MUST_WRITE):
         inner = statement(sql.removeprefix(MUST_WRITE)).text
         returning = b"" if inner.startswith(b"INSERT") else b" RETURNING id"
@@ -69,9 +69,9 @@ def statement(sql: str) -> Statement:
     names: dict[str, int] = {}
     count = 0
 
-    def numbered(found: re.Match[str]) -> str:
+    def numbered(match: re.Match[str]) -> str:
         nonlocal count
-        token, name = found[0], found[1]
+        token, name = match[0], match[1]
         if name is not None:
             return f"${names.setdefault(name, len(names) + 1)}"
         if token.endswith("?"):
@@ -87,7 +87,7 @@ def statement(sql: str) -> Statement:
 
 
 def _encoded(value: object) -> bytes:
-    """A parameter of another kind."""
+    """The format of a parameter of another type."""
     if isinstance(value, str) and "\0" in value:
         raise DefinitionError(
             f"{value!r:.60} has a NUL character, which PostgreSQL cannot store; leave it out"

@@ -1,8 +1,8 @@
-"""Who is alive: a lease for each running run, by the clock of the server.
+"""Liveness: a lease for each running run, by the clock of the server.
 
-A process says every third of the time of a lease that it is still there, for all of its runs at
-once. When nothing was heard of it for that time, others may take its runs; should it come back, the
-fence of the run keeps it from writing.
+A process renews the leases of all of its runs at once, three times per lease period. Once a lease
+has expired, others may claim the run; if the process comes back, the fence of the run keeps it from
+writing.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _RENEW = """
 UPDATE pf_leases SET until = clock_timestamp() + ? * interval '1 second'
 WHERE holder = ? AND run_no = ANY(?::bigint[]) RETURNING run_no
 """
-_TAKE_AGAIN = """
+_REACQUIRE = """
 INSERT INTO pf_leases (run_no, holder, until)
 SELECT run_no, ?, clock_timestamp() + ? * interval '1 second' FROM pf_run
 WHERE run_no = ANY(?::bigint[]) AND status = 'running'
@@ -48,11 +48,11 @@ _LEAVE = "DELETE FROM pf_leases WHERE holder = ?"
 
 
 class Leases(Locks):
-    """The leases that this process has on the runs of one database.
+    """The leases of this process on the runs of one database.
 
     Args:
-        server: The database, of which it has a connection of its own.
-        seconds: For how long a lease is.
+        server: The database, to which it opens a separate connection.
+        seconds: The duration of a lease.
     """
 
     def __init__(self, server: ServerConnection, seconds: float) -> None:
@@ -67,7 +67,7 @@ class Leases(Locks):
         self._thread: threading.Thread | None = None
 
     def _execute(self, sql: str, *parameters: object) -> list[Record]:
-        """The rows of a statement; it is tried once more where the connection was lost."""
+        """The rows of a statement; it is retried once if the connection was lost."""
         with self._guard:
             if self._is_closed:
                 raise DatabaseError("the database is closed")
@@ -75,7 +75,7 @@ class Leases(Locks):
                 try:
                     if self._connection is None or self._connection.is_lost:
                         self._connection = Pipeline(self._open())
-                        # No wait for the disk: what a crash of the server loses is taken again.
+                        # No wait for the disk: leases lost in a crash are acquired again.
                         self._connection.execute("SET synchronous_commit = off")
                     outcome = self._connection.execute(sql, parameters)
                     self._connection.sync()
@@ -90,7 +90,7 @@ class Leases(Locks):
     @property
     def _guard(self) -> threading.RLock:
         if self._pid != os.getpid():
-            # Nothing that was held before a fork is held on this side of it.
+            # A forked child holds none of the leases of its parent.
             self._pid, self._holder = os.getpid(), uuid4().hex
             self._held, self._connection, self._thread = {}, None, None
             self._alone, self._ends = threading.RLock(), threading.Event()
@@ -99,7 +99,7 @@ class Leases(Locks):
     def _lock(self, run_no: int, owner: object) -> bool:
         taken = bool(self._execute(_HOLD, run_no, self._holder, self._seconds))
         if taken and self._thread is None:
-            work = partial(_keep, weakref.ref(self), self._ends, self._seconds / 3)
+            work = partial(_renew, weakref.ref(self), self._ends, self._seconds / 3)
             self._thread = threading.Thread(target=work, name="pocoflow-leases", daemon=True)
             self._thread.start()
         return taken
@@ -111,38 +111,38 @@ class Leases(Locks):
             _log.debug("the lease of run %d ends by itself: %s", run_no, exc)
 
     def renew(self) -> None:
-        """Say that this process is still there; a lease that another one has by now is lost.
+        """Renew the leases of this process; those that another process has acquired are lost.
 
-        One that is gone, as after a crash of the server, is taken again while its run is at work.
+        A lease that vanished, as in a crash of the server, is acquired again if its run is at work.
         """
         with self._alone:
             if not self._held or self._pid != os.getpid():
                 return
-            # Not one that could not be given back, which ends by itself.
-            kept = self._numbers(_RENEW, self._seconds, self._holder, self._held)
-            if lost := self._held.keys() - kept:
-                kept |= self._numbers(_TAKE_AGAIN, self._holder, self._seconds, lost)
-            for run_no in self._held.keys() - kept:
-                self._held.pop(run_no, None)  # a finalizer may have given it back
+            # Not those that could not be released, which expire.
+            renewed = self._numbers(_RENEW, self._seconds, self._holder, self._held)
+            if lost := self._held.keys() - renewed:
+                renewed |= self._numbers(_REACQUIRE, self._holder, self._seconds, lost)
+            for run_no in self._held.keys() - renewed:
+                self._held.pop(run_no, None)  # a finalizer may have released it
 
     def _numbers(self, sql: str, first: object, second: object, of: Iterable[int]) -> set[int]:
         listed = f"{{{','.join(map(str, of))}}}"
         return {row[0] for row in self._execute(sql, first, second, listed)}
 
     def has(self, run_no: int, owner: object) -> bool:
-        """Whether this owner took the lease of a run, in this process, and still has it."""
+        """Whether this owner acquired the lease of a run, in this process, and still holds it."""
         return super().has(run_no, owner) and self._pid == os.getpid()
 
     def is_held(self, run_no: int) -> bool:
-        """Whether a process that was heard of lately holds the lease of a run.
+        """Whether a process holds an unexpired lease of a run.
 
         Raises:
-            DatabaseError: The server cannot be asked.
+            DatabaseError: The server cannot be reached.
         """
         return bool(self._execute(_IS_HELD, run_no))
 
     def close(self) -> None:
-        """Give all leases back that were taken through this object."""
+        """Release all leases that were acquired through this object."""
         self._ends.set()
         with self._alone:
             if self._pid != os.getpid() or self._is_closed:
@@ -156,14 +156,14 @@ class Leases(Locks):
                 self._connection.close()
 
 
-def _keep(leases: weakref.ref[Leases], ends: threading.Event, period: float) -> None:
-    """Renew leases until they are given back."""
+def _renew(leases: weakref.ref[Leases], ends: threading.Event, period: float) -> None:
+    """Renew leases until they are released."""
     while not ends.wait(period):
-        there = leases()
-        if there is None:
+        owner = leases()
+        if owner is None:
             return
         try:
-            there.renew()
+            owner.renew()
         except DatabaseError as exc:
             _log.warning("the leases of the runs of this process could not be renewed: %s", exc)
-        del there
+        del owner

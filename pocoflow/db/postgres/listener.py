@@ -1,4 +1,4 @@
-"""Tells followers that something was committed of a run, as the server says so (``NOTIFY``)."""
+"""Notifies followers of commits of runs, by ``LISTEN`` and ``NOTIFY`` of the server."""
 
 from __future__ import annotations
 
@@ -24,26 +24,25 @@ ON CONFLICT (run_no, listener) DO UPDATE SET until = excluded.until
 _LEAVE = "DELETE FROM pf_followers WHERE listener = %s OR until < clock_timestamp()"
 
 _AGAIN = 10.0
-"""Seconds after which a follower is recorded again, and forgotten if nobody asks for its run."""
+"""Seconds after which a follower is recorded again, or dropped if its run was not polled."""
 
 _TURN = 0.2
 
 _SAFE, _UNSURE = 4, 20
-"""So many times a second something may have happened that nobody was told of: while the server
-tells what is committed, and else."""
+"""How often per second to assume an unnoticed commit: while the server notifies, and otherwise."""
 
 
 def channel_of(schema: str) -> str:
-    """Where it is told what is committed in a schema."""
+    """The channel for commits in a schema."""
     return f"pocoflow_{sha256(schema.encode()).hexdigest()[:16]}"
 
 
 class Listener:
-    """Listens, in a thread, for as long as somebody asks.
+    """Listens, in a thread, as long as followers poll.
 
     Args:
         connect: Opens a connection.
-        channel: Where it is told what is committed.
+        channel: The channel for commits.
     """
 
     def __init__(self, connect: Callable[[], psycopg.Connection], channel: str) -> None:
@@ -57,22 +56,22 @@ class Listener:
         self._pid = os.getpid()
 
     def version(self, run_no: int) -> Hashable:
-        """What is another one after every commit of a run; asks nobody."""
+        """A token that every commit of a run changes; never blocks."""
         now = time.monotonic()
         with self._guard:
             if self._pid != os.getpid():
                 self._pid, self._is_at_work = os.getpid(), False
                 self._commits, self._name = {}, uuid4().hex
             self._asked[run_no] = now
-            begins = not self._is_at_work and not self._ends.is_set()
-            self._is_at_work |= begins
+            starts = not self._is_at_work and not self._ends.is_set()
+            self._is_at_work |= starts
             commits = self._commits.get(run_no)
-        if begins:
+        if starts:
             threading.Thread(target=self._work, name="pocoflow-listener", daemon=True).start()
         return commits, int(now * (_UNSURE if commits is None else _SAFE))
 
     def close(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         self._ends.set()
 
     def _work(self) -> None:
@@ -91,7 +90,7 @@ class Listener:
         self._is_at_work = False
 
     def _listen(self, connection: psycopg.Connection) -> None:
-        """Listen until nobody has asked for a while."""
+        """Listen until no follower has polled for a while."""
         connection.execute(f"LISTEN {self._channel}".encode())
         recorded = 0.0
         while not self._ends.is_set():
@@ -111,8 +110,8 @@ class Listener:
                 with self._guard:
                     for run_no in runs:
                         self._commits[run_no] = self._commits.get(run_no, 0) + 1
-            for told in connection.notifies(timeout=_TURN, stop_after=1):
-                run_no = int(told.payload)
+            for notify in connection.notifies(timeout=_TURN, stop_after=1):
+                run_no = int(notify.payload)
                 with self._guard:
                     if run_no in self._commits:
                         self._commits[run_no] += 1

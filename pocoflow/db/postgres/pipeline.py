@@ -1,6 +1,6 @@
-"""Statements on their way to a server, and what comes back: several make one round trip.
+"""Pipelined statements to a server, and their results: several take one round trip.
 
-This is beneath the cursors of psycopg, which would take five times the processor time of the step.
+This uses libpq directly, as cursors of psycopg would take five times the processor time of a step.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ _READ: dict[int, Callable[[bytes], object]] = {
     16: lambda value: value == b"t",
     **dict.fromkeys((700, 701, 1700), float),
 }
-"""How values are read, by the number of their type; all others are texts."""
+"""How to read values, by the OID of their type; all others are texts."""
 
-# One that has no descriptor of its own.
+# One without a descriptor of its own.
 _Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
 
 _DONE = (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK)
 
 
 class ServerRow(Record):
-    """A row that a server has given."""
+    """A row from a server."""
 
     __slots__ = ("_columns", "_values")
 
@@ -57,19 +57,19 @@ class ServerRow(Record):
 
 
 class Outcome:
-    """What a statement has done; asking waits for it."""
+    """The result of a statement; reading it waits for the server."""
 
-    __slots__ = ("_count", "_pipeline", "_rows", "is_there", "prepares")
+    __slots__ = ("_count", "_pipeline", "_rows", "is_ready", "prepares")
 
     def __init__(self, pipeline: Pipeline, prepares: str | None = None) -> None:
         self._pipeline = pipeline
         self._rows: list[Record] = []
         self._count = 0
-        self.is_there = False
+        self.is_ready = False
         self.prepares = prepares
 
     def take(self, result: pq.abc.PGresult) -> None:
-        """Know what the server has answered."""
+        """Store the answer of the server."""
         self._count = result.command_tuples or 0
         if count := result.ntuples:
             fields = range(result.nfields)
@@ -81,27 +81,27 @@ class Outcome:
                     for field in fields
                 )
                 self._rows.append(ServerRow(columns, values))
-        self.is_there = True
+        self.is_ready = True
 
     @property
     def rowcount(self) -> int:
-        """How many rows it has written."""
+        """The number of rows that it has written."""
         self._pipeline.wait(self)
         return self._count
 
     @property
     def lastrowid(self) -> int | None:
-        """The number of the row that it has inserted."""
+        """The id of the row that it has inserted."""
         self._pipeline.wait(self)
         return self._rows[0][0] if self._rows else None
 
     def fetchone(self) -> Any:
-        """The next row that it gives, or ``None``."""
+        """The next row of the result, or ``None``."""
         self._pipeline.wait(self)
         return self._rows.pop(0) if self._rows else None
 
     def fetchall(self) -> list[Record]:
-        """The rows that it gives."""
+        """The rows of the result."""
         self._pipeline.wait(self)
         return self._rows
 
@@ -114,10 +114,10 @@ def _name(result: pq.abc.PGresult, field: int) -> str:
 
 
 class Pipeline:
-    """The statements of one connection, which are sent without waiting for those before.
+    """The statements of one connection, which are sent without waiting for earlier ones.
 
     Args:
-        connection: A connection in autocommit, which is used by nothing else.
+        connection: A connection in autocommit mode, which nothing else uses.
     """
 
     def __init__(self, connection: psycopg.Connection) -> None:
@@ -128,21 +128,21 @@ class Pipeline:
         self._selector = _Selector()
         self._selector.register(self._server.socket, selectors.EVENT_READ)
         self._known: dict[str, bytes] = {}
-        self._waiting: deque[Outcome | None] = deque()  # None stands for the end of a batch
+        self._waiting: deque[Outcome | None] = deque()  # None is the end of a batch
         self._failed: errors.Error | None = None
 
     @property
     def is_lost(self) -> bool:
-        """Whether the connection is gone."""
+        """Whether the connection is lost."""
         return self._server.status != pq.ConnStatus.OK
 
     @property
     def is_idle(self) -> bool:
-        """Whether the server is in no transaction, once all is done that was sent."""
+        """Whether the server is in no transaction, after everything that was sent."""
         return self._server.transaction_status == pq.TransactionStatus.IDLE
 
-    def look(self) -> None:
-        """Learn whether the server has ended the connection since it was used; asks nobody."""
+    def check(self) -> None:
+        """Detect whether the server has closed the connection since its last use; never blocks."""
         if not self._waiting:
             with suppress(psycopg.Error):
                 while not self.is_lost and self._selector.select(0):
@@ -150,15 +150,15 @@ class Pipeline:
 
     def execute(self, sql: str, parameters: Parameters = (), /) -> Outcome:
         """Send a statement."""
-        found = statement(sql)
-        values = found.encoded(parameters)
+        prepared = statement(sql)
+        values = prepared.encoded(parameters)
         try:
             name = self._known.get(sql)
             if name is None:
-                # A name stands for one statement also where a pooler mixes sessions up.
+                # The name identifies the statement even if a pooler mixes up sessions.
                 name = b"pf_" + md5(sql.encode(), usedforsecurity=False).hexdigest().encode()
                 self._known[sql] = name
-                self._server.send_prepare(name, found.text)
+                self._server.send_prepare(name, prepared.text)
                 self._waiting.append(Outcome(self, sql))
             self._server.send_query_prepared(name, values)
         except BaseException:
@@ -169,31 +169,31 @@ class Pipeline:
         return outcome
 
     def executemany(self, sql: str, parameters: Iterable[Parameters], /) -> Outcome:
-        """Send a statement for each of several rows; what the last one has done."""
+        """Send a statement for each of several rows; returns the result of the last."""
         outcome = Outcome(self)
-        outcome.is_there = True
-        for one in parameters:
-            outcome = self.execute(sql, one)
+        outcome.is_ready = True
+        for row in parameters:
+            outcome = self.execute(sql, row)
         return outcome
 
     def wait(self, outcome: Outcome) -> None:
-        """Wait for what a statement has done, in a transaction that has begun.
+        """Wait for the result of a statement, in an open transaction.
 
         Raises:
-            psycopg.Error: It, or one before it, has failed; nothing after that has been done.
+            psycopg.Error: It, or an earlier one, has failed; later ones were not executed.
         """
-        if outcome.is_there:
+        if outcome.is_ready:
             return
         self._read_until(lambda: outcome not in self._waiting or self._failed is not None)
-        if not outcome.is_there:
+        if not outcome.is_ready:
             self.sync()
             raise errors.OperationalError("the connection was lost before the answer came")
 
     def sync(self) -> None:
-        """Wait until all is done that was sent, and, outside of a transaction, committed.
+        """Wait until everything sent is executed and, outside a transaction, committed.
 
         Raises:
-            psycopg.Error: A statement has failed; nothing after that has been done.
+            psycopg.Error: A statement has failed; later ones were not executed.
         """
         self._read_until(lambda: not self._waiting)
         failed, self._failed = self._failed, None
@@ -201,20 +201,20 @@ class Pipeline:
             raise failed
 
     def _read_until(self, is_done: Callable[[], bool]) -> None:
-        """Send what is to be sent, and take the answers until it is done."""
+        """Send everything that is buffered, and read answers until a condition holds."""
         try:
-            # Not a flush, after which the server would wait for ever for what comes next.
+            # Not a flush, after which the server would wait for more for ever.
             self._server.pipeline_sync()
             self._waiting.append(None)
             self._send()
             while not is_done():
                 self._read()
         except BaseException as exc:
-            said = self._failed
+            failed = self._failed
             self.close()
-            if said is not None and said.diag.severity_nonlocalized == "FATAL":
-                # Why the server has ended the connection; libpq only knows that it is not there.
-                raise errors.OperationalError(str(said)) from exc
+            if failed is not None and failed.diag.severity_nonlocalized == "FATAL":
+                # Why the server has closed the connection; libpq only knows that it is closed.
+                raise errors.OperationalError(str(failed)) from exc
             raise
 
     def _send(self) -> None:
@@ -228,7 +228,7 @@ class Pipeline:
                         self._server.consume_input()
 
     def _read(self) -> None:
-        """Take the next answer."""
+        """Read the next answer."""
         expected, result = self._waiting[0], self._next()
         if expected is None:
             if result is not None and result.status != pq.ExecStatus.PIPELINE_SYNC:
@@ -256,7 +256,7 @@ class Pipeline:
         return server.get_result()
 
     def close(self) -> None:
-        """Close the connection; what was not committed is undone."""
+        """Close the connection; what was not committed is rolled back."""
         self._waiting.clear()
         self._failed = None
         self.connection.close()

@@ -1,5 +1,5 @@
--- The statements that PostgreSQL has in another form than SQLite, by name, and parts of them, likewise;
--- all others are those of ../queries.sql.
+-- The statements, and parts of them, that differ between PostgreSQL and SQLite, by name; all others are
+-- in ../queries.sql.
 
 -- part: labels
 (
@@ -75,17 +75,17 @@ INSERT INTO pf_graphs (graph) VALUES (?) ON CONFLICT (md5(graph)) DO NOTHING;
 SELECT graph_no FROM pf_graphs WHERE md5(graph) = md5($1::text) AND graph = $1;
 
 -- name: close_questions
-WITH RECURSIVE begun AS (
+WITH RECURSIVE branches AS (
     SELECT line, (data::json->>0)::bigint AS parent FROM pf_log
     WHERE id > :since AND id < :last AND kind = 9
 ), inside (line) AS (
-    SELECT :line::bigint UNION SELECT b.line FROM begun AS b JOIN inside AS i ON b.parent = i.line
+    SELECT :line::bigint UNION SELECT b.line FROM branches AS b JOIN inside AS i ON b.parent = i.line
 )
 UPDATE pf_questions SET closed = 1
 WHERE run_no = :run_no AND closed = 0 AND (:line = 0 OR line IN (SELECT line FROM inside));
 
--- name: standing
--- Whoever asks is going to write the row, and waits here for others who do.
+-- name: run_state
+-- The caller will write the row, and waits here for other writers.
 SELECT status, total_steps, cancel_requested FROM pf_run WHERE run_no = ? FOR NO KEY UPDATE;
 
 -- name: store_json

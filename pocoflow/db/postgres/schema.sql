@@ -1,8 +1,7 @@
--- The layout of a pocoflow database on PostgreSQL, version 2 (pf_layout). What the tables and columns
--- mean is written in ../schema.sql. It differs in this: whole numbers are bigint; texts are compared by
--- their bytes, as times and numbers of versions have to be; who runs a run is a row of pf_leases; and
--- the number of a row of the log is one more than that of the last one, while the row of the run is
--- locked.
+-- The layout of a pocoflow database on PostgreSQL, version 2 (pf_layout). The tables and columns are
+-- explained in ../schema.sql. Differences: whole numbers are bigint; texts are compared by their bytes,
+-- as times must be; the lock of a run is a row of pf_leases; and the id of a row of the log is one more
+-- than that of the last one, while the row of the run is locked.
 
 CREATE TABLE pf_layout (version bigint NOT NULL);
 
@@ -11,7 +10,7 @@ CREATE TABLE pf_graphs (
     graph    text COLLATE "C" NOT NULL
 );
 
--- A graph may be longer than what an index takes.
+-- A graph may be longer than an index allows.
 CREATE UNIQUE INDEX pf_graphs_by_digest ON pf_graphs (md5(graph));
 
 CREATE TABLE pf_run (
@@ -60,7 +59,7 @@ CREATE INDEX pf_run_open ON pf_run (thread) WHERE thread IS NOT NULL AND (
     OR (status = 'failed' AND error_type = 'Interrupted')
 );
 
--- Who runs a run, until when, by the clock of the server; whoever is there says so again before that.
+-- The process that runs a run, and when its lease expires by the clock of the server, unless renewed.
 CREATE TABLE pf_leases (
     run_no bigint PRIMARY KEY,
     holder text COLLATE "C" NOT NULL,
@@ -69,8 +68,8 @@ CREATE TABLE pf_leases (
 
 CREATE INDEX pf_leases_by_holder ON pf_leases (holder);
 
--- Who wants to be told what is committed of a run, by the listener of its process; what is lost with
--- a crash of the server is recorded again.
+-- The followers of runs to notify of commits, by the listener of their process; rows lost in a crash of
+-- the server are inserted again.
 CREATE UNLOGGED TABLE pf_followers (
     run_no   bigint NOT NULL,
     listener text COLLATE "C" NOT NULL,
@@ -87,7 +86,7 @@ CREATE TABLE pf_labels (
 
 CREATE INDEX pf_labels_by_value ON pf_labels (key, value, run_no);
 
--- Fails a transaction in which a statement has written nothing.
+-- Fails a transaction if a statement has written nothing.
 CREATE FUNCTION pf_must(rows bigint) RETURNS bigint LANGUAGE plpgsql AS $$
 BEGIN
     IF rows <> 1 THEN
@@ -96,7 +95,7 @@ BEGIN
     RETURN rows;
 END $$;
 
--- A time of the log, as people read it.
+-- A time of the log as text.
 CREATE FUNCTION pf_time(at bigint) RETURNS text
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 RETURN CASE WHEN at = 0 THEN '' ELSE

@@ -1,4 +1,4 @@
-"""A connection to a PostgreSQL server: where it is, its layout, its transactions and its errors."""
+"""A connection to a PostgreSQL server: its URL, its layout, its transactions and its errors."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _SCHEMA = "pocoflow"
 _DEFAULTS = {
     "application_name": "pocoflow",
     "connect_timeout": "10",
-    # A server that is not there any more is noticed while an answer is waited for.
+    # Detects a server that is gone while waiting for an answer.
     "keepalives_idle": "10",
     "keepalives_interval": "5",
     "keepalives_count": "3",
@@ -52,14 +52,14 @@ _DEFAULTS = {
 }
 
 _SERVER_NOTICES = {
-    # A process that is not there any more, whose locks others wait for.
+    # Detects a process that is gone, and whose locks others wait for.
     "tcp_keepalives_idle": "5",
     "tcp_keepalives_interval": "2",
     "tcp_keepalives_count": "3",
     "tcp_user_timeout": "10000",
 }
 
-_PLACE = """
+_SEARCH_PATH = """
 SELECT current_setting('search_path'), current_user, EXISTS (
     SELECT 1 FROM pg_namespace WHERE nspname = current_user
 )
@@ -85,36 +85,36 @@ FROM pg_namespace AS n WHERE n.nspname = %s
 class ServerConnection(Connection):
     """A connection to a schema on a PostgreSQL server, shared by the threads of this process.
 
-    A transaction that appends to the log of a run locks the row of that run, any other one queues
-    for a lock of the schema: so each sees what those before it have written.
+    A transaction that appends to the log of a run locks the row of that run, any other waits for a
+    lock of the schema: so each sees what earlier ones have written.
 
     Args:
-        where: Its URL, as libpq takes it, and what is shown of that: a password is not.
+        urls: Its URL for libpq, and the URL without secrets for messages.
         synchronous: Whether a commit waits for the disk of the server.
         busy_timeout: Seconds to wait for another writer.
         read_only: Whether nothing is written.
-        idle: Seconds after which the server undoes the transaction of a process that stands still.
+        idle: Seconds after which the server rolls back the transaction of a suspended process.
     """
 
     _errors: ClassVar[tuple[type[Exception], ...]] = (psycopg.Error,)
 
     def __init__(
         self,
-        where: tuple[str, str],
+        urls: tuple[str, str],
         *,
         synchronous: str,
         busy_timeout: float,
         read_only: bool,
         idle: float,
     ) -> None:
-        url, label = where
+        url, label = urls
         wrong = wrong_part(url)
         if not wrong:
             try:
                 writes = {} if read_only else {"target_session_attrs": "primary"}
                 self._info = {**_DEFAULTS, **writes, **conninfo.conninfo_to_dict(url)}
             except psycopg.ProgrammingError:
-                # Its text would show what is wrong, a password perhaps.
+                # Its text shows the wrong part, which may be a password.
                 wrong = _unknown_parameter(label)
         if wrong:
             raise DatabaseError(
@@ -137,14 +137,14 @@ class ServerConnection(Connection):
         with self.alone:
             self._open()
         self._listener = Listener(self.connect, self._channel)
-        process_forks.keep(self)
+        process_forks.register(self)
 
     # -- opening and closing ----------------------------------------------------------------------
 
     def begin_anew(self, *, at_rest: bool) -> None:  # noqa: D102 - see the base class
         super().begin_anew(at_rest=at_rest)
         if self._pipeline is not None:
-            _abandoned.append(self._pipeline)  # it is that of the process that forked this one
+            _abandoned.append(self._pipeline)  # it belongs to the parent process
             self._pipeline = None
 
     def connect(self) -> psycopg.Connection:
@@ -168,7 +168,7 @@ class ServerConnection(Connection):
                 f"database {self.label} has the encoding {encoding}, which cannot hold every text; "
                 "use one that was made with CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0"
             )
-        path, user, is_there = _one(connection.execute(_PLACE))
+        path, user, is_there = _one(connection.execute(_SEARCH_PATH))
         schema = self._chosen(path, user, is_there)
         self._schema, self._channel = schema, channel_of(schema)
         info = connection.info
@@ -183,13 +183,13 @@ class ServerConnection(Connection):
             "idle_in_transaction_session_timeout": f"{round(self._idle * 1000)}",
             "synchronous_commit": "on" if self._synchronous == "FULL" else "off",
             "default_transaction_read_only": "on" if self.read_only else "off",
-            # Each statement sees what was committed before, also after it has waited for a lock.
+            # Each statement sees earlier commits, also after waiting for a lock.
             "default_transaction_isolation": "read committed",
             "client_encoding": "UTF8",
             "DateStyle": "ISO",
         }
         calls = ", ".join(["set_config(%s, %s, false)"] * len(settings))
-        facts = [part for one in settings.items() for part in one]
+        facts = [part for setting in settings.items() for part in setting]
         connection.execute(f"SELECT {calls}".encode(), facts)
 
     def micros(self) -> int:  # noqa: D102 - see the base class
@@ -199,18 +199,18 @@ class ServerConnection(Connection):
         return (_EPOCH + timedelta(microseconds=self.micros())).isoformat()
 
     def _chosen(self, path: str, user: str, is_there: bool) -> str:
-        """The schema that a search path names first; that of the user if it is there, or alone."""
+        """The first schema of a search path; that of the user if it exists, or is the only one."""
         names = _names(path)
         if names == ["$user", "public"]:
-            return _SCHEMA  # nobody has chosen one
+            return _SCHEMA  # the default search path
         if names[1:] and names[0] == "$user" and not is_there:
             names.pop(0)
         schema = names[0] if names else ""
         schema = user if schema == "$user" else schema
         if not schema or schema.startswith("pg_") or schema == "information_schema":
-            told = f"names {schema!r} first, which is the server's own" if schema else "is empty"
+            problem = f"names {schema!r} first, which is the server's own" if schema else "is empty"
             raise DatabaseFileError(
-                f"database {self.label} cannot be used: its search path {told}; name another "
+                f"database {self.label} cannot be used: its search path {problem}; name another "
                 "schema, as in ?options=-csearch_path%3Dreports"
             )
         return schema
@@ -221,7 +221,7 @@ class ServerConnection(Connection):
         except psycopg.Error as exc:
             raise self.explain(exc) from None
         try:
-            self._look(connection)
+            self._check_layout(connection)
             pipeline = Pipeline(connection)
         except BaseException as exc:
             connection.close()
@@ -231,15 +231,15 @@ class ServerConnection(Connection):
         self._pipeline, self._is_in = pipeline, False
         return pipeline
 
-    def _look(self, connection: psycopg.Connection) -> None:
-        """See that the layout is there, and make it if it is not."""
+    def _check_layout(self, connection: psycopg.Connection) -> None:
+        """Check the layout, and create it if it does not exist."""
         if connection.info.server_version < _OLDEST:
             version = connection.info.server_version // 10000
             raise DatabaseFileError(
                 f"database {self.label} is of PostgreSQL {version}; 14 or newer is needed"
             )
-        found = connection.execute(_LAYOUT, (self._schema,)).fetchone()
-        is_made, is_allowed, user = found or (False, True, "")
+        row = connection.execute(_LAYOUT, (self._schema,)).fetchone()
+        has_layout, is_allowed, user = row or (False, True, "")
         if not is_allowed:
             name = composed.Identifier(self._schema).as_string(connection)
             raise DatabaseFileError(
@@ -247,7 +247,7 @@ class ServerConnection(Connection):
                 f"{self._schema!r}; who owns it executes GRANT USAGE ON SCHEMA {name} TO "
                 f"{composed.Identifier(user).as_string(connection)}, and grants the tables likewise"
             )
-        if not is_made:
+        if not has_layout:
             if self.read_only:
                 raise DatabaseFileError(
                     f"database {self.label} is empty: no flow has written to it yet"
@@ -264,11 +264,11 @@ class ServerConnection(Connection):
         lock = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
         with connection.transaction():
             connection.execute(lock, (f"pocoflow {self._schema}",))
-            there = connection.execute(_LAYOUT, (self._schema,)).fetchone()
-            if there is not None and there[0]:
-                return  # somebody else has made it meanwhile
+            row = connection.execute(_LAYOUT, (self._schema,)).fetchone()
+            if row is not None and row[0]:
+                return  # another process has created it meanwhile
             self.is_new = True
-            if there is None:
+            if row is None:
                 name = composed.Identifier(self._schema)
                 connection.execute(composed.SQL("CREATE SCHEMA {}").format(name))
             text = Path(__file__).with_name("schema.sql").read_text(encoding="utf-8")
@@ -288,9 +288,9 @@ class ServerConnection(Connection):
         if self._is_closed:
             raise DatabaseError(f"database {self.label} is closed")
         if self._pipeline is not None and self._is_in:
-            return self._pipeline  # what was sent in the transaction is on no other connection
+            return self._pipeline  # the transaction is open on this connection
         if self._pipeline is not None:
-            self._pipeline.look()
+            self._pipeline.check()
         if self._pipeline is None or self._pipeline.is_lost:
             return self._open()
         return self._pipeline
@@ -298,13 +298,13 @@ class ServerConnection(Connection):
     # -- statements -------------------------------------------------------------------------------
 
     def rows(self, sql: str, parameters: Parameters = ()) -> list[Record]:
-        """The rows of a read, which hold what their columns say.
+        """The rows of a read; each value has the type of its column.
 
-        There is none for what no text or number in a database can be equal to.
+        There are none for a parameter that no text or number in a database can equal.
 
         Raises:
-            DatabaseFileError: They do not.
-            DatabaseError: The server is not there, or refuses it.
+            DatabaseFileError: A value has another type.
+            DatabaseError: The server cannot be reached, or refuses the read.
         """
         with self.alone:
             pipeline = self._current()
@@ -314,7 +314,7 @@ class ServerConnection(Connection):
                 except psycopg.OperationalError:
                     if self._is_in or not pipeline.is_lost:
                         raise
-                    found = self._read(self._open(), sql, parameters)  # it has changed nothing
+                    found = self._read(self._open(), sql, parameters)  # a read may be retried
                 return checked(found, f"database {self.label}")
 
     def _read(self, pipeline: Pipeline, sql: str, parameters: Parameters) -> list[Record]:
@@ -327,7 +327,7 @@ class ServerConnection(Connection):
             return []
 
     def version(self, run_no: int) -> Hashable:
-        """What is another one after every commit of a run; asks nobody."""
+        """A token that every commit of a run changes; never blocks."""
         if self.read_only:
             return int(time.monotonic() * _LOOKS)
         return self._listener.version(run_no)
@@ -338,12 +338,12 @@ class ServerConnection(Connection):
         return self._home
 
     def vacuum(self) -> None:
-        """Have the server use again the room of what was removed."""
+        """Have the server reuse the space of what was removed."""
         with self.alone, self._translated(), self.connect() as connection:
             connection.execute("VACUUM")
 
     def migrate(self, *, close_running: bool = False) -> Path | None:
-        """Nothing: version 0.2.1 wrote to no server."""
+        """Nothing to do: version 0.2.1 did not support servers."""
         return None
 
     # -- transactions -----------------------------------------------------------------------------
@@ -382,7 +382,7 @@ class ServerConnection(Connection):
             with suppress(psycopg.Error):
                 pipeline.sync()
             if pipeline.is_idle:
-                return False  # it was committed when a Ctrl-C came
+                return False  # it was committed before a Ctrl-C
             with suppress(psycopg.Error):
                 pipeline.execute("ROLLBACK")
                 pipeline.sync()
@@ -403,16 +403,16 @@ class ServerConnection(Connection):
         *,
         is_statement: bool = False,
     ) -> T:
-        """Commit what a function writes; only if rows have other numbers are these waited for."""
+        """Commit what a function writes; ids of rows are assumed, and awaited if they differ."""
         with suppress(UnwrittenError):
             return super()._carry_out(write, of, _must_put, is_statement=is_statement)
         return super()._carry_out(write, of, put)
 
     def _be_patient(self) -> None:
-        """``SET LOCAL`` ends with its transaction."""
+        """Nothing to do: ``SET LOCAL`` ends with its transaction."""
 
     def explain(self, exc: Exception) -> DatabaseError:
-        """The error of ours for one of psycopg."""
+        """Our error for an error of psycopg."""
         text = " ".join(str(exc).split())
         if isinstance(exc, errors.LockNotAvailable | errors.DeadlockDetected):
             return DatabaseBusyError(
@@ -430,18 +430,18 @@ class ServerConnection(Connection):
                 f"who owns it executes {self._grant(text)}"
             )
         if isinstance(exc, psycopg.OperationalError):
-            for said, advice in _REFUSALS.items():
-                if said in text:
+            for phrase, advice in _REFUSALS.items():
+                if phrase in text:
                     return DatabaseFileError(
                         f"database {self.label}: the server refuses the connection ({text}); "
                         f"{advice}"
                     )
-            more = "".join(f"; {advice}" for said, advice in _ADVICE.items() if said in text)
-            return DatabaseLostError(f"database {self.label} cannot be reached ({text}){more}")
+            tips = "".join(f"; {tip}" for phrase, tip in _ADVICE.items() if phrase in text)
+            return DatabaseLostError(f"database {self.label} cannot be reached ({text}){tips}")
         return DatabaseError(f"database {self.label}: {text}")
 
     def _grant(self, text: str) -> str:
-        """The statement that allows what was refused; ``ROLE`` stands for the user."""
+        """The statement that grants what was refused; ``ROLE`` is the user."""
         schema = composed.Identifier(self._schema).as_string()
         if "for database" in text:
             return "GRANT CREATE ON DATABASE ... TO ROLE, or makes the schema for it"
@@ -454,7 +454,7 @@ class ServerConnection(Connection):
 
 
 def _must_put(raw: Transaction, sql: str, parameters: Parameters, expected: int) -> int:
-    """Execute what writes one row of a number; the transaction fails if it does not."""
+    """Execute a statement that writes one row with an id, or fails the transaction."""
     raw.execute(f"{MUST_WRITE}{sql}", (*parameters, expected))
     return expected
 
@@ -465,14 +465,14 @@ _IN_NO_DATABASE = (
     errors.NumericValueOutOfRange,
     errors.UntranslatableCharacter,
 )
-"""What a parameter leads to that no text or number in a database can be equal to."""
+"""The errors for a parameter that no text or number in a database can equal."""
 
 _OLDEST = 140000
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _LOOKS = 20
-"""So many times a second a follower looks that may not write that it wants to be told."""
+"""How often per second a read-only follower polls, as it cannot register for notifications."""
 
 _MIXED = (
     "is behind a pooler that gives a session now this connection and now that: it needs one of its "
@@ -495,7 +495,7 @@ _REFUSALS = {
     "invalid value for parameter": "correct what options= of the URL says of it",
     "permission denied for database": "GRANT CONNECT ON DATABASE ... TO ROLE allows it",
 }
-"""What a server says of whom it does not let in, and what to do; its errors have no code then."""
+"""Phrases of errors without a code with which a server refuses a connection, and remedies."""
 
 
 _MORE_ROOM = (
@@ -512,14 +512,14 @@ _ADVICE = {
     ),
     "statement timeout": "ALTER ROLE ... SET statement_timeout allows the user more",
 }
-"""What it says for a while, and what to do about it."""
+"""Phrases of temporary errors of a server, and remedies."""
 
 
 def _unknown_parameter(shown: str) -> str:
     """The first parameter of a URL without its password that libpq does not know."""
-    known = [one.keyword.decode() for one in psycopg.pq.Conninfo.get_defaults()]
-    for one in shown.partition("?")[2].split("&"):
-        key = one.partition("=")[0]
+    known = [option.keyword.decode() for option in psycopg.pq.Conninfo.get_defaults()]
+    for pair in shown.partition("?")[2].split("&"):
+        key = pair.partition("=")[0]
         if key and key not in known:
             return f"the parameter {key!r}, which libpq does not know{closest(key, known)},"
     return "a part of it"
@@ -527,11 +527,11 @@ def _unknown_parameter(shown: str) -> str:
 
 def _names(path: str) -> list[str]:
     """The schemas of a search path, as the server reads them."""
-    found = [
+    names = [
         quoted.replace('""', '"').encode() or plain.encode().lower()
         for quoted, plain in _NAMES.findall(path)
     ]
-    return [name[:_LONGEST_NAME].decode(errors="ignore") for name in found]
+    return [name[:_LONGEST_NAME].decode(errors="ignore") for name in names]
 
 
 def _one(cursor: psycopg.Cursor) -> tuple[Any, ...]:

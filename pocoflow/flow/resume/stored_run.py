@@ -7,7 +7,7 @@ from collections.abc import Callable, Container, Iterator, Mapping
 from typing import TypeAlias
 
 from pocoflow.address import check_name
-from pocoflow.db.recorder import RunRecorder, Standing
+from pocoflow.db.recorder import ResumeState, RunRecorder
 from pocoflow.db.run_threads import Named
 from pocoflow.db.values import key_of
 from pocoflow.db.workflow import WorkflowDB
@@ -134,7 +134,7 @@ class StoredRun:
             if resolved.branches:
                 self._fingerprint = relocation.with_older(recorder.log.last)
             names = (flow_name, node, self._fingerprint, renamed)
-            now = Standing(*names, amended, changed, prepared)
+            now = ResumeState(*names, amended, changed, prepared)
             remarks = [
                 *_remarks(relocation.changed, changes, node.text, line),
                 *_unreadable(self.store),
