@@ -15,7 +15,7 @@ from pocoflow.graph.graph import Vertex
 from pocoflow.nodes.answer_types import asks
 from pocoflow.nodes.function import FunctionNode
 from pocoflow.nodes.signature import Signature
-from pocoflow.values.remembering import FEW, passes
+from pocoflow.values.remembering import FEW, is_transient
 
 if TYPE_CHECKING:
     from pocoflow.check.proof import Proof
@@ -63,7 +63,7 @@ def keep(likeness: Likeness | None, subject: Subject, proof: Proof) -> None:
     effects = {id(one): one for one in map(subject.effects, vertices)}
     nodes = (vertex.node for vertex in vertices)
     signatures = tuple(one.signature for one in nodes if isinstance(one, FunctionNode))
-    is_passing = passes((subject.fields.model, *(one.function for one in signatures)))
+    is_passing = is_transient((subject.fields.model, *(one.function for one in signatures)))
     known, most = (_passing, FEW) if is_passing else (_known, _MOST)
     if len(known) >= most:
         known.clear()

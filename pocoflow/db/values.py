@@ -20,7 +20,7 @@ from pocoflow.store.store import Store
 from pocoflow.store.watch import Changed, Watch
 from pocoflow.values.changes.difference import Change as Edit
 from pocoflow.values.changes.frozen import Frozen, difference, freeze, freeze_parts, is_same
-from pocoflow.values.changes.together import put_together, tree_of
+from pocoflow.values.changes.together import assemble, tree_of
 from pocoflow.values.encoding import TAG, is_utf8, to_json
 from pocoflow.values.failures import escaped
 
@@ -561,7 +561,7 @@ def whole_text(pieces: Sequence[tuple[int, str]]) -> str:
     """
     if len(pieces) == 1 and pieces[0][0] == WHOLE:
         return pieces[0][1]
-    return put_together(*_in_order(pieces))
+    return assemble(*_in_order(pieces))
 
 
 def _in_order(pieces: Sequence[tuple[int, str]]) -> tuple[str, list[str]]:

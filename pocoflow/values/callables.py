@@ -1,4 +1,4 @@
-"""What a call of something gives, as far as that is seen without the call."""
+"""What calling something returns, as far as can be told without the call."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ class _Unset:
 
 
 UNSET: Final[Any] = _Unset()
-"""The default of an argument that ``None`` means something to, or that is not known."""
+"""The default of an argument for which ``None`` has a meaning, or whose default is unknown."""
 
 
 @cache
 def lists_keywords(*known: type) -> Callable[[FunctionT], FunctionT]:
-    """Let ``help`` and ``inspect.signature`` of a function list what its ``**`` takes.
+    """Have ``help`` and ``inspect.signature`` of a function list the keywords of its ``**``.
 
     Args:
         known: Typed dicts of its keywords.
     """
-    hints = {name: hint for one in known for name, hint in inspect.get_annotations(one).items()}
+    hints = {name: hint for dict_ in known for name, hint in inspect.get_annotations(dict_).items()}
     keywords = [
         inspect.Parameter(
             name,
@@ -46,9 +46,9 @@ def lists_keywords(*known: type) -> Callable[[FunctionT], FunctionT]:
 
     def lists(function: FunctionT) -> FunctionT:
         signature = inspect.signature(function)
-        own = [one for one in signature.parameters.values() if one.kind is not one.VAR_KEYWORD]
+        named = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
         listed: Any = function
-        listed.__signature__ = signature.replace(parameters=[*own, *keywords])
+        listed.__signature__ = signature.replace(parameters=[*named, *keywords])
         return function
 
     return lists
@@ -71,30 +71,30 @@ def _called(function: object) -> Any:
 
 
 def is_async(function: object) -> bool:
-    """Whether a call of it gives something that somebody has to await, as far as that is seen."""
+    """Whether a call of it returns something that must be awaited, as far as can be told."""
     inner = _called(function)
     return inspect.iscoroutinefunction(inner) or inspect.isasyncgenfunction(inner)
 
 
 def unrun(function: object) -> str | None:
-    """What a function is of which a call alone does nothing; ``None`` of any other."""
+    """The kind of a function whose mere call does nothing; ``None`` for any other."""
     inner = _called(function)
     if inspect.iscoroutinefunction(inner):
         return "a coroutine function"
-    is_one = inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner)
-    return "a generator function" if is_one else None
+    yields = inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner)
+    return "a generator function" if yields else None
 
 
 def check_callback(wanted: str, callback: object, *given: str) -> None:
-    """Refuse a callback that cannot take what it is given, or of which a call alone does nothing.
+    """Refuse a callback that cannot take its arguments, or whose mere call does nothing.
 
     Args:
-        wanted: Who calls it, and how, for the message.
+        wanted: What calls it, and how, for the message.
         callback: The callback.
-        given: What it is given.
+        given: Its arguments.
 
     Raises:
-        HookError: Names it, and what is wrong.
+        HookError: Names it, and the problem.
     """
     if not callable(callback):
         raise HookError(f"{wanted}; {short(callback)} is not callable")
@@ -109,11 +109,11 @@ def check_callback(wanted: str, callback: object, *given: str) -> None:
 
 
 def misfit(function: Callable[..., object], *given: object) -> str | None:
-    """Why a function cannot be called with such arguments; ``None`` if it can, or nobody knows."""
+    """Why a function cannot be called with these arguments; ``None`` if it can, or is unknown."""
     try:
         signature = inspect.signature(function)
     except (ValueError, TypeError):
-        return None  # builtins such as print do not tell their signature
+        return None  # some builtins have no signature
     try:
         signature.bind(*given)
     except TypeError as exc:
@@ -121,80 +121,82 @@ def misfit(function: Callable[..., object], *given: object) -> str | None:
     return None
 
 
-def check_called(gave: object) -> None:
-    """Refuse what a callback returned if it is for somebody to await.
+def check_called(result: object) -> None:
+    """Refuse the result of a callback if it must be awaited.
 
     Raises:
         HookError: It is a coroutine; names its function.
     """
-    if inspect.iscoroutine(gave):
-        gave.close()
+    if inspect.iscoroutine(result):
+        result.close()
         raise HookError(
-            f"a callback returned a coroutine, {gave.__qualname__}(), which nobody awaits: let it "
-            "do its work by itself, or start a task for it"
+            f"a callback returned a coroutine, {result.__qualname__}(), which nobody awaits: let "
+            "it do its work by itself, or start a task for it"
         )
 
 
 def is_generator(function: object, *, asynchronous: bool | None = None) -> bool:
-    """Whether a call of it, or of what it wraps, gives a generator in the place of a result."""
+    """Whether a call of it, or of what it wraps, returns a generator instead of a result."""
     function = function.__func__ if type(function) is MethodType else function
-    return (_of_function if type(function) is FunctionType else _gives_one)(function, asynchronous)
+    return (_of_function if type(function) is FunctionType else _makes_generator)(
+        function, asynchronous
+    )
 
 
-def _gives_one(function: object, asynchronous: bool | None) -> bool:
+def _makes_generator(function: object, asynchronous: bool | None) -> bool:
     inner = _called(unwrap(_called(function)))
-    plain_one, async_one = inspect.isgeneratorfunction(inner), inspect.isasyncgenfunction(inner)
+    plain, of_async = inspect.isgeneratorfunction(inner), inspect.isasyncgenfunction(inner)
     if asynchronous is not None:
-        return async_one if asynchronous else plain_one
-    return plain_one or async_one
+        return of_async if asynchronous else plain
+    return plain or of_async
 
 
-# Asked for every phase of every node, of which there may be thousands of a class.
-_of_function = remembered(_gives_one)
+# Called for every phase of every node; a class may have thousands of nodes.
+_of_function = remembered(_makes_generator)
 
 
 def forgets_to_return(function: object) -> bool:
-    """Whether a function does something, and each call of it that ends gives ``None``."""
+    """Whether a function does something, and always returns ``None``."""
     if not inspect.isfunction(function) or hasattr(function, "__wrapped__"):
         return False
     if is_generator(function):
         return False
-    return _always_gives_none(function.__code__)
+    return _always_returns_none(function.__code__)
 
 
-# Many functions are made of one code, such as those of a factory.
+# Many functions share one code object, such as those of a factory.
 @lru_cache(maxsize=4096)
-def _always_gives_none(code: CodeType) -> bool:
-    steps = [one for one in dis.get_instructions(code) if one.opname not in _NO_STEPS]
-    if not any(one.opname not in _OF_STUBS for one in steps):
-        return False  # a stub, whose body is yet to be written
-    ends = [index for index, one in enumerate(steps) if one.opname.startswith("RETURN_")]
-    return bool(ends) and all(_gives_none(steps, index) for index in ends)
+def _always_returns_none(code: CodeType) -> bool:
+    steps = [step for step in dis.get_instructions(code) if step.opname not in _NO_STEPS]
+    if all(step.opname in _OF_STUBS for step in steps):
+        return False  # a stub without a body
+    ends = [index for index, step in enumerate(steps) if step.opname.startswith("RETURN_")]
+    return bool(ends) and all(_returns_none(steps, index) for index in ends)
 
 
 _NO_STEPS = {"RESUME", "NOP", "CACHE", "COPY_FREE_VARS", "MAKE_CELL"}
 _OF_STUBS = {"LOAD_CONST", "RETURN_VALUE", "RETURN_CONST", "RETURN_GENERATOR", "POP_TOP"}
 
 
-def _gives_none(steps: list[dis.Instruction], index: int) -> bool:
+def _returns_none(steps: list[dis.Instruction], index: int) -> bool:
     end = steps[index]
     if end.opname == "RETURN_CONST":
         return end.argval is None
     if end.opname == "RETURN_GENERATOR":
-        return True  # where a coroutine begins
+        return True  # the start of a coroutine
     before = steps[index - 1]
-    is_only_way = index > 0 and not end.is_jump_target
-    return is_only_way and before.opname == "LOAD_CONST" and before.argval is None
+    is_only_path = index > 0 and not end.is_jump_target
+    return is_only_path and before.opname == "LOAD_CONST" and before.argval is None
 
 
 def python_code(function: object) -> CodeType | None:
-    """The code of a function; ``None`` of what is none, such as a mock that has an attribute."""
+    """The code of a function; ``None`` for anything else, such as a mock with that attribute."""
     code = getattr(function, "__code__", None)
     return code if type(code) is CodeType else None
 
 
 @lru_cache(maxsize=4096)
 def names_in(code: CodeType) -> frozenset[str]:
-    """The global names and attributes in code, and in the functions inside of it."""
-    inside = (names_in(one) for one in code.co_consts if isinstance(one, CodeType))
-    return frozenset(code.co_names).union(*inside)
+    """The global names and attributes in code, and in the functions nested in it."""
+    nested = (names_in(const) for const in code.co_consts if isinstance(const, CodeType))
+    return frozenset(code.co_names).union(*nested)

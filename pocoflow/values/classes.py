@@ -1,4 +1,4 @@
-"""Which class a name in a stored text means: looked up among what is there, never imported."""
+"""The classes that names in a stored text refer to: looked up, never imported."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _LIBRARIES = {"abc", "builtins", "dataclasses", "enum", "pydantic", "typing"}
 
 
 class Shape(NamedTuple):
-    """How instances of a class are stored.
+    """The stored form of instances of a class.
 
     Attributes:
         name: The name of the class, without modules.
@@ -53,18 +53,17 @@ NO_SHAPES: Mapping[type, Shape] = {}
 class Classes:
     """The classes that a reader may rebuild, in the order in which they are looked up.
 
-    First the aliases; then the classes it was given, their subclasses, and every class in the
-    annotations of their fields; then what is defined in the modules that are loaded. A class of the
-    program that was started as a script is also found if it was written, or is read, under the name
-    of its module, which the nodes of a run that goes on tell (:meth:`move`), and so is a class of a
-    module that was renamed with nodes in it. Last, as the class may be in another module, the one
-    of the same name in the annotation of what is read, and then among the classes that somebody
-    supplied.
+    First the aliases; then the given classes, their subclasses, and every class in the annotations
+    of their fields; then the loaded modules. A class of the script that was started is also found
+    if it was written, or is read, under the name of its module, which the nodes of a resumed run
+    show (:meth:`move`), and so is a class of a module that was renamed with its nodes. Last, as a
+    class may have moved to another module, by its name alone: in the annotation of the value, then
+    among the supplied classes.
 
     Args:
         types: Classes, or other annotations such as ``list[Message] | None``.
-        supplied: Classes that somebody gave in order to have what is stored read.
-        aliases: Classes by the names under which they were stored, ``module:qualname``.
+        supplied: Classes supplied by the user for reading stored values.
+        aliases: Classes by their stored names, ``module:qualname``.
         fields: The annotations of fields, by name.
     """
 
@@ -88,30 +87,30 @@ class Classes:
 
     @property
     def shapes(self) -> Mapping[type, Shape]:
-        """How instances were stored whose class has changed since, as far as some were read."""
+        """The stored forms of classes that have changed, as far as instances were read."""
         return self._shapes
 
     def note_shape(self, kind: type, name: str, fields: Iterable[str] | None) -> None:
-        """Note under which name an instance was stored, and with which fields."""
-        known = None if fields is None else frozenset(fields)
-        self._shapes.setdefault(kind, Shape(without_modules(name), known))
+        """Record the name and the fields with which an instance was stored."""
+        names = None if fields is None else frozenset(fields)
+        self._shapes.setdefault(kind, Shape(without_modules(name), names))
 
     def move(self, modules: Mapping[str, str]) -> None:
-        """Look for the classes of modules in those that they are now, by name."""
+        """Look up the classes of renamed modules in their current modules."""
         self._moved = modules
 
     def of_field(self, name: str) -> Classes:
-        """The same for the value of a field."""
+        """The classes for the value of a field."""
         return self.of((self._fields[name],)) if name in self._fields else self
 
     def of(self, hints: Iterable[object]) -> Classes:
-        """The same for a value that is annotated so."""
+        """The classes for a value with these annotations."""
         made = self.within(tuple(hints), self._fields)
         made._relocates = made._given
         return made
 
     def within(self, types: Iterable[object], fields: Mapping[str, object]) -> Classes:
-        """The same for what has a schema of its own inside of what these are for."""
+        """The classes for a nested part with a schema of its own."""
         made = Classes(types, supplied=self._supplied, aliases=self._aliases, fields=fields)
         made._around, made._moved, made._shapes = self, self._moved, self._shapes
         return made
@@ -143,43 +142,43 @@ class Classes:
         return found
 
     def has(self, kind: type) -> bool:
-        """Whether a class is what its name is found to mean."""
+        """Whether looking up the name of a class finds that class."""
         try:
             return self.find(name_of(kind)) is kind
         except UnknownClassError:
             return False
 
     def known(self) -> Mapping[str, type]:
-        """The classes that it was given, and all that is found from them, by name."""
+        """The given classes, and all classes reachable from them, by name."""
         if self._index is None:
-            own = _index(self._given)
-            self._index = own if self._around is None else {**self._around.known(), **own}
+            index = _index(self._given)
+            self._index = index if self._around is None else {**self._around.known(), **index}
         return self._index
 
 
 def _of_script(name: str, known: Mapping[str, type]) -> type | None:
     module, _, qualname = name.partition(":")
-    found = [
+    matches = [
         cls
         for other, cls in known.items()
         if other.partition(":")[2] == qualname and _MAIN in (module, cls.__module__)
     ]
-    if not found and module == main_name():
+    if not matches and module == main_name():
         return _renamed(name, {module: _MAIN})
-    return found[0] if len(found) == 1 else None
+    return matches[0] if len(matches) == 1 else None
 
 
 def _renamed(name: str, modules: Mapping[str, str]) -> type | None:
-    """The class of a name in which modules have other names now."""
-    now = {f"{old}:": f"{new}:" for old, new in modules.items()}
-    return _loaded(_MODULE.sub(lambda one: now.get(one[0], one[0]), name))
+    """The class of a name whose modules were renamed."""
+    current = {f"{old}:": f"{new}:" for old, new in modules.items()}
+    return _loaded(_MODULE.sub(lambda match: current.get(match[0], match[0]), name))
 
 
 def name_of(kind: type) -> str:
     """The name under which a class is stored.
 
     A parametrised Pydantic model is named after its origin and its arguments, because its own name
-    leaves out the modules of these.
+    omits their modules.
     """
     generic: Any = getattr(kind, "__pydantic_generic_metadata__", None)
     if generic and generic["origin"] is not None:
@@ -189,25 +188,25 @@ def name_of(kind: type) -> str:
 
 
 def is_found(kind: type) -> bool:
-    """Whether a class will be found by its name, in a process that loads the same modules."""
+    """Whether a process that loads the same modules will find a class by its name."""
     return _loaded(name_of(kind)) is kind
 
 
 def strange_names(kinds: Iterable[type], classes: Classes) -> set[str]:
-    """The names of those classes that a reader would not find either."""
+    """The names of the classes that a reader with ``classes`` would not find either."""
     return {name_of(kind) for kind in kinds if not classes.has(kind)}
 
 
 def _relocated(name: str, hints: Iterable[object]) -> type | None:
-    """The one class of that name in another module, if there is one, and only one."""
-    wanted = without_modules(name)
+    """The only class of that name in another module, or ``None``."""
+    short_name = without_modules(name)
     known = _index(hints, libraries=False).items()
-    found = {id(kind): kind for other, kind in known if without_modules(other) == wanted}
-    return next(iter(found.values())) if len(found) == 1 else None
+    matches = {id(kind): kind for other, kind in known if without_modules(other) == short_name}
+    return next(iter(matches.values())) if len(matches) == 1 else None
 
 
 def without_modules(name: str) -> str:
-    """The name of a class, and of those that it is parametrised with, wherever they are defined."""
+    """The name of a class, and of its type arguments, without the modules."""
     return _MODULE.sub("", name)
 
 
@@ -222,7 +221,7 @@ def _name_of_argument(hint: object) -> str:
 
 
 def _loaded(name: str) -> type | None:
-    """The class of that name in the modules that are loaded; no attribute hook of theirs is run."""
+    """The class of that name in the loaded modules, without running their attribute hooks."""
     plain, bracket, _ = name.partition("[")
     module, _, qualname = plain.partition(":")
     found: object = sys.modules.get(module)
@@ -236,19 +235,19 @@ def _loaded(name: str) -> type | None:
 
 
 def _subclasses(kind: type) -> Iterator[type]:
-    """The latest definition first: in a notebook older ones of the same name may be left over."""
+    """The subclasses, latest first: a notebook may still have older definitions of a name."""
     return reversed(type.__subclasses__(kind))
 
 
-def _index(given: Iterable[object], *, libraries: bool = True) -> dict[str, type]:
-    """The classes that one finds from annotations, by name.
+def _index(annotations: Iterable[object], *, libraries: bool = True) -> dict[str, type]:
+    """The classes reachable from annotations, by name.
 
     Args:
-        given: The annotations.
+        annotations: The annotations.
         libraries: Whether every subclass of a base such as ``BaseModel`` counts.
     """
     index: dict[str, type] = {}
-    queue = list(given)
+    queue = list(annotations)
     seen: dict[int, object] = {}
     for hint in queue:
         if id(hint) in seen:
@@ -263,7 +262,7 @@ def _index(given: Iterable[object], *, libraries: bool = True) -> dict[str, type
 
 
 def _within(hint: object) -> Iterable[object]:
-    """What else one finds from a class or an annotation."""
+    """What a class or an annotation refers to."""
     if isinstance(hint, str | ForwardRef):
         return ()
     if isinstance(hint, NewType):
@@ -284,11 +283,11 @@ def _within(hint: object) -> Iterable[object]:
 def _annotations(kind: type) -> Iterator[object]:
     if issubclass(kind, BaseModel):
         yield from (field.annotation for field in kind.model_fields.values())
-        # BaseModel itself, which stands for any model, has none.
+        # BaseModel itself, an annotation for any model, has none.
         yield from getattr(kind, "__pydantic_generic_metadata__", {}).get("args", ())
     try:
         yield from get_type_hints(kind, include_extras=True).values()
     except (AttributeError, NameError, SyntaxError, TypeError, ValueError):
-        # A name that only type checkers see: what can be had without evaluating the others.
+        # A name that only type checkers see: use what needs no evaluation.
         with suppress(NameError):
             yield from get_annotations(kind).values()

@@ -1,4 +1,4 @@
-"""From text to values. Whatever is wrong with the text, the error is a ``DecodeError``."""
+"""From text to values. Anything wrong with the text raises a ``DecodeError``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pocoflow.values.objects import FAMILIES, Family, field_defaults
 _SHOWN = 80
 
 _LONG = 100_000
-"""A text of so many characters is read in more time than others may have to wait."""
+"""The length from which on reading a text takes longer than other threads should wait."""
 
 
 def loads(text: str, classes: Classes | None = None) -> Any:
@@ -25,7 +25,7 @@ def loads(text: str, classes: Classes | None = None) -> Any:
 
     Args:
         text: The text.
-        classes: Which classes may be rebuilt; without it, those of the loaded modules.
+        classes: The classes that may be rebuilt; by default, those of the loaded modules.
 
     Raises:
         UnknownClassError: It names a class that cannot be looked up here, or has changed too much
@@ -38,7 +38,7 @@ def loads(text: str, classes: Classes | None = None) -> Any:
     try:
         if len(text) < _LONG:
             return json.loads(text, object_hook=reader.restore, parse_constant=no_number)
-        # Functions of Python, so that other threads get a turn while a long text is read.
+        # Python functions, so that other threads can run while a long text is read.
         return json.loads(
             text,
             object_hook=reader.restore,
@@ -55,7 +55,7 @@ def loads(text: str, classes: Classes | None = None) -> Any:
 
 
 def decode(tree: object, classes: Classes | None = None) -> object:
-    """Return the value of a tree that :func:`encode` returned; the tree is left as it is.
+    """Return the value of a tree that :func:`encode` returned, without changing the tree.
 
     Raises:
         UnknownClassError: As for :func:`loads`.
@@ -67,8 +67,8 @@ def decode(tree: object, classes: Classes | None = None) -> object:
         raise DecodeError("the stored tree is nested too deeply") from None
 
 
-class _Found(NamedTuple):
-    """The class of a name, its fields if it has some, and whether it has another name now."""
+class _Resolved(NamedTuple):
+    """The class of a name, its fields if it has any, and whether it was renamed."""
 
     kind: type
     fields: AbstractSet[str] | None
@@ -76,11 +76,11 @@ class _Found(NamedTuple):
 
 
 class _Reader:
-    """Restores the objects of one text, the innermost first."""
+    """Restores the objects of one text, innermost first."""
 
     def __init__(self, classes: Classes | None) -> None:
         self._classes = Classes() if classes is None else classes
-        self._found: dict[tuple[str, str], _Found] = {}
+        self._resolved: dict[tuple[str, str], _Resolved] = {}
 
     def walk(self, tree: object) -> object:
         if type(tree) is dict:
@@ -92,7 +92,7 @@ class _Reader:
         raise DecodeError(f"{type(tree).__name__} is not a JSON value")
 
     def restore(self, tree: dict[str, object]) -> object:
-        """Return what an object stands for, its parts being restored already."""
+        """Return the value of an object whose parts are restored already."""
         if TAG not in tree:
             return tree
         tag = tree.pop(TAG)
@@ -108,29 +108,29 @@ class _Reader:
         except DecodeError:
             raise
         except Exception as exc:
-            raise DecodeError(f"a stored {tag} cannot be rebuilt: {_told(exc)}") from exc
+            raise DecodeError(f"a stored {tag} cannot be rebuilt: {_shown(exc)}") from exc
         raise DecodeError(f"there is no kind of value called {tag!r} in this version")
 
     def _instance(self, family: Family, parts: Parts) -> object:
         name = parts.pop("class", None)
         if type(name) is not str:
             raise DecodeError(f"a stored {family.tag} does not name its class")
-        found = self._found.get((family.tag, name))
-        if found is None:
+        resolved = self._resolved.get((family.tag, name))
+        if resolved is None:
             kind = self._classes.find(name)
             if not family.accepts(kind):
                 raise _changed(name, f"it is no {family.tag} any more")
             fields = field_defaults(kind)
             is_renamed = without_modules(name) != without_modules(name_of(kind))
-            found = _Found(kind, None if fields is None else fields.keys(), is_renamed)
-            self._found[family.tag, name] = found
+            resolved = _Resolved(kind, None if fields is None else fields.keys(), is_renamed)
+            self._resolved[family.tag, name] = resolved
         stored = None
-        if found.fields is not None and type(value := parts.get("value")) is dict:
+        if resolved.fields is not None and type(value := parts.get("value")) is dict:
             stored = value.keys()
-        if found.is_renamed or stored != found.fields:
-            self._classes.note_shape(found.kind, name, stored)
+        if resolved.is_renamed or stored != resolved.fields:
+            self._classes.note_shape(resolved.kind, name, stored)
         try:
-            return family.join(found.kind, **parts)
+            return family.join(resolved.kind, **parts)
         except DecodeError as exc:
             raise _changed(name, str(exc)) from None
 
@@ -146,11 +146,11 @@ def _changed(name: str, how: str) -> UnknownClassError:
 
 def _mark(parts: Parts) -> NotSaved:
     value = parts.get("value")
-    if type(value) is not list or len(value) != 2 or not all(type(one) is str for one in value):
+    if type(value) is not list or len(value) != 2 or not all(type(text) is str for text in value):
         raise DecodeError("the mark of a part that was not saved is damaged")
     return NotSaved(*value)
 
 
-def _told(exc: Exception) -> str:
+def _shown(exc: Exception) -> str:
     text = f"{type(exc).__name__}: {exc}"
     return text if len(text) <= _SHOWN * 2 else text[: _SHOWN * 2 - 3] + "..."

@@ -1,4 +1,4 @@
-"""From values to text: one function for each kind of value, chosen by its exact type."""
+"""From values to text: one function for each kind of value, selected by its exact type."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from pocoflow.values.objects import family_of, field_defaults
 from pocoflow.values.refusal import Refusal, Step, TooDeep, reason_for, type_name
 
 TAG = "$type"
-"""The reserved key of an object that says what it is."""
+"""The reserved key for the type of an object."""
 
 MAX_DEPTH = 200
-"""How deep containers may be nested, whichever kinds they are of."""
+"""The maximum depth of nested containers of any kind."""
 
-_EVERYBODYS = 1 << 53
-"""Whole numbers below it are taken as they are by every reader of JSON."""
+_EXACT = 1 << 53
+"""Whole numbers below it are exact for every reader of JSON."""
 
 _SIMPLE = frozenset({bool, type(None)})
 _OPTIMISTIC = _SIMPLE | {str, float}
 
 _PIECE = 1_000
-"""About so many parts of a value become text at once."""
+"""The approximate number of parts of a value that are encoded at once."""
 
 _LONG = 4_000_000
-"""So many characters of a text do."""
+"""The number of characters of a text that are encoded at once."""
 
 _NESTED = frozenset({list, dict})
 
@@ -46,16 +46,16 @@ def dumps(value: object, strangers: set[type] | None = None, depth: int = 0) -> 
 
     Args:
         value: The value.
-        strangers: Gets the classes that are written and will not be found again by their names.
-        depth: How many containers are around it.
+        strangers: Collects written classes that cannot be found by their names.
+        depth: The number of containers around it.
 
     Raises:
         NotStorableError: It would not come back equal; the error says which part and why.
     """
-    if type(value) is int and -_EVERYBODYS < value < _EVERYBODYS:
+    if type(value) is int and -_EXACT < value < _EXACT:
         return int.__repr__(value)
-    # Text with surrogates and floats that are not finite are rare and dear to look for one by one:
-    # write as if there were none, and again with care if the text shows that there are.
+    # Surrogates and non-finite floats are rare, and expensive to check for one by one: write as if
+    # there were none, and again with checks if the text shows that there are some.
     try:
         return _text(value, _Writer(False, strangers), depth)
     except ValueError:
@@ -63,23 +63,23 @@ def dumps(value: object, strangers: set[type] | None = None, depth: int = 0) -> 
 
 
 def identity(value: object, shapes: Mapping[type, Shape] = NO_SHAPES) -> str:
-    """Return a text by which a value is known again, in every process.
+    """Return a text that identifies a value, in every process.
 
     It is that of :func:`dumps` without what depends on the process: the order of sets, and the
-    modules of classes. That of a script is ``__main__`` when it is started, and has a name of its
-    own when it is imported. Nor does it say which fields of a model were set, as models that differ
-    in this are equal.
+    modules of classes, as the module of a script is ``__main__`` when it is started, but not when
+    it is imported. Nor does it say which fields of a model were set, as models that only differ in
+    this are equal.
 
     Args:
         value: The value.
-        shapes: Classes whose instances are written as they were stored: under that name, and
-            without the fields that are new, as long as these have their defaults.
+        shapes: Classes whose instances are written in their stored form: under the stored name,
+            and without new fields, as long as these have their defaults.
 
     Raises:
         NotStorableError: As for :func:`dumps`.
     """
-    # With care from the beginning, as what is in a set has to be text before the whole is.
-    return _text(value, _Writer(True, None, known_again=True, shapes=shapes))
+    # With checks at once, as the members of a set are encoded before the whole.
+    return _text(value, _Writer(True, None, identifying=True, shapes=shapes))
 
 
 def encode(value: object) -> object:
@@ -94,16 +94,16 @@ def encode(value: object) -> object:
 def keep(
     value: object, name: str, strangers: set[type] | None = None, first: int = 0
 ) -> tuple[str, list[tuple[str, str]]]:
-    """Return the text of a value without the parts that cannot be stored, and what these are.
+    """Return the text of a value without the parts that cannot be stored, and a list of these.
 
     Args:
         value: The value.
-        name: What it is called in the marks that stand for such parts.
+        name: Its name in the marks of such parts.
         strangers: As for :func:`dumps`.
         first: The index of its first element, if it is a part of a list.
 
     Returns:
-        The text, and for each part its type and where it is and why it cannot be stored.
+        The text, and for each such part its type, and its location with the reason.
 
     Raises:
         NotStorableError: The value itself cannot be stored.
@@ -119,31 +119,31 @@ def keep(
 
 
 def has_marks(value: object) -> bool:
-    """Whether a value that was read back holds a part that could not be stored."""
+    """Whether a value that was read back contains a part that could not be stored."""
     if not NotSaved.is_known:
         return False
     try:
-        # No text inside of it can look like that: its quotes are escaped.
+        # No string value can contain this: its quotes would be escaped.
         return f'{{"{TAG}":"{MARK}"' in dumps(value)
     except NotStorableError:
         return False
 
 
 class _Writer(dict[type, "_Write"]):
-    """The functions for the types seen so far, and which values are written as they are."""
+    """The functions for the types seen so far, and the types that need none."""
 
     def __init__(
         self,
         careful: bool,
         strangers: set[type] | None,
         lossy: bool = False,
-        known_again: bool = False,
+        identifying: bool = False,
         shapes: Mapping[type, Shape] = NO_SHAPES,
     ) -> None:
         self.careful = careful
         self.strangers = strangers
         self.lossy = lossy
-        self.known_again, self.shapes = known_again, shapes
+        self.identifying, self.shapes = identifying, shapes
         self.plain = _SIMPLE if careful else _OPTIMISTIC
 
     def __missing__(self, kind: type) -> _Write:
@@ -162,7 +162,7 @@ class _Writer(dict[type, "_Write"]):
             return _refuse
         if self.strangers is not None and not is_found(kind):
             self.strangers.add(kind)
-        if self.known_again:
+        if self.identifying:
             shape = self.shapes.get(kind) or Shape(without_modules(name_of(kind)), None)
             split = _split_as(kind, family.prepare(kind), shape.fields)
             return _write_parts({TAG: family.tag, "class": shape.name}, split, Step.ATTRIBUTE)
@@ -171,13 +171,13 @@ class _Writer(dict[type, "_Write"]):
 
 
 def _marking(write: _Write) -> _Write:
-    """Writes a mark for a value that is refused."""
+    """Wrap a function to write a mark for a value that it refuses."""
 
     def marked(writer: _Writer, value: object, depth: int) -> object:
         try:
             return write(writer, value, depth)
         except (TooDeep, RecursionError):
-            raise  # also what contains itself: there is no end to it that could be kept
+            raise  # includes cycles, which have no finite form
         except Refusal as refusal:
             return _Mark(type_name(type(value)), refusal.reason)
         except Exception as exc:  # noqa: BLE001 - its own code failed
@@ -187,14 +187,14 @@ def _marking(write: _Write) -> _Write:
 
 
 class _Mark(Parts):
-    """The tree of a part that cannot be stored; where it is comes in when the whole is there."""
+    """The tree of a part that cannot be stored; its location is added in the complete tree."""
 
     def __init__(self, kind: str, reason: str) -> None:
         super().__init__({TAG: MARK, "value": [kind, reason]})
 
 
 def _named_marks(tree: object, name: str, first: int = 0) -> Iterator[tuple[str, str]]:
-    """Complete the marks in a tree with where they are; their types and reasons."""
+    """Add the locations to the marks in a tree; yields their types and reasons."""
     if type(tree) is _Mark:
         kind, reason = tree["value"]
         tree["value"] = (kind, escaped(f"{name}: {kind} cannot be stored: {reason}"))
@@ -208,7 +208,7 @@ def _named_marks(tree: object, name: str, first: int = 0) -> Iterator[tuple[str,
 
 
 def _parts(tree: Parts, name: str) -> Iterator[tuple[str, object]]:
-    """The parts of an object with what they are called in Python."""
+    """The parts of an object with their expressions in Python."""
     tag, value = tree.get(TAG), tree.get("value")
     if tag is None:
         yield from ((f"{name}[{key!r}]", part) for key, part in tree.items())
@@ -235,12 +235,12 @@ def _text(value: object, writer: _Writer, depth: int = 0) -> str:
     except RecursionError:
         raise _no_stack_left(value) from None
     if not text.isascii():
-        text.encode()  # UnicodeEncodeError is a ValueError, as what a float that is NaN raises
+        text.encode()  # UnicodeEncodeError is a ValueError, like the error for NaN
     return text
 
 
 def _json(tree: Any) -> str:
-    """The text of a tree; a long one piece by piece, as no other thread works meanwhile."""
+    """The text of a tree; a long one in pieces, as other threads cannot run meanwhile."""
     if type(tree) not in _NESTED or _weight(tree) < _PIECE:
         return _quoted(tree) if type(tree) is str else to_json(tree)
     if type(tree) is list:
@@ -251,45 +251,45 @@ def _json(tree: Any) -> str:
 def _quoted(text: str) -> str:
     if len(text) <= _LONG:
         return to_json(text)
-    pieces = [to_json(text[one : one + _LONG])[1:-1] for one in range(0, len(text), _LONG)]
+    pieces = [to_json(text[at : at + _LONG])[1:-1] for at in range(0, len(text), _LONG)]
     return "".join(['"', *pieces, '"'])
 
 
 def _weight(tree: object) -> int:
-    """How many parts a tree has, at least; enough to know whether they make a piece."""
-    found, waiting = 0, [tree]
-    while waiting and found < _PIECE:
-        part = waiting.pop()
+    """The number of parts of a tree, counted up to the size of a piece."""
+    count, pending = 0, [tree]
+    while pending and count < _PIECE:
+        part = pending.pop()
         if type(part) is dict:
             part = part.values()
         elif type(part) is not list:
             continue
-        found += len(part)
-        if found < _PIECE:
-            waiting += [below for below in part if type(below) in _NESTED]
-    return found
+        count += len(part)
+        if count < _PIECE:
+            pending += [below for below in part if type(below) in _NESTED]
+    return count
 
 
 def _pieces(
     entries: Iterable[Any], parts: Iterable[Any], make: Callable[[list[Any]], object]
 ) -> Iterator[str]:
-    """The texts of the entries of a list or dict, many of them in each text."""
-    waiting: list[object] = []
+    """The texts of the entries of a list or dict, with many entries in each text."""
+    pending: list[object] = []
     weight = 0
     for entry, part in zip(entries, parts, strict=True):
-        own = 1 + _weight(part) if type(part) in _NESTED else 1
-        if waiting and weight + own > _PIECE:
-            yield to_json(make(waiting))[1:-1]
-            waiting, weight = [], 0
-        if own <= _PIECE:
-            waiting.append(entry)
-            weight += own
+        size = 1 + _weight(part) if type(part) in _NESTED else 1
+        if pending and weight + size > _PIECE:
+            yield to_json(make(pending))[1:-1]
+            pending, weight = [], 0
+        if size <= _PIECE:
+            pending.append(entry)
+            weight += size
         elif make is dict:
             yield f"{to_json(entry[0])}:{_json(part)}"
         else:
             yield _json(part)
-    if waiting:
-        yield to_json(make(waiting))[1:-1]
+    if pending:
+        yield to_json(make(pending))[1:-1]
 
 
 def _tree(value: object, writer: _Writer, depth: int = 0) -> object:
@@ -301,7 +301,7 @@ def _tree(value: object, writer: _Writer, depth: int = 0) -> object:
     except RecursionError:
         raise _no_stack_left(value) from None
     except Exception as exc:
-        # Its own code failed, or another thread changes it at this moment.
+        # Its own code failed, or another thread is changing it.
         raise Refusal(value, _failed(exc)).error() from exc
 
 
@@ -315,7 +315,7 @@ def _no_stack_left(value: object) -> NotStorableError:
 
 
 def is_utf8(text: str) -> bool:
-    """Whether a text is written as itself."""
+    """Whether a text is written unescaped."""
     if text.isascii():
         return True
     try:
@@ -364,7 +364,7 @@ def _write_dict(writer: _Writer, value: dict[object, object], depth: int) -> dic
 
 
 def _write_pairs(writer: _Writer, value: dict[object, object], depth: int) -> dict[str, object]:
-    """A dict whose keys are not all text, or hold the reserved one: keys and values in turn."""
+    """Write a dict with keys that are not text, or the reserved key: keys and values in turn."""
     try:
         return {
             TAG: "dict",
@@ -387,7 +387,7 @@ def _write_int(writer: _Writer, value: int, depth: int) -> object:
 
 
 def _write_if(is_plain: Callable[[Any], bool], kind: Kind) -> _Write:
-    """Writes a value as itself, or as an object where JSON does not hold it."""
+    """Return a function that writes a value as itself, or as an object if JSON cannot hold it."""
     return lambda writer, value, depth: (
         value if is_plain(value) else {TAG: kind.tag, **kind.split(value)}
     )
@@ -422,32 +422,36 @@ def _write_standard(kind: Kind) -> _Write:
     return _write_parts({TAG: kind.tag}, kind.split, Step.MEMBER if unordered else None)
 
 
-def _split_as(kind: type, split: Splitter, fields: frozenset[str] | None) -> Splitter:
-    """Splits instances without the fields that were not there, if these have their defaults."""
+def _split_as(kind: type, split: Splitter, old_fields: frozenset[str] | None) -> Splitter:
+    """Return a function that splits instances without new fields, if these have their defaults."""
     defaults = field_defaults(kind) or {}
-    new = {} if fields is None else {name: defaults[name] for name in defaults.keys() - fields}
+    new = (
+        {}
+        if old_fields is None
+        else {name: defaults[name] for name in defaults.keys() - old_fields}
+    )
 
     def split_again(value: object) -> Parts:
         parts = split(value)
         parts.pop("set", None)
-        given = parts["value"]
-        if new and type(given) is dict and all(_is_default(given, *one) for one in new.items()):
-            parts["value"] = {name: part for name, part in given.items() if name not in new}
+        fields = parts["value"]
+        if new and type(fields) is dict and all(_is_default(fields, *n) for n in new.items()):
+            parts["value"] = {name: part for name, part in fields.items() if name not in new}
         return parts
 
     return split_again
 
 
-def _is_default(given: Parts, name: str, default: Callable[[], object]) -> bool:
+def _is_default(fields: Parts, name: str, default: Callable[[], object]) -> bool:
     try:
-        here = default()
-        return name not in given or (type(given[name]) is type(here) and given[name] == here)
+        value = default()
+        return name not in fields or (type(fields[name]) is type(value) and fields[name] == value)
     except Exception:  # noqa: BLE001 - code of the user's
         return False
 
 
 def _write_parts(head: Parts, split: Splitter, step: Step | None) -> _Write:
-    """Writes an object of the parts of a value; ``step`` is how one gets to what is in them."""
+    """Return a function that writes the parts of a value; ``step`` leads to their content."""
 
     def write(writer: _Writer, value: object, depth: int) -> object:
         tree, name, part = dict(head), "", None
@@ -459,7 +463,7 @@ def _write_parts(head: Parts, split: Splitter, step: Step | None) -> _Write:
             if step is not Step.ATTRIBUTE and name not in ("", "value"):
                 refusal.came_from(value, Step.ATTRIBUTE, name)
             raise
-        if step is Step.MEMBER and writer.known_again:
+        if step is Step.MEMBER and writer.identifying:
             tree["value"].sort(key=to_json)
         return tree
 

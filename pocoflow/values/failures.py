@@ -1,4 +1,4 @@
-"""A failure as a value: what is left of an exception once it is handled, or stored."""
+"""A failure as a value: a handled or stored exception."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Failure:
     """An exception that was handled, as a value that can be stored.
 
     Attributes:
-        node: The node that failed, with the nested flows around it.
+        node: The node that failed, with its enclosing flows.
         type_name: The exception's class, with its module unless it is a builtin.
         message: Its text.
         traceback: Its traceback as text.
@@ -35,13 +35,13 @@ def describe_error(error: BaseException | None) -> tuple[str | None, str | None,
 
 
 def add_note(error: BaseException, text: str) -> None:
-    """Add a note to an exception, if it takes one: that of a frozen dataclass does not."""
+    """Add a note to an exception, if possible: a frozen dataclass refuses it."""
     with suppress(Exception):
         error.add_note(text)
 
 
 class Shown:
-    """An exception in a line of the log, where its own ``__repr__`` must not fail."""
+    """An exception in a log line, which must not fail even if its ``__repr__`` does."""
 
     __slots__ = ("_error",)
 
@@ -65,13 +65,13 @@ def _described(error: BaseException) -> tuple[str, str, str]:
         message = f"<its message raised {type(exc).__name__}>"
     try:
         trace = "".join(traceback.format_exception(error))
-    except Exception as exc:  # noqa: BLE001 - likewise, of one whose attributes fail
+    except Exception as exc:  # noqa: BLE001 - the same if its attributes fail
         trace = f"<its traceback raised {type(exc).__name__}>"
     return home + kind.__qualname__, escaped(message or kind.__name__), escaped(trace)
 
 
 def escaped(text: str) -> str:
-    """Text that any database can hold, for people: with escapes for lone surrogates and NUL."""
+    """A readable form of a text that any database can hold: lone surrogates and NUL are escaped."""
     if text.isascii():
         return text.replace("\0", "\\x00") if "\0" in text else text
     return text.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()

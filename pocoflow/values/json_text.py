@@ -1,4 +1,4 @@
-"""JSON values as text, and back: what a person, a web page or a file may give."""
+"""JSON values as text, and back, for input from a person, a web page or a file."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _NUMBERS: dict[str, type] = {"b": bool, "f": float, "i": int, "u": int}  # by th
 
 
 def read_json(text: str) -> object:
-    """A JSON value.
+    """Parse a JSON value.
 
     Raises:
-        ValueError: The text is none.
+        ValueError: The text is not JSON.
     """
     try:
         return json.loads(text, parse_constant=no_number, parse_float=_float, parse_int=_int)
@@ -31,21 +31,21 @@ def read_json(text: str) -> object:
 
 
 def write_json(value: object) -> str:
-    """A JSON value, such as ``json.loads`` gives, as text that reads back as the same value.
+    """A JSON value, as from ``json.loads``, as text that reads back as the same value.
 
     Raises:
-        ValueError: It is none, or nested more than a hundred deep.
+        ValueError: It is not one, or is nested more than a hundred levels deep.
     """
-    found: list[tuple[object, int]] = [(value, 0)]
-    while found:
-        part, depth = found.pop()
+    pending: list[tuple[object, int]] = [(value, 0)]
+    while pending:
+        part, depth = pending.pop()
         if depth > _DEEPEST:
             raise ValueError(f"it is nested more than {_DEEPEST} deep")
         if isinstance(part, dict):
-            found += [(key, depth) for key in part if _is_key(key)]
-            found += [(inner, depth + 1) for inner in part.values()]
+            pending += [(key, depth) for key in part if _is_key(key)]
+            pending += [(inner, depth + 1) for inner in part.values()]
         elif isinstance(part, list):
-            found += [(inner, depth + 1) for inner in part]
+            pending += [(inner, depth + 1) for inner in part]
         elif isinstance(part, str):
             _check_text(part)
         elif not isinstance(part, int | float | None):
@@ -54,7 +54,7 @@ def write_json(value: object) -> str:
 
 
 def as_json(value: object) -> Any:
-    """A value as JSON has it, for those who read it: a number that is none is ``None``.
+    """A readable JSON form of a value, in which NaN and infinity are ``None``.
 
     Raises:
         PydanticSerializationError: It has no form in JSON.
@@ -64,16 +64,16 @@ def as_json(value: object) -> Any:
     try:
         json.dumps(value, allow_nan=False)
     except (TypeError, ValueError, RecursionError):
-        made = to_jsonable_python(value, fallback=scalar_as_json)
-        return json.loads(json.dumps(made), parse_constant=lambda _: None)
+        tree = to_jsonable_python(value, fallback=scalar_as_json)
+        return json.loads(json.dumps(tree), parse_constant=lambda _: None)
     return value
 
 
 def scalar_as_json(value: Any) -> object:
-    """A scalar of NumPy as JSON has it.
+    """The JSON form of a NumPy scalar.
 
     Raises:
-        TypeError: It is none.
+        TypeError: It is not one.
     """
     kind = kind_of(type(value))
     if kind is None or kind.tag != "numpy":
@@ -106,10 +106,10 @@ def _float(digits: str) -> float:
 def _int(digits: str) -> int:
     try:
         return int(digits)
-    except ValueError:  # of Python's own limit, which is no matter of who wrote the text
+    except ValueError:  # Python's own limit on the number of digits
         raise ValueError(f"a number of {len(digits)} digits is too long") from None
 
 
 def no_number(name: str) -> NoReturn:
-    """Refuse a constant that Python reads and JSON has not: ``NaN``, ``Infinity``."""
+    """Refuse a constant that Python accepts and JSON does not have: ``NaN``, ``Infinity``."""
     raise ValueError(f"{name} is not a number")

@@ -1,8 +1,8 @@
-"""The builtin and standard types that are not JSON: how each is taken apart and rebuilt.
+"""The builtin and standard types that are not JSON: how each is split and rebuilt.
 
-One row for each type. ``split`` gives the parts that are written, each of them a storable value;
-``join`` gets the class and the parts back and raises whatever it likes on parts that do not fit.
-The modules are loaded when a value needs them, so that importing this one stays cheap.
+One row for each type. ``split`` returns the parts to write, each of them a storable value; ``join``
+gets the class and the parts, and may raise any error for parts that do not fit. The modules are
+loaded when a value needs them, so that importing this one stays cheap.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ class Kind(NamedTuple):
     """A standard type: its own name is its tag in the text.
 
     Attributes:
-        tag: What it is called in the text.
-        module: Where its class is.
-        split: Takes a value apart.
-        join: Makes a value of the class and the parts.
+        tag: Its name in the text.
+        module: The module of its class.
+        split: Splits a value into parts.
+        join: Builds a value from the class and the parts.
         attribute: The name of the class, if that is not its tag.
-        is_container: Whether values hold others, or can be changed in place: they are then
-            compared and copied part by part. A change in place of any other is not seen.
+        is_container: Whether values contain others, or can be changed in place: then they are
+            compared and copied part by part. A change in place of any other is not detected.
     """
 
     tag: str
@@ -50,11 +50,11 @@ class Kind(NamedTuple):
     is_container: bool = False
 
     def load(self) -> object:
-        """The class, its module imported if need be: it is one of this table, not of the text."""
+        """The class, after importing its module, which is from this table, not from the text."""
         return getattr(importlib.import_module(self.module), self.attribute or self.tag)
 
     def is_kind(self, kind: type) -> bool:
-        """Whether a class is the one of this row and not only called like it."""
+        """Whether a class is the one of this row, not only one of the same name."""
         module = sys.modules.get(self.module)
         return getattr(module, self.attribute or self.tag, None) is kind
 
@@ -68,7 +68,7 @@ def kind_of(kind: type) -> Kind | None:
 
 
 def _is_scalar(kind: type) -> bool:
-    """Whether it is one of the scalar types of NumPy, if that is loaded at all."""
+    """Whether it is a scalar type of NumPy, if NumPy is loaded."""
     numpy: Any = sys.modules.get("numpy")
     generic = getattr(numpy, "generic", None)
     if generic is None or kind.__module__ != "numpy" or not issubclass(kind, generic):
@@ -77,7 +77,7 @@ def _is_scalar(kind: type) -> bool:
 
 
 def required(kind: type[T], value: object) -> T:
-    """Return a part that must be exactly of a type, or raise."""
+    """Return a part, or raise if it is not exactly of a type."""
     if type(value) is not kind:
         raise TypeError(f"{kind.__name__} expected, not {type(value).__name__}")
     return value
@@ -87,10 +87,10 @@ def _value(split: Callable[[Any], object]) -> Splitter:
     return lambda value: {"value": split(value)}
 
 
-def _distinct(made: Sized, count: int) -> object:
-    if len(made) != count:
+def _distinct(container: Sized, count: int) -> object:
+    if len(container) != count:
         raise ValueError("it holds equal elements")
-    return made
+    return container
 
 
 def _join_dict(cls: object, value: object) -> object:
@@ -120,10 +120,10 @@ def _from_base64(value: object) -> bytes:
 
 
 def _refuse_attributes(value: object, known: str = "") -> None:
-    # typing leaves __orig_class__ on what Counter[str]() makes.
-    others = [name for name in value.__dict__ if name not in (known, "__orig_class__")]
-    if others:
-        raise Refusal(value, f"it has attributes of its own: {', '.join(others)}")
+    # Counter[str]() has the attribute __orig_class__, set by typing.
+    extra = [name for name in value.__dict__ if name not in (known, "__orig_class__")]
+    if extra:
+        raise Refusal(value, f"it has attributes of its own: {', '.join(extra)}")
 
 
 def _bare(value: dict[object, object]) -> object:
@@ -178,8 +178,8 @@ def _named_or_odd(offset: timedelta, name: str | None = None) -> bool:
 
 def _split_clock(value: datetime | time) -> Parts:
     zone = value.tzinfo
-    # An offset without a name is in the text; any other zone is a value of its own. So is one with
-    # microseconds, of which fromisoformat makes another one.
+    # An offset without a name is in the text; any other zone is a separate value. So is one with
+    # microseconds, which fromisoformat does not restore.
     inline = type(zone) is timezone and not _named_or_odd(*zone.__reduce__()[1])
     text = value.isoformat() if inline else value.replace(tzinfo=None).isoformat()
     parts: Parts = {"value": text}
@@ -193,8 +193,8 @@ def _split_clock(value: datetime | time) -> Parts:
 def _join_clock(
     cls: type[ClockT], value: object, tzinfo: tzinfo | None = None, fold: int = 0
 ) -> ClockT:
-    made = cls.fromisoformat(required(str, value))
-    return made.replace(tzinfo=made.tzinfo if tzinfo is None else tzinfo, fold=fold)
+    clock = cls.fromisoformat(required(str, value))
+    return clock.replace(tzinfo=clock.tzinfo if tzinfo is None else tzinfo, fold=fold)
 
 
 def _split_timezone(value: timezone) -> Parts:
@@ -217,8 +217,8 @@ def _split_uuid(value: UUID) -> Parts:
 
 
 def _join_uuid(cls: type[UUID], value: object, is_safe: object = None) -> UUID:
-    made = cls(required(str, value))
-    return cls(int=made.int, is_safe=type(made.is_safe)(is_safe))
+    uuid = cls(required(str, value))
+    return cls(int=uuid.int, is_safe=type(uuid.is_safe)(is_safe))
 
 
 def _split_url(value: Any) -> Parts:
@@ -229,7 +229,7 @@ def _split_url(value: Any) -> Parts:
 
 
 def _split_scalar(value: Any) -> Parts:
-    """A scalar of NumPy: exact, with what says of which type and unit it is."""
+    """The exact value of a NumPy scalar, with its type and unit."""
     dtype = value.dtype
     if dtype.kind in "mM":
         plain: Any = int(value.view("i8"))
@@ -242,7 +242,7 @@ def _split_scalar(value: Any) -> Parts:
     else:
         plain = value.item()
     parts = {"value": plain, "dtype": dtype.str}
-    # Two types may be of one size, such as longlong and int64.
+    # Two types may have the same size, such as longlong and int64.
     is_usual = sys.modules["numpy"].dtype(dtype.str).type is type(value)
     return parts if is_usual else {**parts, "name": type(value).__name__}
 
@@ -261,12 +261,12 @@ def _join_scalar(generic: type, value: Any, dtype: object, name: object = None) 
         return numpy.array(required(int, value), "i8").view(code)[()]
     if type(value) is str:
         return numpy.frombuffer(_from_base64(value), code)[0]
-    given = complex(*value) if kind == "c" else value
+    number = complex(*value) if kind == "c" else value
     usual = numpy.dtype(code).type
-    made = (usual if name is None else getattr(numpy, required(str, name)))(given)
-    if made.dtype.str != code or (made != given and given == given):
+    scalar = (usual if name is None else getattr(numpy, required(str, name)))(number)
+    if scalar.dtype.str != code or (scalar != number and number == number):
         raise ValueError(f"{value!r} is not a value of the type {code}")
-    return made
+    return scalar
 
 
 _EXACT = frozenset(f"{order}{name}" for order in "<>" for name in ("f2", "f4", "f8", "c8", "c16"))
@@ -274,7 +274,7 @@ _DTYPE = re.compile(r"[<>|=](?:b1|[iuf][1248]|f1[26]|c8|c16|c24|c32|[SU]\d+|[mM]
 
 
 def _from(kind: type) -> Callable[..., object]:
-    """The class, called with the one part, which is of that type."""
+    """A ``join`` that calls the class with its only part, which must be of that type."""
     return lambda cls, value: cls(required(kind, value))
 
 
@@ -286,7 +286,7 @@ def _by_text(module: str, *names: str) -> tuple[Kind, ...]:
 
 
 def _by_fields(module: str, name: str, *fields: str) -> Kind:
-    """One that is made of its attributes, in that order."""
+    """A type that is built from these attributes, in order."""
     get = attrgetter(*fields)
     return Kind(
         name,
@@ -381,7 +381,7 @@ _TIMES = (
     ),
     Kind("timezone", "datetime", _split_timezone, _join_timezone),
     Kind("ZoneInfo", "zoneinfo", _split_zoneinfo, _from_text),
-    # What Pydantic makes of a text with an offset.
+    # The time zone of Pydantic for a text with an offset.
     Kind("TzInfo", "pydantic_core", _value(lambda value: value.__reduce__()[1][0]), _from(int)),
 )
 
@@ -395,7 +395,7 @@ KINDS: dict[str, Kind] = {
     kind.tag: kind
     for kind in (
         *_BUILTINS,
-        *(one._replace(is_container=True) for one in _COLLECTIONS),
+        *(kind._replace(is_container=True) for kind in _COLLECTIONS),
         Kind("Pattern", "re", _split_pattern, _join_pattern),
         *_TIMES,
         *_by_text("decimal", "Decimal"),

@@ -1,4 +1,4 @@
-"""What stands in a value that is read back where a part of it could not be stored."""
+"""The substitute for a part of a value that could not be stored."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ MARK = "unsaved"
 
 
 class NotSaved:
-    """Stands for a part of a value that could not be stored; whatever uses it raises.
+    """A part of a value that could not be stored; any use of it raises.
 
-    Only its ``repr``, and whether it is this very object, can be asked.
+    Only its ``repr`` and its identity can be used.
 
     Args:
-        type_name: The type of what was there.
-        reason: Where that was, and why it could not be stored.
+        type_name: The type of the part.
+        reason: Its location, and why it could not be stored.
 
     Attributes:
-        is_known: Whether there is any in this process, and so whether values may hold some.
+        is_known: Whether any exists in this process, so that values may contain some.
     """
 
     __slots__ = ("_mark",)
@@ -36,7 +36,7 @@ class NotSaved:
 
     def __getattr__(self, name: str) -> NoReturn:
         if name.startswith("__") and name.endswith("__"):
-            raise AttributeError(name)  # a question about its kind, as copy and inspect ask
+            raise AttributeError(name)  # as when copy and inspect look for special methods
         self._refuse()
 
     def _refuse(self, *_: object, **__: object) -> NoReturn:
@@ -64,6 +64,6 @@ class NotSaved:
 
 
 def mark_of(mark: NotSaved) -> tuple[str, str]:
-    """The type of what was there, and where that was and why it could not be stored."""
-    found: tuple[str, str] = object.__getattribute__(mark, "_mark")
-    return found
+    """The type of the part, and its location with the reason."""
+    content: tuple[str, str] = object.__getattribute__(mark, "_mark")
+    return content

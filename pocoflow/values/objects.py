@@ -1,8 +1,8 @@
-"""The kinds of classes of a program whose instances can be stored.
+"""The families of users' classes whose instances can be stored.
 
 Enums, dataclasses, named tuples, Pydantic models, and subclasses of builtin values such as ``str``
 or ``dict``. They are rebuilt from their fields, or their content, without running their code; only
-if the fields of a model have changed since it was written does its own validation migrate it.
+if the fields of a model have changed since it was written, its own validation migrates it.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 _FIELDS_SET = "__pydantic_fields_set__"
 _EXTRA = "__pydantic_extra__"
 _PRIVATE = "__pydantic_private__"
-_HEAP_TYPE = 1 << 9  # a class that a class statement made
+_HEAP_TYPE = 1 << 9  # a class defined by a class statement
 _IMMUTABLE_TYPE = 1 << 8
 _MODEL_SLOTS = {_FIELDS_SET, _EXTRA, _PRIVATE}
 
 
 class Family(NamedTuple):
-    """One of the kinds: ``prepare`` looks at a class once, its result splits the instances."""
+    """A family; ``prepare`` inspects a class once, and returns a splitter of its instances."""
 
     tag: str
     accepts: Callable[[type], bool]
@@ -74,29 +74,29 @@ def _join_enum(cls: type[Enum], value: object) -> object:
         return cls.__members__[value]
     number = required(int, value)
     with suppress(ValueError):
-        made = cls(number) if issubclass(cls, Flag) else None
-        if type(made) is cls:
-            return made
+        flag = cls(number) if issubclass(cls, Flag) else None
+        if type(flag) is cls:
+            return flag
     raise DecodeError(f"{cls.__qualname__} has no member {value!r}")
 
 
 def state_of(value: object) -> dict[str, Any]:
-    """The attributes of an instance, those in slots included."""
+    """The attributes of an instance, including those in slots."""
     state: object = object.__getstate__(value)
-    own, slots = state if type(state) is tuple else (state, None)
-    return {**(own or {}), **(slots or {})}
+    attributes, slots = state if type(state) is tuple else (state, None)
+    return {**(attributes or {}), **(slots or {})}
 
 
 def has_plain_dict(kind: type) -> bool:
-    """Whether ``__dict__`` of an instance is where all of its attributes are."""
-    found = [(name, type(one)) for cls in kind.__mro__ for name, one in vars(cls).items()]
-    slots = any(issubclass(one, MemberDescriptorType) for _, one in found)
-    own = {one for name, one in found if name in ("__dict__", "__getattribute__")}
-    return _has_dict(kind) and not slots and own <= {GetSetDescriptorType, WrapperDescriptorType}
+    """Whether all attributes of an instance are in its ``__dict__``."""
+    types = [(name, type(value)) for cls in kind.__mro__ for name, value in vars(cls).items()]
+    slots = any(issubclass(type_, MemberDescriptorType) for _, type_ in types)
+    access = {type_ for name, type_ in types if name in ("__dict__", "__getattribute__")}
+    return _has_dict(kind) and not slots and access <= {GetSetDescriptorType, WrapperDescriptorType}
 
 
-def _refuse_others(value: object, state: Iterable[str], fields: Iterable[str]) -> None:
-    """Refuse attributes that are not fields, but for those that come back by themselves."""
+def _refuse_extra(value: object, state: Iterable[str], fields: Iterable[str]) -> None:
+    """Refuse attributes that are not fields, except those that are computed again."""
     known = set(fields)
     for name in state:
         if name in known or name == "__orig_class__":
@@ -112,7 +112,7 @@ def _prepare_namedtuple(kind: type[NamedTuple]) -> Splitter:
     def split(value: tuple[object, ...]) -> Parts:
         if len(value) != len(fields):
             raise Refusal(value, "it does not have one element for each field")
-        _refuse_others(value, state_of(value), ())
+        _refuse_extra(value, state_of(value), ())
         return {"value": dict(zip(fields, tuple(value), strict=True))}
 
     return split
@@ -136,7 +136,7 @@ def _prepare_dataclass(kind: type[DataclassInstance]) -> Splitter:
             _refuse_base(value, base)
         state = get_state(value)
         if state.keys() != known:
-            _refuse_others(value, state, known)
+            _refuse_extra(value, state, known)
             _refuse_unset(value, state, known - optional)
         return {"value": {name: state[name] for name in names if name in state}}
 
@@ -146,25 +146,25 @@ def _prepare_dataclass(kind: type[DataclassInstance]) -> Splitter:
 def _join_dataclass(cls: type[DataclassInstance], value: object) -> object:
     fields = dataclasses.fields(cls)
     defaults: dict[str, object] = {}
-    written = required(dict, value)
+    stored_fields = required(dict, value)
     for field in fields:
         if field.default is not dataclasses.MISSING:
             defaults[field.name] = field.default
-        elif field.default_factory is not dataclasses.MISSING and field.name not in written:
+        elif field.default_factory is not dataclasses.MISSING and field.name not in stored_fields:
             defaults[field.name] = field.default_factory()
-    stored = _complete(written, [field.name for field in fields], defaults)
-    made = object.__new__(cls)
+    stored = _complete(stored_fields, [field.name for field in fields], defaults)
+    instance = object.__new__(cls)
     for name, part in stored.items():
-        # A default that an instance has from its class may be left there.
-        if name in written or getattr(cls, name, dataclasses.MISSING) is not part:
-            object.__setattr__(made, name, part)
-    return made
+        # A default that is an attribute of the class need not be set.
+        if name in stored_fields or getattr(cls, name, dataclasses.MISSING) is not part:
+            object.__setattr__(instance, name, part)
+    return instance
 
 
 def _builtin_base(kind: type) -> type | None:
-    """A base implemented in C: it keeps content that is not among the fields."""
-    others = (base for base in kind.__mro__ if not base.__flags__ & _HEAP_TYPE)
-    return next((base for base in others if base is not object), None)
+    """A base implemented in C: it has content besides the fields."""
+    bases = (base for base in kind.__mro__ if not base.__flags__ & _HEAP_TYPE)
+    return next((base for base in bases if base is not object), None)
 
 
 def _refuse_base(value: object, base: type) -> None:
@@ -180,7 +180,7 @@ def _refuse_unset(value: object, state: Mapping[str, object], names: Iterable[st
 def _complete(
     stored: dict[str, object], names: Iterable[str], defaults: Mapping[str, object]
 ) -> dict[str, object]:
-    """The stored fields and the defaults of those that are new."""
+    """The stored fields, and the defaults of new ones."""
     known = set(names)
     gone = [name for name in stored if name not in known]
     new = [name for name in names if name not in stored and name not in defaults]
@@ -209,7 +209,7 @@ def _prepare_model(kind: type[BaseModel]) -> Splitter:
         if state.keys() != known:
             if not state.keys() >= _MODEL_SLOTS:
                 raise Refusal(value, "it has not been initialised")
-            _refuse_others(value, state, known)
+            _refuse_extra(value, state, known)
             _refuse_unset(value, state, kind.model_fields)
         extra, private, fields_set = state[_EXTRA], state[_PRIVATE], state[_FIELDS_SET]
         _refuse_unset(value, private or {}, hidden)
@@ -226,9 +226,9 @@ def _prepare_model(kind: type[BaseModel]) -> Splitter:
 
 
 def field_defaults(kind: Any) -> Mapping[str, Callable[[], object]] | None:
-    """What gives the defaults of the fields of a class, by field; ``None`` if it has no fields.
+    """Functions that return the defaults of the fields of a class; ``None`` if it has no fields.
 
-    What a field without one gives is equal to nothing.
+    For a field without a default, the result equals no other value.
     """
     if issubclass(kind, BaseModel):
         return {
@@ -255,16 +255,16 @@ def _join_model(
     private: object = None,
 ) -> object:
     fields = required(dict, value)
-    others = {} if extra is None else required(dict, extra)
+    extras = {} if extra is None else required(dict, extra)
     hidden = None if private is None else required(dict, private)
     known = cls.model_fields
     allows = cls.model_config.get("extra") == "allow"
-    if fields.keys() != known.keys() or (others and not allows):
-        return _migrate(cls, {**fields, **others}, hidden, allows)
-    names = [*known, *others] if set is None else required(list, set)
-    made = object.__new__(cls)
+    if fields.keys() != known.keys() or (extras and not allows):
+        return _migrate(cls, {**fields, **extras}, hidden, allows)
+    names = [*known, *extras] if set is None else required(list, set)
+    model = object.__new__(cls)
     BaseModel.__setstate__(
-        made,
+        model,
         {
             "__dict__": fields,
             _FIELDS_SET: {required(str, name) for name in names},
@@ -272,7 +272,7 @@ def _join_model(
             _PRIVATE: _with_new_private(cls, hidden),
         },
     )
-    return made
+    return model
 
 
 def _has_default(attribute: ModelPrivateAttr) -> bool:
@@ -282,38 +282,38 @@ def _has_default(attribute: ModelPrivateAttr) -> bool:
 def _with_new_private(
     cls: type[BaseModel], private: dict[str, object] | None
 ) -> dict[str, object] | None:
-    """The stored private attributes and the defaults of those that are new."""
+    """The stored private attributes, and the defaults of new ones."""
     known = cls.__private_attributes__
     if private is None and not known:
         return None
-    made = dict(private or {})
+    attributes = dict(private or {})
     for name, attribute in known.items():
-        if name not in made and _has_default(attribute):
+        if name not in attributes and _has_default(attribute):
             factory: Callable[..., object] | None = attribute.default_factory
-            made[name] = deepcopy(attribute.default) if factory is None else factory()
-    return made
+            attributes[name] = deepcopy(attribute.default) if factory is None else factory()
+    return attributes
 
 
 def _migrate(
     cls: type[BaseModel], fields: dict[str, object], private: dict[str, object] | None, allows: bool
 ) -> object:
     try:
-        # A field that the model no longer has must be read by a validator or alias, not dropped.
+        # A removed field must be handled by a validator or alias, not dropped.
         extra: Literal["forbid"] | None = None if allows else "forbid"
-        made = cls.model_validate(fields, by_alias=True, by_name=True, extra=extra)
+        model = cls.model_validate(fields, by_alias=True, by_name=True, extra=extra)
     except ValidationError as exc:
         raise DecodeError(
             f"its validation refuses the stored fields: {'; '.join(problems(exc))}"
-        ) from None  # Its own text shows the values.
-    if private and made.__pydantic_private__ is not None:
-        made.__pydantic_private__.update(
+        ) from None  # Its text shows the values.
+    if private and model.__pydantic_private__ is not None:
+        model.__pydantic_private__.update(
             {name: part for name, part in private.items() if name in cls.__private_attributes__}
         )
-    return made
+    return model
 
 
 class _Builtin(NamedTuple):
-    """A builtin type that has subclasses: what an instance of one holds, and how it is made."""
+    """A builtin type with subclasses: functions that get and set the content of an instance."""
 
     plain: Callable[[Any], object]
     fill: Callable[[Any, Any], object] | None = None
@@ -334,14 +334,14 @@ _BUILTINS: dict[type, _Builtin] = {
 
 
 def is_subclass(kind: type) -> bool:
-    """Whether a class is a subclass of one builtin value, and not of anything else made in C."""
+    """Whether a class is a subclass of one builtin value, and of no other class in C."""
     base = _builtin_base(kind)
     if base not in _BUILTINS or base is kind or hasattr(kind, "get_secret_value"):
         return False
     if hasattr(kind, "n_sequence_fields") or kind.__flags__ & _IMMUTABLE_TYPE:
-        return False  # made in C all the same, such as time.struct_time, which holds more
-    made_in_c = [one for one in kind.__mro__ if not one.__flags__ & _HEAP_TYPE]
-    return made_in_c == [base, object]
+        return False  # implemented in C after all, such as time.struct_time, with more content
+    in_c = [cls for cls in kind.__mro__ if not cls.__flags__ & _HEAP_TYPE]
+    return in_c == [base, object]
 
 
 def _has_dict(kind: type) -> bool:
@@ -349,7 +349,7 @@ def _has_dict(kind: type) -> bool:
 
 
 def content_of(kind: type) -> Splitter:
-    """What gives the content, and the attributes, of an instance of a subclass of a builtin."""
+    """The splitter of a subclass of a builtin, into the content and the attributes."""
     base = _builtin_base(kind)
     assert base is not None
     plain = _BUILTINS[base].plain
@@ -375,23 +375,23 @@ def _join_subclass(cls: type, value: object, state: object = None, own: bool = F
         )
     content: object = value
     fill = _BUILTINS[base].fill
-    made = new(cls, content) if fill is None else new(cls)
+    instance = new(cls, content) if fill is None else new(cls)
     if fill is not None:
-        fill(made, content)
+        fill(instance, content)
     slots = {
         name
-        for one in cls.__mro__
-        for name, attribute in vars(one).items()
+        for ancestor in cls.__mro__
+        for name, attribute in vars(ancestor).items()
         if isinstance(attribute, MemberDescriptorType)
     }
     for name, part in required(dict, {} if state is None else state).items():
         if name in slots:
-            object.__setattr__(made, name, part)
+            object.__setattr__(instance, name, part)
         else:
-            made.__dict__[required(str, name)] = part
+            instance.__dict__[required(str, name)] = part
     if own:
-        object.__setattr__(made, "__dict__", made)
-    return made
+        object.__setattr__(instance, "__dict__", instance)
+    return instance
 
 
 def _is_namedtuple(kind: type) -> bool:
@@ -414,4 +414,4 @@ FAMILIES: dict[str, Family] = {
         Family("subclass", is_subclass, content_of, _join_subclass),
     )
 }
-"""The families by tag; the first that accepts a class is the one."""
+"""The families by tag; the first that accepts a class applies."""

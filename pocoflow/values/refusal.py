@@ -21,7 +21,7 @@ _ADVICE = (
 
 
 class Step(Enum):
-    """How one leads from a container to a part of it."""
+    """The kinds of steps from a container to a part of it."""
 
     ITEM = auto()
     KEY = auto()
@@ -30,7 +30,7 @@ class Step(Enum):
 
 
 class Refusal(Exception):
-    """Raised at the offending part; each container on the way out adds the step that led to it."""
+    """Raised at the offending part; each enclosing container adds the step that leads to it."""
 
     def __init__(self, value: object, reason: str) -> None:
         super().__init__(reason)
@@ -43,7 +43,7 @@ class Refusal(Exception):
         self.trail.append((container, step, key))
 
     def came_through(self, container: object, part: object, step: Step | None) -> None:
-        """Name a container where its content, a plain list or dict, has been named so far."""
+        """Replace the content of a container, a plain list or dict, with the container itself."""
         if self.value is part and type(part) in (list, dict):
             self.value = container
         elif self.trail and self.trail[-1][0] is part:
@@ -65,7 +65,7 @@ class TooDeep(Refusal):
         super().__init__(value, f"it is nested more than {limit} levels deep")
 
     def error(self) -> NotStorableError:
-        """The error, which for a cycle leads to the place where it closes."""
+        """The error; for a cycle, its path leads to the point where the cycle closes."""
         seen: set[int] = set()
         for depth, (container, _, _) in enumerate(self.trail[::-1]):
             if id(container) in seen:
@@ -89,7 +89,7 @@ def _show(step: Step, key: object) -> str:
 
 
 def type_name(kind: type) -> str:
-    """The name of a class as one would import it."""
+    """The name of a class with its module, unless it is a builtin."""
     module = kind.__module__
     return kind.__qualname__ if module == "builtins" else f"{module}.{kind.__qualname__}"
 
@@ -109,7 +109,7 @@ _LOCKS = ("lock", "RLock", "Lock", "Event", "Condition", "Semaphore", "BoundedSe
 
 
 def _is_of_arrays(method: str, value: object) -> bool:
-    """Whether a value is of a library of arrays, and has a method that gives plain ones."""
+    """Whether a value is from an array library, and has a method that returns plain values."""
     return package_of(type(value)) in ("numpy", "pandas", "torch") and hasattr(value, method)
 
 
@@ -162,10 +162,10 @@ _REASONS: tuple[tuple[Callable[[object], bool], str], ...] = (
 
 
 def reason_for(value: object, standard: Callable[[type], bool]) -> str:
-    """Say why a value cannot be stored.
+    """The reason why a value cannot be stored.
 
     Args:
-        value: A value of a kind that the codec does not know.
+        value: A value of a kind that the codec does not support.
         standard: Whether a class is a builtin or standard one that can be stored.
     """
     for applies, reason in _REASONS:

@@ -1,4 +1,4 @@
-"""What was found out about classes and functions, for as long as it is likely to be asked again."""
+"""Memoising functions of classes and functions, without keeping short-lived arguments alive."""
 
 from __future__ import annotations
 
@@ -10,46 +10,46 @@ from typing import Any, TypeVar, cast
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
 FEW = 64
-"""How much is kept of what may pass."""
+"""The number of cached results for arguments that may be short-lived."""
 
 _MANY = 4096
 
 
 def remembered(make: FunctionT) -> FunctionT:
-    """A function of classes and functions, given by place, that is called once for the same ones.
+    """Memoise a function of classes and functions, which are positional arguments.
 
-    Of those that a function has made, and may make again for each request, only the last few are
-    kept: with them is kept all that they enclose.
+    For arguments that are created inside a function, perhaps for each request, only the last
+    few results are cached, as the cache keeps alive everything that they reference.
     """
-    lasting: dict[tuple[object, ...], object] = {}
-    passing = lru_cache(FEW)(make)
+    permanent: dict[tuple[object, ...], object] = {}
+    transient = lru_cache(FEW)(make)
 
     @wraps(make)
-    def known(*given: Any) -> object:
+    def cached(*args: Any) -> object:
         try:
-            return lasting[given]
+            return permanent[args]
         except KeyError:
             pass
-        except TypeError:  # something cannot be hashed
-            return make(*given)
-        if any(map(passes, given)):
-            return passing(*given)
-        if len(lasting) >= _MANY:
-            lasting.clear()
-        found = lasting[given] = make(*given)
-        return found
+        except TypeError:  # an argument is not hashable
+            return make(*args)
+        if any(map(is_transient, args)):
+            return transient(*args)
+        if len(permanent) >= _MANY:
+            permanent.clear()
+        result = permanent[args] = make(*args)
+        return result
 
-    return cast(FunctionT, known)
+    return cast(FunctionT, cached)
 
 
-def passes(one: object) -> bool:
-    """Whether it is, or has in it, a class or a function that no module has."""
-    if isinstance(one, tuple):
-        return any(map(passes, one))
-    name, home = getattr(one, "__qualname__", None), getattr(one, "__module__", None)
+def is_transient(value: object) -> bool:
+    """Whether it is, or contains, a class or function that no module defines: short-lived."""
+    if isinstance(value, tuple):
+        return any(map(is_transient, value))
+    name, home = getattr(value, "__qualname__", None), getattr(value, "__module__", None)
     if isinstance(name, str) and isinstance(home, str):
         outermost, _, _ = name.partition(".")
         if "<locals>" in name or outermost not in getattr(sys.modules.get(home), "__dict__", ()):
             return True
-    inside = getattr(one, "__args__", None)  # of list[One], which is called as list is
-    return isinstance(inside, tuple) and passes((getattr(one, "__origin__", None), *inside))
+    inside = getattr(value, "__args__", None)  # of list[X], which is callable like list
+    return isinstance(inside, tuple) and is_transient((getattr(value, "__origin__", None), *inside))

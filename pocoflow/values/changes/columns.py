@@ -1,8 +1,8 @@
 """The parts of a value, level by level, in columns.
 
-A column has all parts that stand on one level, in the order in which they are reached, and keeps
-for each type among them what :mod:`~pocoflow.values.changes.groups` says has to be remembered.
-Nothing here is recursive, so that no value is too deep.
+A column has all parts on one level, in traversal order, and for each of their types the data that
+:mod:`~pocoflow.values.changes.groups` remembers. Nothing here is recursive, so no value is too
+deep.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pocoflow.values.changes.repeated import Repeated, joined, shortened
 
 _MAX_LEVELS = 2000
 
-# What is so deep, or has so many parts on a level that are the same ones again and again, may
+# A value of this depth, or with this many parts on a level of which many are the same objects, may
 # contain itself.
 _DEEP = 12
 _MANY = 10_000
@@ -33,12 +33,12 @@ _MANY = 10_000
 def lay_out(items: Items) -> Column:
     """A column of parts, and below it the columns of their parts.
 
-    Parts that cannot be laid out, as they contain themselves or their own code fails, make one that
-    matches these very objects.
+    If parts contain themselves, or their own code fails, the column only matches these objects, by
+    identity.
     """
     try:
         return _laid_out(items)
-    except Exception:  # noqa: BLE001 - the same for whatever is wrong with it
+    except Exception:  # noqa: BLE001 - whatever fails
         column = Column()
         column.kinds = list(map(type, items))
         column.groups.append(OfKind(object, None, Identical(items), []))
@@ -48,17 +48,17 @@ def lay_out(items: Items) -> Column:
 def _laid_out(items: Items) -> Column:
     root = Column()
     top = items
-    waiting = [(root, items, 0)]
-    looked = False
-    while waiting:
-        column, items, level = waiting.pop()
-        if not looked and _may_be_cyclic(level, items):
-            looked = True
+    pending = [(root, items, 0)]
+    checked = False
+    while pending:
+        column, items, level = pending.pop()
+        if not checked and _may_be_cyclic(level, items):
+            checked = True
             _refuse_cycle(top)
         if level > _MAX_LEVELS:
             raise ValueError("it is too deep")
         column.kinds = shortened(list(map(type, items)))
-        for mask, kind in _parted(column.kinds):
+        for mask, kind in _masks(column.kinds):
             chosen = items if mask is None else list(compress(items, mask))
             if kind is None:
                 column.groups.append(OfKind(None, mask, Equal(shortened(chosen)), []))
@@ -66,33 +66,33 @@ def _laid_out(items: Items) -> Column:
             group = group_of(kind)(chosen)
             below = [(Column(), parts, level + 1) for parts in group.first_parts(chosen)]
             column.groups.append(OfKind(kind, mask, group, [child for child, _, _ in below]))
-            waiting += below
+            pending += below
     return root
 
 
-def _parted(kinds: Sequence[type]) -> Iterator[tuple[bytes | None, type | None]]:
-    """Each type among several, ``None`` for all simple ones, and which parts are of it."""
+def _masks(kinds: Sequence[type]) -> Iterator[tuple[bytes | None, type | None]]:
+    """The types of parts, ``None`` for all simple ones, each with a mask of its parts."""
     few = dict.fromkeys(kinds.few if type(kinds) is Repeated else kinds)
     if len(few) == 1:
         (kind,) = few
         yield None, None if kind in SIMPLE else kind
         return
-    found = dict.fromkeys(None if kind in SIMPLE else kind for kind in few)
-    for kind in found:
+    distinct = dict.fromkeys(None if kind in SIMPLE else kind for kind in few)
+    for kind in distinct:
         mask = None
-        if len(found) > 1:
-            of_it = (
+        if len(distinct) > 1:
+            flags = (
                 map(SIMPLE.__contains__, kinds) if kind is None else map(is_, kinds, repeat(kind))
             )
-            mask = bytes(of_it)
+            mask = bytes(flags)
         yield mask, kind
 
 
 def matches(column: Column, items: Items) -> bool:
-    """Whether parts are the same as those that a column remembers, with all parts of theirs."""
-    waiting = [(column, items)]
-    while waiting:
-        column, items = waiting.pop()
+    """Whether parts are the same as those that a column remembers, recursively."""
+    pending = [(column, items)]
+    while pending:
+        column, items = pending.pop()
         if not column.fits(items):
             return False
         for _, mask, group, below in column.groups:
@@ -100,14 +100,14 @@ def matches(column: Column, items: Items) -> bool:
             rest = group.compared(chosen, below)
             if rest is None:
                 return False
-            waiting += rest
+            pending += rest
     return True
 
 
 def cut(column: Column, start: int, stop: int) -> Column:
-    """The column of a few parts in a row."""
-    made = Column()
-    made.kinds = column.kinds[start:stop]
+    """The column of a range of the parts."""
+    result = Column()
+    result.kinds = column.kinds[start:stop]
     for kind, mask, group, below in column.groups:
         first, last = start, stop
         if mask is not None:
@@ -117,67 +117,67 @@ def cut(column: Column, start: int, stop: int) -> Column:
                 continue
             mask = mask[start:stop] if last - first < stop - start else None
         part, ranges = group.cut(first, last)
-        columns = [cut(one, *own) for one, own in zip(below, ranges, strict=True)]
-        made.groups.append(OfKind(kind, mask, part, columns))
-    return made
+        columns = [cut(child, *range_) for child, range_ in zip(below, ranges, strict=True)]
+        result.groups.append(OfKind(kind, mask, part, columns))
+    return result
 
 
-def together(one: Column, other: Column) -> Column:
-    """The column of the parts of one, and behind them of those of another one."""
-    made = Column()
-    made.kinds = joined(one.kinds, other.kinds)
+def concatenate(one: Column, other: Column) -> Column:
+    """The column of the parts of one column, followed by those of another."""
+    column = Column()
+    column.kinds = joined(one.kinds, other.kinds)
     if len(one.groups) == len(other.groups) == 1 and one.groups[0].kind is other.groups[0].kind:
-        made.groups.append(_joined(one.groups[0], other.groups[0], None))
-        return made
-    mine, others = ({own.kind: own for own in column.groups} for column in (one, other))
-    for kind, own in {**mine, **others}.items():
-        first, second = mine.get(kind), others.get(kind)
+        column.groups.append(_joined(one.groups[0], other.groups[0], None))
+        return column
+    firsts, seconds = ({of_kind.kind: of_kind for of_kind in c.groups} for c in (one, other))
+    for kind, either in {**firsts, **seconds}.items():
+        first, second = firsts.get(kind), seconds.get(kind)
         both = _mask(first, len(one.kinds)) + _mask(second, len(other.kinds))
         mask = both if 0 in both else None
         if first is None or second is None:
-            made.groups.append(OfKind(kind, mask, own.group, own.below))
+            column.groups.append(OfKind(kind, mask, either.group, either.below))
         else:
-            made.groups.append(_joined(first, second, mask))
-    return made
+            column.groups.append(_joined(first, second, mask))
+    return column
 
 
 def _joined(one: OfKind, other: OfKind, mask: bytes | None) -> OfKind:
-    below = list(map(together, one.below, other.below))
+    below = list(map(concatenate, one.below, other.below))
     return OfKind(one.kind, mask, one.group.joined(other.group), below)
 
 
-def _mask(found: OfKind | None, size: int) -> bytes:
-    if found is None:
+def _mask(of_kind: OfKind | None, size: int) -> bytes:
+    if of_kind is None:
         return bytes(size)
-    return b"\1" * size if found.mask is None else found.mask
+    return b"\1" * size if of_kind.mask is None else of_kind.mask
 
 
 def weight(column: Column) -> int:
-    """How many parts a column has, on all levels."""
-    found, waiting = 0, [column]
-    while waiting:
-        column = waiting.pop()
-        found += len(column.kinds)
-        for own in column.groups:
-            waiting += own.below
-    return found
+    """The number of parts of a column, on all levels."""
+    count, pending = 0, [column]
+    while pending:
+        column = pending.pop()
+        count += len(column.kinds)
+        for of_kind in column.groups:
+            pending += of_kind.below
+    return count
 
 
 def _may_be_cyclic(level: int, items: Items) -> bool:
     if level >= _DEEP or level == 0 or len(items) <= _MANY:
         return level >= _DEEP
-    inner = [one for one in items if type(one) not in SIMPLE]
+    inner = [item for item in items if type(item) not in SIMPLE]
     return len(inner) > _MANY and len(set(map(id, inner))) < len(inner) // 2
 
 
 def _refuse_cycle(items: Items) -> None:
-    """Raise if a part contains itself, which would be laid out for ever."""
+    """Raise if a part contains itself, which would never end."""
     above: set[int] = set()
     done: set[int] = set()
-    alive: Items = []  # So that no other part gets the identity of one that is gone.
+    alive: Items = []  # So that no id is used again.
     path: list[tuple[int, Iterator[object]]] = [(0, iter(items))]
     while path:
-        own, rest = path[-1]
+        id_, rest = path[-1]
         for item in rest:
             if id(item) in above:
                 raise ValueError("it contains itself")
@@ -191,5 +191,5 @@ def _refuse_cycle(items: Items) -> None:
                 break
         else:
             path.pop()
-            above.discard(own)
-            done.add(own)
+            above.discard(id_)
+            done.add(id_)

@@ -1,7 +1,7 @@
-"""What changed in a value since it was remembered, as changes of the tree in which it is stored.
+"""The changes of a value since it was remembered, as changes of its stored tree.
 
-Paths lead through the tree of plain JSON values that the codec writes, not through the value: so no
-class is needed to apply changes, and whatever the codec takes apart can be changed in part.
+Paths refer to the tree of plain JSON values that the codec writes, not to the value: so no class is
+needed to apply changes, and whatever the codec splits can be changed in part.
 """
 
 from __future__ import annotations
@@ -34,32 +34,32 @@ _Path: TypeAlias = tuple[str | int, ...]
 
 _MAX_DEPTH = 100
 _LONG = 100
-"""A text of so many characters may be appended to; a shorter one is set."""
+"""The length from which on a text may be appended to; a shorter one is set."""
 
 _FEW = 3
-"""More changes than these are written one by one only if that is less than half of it all."""
+"""More changes than these are written separately only if they are less than half of the whole."""
 
-_AROUND = 30
-"""About so many characters are written of a change beside its value."""
+_OVERHEAD = 30
+"""The approximate overhead in characters of a written change."""
 
 _SAMPLE = 2
-"""After so many elements it is known about how many changes there will be."""
+"""The number of elements from which the number of changes is estimated."""
 
 _TRIES = 100
-"""So many elements may have come behind others where a list is taken for a window that moved on."""
+"""The maximum number of shifts that are tried to recognise a list as a sliding window."""
 
 
 class Change(NamedTuple):
-    """One place that changed.
+    """One change.
 
     Attributes:
-        path: Where in the stored tree: keys of objects and numbers of elements.
+        path: The path in the stored tree: keys of objects and indexes of elements.
         operation: ``set`` a part; ``append`` to a list or a text; ``splice`` a list: the value
-            is the start, how many elements go and those that come; ``delete`` a part of an object,
-            if it is there.
+            is the start, the number of removed elements and the inserted ones; ``delete`` a part of
+            an object, if it exists.
         value: The new value, elements or text.
-        grows: Whether it is more of it, and in the place of nothing.
-        now: How what comes is remembered.
+        grows: Whether it only adds, and replaces nothing.
+        now: The remembered form of the new value, elements or text.
     """
 
     path: _Path
@@ -69,50 +69,50 @@ class Change(NamedTuple):
     now: Part | None = None
 
     def is_still(self) -> bool:
-        """Whether what comes is as it is remembered, and no other thread has changed it since."""
+        """Whether the new value is as it was remembered, unchanged by another thread."""
         if self.now is None:
             return True
-        come = self.value[2] if self.operation == "splice" else self.value
-        is_list = self.operation != "set" and type(come) is list
-        return Chunks.of(self.now).matches(come if is_list else [come])
+        new = self.value[2] if self.operation == "splice" else self.value
+        is_list = self.operation != "set" and type(new) is list
+        return Chunks.of(self.now).matches(new if is_list else [new])
 
 
 class Difference:
-    """Compares a value with a remembered one; ``found`` has the changes in their order."""
+    """Compares a value with a remembered one; ``changes`` has the changes in order."""
 
     def __init__(self) -> None:
-        self.found: list[Change] = []
+        self.changes: list[Change] = []
 
     def part(self, part: Part, value: object, path: _Path = ()) -> Part:
-        """Find what changed in a part; how it is remembered from now on: as before if nothing did.
+        """Find the changes in a part; returns its new remembered form, or the old one if unchanged.
 
-        What was opened before is gone into at once: to compare each container first would take as
-        many comparisons of what stands at the bottom as there are containers around it.
+        Opened parts are not compared as a whole first: each innermost part would be compared once
+        for each container around it.
 
         Raises:
-            Exception: The value cannot be taken apart, as its own code fails.
+            Exception: The value cannot be split, as its own code fails.
         """
-        known = len(self.found)
-        made = self._inside(part, value, path) if len(path) < _MAX_DEPTH else None
-        found = len(self.found) - known
-        if made is not None and not found:
+        start = len(self.changes)
+        new = self._inside(part, value, path) if len(path) < _MAX_DEPTH else None
+        count = len(self.changes) - start
+        if new is not None and not count:
             return part
-        if made is None or (found > _FEW and self._are_most(self._bulk(known), made)):
-            del self.found[known:]
-            if made is None:
+        if new is None or (count > _FEW and self._are_most(self._bulk(start), new)):
+            del self.changes[start:]
+            if new is None:
                 if part_matches(part, value):
                     return part
-                made = lay_out([value])
-            self.found.append(Change(path, "set", value, now=made))
-        return closed_if_small(made) if path or in_pieces(made) else made
+                new = lay_out([value])
+            self.changes.append(Change(path, "set", value, now=new))
+        return closed_if_small(new) if path or in_pieces(new) else new
 
-    def _bulk(self, known: int) -> int:
-        """About how many characters the changes are that were found since."""
-        new = [one.now for one in self.found[known:]]
-        return _AROUND * len(new) + bulk(*(one for one in new if one is not None))
+    def _bulk(self, start: int) -> int:
+        """The approximate number of characters of the changes from an index on."""
+        new = [change.now for change in self.changes[start:]]
+        return _OVERHEAD * len(new) + bulk(*(part for part in new if part is not None))
 
     def _are_most(self, size: int, *parts: Part) -> bool:
-        """Whether changes of about so many characters are no less than half of some parts."""
+        """Whether changes of this size are at least half of some parts."""
         return bulk(*parts, most=2 * size + 1) <= 2 * size
 
     def _inside(self, part: Part, value: Any, path: _Path) -> Part | None:
@@ -141,7 +141,7 @@ class Difference:
         if not is_longer or not is_utf8(value):
             return None
         tail = value[len(old) :]
-        self.found.append(Change(path, "append", tail, True, lay_out([tail])))
+        self.changes.append(Change(path, "append", tail, True, lay_out([tail])))
         return lay_out([value])
 
     # -- lists ----------------------------------------------------------------------------------
@@ -156,38 +156,38 @@ class Difference:
         else:
             first = chunks.first(items, min(old, new))
             if first == old:
-                new_ones = lay_out(items[old:])
-                self.found.append(Change(path, "append", items[old:], True, new_ones))
-                return chunks.grown(new_ones)
+                added = lay_out(items[old:])
+                self.changes.append(Change(path, "append", items[old:], True, added))
+                return chunks.grown(added)
             last = chunks.last(items, min(old, new) - first)
             indexes = chunks.differing(items, first, old - last) if old < new else []
-        gone, come = old - first - last, new - first - last
-        moved = self._moved(chunks, items, first, gone, come)
+        removed, inserted = old - first - last, new - first - last
+        moved = self._moved(chunks, items, first, removed, inserted)
         if moved:
-            self.found.append(Change(path, "splice", (first, moved, [])))
+            self.changes.append(Change(path, "splice", (first, moved, [])))
             chunks = chunks.cut(0, first).joined(chunks.cut(first + moved, old))
-            old, first, gone = old - moved, first + gone - moved, 0
-            come = new - last - first
-        elif come >= gone:
-            made = self._elements(chunks, items, indexes, lambda at: (*path, at))
-            if made is None or come == gone:
-                return None if made is None else made.packed()
-            chunks, first, come, gone = made, first + gone, come - gone, 0
-        elements = items[first : first + come]
-        new_ones = lay_out(elements)
-        grows = not moved and not gone
-        if not gone and first == old:
-            self.found.append(Change(path, "append", elements, grows, new_ones))
-        elif elements or gone:
-            self.found.append(Change(path, "splice", (first, gone, elements), grows, new_ones))
+            old, first, removed = old - moved, first + removed - moved, 0
+            inserted = new - last - first
+        elif inserted >= removed:
+            changed = self._elements(chunks, items, indexes, lambda at: (*path, at))
+            if changed is None or inserted == removed:
+                return None if changed is None else changed.packed()
+            chunks, first, inserted, removed = changed, first + removed, inserted - removed, 0
+        elements = items[first : first + inserted]
+        added = lay_out(elements)
+        grows = not moved and not removed
+        if not removed and first == old:
+            self.changes.append(Change(path, "append", elements, grows, added))
+        elif elements or removed:
+            self.changes.append(Change(path, "splice", (first, removed, elements), grows, added))
         ends = chunks.cut(0, first), chunks.cut(old - last, old)
-        return ends[0].joined(Chunks.of(new_ones), ends[1]).packed()
+        return ends[0].joined(Chunks.of(added), ends[1]).packed()
 
-    def _moved(self, chunks: Chunks, items: Items, first: int, gone: int, come: int) -> int:
-        """How many elements were dropped, if those behind them are still there in a row."""
-        fewest, stop = max(1, gone - come), first + gone
+    def _moved(self, chunks: Chunks, items: Items, first: int, removed: int, inserted: int) -> int:
+        """The number of elements that were dropped, if those after them follow unchanged."""
+        fewest, stop = max(1, removed - inserted), first + removed
         last = chunks.cut(stop - 1, stop)
-        for dropped in range(fewest, min(gone, fewest + _TRIES)):
+        for dropped in range(fewest, min(removed, fewest + _TRIES)):
             end = stop - dropped
             if last.matches(items[end - 1 : end]) and (
                 chunks.cut(first + dropped, stop).matches(items[first:end])
@@ -198,23 +198,23 @@ class Difference:
     def _elements(
         self, chunks: Chunks, items: Items, indexes: list[int], path_of: Callable[[int], _Path]
     ) -> Chunks | None:
-        """Find what changed in the elements at some places, which are where they were.
+        """Find the changes in the elements at some indexes, which have not moved.
 
-        They stay apart from the others: what changed once may change again, as a last message does
-        with each token, and is found at once then.
+        They stay separate from the others: what changed once may change again, as a last message
+        does with each token, and is then found at once.
         """
-        made, done, known = list[Part](), 0, len(self.found)
+        parts, done, start = list[Part](), 0, len(self.changes)
         for count, index in enumerate(indexes):
             if count == _SAMPLE and len(indexes) > _FEW:
-                expected = self._bulk(known) * len(indexes) // count
+                expected = self._bulk(start) * len(indexes) // count
                 if self._are_most(expected, *chunks.parts):
                     return None
             (before,) = chunks.cut(index, index + 1).parts
             part = self.part(before, items[index], path_of(index))
             if part is not before:
-                made += [*chunks.cut(done, index).parts, part]
+                parts += [*chunks.cut(done, index).parts, part]
                 done = index + 1
-        return Chunks((*made, *chunks.cut(done, chunks.size).parts))
+        return Chunks((*parts, *chunks.cut(done, chunks.size).parts))
 
     # -- dicts ----------------------------------------------------------------------------------
 
@@ -223,10 +223,10 @@ class Difference:
         new, items = list(value), list(value.values())
         if keys.matches(new):
             if TAG in value or not _are_texts(new):
-                found = self._values(values, items, lambda at: (*path, "value", 2 * at + 1))
+                changed = self._values(values, items, lambda at: (*path, "value", 2 * at + 1))
             else:
-                found = self._values(values, items, lambda at: (*path, new[at]))
-            return None if found is None else reopened(dict, value, keys, found)
+                changed = self._values(values, items, lambda at: (*path, new[at]))
+            return None if changed is None else reopened(dict, value, keys, changed)
         old = old_items(keys)
         if old is None or not _are_texts(old) or not _are_texts(new) or TAG in {*old, *new}:
             return None
@@ -235,59 +235,59 @@ class Difference:
     def _keys(
         self, before: Opened, value: dict[str, object], old: list[str], path: _Path
     ) -> Part | None:
-        """Find what changed in a dict of which keys are gone or new."""
+        """Find the changes in a dict with removed or new keys."""
         keys, values = before.below
         new, items = list(value), list(value.values())
-        kept = 0
-        stay_keys, stay_values = keys, values
-        gone = []
+        common = 0
+        common_keys, common_values = keys, values
+        removed = []
         for key in old:
-            if kept < len(new) and new[kept] == key:
-                kept += 1
+            if common < len(new) and new[common] == key:
+                common += 1
             else:
-                gone.append(key)
-        if gone:
-            stay_keys, stay_values = _without(keys, values, old, set(gone))
-        for key in gone:
-            self.found.append(Change((*path, key), "delete", None))
-        found = self._values(stay_values, items[:kept], lambda at: (*path, new[at]))
-        if found is None:
+                removed.append(key)
+        if removed:
+            common_keys, common_values = _without(keys, values, old, set(removed))
+        for key in removed:
+            self.changes.append(Change((*path, key), "delete", None))
+        changed = self._values(common_values, items[:common], lambda at: (*path, new[at]))
+        if changed is None:
             return None
-        for key, item in zip(new[kept:], items[kept:], strict=True):
-            self.found.append(Change((*path, key), "set", item, not gone, lay_out([item])))
-        below = stay_keys.grown(lay_out(new[kept:])), found.grown(lay_out(items[kept:]))
+        for key, item in zip(new[common:], items[common:], strict=True):
+            self.changes.append(Change((*path, key), "set", item, not removed, lay_out([item])))
+        below = common_keys.grown(lay_out(new[common:])), changed.grown(lay_out(items[common:]))
         return reopened(dict, value, *below)
 
     def _values(
         self, chunks: Chunks, items: Items, path_of: Callable[[int], _Path]
     ) -> Chunks | None:
         indexes = chunks.differing(items, 0, len(items))
-        made = self._elements(chunks, items, indexes, path_of)
-        return None if made is None else made.packed()
+        changed = self._elements(chunks, items, indexes, path_of)
+        return None if changed is None else changed.packed()
 
     # -- objects --------------------------------------------------------------------------------
 
     def _object(self, before: Opened, value: object, path: _Path) -> Part | None:
-        """Find what changed in a container of the standard library or an object of a class."""
+        """Find the changes in a container of the standard library or an object of a class."""
         kind, group = before.kind, before.group
-        inner = [one.parts[0] for one in before.below]
-        state = [one[0] for one in group.parts([value])]
+        inner = [chunks.parts[0] for chunks in before.below]
+        state = [column[0] for column in group.parts([value])]
         split = _splitter(kind)
         if split is None or split[0] == "subclass":
             if type(state[0]) is not dict:
                 return None
-            found = self._whole_of(inner[0], state[0], path)
+            changed = self._whole_of(inner[0], state[0], path)
         elif split[0] == "dataclass":
             split[1](value)
-            found = self._whole_of(inner[0], state[0], (*path, "value"))
+            changed = self._whole_of(inner[0], state[0], (*path, "value"))
         elif split[0] == "model" and isinstance(group, Models):
             return self._model(before, inner, state, split[1](value), path)
         else:
             return None
-        return None if found is None else Opened(kind, group, (Chunks.of(found),))
+        return None if changed is None else Opened(kind, group, (Chunks.of(changed),))
 
     def _whole_of(self, part: Part, state: object, path: _Path) -> Part | None:
-        """Find what changed in a dict that must not be set as a whole."""
+        """Find the changes in a dict that must not be set as a whole."""
         before = opened(part)
         if type(state) is not dict or before is None or not isinstance(before.group, Dicts):
             return None
@@ -299,39 +299,38 @@ class Difference:
         fields = self._whole_of(inner[0], state[0], (*path, "value"))
         if fields is None:
             return None
-        made = [fields, *inner[1:]]
-        if not part_matches(made[1], state[1]):
-            given = parts.get("set")
-            self.found.append(Change((*path, "set"), "delete" if given is None else "set", given))
-            made[1] = lay_out([state[1]])
+        new = [fields, *inner[1:]]
+        if not part_matches(new[1], state[1]):
+            names = parts.get("set")
+            self.changes.append(Change((*path, "set"), "delete" if names is None else "set", names))
+            new[1] = lay_out([state[1]])
         for index, name in ((2, "extra"), (3, "private")):
-            if not part_matches(made[index], state[index]):
-                made[index] = self.part(made[index], state[index], (*path, name))
-        return Opened(before.kind, before.group, tuple(map(Chunks.of, made)))
+            if not part_matches(new[index], state[index]):
+                new[index] = self.part(new[index], state[index], (*path, name))
+        return Opened(before.kind, before.group, tuple(map(Chunks.of, new)))
 
 
 def _are_texts(keys: Items) -> bool:
-    """Whether a dict of such keys is stored as an object."""
+    """Whether a dict with these keys is stored as an object."""
     return set(map(type, keys)) <= {str} and is_utf8("".join(keys))
 
 
-def _without(keys: Chunks, values: Chunks, old: list[str], gone: set[str]) -> tuple[Chunks, Chunks]:
-    """The chunks of keys and values but for some keys."""
-    made = Chunks.of(), Chunks.of()
+def _without(
+    keys: Chunks, values: Chunks, old: list[str], removed: set[str]
+) -> tuple[Chunks, Chunks]:
+    """The chunks of keys and values without some keys."""
+    new = Chunks.of(), Chunks.of()
     start = 0
     for index, key in enumerate([*old, None]):
-        if key is None or key in gone:
+        if key is None or key in removed:
             if start < index:
-                made = (
-                    made[0].joined(keys.cut(start, index)),
-                    made[1].joined(values.cut(start, index)),
-                )
+                new = new[0].joined(keys.cut(start, index)), new[1].joined(values.cut(start, index))
             start = index + 1
-    return made
+    return new
 
 
 @remembered
 def _splitter(kind: type) -> tuple[str, Splitter] | None:
-    """The family of a class, and what refuses an instance that could not be stored."""
+    """The family of a class, and its splitter, which refuses an instance that cannot be stored."""
     family = family_of(kind)
     return None if family is None else (family.tag, family.prepare(kind))

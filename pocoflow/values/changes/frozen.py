@@ -1,4 +1,4 @@
-"""A value as it was, whether another one is the same, and what has changed since."""
+"""Remembering a value, comparing it with another one, and the changes since."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Frozen", "difference", "freeze", "freeze_parts", "is_same"]
 
 
 class Frozen:
-    """A value as it was when it was remembered; what comparing it notes beside that is private."""
+    """A remembered value; its representation is private."""
 
     __slots__ = ("part",)
 
@@ -20,48 +20,48 @@ class Frozen:
 
     @property
     def weight(self) -> int:
-        """How many parts it has, on all levels."""
+        """The number of its parts, on all levels."""
         return part_weight(self.part)
 
 
 def freeze(value: object) -> Frozen:
-    """Remember a value; one of a kind that the codec refuses is the same if it is that object."""
+    """Remember a value; one of a kind that the codec refuses is compared by identity."""
     return Frozen(lay_out([value]))
 
 
 def freeze_parts(value: object) -> Frozen | None:
-    """The same; ``None`` for a value of a simple type, which is compared by itself."""
+    """Remember a value; ``None`` for one of a simple type, which is compared directly."""
     return None if type(value) in SIMPLE else freeze(value)
 
 
 def is_same(frozen: Frozen, value: object) -> bool:
     """Whether a value is equal to the remembered one, with every type in it the same.
 
-    It may be ``False`` for equal values, at the cost of storing one again, where a set holds NaN or
-    where the codec would refuse the value. It is never ``True`` for values that differ.
+    It may be ``False`` for equal values, which are then stored again, if a set contains NaN or the
+    codec would refuse the value. It is never ``True`` for values that differ.
     """
     try:
         return part_matches(frozen.part, value)
-    except Exception:  # noqa: BLE001 - its own code failed, or another thread changes it now
+    except Exception:  # noqa: BLE001 - its own code failed, or another thread is changing it
         return False
 
 
 def difference(before: object, value: object) -> tuple[list[Change], Frozen] | None:
-    """What changed in a value since it was remembered, and the value remembered as it is now.
+    """The changes of a value since it was remembered, and the new remembered value.
 
-    Applied one after the other to the tree of the remembered value, the changes give that of the
-    value; there are none if it is the same. ``None`` if it has to be stored as a whole, or what was
-    before is not remembered.
+    Applied in order to the tree of the remembered value, the changes yield that of the value; there
+    are none if it is the same. ``None`` if it has to be stored as a whole, or ``before`` is not a
+    remembered value.
     """
     if type(before) is not Frozen:
         return None
-    found = Difference()
+    compared = Difference()
     try:
         if isinstance(before.part, Column) and matches(before.part, [value]):
             return [], before
-        part = found.part(before.part, value)
-    except Exception:  # noqa: BLE001 - it cannot be stored, or another thread changes it now
+        part = compared.part(before.part, value)
+    except Exception:  # noqa: BLE001 - it cannot be stored, or another thread is changing it
         return None
-    if any(not one.path and one.operation == "set" for one in found.found):
+    if any(not change.path and change.operation == "set" for change in compared.changes):
         return None
-    return found.found, Frozen(part)
+    return compared.changes, Frozen(part)

@@ -1,4 +1,4 @@
-"""What is remembered of parts of one type, and how they are taken apart."""
+"""The data remembered of parts of one type, and how such parts are split."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from pocoflow.values.objects import content_of, has_plain_dict, is_subclass, sta
 from pocoflow.values.remembering import remembered
 
 SIMPLE: frozenset[type] = frozenset({str, int, bool, NoneType, EllipsisType, bytes})
-"""Immutable types whose equality says it all, once the types are the same.
+"""Immutable types whose equality is sufficient, once the types are the same.
 
 Not float: 0.0 and -0.0 are equal, and NaN is not equal to itself.
 """
 
 Items: TypeAlias = list[Any]
-"""Parts in a row, of any types."""
+"""A sequence of parts, of any types."""
 
 
 class OfKind(NamedTuple):
-    """The parts in a column that are of one type.
+    """The parts of a column that are of one type.
 
     Attributes:
         kind: The type; ``None`` for all simple ones.
-        mask: Which parts are of it; ``None`` if all are.
-        group: What is remembered of them.
+        mask: Flags for the parts of that type; ``None`` if all are.
+        group: The data remembered of them.
         below: The columns of their own parts.
     """
 
@@ -45,7 +45,7 @@ class OfKind(NamedTuple):
 
 
 class Column:
-    """Parts of any types: their types in order, and what is remembered of them.
+    """Parts of any types: their types in order, and the data remembered of them.
 
     Attributes:
         kinds: The types.
@@ -59,11 +59,11 @@ class Column:
         self.groups: list[OfKind] = []
 
     def fits(self, items: Items) -> bool:
-        """Whether parts are of these types."""
+        """Whether parts have these types."""
         return list(map(type, items)) == self.kinds
 
     def all_of(self, kind: type) -> Sequence[object] | None:
-        """The parts, if there are many and all of them are of one simple type."""
+        """The parts, if there are many and all are of one simple type."""
         kinds = self.kinds
         if type(kinds) is not Repeated or kinds.few != [kind] or not self.groups:
             return None
@@ -75,7 +75,7 @@ Pairs: TypeAlias = Iterable[tuple[Column, Items]]
 
 
 class Group:
-    """What is remembered of parts of one type, in order; here that their number is all there is."""
+    """The data remembered of parts of one type, in order; in this class, nothing."""
 
     __slots__ = ()
 
@@ -83,33 +83,33 @@ class Group:
         pass
 
     def same(self, items: Items) -> bool:
-        """Whether as many parts of that type are the same, but for their own parts."""
+        """Whether as many parts of that type are the same, except for their own parts."""
         return True
 
     def parts(self, items: Items) -> Sequence[Items]:
-        """The parts of all of them, for as many columns below."""
+        """The parts of all of them, one list for each column below."""
         return ()
 
     def first_parts(self, items: Items) -> Sequence[Items]:
-        """The same of the items that are remembered."""
+        """The parts of the remembered items, called once for them."""
         return self.parts(items)
 
     def compared(self, items: Items, below: list[Column]) -> Pairs | None:
-        """What has still to be compared with what, or ``None`` if they are not the same."""
+        """The pairs that remain to be compared, or ``None`` if they are not the same."""
         if not self.same(items):
             return None
         return zip(below, self.parts(items), strict=True) if below else ()
 
     def cut(self, start: int, stop: int) -> tuple[Group, Sequence[tuple[int, int]]]:
-        """The same of a few of them in a row, and which parts in the columns below are theirs."""
+        """The data of a range of them, and the ranges of their parts in the columns below."""
         return self, ()
 
     def joined(self, other: Self) -> Self:
-        """The same of them and of others, which are of the same type."""
+        """The data of them followed by others of the same type."""
         return self
 
 
-class _Kept(Group):
+class _Itemwise(Group):
     """Parts that are remembered themselves."""
 
     __slots__ = ("items",)
@@ -124,10 +124,10 @@ class _Kept(Group):
         return type(self)([*self.items, *other.items])
 
 
-class Identical(_Kept):
-    """Parts of a type that the codec does not store: the same if they are the same objects.
+class Identical(_Itemwise):
+    """Parts of a type that the codec does not store, compared by identity.
 
-    Their own ``==`` is not asked: it may raise, be slow, or return what is no truth value.
+    Their own ``==`` is not called: it may raise, be slow, or not return a truth value.
     """
 
     __slots__ = ()
@@ -136,8 +136,8 @@ class Identical(_Kept):
         return all(map(is_, items, self.items))
 
 
-class Equal(_Kept):
-    """Immutable parts whose equality says it all, as they are of the same types."""
+class Equal(_Itemwise):
+    """Immutable parts whose equality is sufficient, as they have the same types."""
 
     __slots__ = ()
 
@@ -160,14 +160,14 @@ class Floats(Group):
         return array("d", items).tobytes() == self.bits
 
     def cut(self, start: int, stop: int) -> tuple[Group, Sequence[tuple[int, int]]]:  # noqa: D102
-        made = Floats([])
-        made.bits = self.bits[8 * start : 8 * stop]
-        return made, ()
+        floats = Floats([])
+        floats.bits = self.bits[8 * start : 8 * stop]
+        return floats, ()
 
     def joined(self, other: Floats) -> Floats:  # noqa: D102
-        made = Floats([])
-        made.bits = self.bits + other.bits
-        return made
+        floats = Floats([])
+        floats.bits = self.bits + other.bits
+        return floats
 
 
 class Signed(Group):
@@ -192,7 +192,7 @@ class Signed(Group):
 
 
 class Split(Group):
-    """Parts that a function takes apart; one that it refuses, as the codec does, by identity."""
+    """Parts that a function splits; one that it refuses, as the codec does, by identity."""
 
     __slots__ = ("split",)
 
@@ -218,7 +218,7 @@ class Split(Group):
 
 
 class _Refused:
-    """What stands for a part that was not taken apart: kept, so that no other gets its identity."""
+    """A part that was not split; it is referenced, so that its id is not used again."""
 
     __slots__ = ("item",)
 
@@ -227,7 +227,7 @@ class _Refused:
 
 
 class Models(Split):
-    """Models: their fields, which of them were set, what is beyond them, private attributes."""
+    """Models: their fields, the names of fields that were set, extra and private attributes."""
 
     __slots__ = ()
 
@@ -235,23 +235,22 @@ class Models(Split):
 
     def parts(self, items: Items) -> Sequence[Items]:  # noqa: D102
         if len(items) > MANY and type(self.split) is attrgetter:
-            # The collector is told of the same four, and of the class, without a call for each.
-            held = gc.get_referents(*items)
-            if len(held) == 5 * len(items):
-                extra, names, private, own, kind = (held[index::5] for index in range(5))
+            # The collector returns the same four, and the class, without a call for each model.
+            referents = gc.get_referents(*items)
+            if len(referents) == 5 * len(items):
+                extra, names, private, fields, kind = (referents[index::5] for index in range(5))
                 first = items[0]
-                known = *self.split(first), type(first)
-                if all(map(is_, known, (own[0], names[0], extra[0], private[0], kind[0]))):
-                    return own, names, extra, private
-        (found,) = super().parts(items)
-        whole = [one if type(one) is tuple else (one, None, None, None) for one in found]
-        return list(map(list, zip(*whole, strict=True))) or [[], [], [], []]
+                expected = *self.split(first), type(first)
+                if all(map(is_, expected, (fields[0], names[0], extra[0], private[0], kind[0]))):
+                    return fields, names, extra, private
+        (states,) = super().parts(items)
+        rows = [state if type(state) is tuple else (state, None, None, None) for state in states]
+        return list(map(list, zip(*rows, strict=True))) or [[], [], [], []]
 
     def compared(self, items: Items, below: list[Column]) -> Pairs:  # noqa: D102
-        # Beyond the fields, and of private attributes, there is a dict or ``None``, which is equal
-        # to nothing else.
+        # Extra and private attributes are a dict or ``None``, which equals nothing else.
         pairs = zip(below, self.parts(items), strict=True)
-        return [(column, held) for column, held in pairs if held != column.all_of(NoneType)]
+        return [(column, parts) for column, parts in pairs if parts != column.all_of(NoneType)]
 
 
 class Sequences(Group):
@@ -271,10 +270,10 @@ class Sequences(Group):
         return (list(items[0] if len(items) == 1 else chain.from_iterable(items)),)
 
     def of_lengths(self, lengths: Sequence[int]) -> Self:
-        """The same but for the lengths."""
-        made = object.__new__(type(self))
-        made.lengths = lengths
-        return made
+        """The same data, with other lengths."""
+        copy = object.__new__(type(self))
+        copy.lengths = lengths
+        return copy
 
     def cut(self, start: int, stop: int) -> tuple[Group, Sequence[tuple[int, int]]]:  # noqa: D102
         first, last = total(self.lengths, start), total(self.lengths, stop)
@@ -287,31 +286,31 @@ class Sequences(Group):
 class Dicts(Sequences):
     """Dicts: their lengths, and the keys and the values of all of them."""
 
-    __slots__ = ("is_told",)
+    __slots__ = ("can_ask_gc",)
 
     columns = 2
 
     def __init__(self, items: Items) -> None:
         super().__init__(items)
-        self.is_told = False
+        self.can_ask_gc = False
 
     def first_parts(self, items: Items) -> Sequence[Items]:  # noqa: D102
         keys, values = self.parts(items)
-        # Of the dict of an instance the collector tells in the order in which its class came to
-        # know the attributes, which need not be that of the dict.
-        held = gc.get_referents(*items)
-        self.is_told = len(held) == len(values) and _in_one_order(held, values)
+        # For the dict of an instance the collector returns the values in the order in which its
+        # class learned of the attributes, which need not be that of the dict.
+        referents = gc.get_referents(*items)
+        self.can_ask_gc = len(referents) == len(values) and _in_one_order(referents, values)
         return keys, values
 
     def of_lengths(self, lengths: Sequence[int]) -> Self:  # noqa: D102
-        made = super().of_lengths(lengths)
-        made.is_told = self.is_told
-        return made
+        copy = super().of_lengths(lengths)
+        copy.can_ask_gc = self.can_ask_gc
+        return copy
 
     def joined(self, other: Self) -> Self:  # noqa: D102
-        made = super().joined(other)
-        made.is_told = self.is_told and other.is_told
-        return made
+        result = super().joined(other)
+        result.can_ask_gc = self.can_ask_gc and other.can_ask_gc
+        return result
 
     def parts(self, items: Items) -> Sequence[Items]:  # noqa: D102
         values = chain.from_iterable(map(dict.values, items))
@@ -322,27 +321,27 @@ class Dicts(Sequences):
         texts = keys.all_of(str)
         if texts is None:
             return super().compared(items, below)
-        # The same keys again and again, as often as there are items, have these lengths.
+        # If the keys are repeated once per item, the lengths are the same.
         is_regular = type(texts) is Repeated and texts.times == len(items)
         if list(chain.from_iterable(items)) != texts or not (is_regular or self.same(items)):
             return None
-        # The collector is told of the values, and of the keys only if one of them is no text. It
-        # may not be told of the values of a dict that belongs to an instance.
-        if self.is_told and len(held := gc.get_referents(*items)) == len(texts):
-            return ((values, held),)
+        # The collector returns the values, and the keys only if one of them is not a text. It may
+        # not return the values of a dict that belongs to an instance.
+        if self.can_ask_gc and len(referents := gc.get_referents(*items)) == len(texts):
+            return ((values, referents),)
         return super().compared(items, below)
 
 
-def _in_one_order(some: Items, same: Items) -> bool:
-    """Whether parts come in the order of the same parts, in which equal texts are alike."""
-    kind = type(some[0]) if some else None
-    if kind in SIMPLE and countOf(map(type, some), kind) == len(some):
-        return some == same
-    return all(map(is_, some, same))
+def _in_one_order(parts: Items, same: Items) -> bool:
+    """Whether two lists of the same parts are in the same order; equal texts may swap."""
+    kind = type(parts[0]) if parts else None
+    if kind in SIMPLE and countOf(map(type, parts), kind) == len(parts):
+        return parts == same
+    return all(map(is_, parts, same))
 
 
 class _Sets(Sequences):
-    """Sets: their members in the order in which they were when they were remembered."""
+    """Sets: their members in the order in which they were remembered."""
 
     __slots__ = ("members",)
 
@@ -364,36 +363,36 @@ class _Sets(Sequences):
         return (parts,)
 
     def cut(self, start: int, stop: int) -> tuple[Group, Sequence[tuple[int, int]]]:
-        made, below = super().cut(start, stop)
-        assert isinstance(made, _Sets)
-        made.members = self.members[slice(*below[0])]
-        return made, below
+        result, below = super().cut(start, stop)
+        assert isinstance(result, _Sets)
+        result.members = self.members[slice(*below[0])]
+        return result, below
 
     def joined(self, other: Self) -> Self:
-        made = super().joined(other)
-        made.members = joined(self.members, other.members)
-        return made
+        result = super().joined(other)
+        result.members = joined(self.members, other.members)
+        return result
 
 
 def _in_order(members: Iterable[object], live: Iterable[object]) -> Items:
-    own = {member: member for member in live}
-    return [own.get(member, _GONE) for member in members]
+    current = {member: member for member in live}
+    return [current.get(member, _MISSING) for member in members]
 
 
-_GONE = object()
+_MISSING = object()
 
 
-# What typing leaves on what Box[int](1) makes; it is no part of the value.
+# An attribute that typing sets on Box[int](1); it is not part of the value.
 _ORIGIN = frozenset({"__orig_class__"})
 
 _MODEL = "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__"
 
 
 def _split_of(kind: type) -> tuple[Callable[[Any], object], bool]:
-    """What gives the attributes of an instance of a dataclass or a model, and whether it is one."""
-    found = [(name, one) for cls in kind.__mro__ for name, one in vars(cls).items()]
-    computed = {name for name, one in found if isinstance(one, cached_property)}
-    slots = {name for name, one in found if isinstance(one, MemberDescriptorType)}
+    """The splitter of a dataclass or a model into attributes, and whether it is a model."""
+    attributes = [(name, value) for cls in kind.__mro__ for name, value in vars(cls).items()]
+    computed = {name for name, value in attributes if isinstance(value, cached_property)}
+    slots = {name for name, value in attributes if isinstance(value, MemberDescriptorType)}
     is_plain = not computed and not hasattr(kind, "__parameters__")
     if slots == {*_MODEL}:
         get = attrgetter("__dict__", *_MODEL)
@@ -404,19 +403,19 @@ def _split_of(kind: type) -> tuple[Callable[[Any], object], bool]:
 
 
 def _model_state(computed: AbstractSet[str], value: object) -> tuple[object, ...]:
-    own, *others = attrgetter("__dict__", *_MODEL)(value)
-    return _without(computed, own), *others
+    fields, *rest = attrgetter("__dict__", *_MODEL)(value)
+    return _without(computed, fields), *rest
 
 
 def _attributes(computed: AbstractSet[str], value: object) -> dict[str, object]:
-    """The attributes of an instance but for those that are computed again."""
+    """The attributes of an instance, except those that are computed again."""
     return _without(computed, state_of(value))
 
 
-def _without(computed: AbstractSet[str], own: dict[str, object]) -> dict[str, object]:
-    if computed.isdisjoint(own):
-        return own
-    return {name: part for name, part in own.items() if name not in computed}
+def _without(computed: AbstractSet[str], state: dict[str, object]) -> dict[str, object]:
+    if computed.isdisjoint(state):
+        return state
+    return {name: part for name, part in state.items() if name not in computed}
 
 
 _GetGroup = Callable[[Items], Group]

@@ -1,9 +1,9 @@
-"""A remembered value, opened along the way to what changed in it.
+"""A remembered value, opened along the path to its changes.
 
-A part that never changed is one item of a column. Where something changed the containers around it
-are opened: each keeps its own parts in :class:`Chunks`, of which only those that changed are laid
-out again. So a change costs what changed and one comparison of the rest. Small ones are closed at
-once: else a value that was changed at many places would be compared piece by piece.
+A part that never changed is one item of a column. The containers around a change are opened: each
+has its own parts in :class:`Chunks`, of which only the changed ones are laid out again. So a change
+costs its own size and one comparison of the rest. Small containers are closed at once: otherwise a
+value with many changes would be compared piece by piece.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from functools import partial, reduce
 from itertools import chain
 from typing import NamedTuple, TypeAlias
 
-from pocoflow.values.changes.columns import cut, lay_out, matches, together, weight
+from pocoflow.values.changes.columns import concatenate, cut, lay_out, matches, weight
 from pocoflow.values.changes.groups import (
     Column,
     Equal,
@@ -28,26 +28,26 @@ from pocoflow.values.changes.groups import (
 )
 
 _MANY = 8
-"""Of so many chunks some are put together again."""
+"""The number of chunks from which on some are merged again."""
 
 _SMALL = 400
-"""A value of fewer parts is closed again at once."""
+"""A value with fewer parts is closed again at once."""
 
-_LOOKS = 16
-"""Of many items so many are looked at first, to see whether all differ."""
+_SAMPLES = 16
+"""The number of items, of many, that are sampled first, to see whether all differ."""
 
 _SPACING = 0.618
-"""What is looked at is everywhere, and not at equal distances."""
+"""Spreads the samples over all items, at unequal distances."""
 
 _SHORT = 1000
-"""So many items of a column are put together with those behind them at once."""
+"""A column with fewer items is merged with the next one at once."""
 
-_BESIDE, _TAGGED = 4, 40
-"""About so many characters are written of a part beside its text, and more of a tagged one."""
+_OVERHEAD, _TAGGED = 4, 40
+"""The approximate overhead in characters of a written part, and of a tagged one."""
 
 
 class Opened(NamedTuple):
-    """One value whose parts are kept apart."""
+    """A value whose parts are stored separately."""
 
     kind: type
     group: Group
@@ -58,7 +58,7 @@ class Opened(NamedTuple):
         if type(value) is not self.kind or not self.group.same([value]):
             return False
         parts = self.group.parts([value])
-        return all(one.matches(own) for one, own in zip(self.below, parts, strict=True))
+        return all(chunks.matches(own) for chunks, own in zip(self.below, parts, strict=True))
 
 
 Part: TypeAlias = Column | Opened
@@ -70,27 +70,27 @@ def part_matches(part: Part, value: object) -> bool:
 
 
 def bulk(*parts: Part, most: int = sys.maxsize) -> int:
-    """About how many characters are written of some parts, counted until that is ``most``."""
-    found, waiting = 0, [*parts]
-    while waiting and found < most:
-        part = waiting.pop()
+    """The approximate number of characters of written parts, counted up to ``most``."""
+    size, pending = 0, [*parts]
+    while pending and size < most:
+        part = pending.pop()
         if isinstance(part, Opened):
-            waiting += chain.from_iterable(one.parts for one in part.below)
+            pending += chain.from_iterable(chunks.parts for chunks in part.below)
             continue
-        found += _BESIDE * len(part.kinds)
+        size += _OVERHEAD * len(part.kinds)
         for _, _, group, below in part.groups:
-            waiting += below
+            pending += below
             if isinstance(group, Signed):
-                found += _TAGGED * len(group.items)
-            elif isinstance(group, Equal) and found < most:
-                found += sum(len(one) for one in group.items if isinstance(one, str | bytes))
-    return found
+                size += _TAGGED * len(group.items)
+            elif isinstance(group, Equal) and size < most:
+                size += sum(len(item) for item in group.items if isinstance(item, str | bytes))
+    return size
 
 
 def part_weight(part: Part) -> int:
-    """How many parts it has, on all levels."""
+    """The number of its parts, on all levels."""
     if isinstance(part, Opened):
-        return 1 + sum(one.weight for one in part.below)
+        return 1 + sum(chunks.weight for chunks in part.below)
     return weight(part)
 
 
@@ -99,20 +99,20 @@ def _size(part: Part) -> int:
 
 
 def opened(part: Part) -> Opened | None:
-    """A remembered value with its parts kept apart, or ``None`` if it has none."""
+    """A remembered value with its parts stored separately, or ``None`` if it has none."""
     if isinstance(part, Opened):
         return part
     _, _, group, below = part.groups[0]
     if not isinstance(group, Sequences | Split):
         return None
-    return Opened(part.kinds[0], group, tuple(Chunks.of(one) for one in below))
+    return Opened(part.kinds[0], group, tuple(map(Chunks.of, below)))
 
 
 def reopened(kind: type, value: object, *below: Chunks) -> Opened:
     """The same container with other parts."""
     group = group_of(kind)([value])
-    if sum(one.size for one in below) < _SMALL:
-        group.first_parts([value])  # it will be closed, and joined with those that have seen theirs
+    if sum(chunks.size for chunks in below) < _SMALL:
+        group.first_parts([value])  # needed when it is closed, and joined with others
     return Opened(kind, group, below)
 
 
@@ -122,41 +122,41 @@ def closed(part: Part) -> Column:
         return part
     column = Column()
     column.kinds = [part.kind]
-    below = [reduce(together, map(closed, one.parts or (lay_out([]),))) for one in part.below]
+    below = [reduce(concatenate, map(closed, c.parts or (lay_out([]),))) for c in part.below]
     column.groups.append(OfKind(part.kind, None, part.group, below))
     return column
 
 
 def in_pieces(part: Part) -> bool:
-    """Whether it takes more than one look to compare what is in it."""
-    return isinstance(part, Opened) and any(len(one.parts) > 1 for one in part.below)
+    """Whether comparing its content takes more than one comparison."""
+    return isinstance(part, Opened) and any(len(chunks.parts) > 1 for chunks in part.below)
 
 
 def closed_if_small(part: Part) -> Part:
-    """The same, closed if it is so small that this is no more than to look at it once."""
-    if not isinstance(part, Opened) or sum(one.size for one in part.below) >= _SMALL:
+    """The same, closed if it is so small that this costs no more than one comparison."""
+    if not isinstance(part, Opened) or sum(chunks.size for chunks in part.below) >= _SMALL:
         return part
     return closed(part) if part_weight(part) < _SMALL else part
 
 
 class Chunks(NamedTuple):
-    """Items in a row, in chunks: columns of many, or one opened item."""
+    """A sequence of items, in chunks: columns of many, or one opened item."""
 
     parts: tuple[Part, ...]
 
     @classmethod
     def of(cls, *parts: Part) -> Chunks:
-        """Those of some parts."""
+        """The chunks of these parts."""
         return cls(tuple(filter(_size, parts)))
 
     @property
     def size(self) -> int:
-        """How many items there are."""
+        """The number of items."""
         return sum(map(_size, self.parts))
 
     @property
     def weight(self) -> int:
-        """How many parts there are, on all levels."""
+        """The number of parts, on all levels."""
         return sum(map(part_weight, self.parts))
 
     def matches(self, items: Items) -> bool:
@@ -176,8 +176,8 @@ class Chunks(NamedTuple):
         return True
 
     def cut(self, start: int, stop: int) -> Chunks:
-        """Those of a few items in a row."""
-        found, at = [], 0
+        """The chunks of a range of the items."""
+        parts, at = [], 0
         for part in self.parts:
             size = _size(part)
             first, last = max(start - at, 0), min(stop - at, size)
@@ -185,24 +185,24 @@ class Chunks(NamedTuple):
             if first >= last:
                 continue
             if isinstance(part, Opened) or last - first == size:
-                found.append(part)
+                parts.append(part)
             else:
-                found.append(cut(part, first, last))
-        return Chunks.of(*found)
+                parts.append(cut(part, first, last))
+        return Chunks.of(*parts)
 
     def joined(self, *others: Chunks) -> Chunks:
-        """These and others behind them; columns that come to stand beside each other are one."""
+        """These followed by others; adjacent columns are merged."""
         parts = list(self.parts)
         for part in chain.from_iterable(other.parts for other in others):
             before = parts[-1] if parts else None
             if isinstance(part, Column) and isinstance(before, Column):
-                parts[-1] = together(before, part)
+                parts[-1] = concatenate(before, part)
             else:
                 parts.append(part)
         return Chunks.of(*parts)
 
     def grown(self, new: Column) -> Chunks:
-        """These with a column behind them. It is joined with a short one alone, which is copied."""
+        """These followed by a column, which is merged only with a short one, as that is copied."""
         if not new.kinds:
             return self
         parts = self.parts
@@ -210,21 +210,21 @@ class Chunks(NamedTuple):
         if isinstance(last, Column):
             before = parts[-2] if len(parts) > 1 else None
             if _size(last) < _SHORT:
-                new, parts = together(last, new), parts[:-1]
+                new, parts = concatenate(last, new), parts[:-1]
             elif isinstance(before, Column):
-                parts = *parts[:-2], together(before, last)
+                parts = *parts[:-2], concatenate(before, last)
         return Chunks((*parts, new)).packed()
 
     def packed(self) -> Chunks:
-        """The same in few chunks: what is opened and light is closed."""
+        """The same in few chunks: light opened parts are closed."""
         if len(self.parts) <= _MANY:
             return self
         limit = self.weight // 8
-        light = (closed(one) if part_weight(one) <= limit else one for one in self.parts)
+        light = (closed(part) if part_weight(part) <= limit else part for part in self.parts)
         return Chunks.of().joined(Chunks.of(*light))
 
     def first(self, items: Items, most: int) -> int:
-        """How many items are the same at the beginning, at most so many."""
+        """The number of equal items at the start, up to ``most``."""
         at = 0
         for part in self.parts:
             stop = min(at + _size(part), most)
@@ -235,50 +235,50 @@ class Chunks(NamedTuple):
         return at
 
     def last(self, items: Items, most: int) -> int:
-        """How many are the same at the end."""
-        found = 0
+        """The number of equal items at the end, up to ``most``."""
+        count = 0
         for part in reversed(self.parts):
-            stop = min(found + _size(part), most)
-            end = len(items) - found
-            same = _agreed(partial(_same_before, part, items, end), stop - found)
-            found += same
-            if found < stop or stop == most:
+            stop = min(count + _size(part), most)
+            end = len(items) - count
+            same = _agreed(partial(_same_before, part, items, end), stop - count)
+            count += same
+            if count < stop or stop == most:
                 break
-        return found
+        return count
 
     def differing(self, items: Items, low: int, high: int) -> list[int]:
-        """Which of as many items between two places are not the same, and some that may be.
+        """The indexes, in a range, of items that differ; may include some that do not.
 
-        What is opened is not compared, nor are all of many items of which nearly all differ.
+        Opened items are not compared, nor are all of many items of which nearly all differ.
         """
-        found: list[int] = []
+        indexes: list[int] = []
         at = 0
         for part in self.parts:
             size = _size(part)
             first, last = max(low - at, 0), min(high - at, size)
             if first < last:
-                found += (
+                indexes += (
                     [at] if isinstance(part, Opened) else _differing(part, items, at, first, last)
                 )
             at += size
-        return found
+        return indexes
 
 
 def _differing(
-    column: Column, items: Items, at: int, low: int, high: int, some: bool = False
+    column: Column, items: Items, at: int, low: int, high: int, surely: bool = False
 ) -> list[int]:
-    """Which items differ from those of a column that begins at a place; it may be known some do."""
-    if not some and _same(column, low, high, items, at + low):
+    """The indexes of items that differ from those of a column at ``at``; some ``surely`` do."""
+    if not surely and _same(column, low, high, items, at + low):
         return []
     if high - low == 1:
         return [at + low]
-    if high - low > _LOOKS * _LOOKS:
-        looks = (low + int(_SPACING * look % 1 * (high - low)) for look in range(_LOOKS))
-        if not any(_same(column, one, one + 1, items, at + one) for one in looks):
+    if high - low > _SAMPLES * _SAMPLES:
+        samples = (low + int(_SPACING * n % 1 * (high - low)) for n in range(_SAMPLES))
+        if not any(_same(column, n, n + 1, items, at + n) for n in samples):
             return [*range(at + low, at + high)]
     half = (low + high) // 2
-    found = _differing(column, items, at, low, half)
-    return found + _differing(column, items, at, half, high, not found)
+    indexes = _differing(column, items, at, low, half)
+    return indexes + _differing(column, items, at, half, high, not indexes)
 
 
 def _same_after(part: Part, items: Items, at: int, low: int, high: int) -> bool:
@@ -291,7 +291,7 @@ def _same_before(part: Part, items: Items, end: int, low: int, high: int) -> boo
 
 
 def _same(part: Part, start: int, stop: int, items: Items, at: int) -> bool:
-    """Whether what a part has between two places is the same as items from a place on."""
+    """Whether a range of a part is the same as items from ``at`` on."""
     if isinstance(part, Opened):
         return start == stop or part.matches(items[at])
     column = part if stop - start == len(part.kinds) else cut(part, start, stop)
@@ -299,7 +299,7 @@ def _same(part: Part, start: int, stop: int, items: Items, at: int) -> bool:
 
 
 def _agreed(same: Callable[[int, int], bool], most: int) -> int:
-    """How many agree, counted from one end; ``same(low, high)`` tells it of those in between."""
+    """The number of equal items from one end; ``same(low, high)`` compares a range."""
     if same(0, most):
         return most
     low, high = 0, most
@@ -313,13 +313,13 @@ def _agreed(same: Callable[[int, int], bool], most: int) -> int:
 
 
 def old_items(chunks: Chunks) -> Items | None:
-    """The remembered items themselves, if they are of immutable kinds."""
-    found: Items = []
+    """The remembered items themselves, if they are immutable."""
+    items: Items = []
     for part in chunks.parts:
         if isinstance(part, Opened) or len(part.groups) != 1:
             return None
         group = part.groups[0].group
         if not isinstance(group, Equal):
             return None
-        found += group.items
-    return found
+        items += group.items
+    return items

@@ -1,4 +1,4 @@
-"""Rows of the same few objects again and again, kept as these and how often they come."""
+"""Sequences of a few objects that are repeated, stored as these and their number of repetitions."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import TypeVar, overload
 T = TypeVar("T")
 
 MANY = 50
-"""Of so many parts it pays to look for what is repeated, or to ask the collector."""
+"""From this number of parts on, it pays to look for repetitions, or to use the collector."""
 
 
 class Repeated(Sequence[T]):
-    """A few objects in a row, again and again, as the keys of dicts that are all alike."""
+    """A few objects, repeated, such as the keys of many dicts with the same keys."""
 
     __slots__ = ("few", "times")
 
@@ -30,7 +30,7 @@ class Repeated(Sequence[T]):
         few, times = self.few, self.times
         if len(few) == 1:
             return other.count(few[0]) == times
-        return all(other[n :: len(few)].count(one) == times for n, one in enumerate(few))
+        return all(other[n :: len(few)].count(item) == times for n, item in enumerate(few))
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -52,12 +52,12 @@ class Repeated(Sequence[T]):
 
 
 def shortened(items: list[T]) -> Sequence[T]:
-    """The same parts, by equality; many of them that are a few again and again as these."""
+    """Equal parts, in compact form if they are many and a few of them are repeated."""
     if len(items) <= MANY:
         return items
     try:
         period = items.index(items[0], 1, MANY)
-    except Exception:  # noqa: BLE001 - there is none, or its own code fails
+    except Exception:  # noqa: BLE001 - it is not repeated, or its own code fails
         return items
     times, rest = divmod(len(items), period)
     few = items[:period]
@@ -65,18 +65,18 @@ def shortened(items: list[T]) -> Sequence[T]:
 
 
 def total(numbers: Sequence[int], stop: int) -> int:
-    """The sum of the first ones of some numbers."""
+    """The sum of the first ``stop`` numbers."""
     if type(numbers) is not Repeated:
         return sum(numbers[:stop])
     times, rest = divmod(stop, len(numbers.few))
     return times * sum(numbers.few) + sum(numbers.few[:rest])
 
 
-def joined(some: Sequence[T], others: Sequence[T]) -> Sequence[T]:
-    """Some parts and others behind them, which may be repeated, as after :func:`shortened`."""
-    if type(some) is Repeated:
-        times, rest = divmod(len(others), len(some.few))
-        if not rest and others == some.few * times:
-            return Repeated(some.few, some.times + times)
-    whole = [*some, *others]
-    return whole if len(some) > MANY else shortened(whole)
+def joined(first: Sequence[T], second: Sequence[T]) -> Sequence[T]:
+    """Two sequences concatenated, in compact form as after :func:`shortened` if possible."""
+    if type(first) is Repeated:
+        times, rest = divmod(len(second), len(first.few))
+        if not rest and second == first.few * times:
+            return Repeated(first.few, first.times + times)
+    whole = [*first, *second]
+    return whole if len(first) > MANY else shortened(whole)

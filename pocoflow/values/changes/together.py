@@ -1,4 +1,4 @@
-"""Stored values put together: a whole one and what changed since."""
+"""Assembling stored values: a whole value, and the changes since."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pocoflow.values.json_text import no_number
 from pocoflow.values.kinds import required
 
 _AT_ONCE = 200
-"""So many lists of changes are read at once."""
+"""The number of lists of changes that are read at once."""
 
 
-def put_together(whole: str, changes: Sequence[str]) -> str:
-    """The text of a value, of which lists of changes are stored, too.
+def assemble(whole: str, changes: Sequence[str]) -> str:
+    """The text of a value after applying stored lists of changes.
 
     Raises:
         DecodeError: They do not fit.
@@ -26,7 +26,7 @@ def put_together(whole: str, changes: Sequence[str]) -> str:
 
 
 def tree_of(whole: str, changes: Sequence[str]) -> object:
-    """The tree of JSON values of such a value.
+    """The tree of JSON values of a value after applying stored lists of changes.
 
     Raises:
         DecodeError: They do not fit.
@@ -39,28 +39,28 @@ def tree_of(whole: str, changes: Sequence[str]) -> object:
 
 
 def _lists(changes: Sequence[str]) -> Iterator[list[Any]]:
-    """The lists in texts, many of which are read at once, and not so many that others wait."""
+    """The lists in texts, read in batches that do not block other threads for long."""
     for start in range(0, len(changes), _AT_ONCE):
-        some = changes[start : start + _AT_ONCE]
-        lists = json.loads(f"[{','.join(some)}]", parse_constant=no_number)
-        if len(lists) != len(some):
+        batch = changes[start : start + _AT_ONCE]
+        lists = json.loads(f"[{','.join(batch)}]", parse_constant=no_number)
+        if len(lists) != len(batch):
             raise ValueError("a list of them is damaged")
-        for one in lists:
-            yield required(list, one)
+        for item in lists:
+            yield required(list, item)
 
 
 def apply(tree: object, changes: Iterable[Sequence[Any]]) -> object:
     """Apply changes, as ``[path, operation, value]``, to a tree of JSON values, and return it."""
     top: Any = [tree]
-    texts: list[str] = []  # come to the end of one text, one after the other
-    where: Any = None
+    texts: list[str] = []  # to append to one text, at its path
+    text_path: Any = None
     for path, operation, value in changes:
-        if texts and (path != where or type(value) is not str or operation != "append"):
-            _append(top, where, texts)
+        if texts and (path != text_path or type(value) is not str or operation != "append"):
+            _append(top, text_path, texts)
             texts = []
         if operation == "append" and type(value) is str:
             texts.append(value)
-            where = path
+            text_path = path
             continue
         container, last = top, 0
         for part in path:
@@ -70,14 +70,14 @@ def apply(tree: object, changes: Iterable[Sequence[Any]]) -> object:
         elif operation == "set":
             container[last] = value
         elif operation == "splice":
-            start, count, come = value
-            container[last][start : start + count] = come
+            start, count, inserted = value
+            container[last][start : start + count] = inserted
         elif operation == "delete":
             container.pop(last, None)
         else:
             raise ValueError(f"there is no operation {operation!r}")
     if texts:
-        _append(top, where, texts)
+        _append(top, text_path, texts)
     return top[0]
 
 
