@@ -91,8 +91,7 @@ def layout_of(raw: sqlite3.Connection, label: str) -> Layout:
     if version == VERSION:
         _refuse_unknown(objects - _objects_of_this_version(), label)
         if lacking := _objects_of_this_version() - objects:
-            names = {(kind, name) for kind, name, _, _ in objects}
-            gone = frozenset(object_ for object_ in lacking if object_[:2] not in names)
+            gone = frozenset(o for o in lacking if o[:2] not in {known[:2] for known in objects})
             what = f"it lacks {_names(gone)}" if gone else f"{_names(lacking)} is not as it was"
             raise DatabaseFileError(f"database {label} was changed: {what}; use another file")
         return Layout.CURRENT

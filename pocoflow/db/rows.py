@@ -166,11 +166,9 @@ def checked(rows: list[Record], owner: str) -> list[Record]:
     if not rows:
         return rows
     for name, column in zip(rows[0].keys(), zip(*rows, strict=True), strict=True):
-        is_valid, wanted = _COLUMNS.get(name, _ANYTHING)
-        if not is_valid(column):
-            row, value = next(
-                pair for pair in zip(rows, column, strict=True) if not is_valid(pair[1:])
-            )
+        fits, wanted = _COLUMNS.get(name, _ANYTHING)
+        if not fits(column):
+            row, value = next(pair for pair in zip(rows, column, strict=True) if not fits(pair[1:]))
             raise DatabaseFileError(
                 f"{owner} is damaged: {_whose(row)}{name} is {_shown(value)}, not {wanted}"
             )

@@ -160,14 +160,12 @@ def stored_values(
     for row in rows:
         key, op, text = _key(row["key"]), row["op"], row["value"]
         about = f"key {key!r} of run {run_id!r}"
-        is_change = op in (APPENDED, CHANGED)
+        is_edit = op in (APPENDED, CHANGED)
         if op == DELETED:
             continue
-        if text is None or (is_change and key not in pieces):
+        if text is None or (is_edit and key not in pieces):
             why = (
-                "something was changed in it before it was there"
-                if is_change
-                else "it has no value"
+                "something was changed in it before it was there" if is_edit else "it has no value"
             )
             raise DecodeError(f"{about} cannot be read: {why}")
         if op == UNSAVED:

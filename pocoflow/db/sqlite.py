@@ -253,9 +253,8 @@ class SQLiteConnection(Connection):
     def _target(self, state: _State | None) -> str:
         if self.file is None:
             return ":memory:"
-        if os.path.exists(self.file) and not os.path.isfile(
-            self.file
-        ):  # also for a name that is too long
+        # Not by pathlib, which raises for a name that is too long.
+        if os.path.exists(self.file) and not os.path.isfile(self.file):
             kind = "folder" if os.path.isdir(self.file) else "pipe, socket or device"
             raise DatabaseFileError(f"{self.label} is a {kind}, not a database file")
         if state is not None:

@@ -138,12 +138,10 @@ def check_called(result: object) -> None:
 def is_generator(function: object, *, asynchronous: bool | None = None) -> bool:
     """Whether a call of it, or of what it wraps, returns a generator instead of a result."""
     function = function.__func__ if type(function) is MethodType else function
-    return (_of_function if type(function) is FunctionType else _makes_generator)(
-        function, asynchronous
-    )
+    return (_of_function if type(function) is FunctionType else _yields)(function, asynchronous)
 
 
-def _makes_generator(function: object, asynchronous: bool | None) -> bool:
+def _yields(function: object, asynchronous: bool | None) -> bool:
     inner = _called(unwrap(_called(function)))
     plain, of_async = inspect.isgeneratorfunction(inner), inspect.isasyncgenfunction(inner)
     if asynchronous is not None:
@@ -152,7 +150,7 @@ def _makes_generator(function: object, asynchronous: bool | None) -> bool:
 
 
 # Called for every phase of every node; a class may have thousands of nodes.
-_of_function = remembered(_makes_generator)
+_of_function = remembered(_yields)
 
 
 def forgets_to_return(function: object) -> bool:

@@ -422,14 +422,10 @@ def _write_standard(kind: Kind) -> _Write:
     return _write_parts({TAG: kind.tag}, kind.split, Step.MEMBER if unordered else None)
 
 
-def _split_as(kind: type, split: Splitter, old_fields: frozenset[str] | None) -> Splitter:
+def _split_as(kind: type, split: Splitter, old: frozenset[str] | None) -> Splitter:
     """Return a function that splits instances without new fields, if these have their defaults."""
     defaults = field_defaults(kind) or {}
-    new = (
-        {}
-        if old_fields is None
-        else {name: defaults[name] for name in defaults.keys() - old_fields}
-    )
+    new = {} if old is None else {name: defaults[name] for name in defaults.keys() - old}
 
     def split_again(value: object) -> Parts:
         parts = split(value)

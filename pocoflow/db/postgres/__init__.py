@@ -97,8 +97,7 @@ def without_password(url: str) -> str:
         main, mark, query = rest.partition("?")
         user, at, location = main.rpartition("@")
         public = "&".join(pair for pair in query.split("&") if _key(pair) not in _SECRETS)
-        public = public and mark + public
-        shown = f"{scheme}://{user.partition(':')[0]}{at}{location}{public}"
+        shown = f"{scheme}://{user.partition(':')[0]}{at}{location}{mark if public else ''}{public}"
     if shown != url:
         _urls[shown] = url
     return shown
