@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeAlias
 from pocoflow.check.control import Keys, solve
 from pocoflow.check.node_effects import Effects, Exit, Location, location_at
 from pocoflow.graph.graph import Graph, Vertex, label
-from pocoflow.graph.routing import IsSpent, Stand, after_catch, enter, follow
+from pocoflow.graph.routing import IsSpent, Position, after_catch, enter, follow
 from pocoflow.nodes.edges import DEFAULT_ACTION, Catch
 from pocoflow.nodes.parallel import FAILED, FanOut, SplitNode
 
@@ -111,12 +111,12 @@ class Walk:
         for spot in self.spots:  # grows while it is walked through
             self._add_ways(spot)
 
-    def _spot(self, stand: Stand, taken: frozenset[LimitedEdge]) -> Spot | None:
-        if stand.vertex is None:
+    def _spot(self, position: Position, taken: frozenset[LimitedEdge]) -> Spot | None:
+        if position.vertex is None:
             return None
         if taken:
-            taken = frozenset(edge for edge in taken if edge[0] <= stand.depth)
-        return self._at(stand.vertex, stand.frames, taken)
+            taken = frozenset(edge for edge in taken if edge[0] <= position.depth)
+        return self._at(position.vertex, position.frames, taken)
 
     def _at(
         self, vertex: Vertex, frames: tuple[Vertex, ...], taken: frozenset[LimitedEdge]
@@ -207,27 +207,27 @@ class Walk:
     ) -> tuple[Way, ...] | list[Way]:
         """Where an action leads, whether or not the limits of edges on the way are reached."""
         if not vertex.limits and not (frames and any(frame.limits for frame in frames)):
-            stand = follow(vertex, ending, frames)
-            target, unhandled = self._spot(stand, spot.taken), stand.unhandled is not None
-            return (Way(action, target, ending, None, unhandled, stand.depth),)
+            position = follow(vertex, ending, frames)
+            target, unhandled = self._spot(position, spot.taken), position.unhandled is not None
+            return (Way(action, target, ending, None, unhandled, position.depth),)
         lead = partial(follow, vertex, ending, frames)
         found = []
-        for stand, taken in self._each_stand(lead, spot.taken):
-            target, unhandled = self._spot(stand, taken), stand.unhandled is not None
-            found.append(Way(action, target, ending, None, unhandled, stand.depth))
+        for position, taken in self._each_position(lead, spot.taken):
+            target, unhandled = self._spot(position, taken), position.unhandled is not None
+            found.append(Way(action, target, ending, None, unhandled, position.depth))
         return found
 
     def _caught(
-        self, spot: Spot, catch: Catch, where: str, lead: Callable[[IsSpent], Stand]
+        self, spot: Spot, catch: Catch, where: str, lead: Callable[[IsSpent], Position]
     ) -> Iterator[Way]:
         """Where errors lead that a node, or a nested flow, catches."""
-        for stand, taken in self._each_stand(lead, spot.taken):
-            target = self._spot(stand, taken)
-            yield Way(catch.label + where, target, DEFAULT_ACTION, catch, depth=stand.depth)
+        for position, taken in self._each_position(lead, spot.taken):
+            target = self._spot(position, taken)
+            yield Way(catch.label + where, target, DEFAULT_ACTION, catch, depth=position.depth)
 
-    def _each_stand(
-        self, lead: Callable[[IsSpent], Stand], taken: frozenset[LimitedEdge]
-    ) -> Iterator[tuple[Stand, frozenset[LimitedEdge]]]:
+    def _each_position(
+        self, lead: Callable[[IsSpent], Position], taken: frozenset[LimitedEdge]
+    ) -> Iterator[tuple[Position, frozenset[LimitedEdge]]]:
         """Where something leads, whether or not limits on its way are reached, and what it takes.
 
         Where that makes very many of few places, any edge may have been taken.
@@ -235,8 +235,8 @@ class Walk:
         knows_all = len(self.spots) - len(self._known) < _MANY
         waiting: list[tuple[bool, ...]] = [()]
         for given in waiting:  # grows while it is walked through
-            stand, now = _one_stand(lead, taken if knows_all else None, given, waiting)
-            yield stand, taken | now if knows_all else taken
+            position, now = _one_position(lead, taken if knows_all else None, given, waiting)
+            yield position, taken | now if knows_all else taken
 
     def leads(self, start: Spot, goals: Collection[Spot]) -> bool:
         """Whether a way leads from a node to one of some others."""
@@ -284,12 +284,12 @@ def _key(vertex: Vertex, frames: tuple[Vertex, ...]) -> object:
     return (id(vertex), *map(id, frames)) if frames else id(vertex)
 
 
-def _one_stand(
-    lead: Callable[[IsSpent], Stand],
+def _one_position(
+    lead: Callable[[IsSpent], Position],
     before: frozenset[LimitedEdge] | None,
     given: tuple[bool, ...],
     others: list[tuple[bool, ...]],
-) -> tuple[Stand, set[LimitedEdge]]:
+) -> tuple[Position, set[LimitedEdge]]:
     """Where something leads, and the edges with limits that it takes.
 
     Args:

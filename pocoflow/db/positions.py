@@ -17,7 +17,7 @@ from pocoflow.db.values import key_of
 from pocoflow.db.workflow import WorkflowDB
 from pocoflow.errors import CheckpointNotFoundError, DecodeError
 from pocoflow.graph.step_records import ALONE
-from pocoflow.graph.unfinished import Begun, Unfinished
+from pocoflow.graph.unfinished import StartedItem, Unfinished
 from pocoflow.nodes.edges import DEFAULT_ACTION
 from pocoflow.nodes.question import Asked
 from pocoflow.nodes.spending import Spent
@@ -118,7 +118,7 @@ class _Reader:
         results = {}
         changes = given = []
         changed_at = 0
-        items: dict[int, Begun] = {}
+        items: dict[int, StartedItem] = {}
         calls: dict[int, dict[str, str]] = {}
         prepared: tuple[str, ...] = ()
         for row in rows.open:
@@ -126,20 +126,20 @@ class _Reader:
             if kind in (Kind.RESULT, Kind.ITEM):
                 results[item] = data_of(row)
             if kind in (Kind.ITEM, Kind.MARK):
-                items[item] = Begun(row["mark"], 0)
+                items[item] = StartedItem(row["mark"], 0)
             elif kind == Kind.RETRY:
                 # A resume of a failed run has all attempts again.
                 again = row["id"] > self._failed
                 tried = items.get(item, _NEW).errors if again else ()
                 tried = (*tried, _failure(row)) if again else ()
-                items[item] = Begun(row["mark"], row["attempt"] if again else 0, tried)
+                items[item] = StartedItem(row["mark"], row["attempt"] if again else 0, tried)
             elif kind == Kind.CALL:
                 returned = calls.setdefault(item, {})
                 returned.pop(row["note"], None)
                 if row["data"] is not None:
                     returned[row["note"]] = row["data"]
                 if item != ALONE:
-                    items.setdefault(item, Begun(row["mark"], 0))
+                    items.setdefault(item, StartedItem(row["mark"], 0))
             elif kind == Kind.PREPARED:
                 text, written = read_json(row["data"], is_input, "what prep of a node gave")
                 changes, changed_at = [(key, op, value) for key, op, value in written], row["id"]
@@ -174,7 +174,7 @@ class _Reader:
         )
 
 
-_NEW = Begun("", 0)
+_NEW = StartedItem("", 0)
 
 
 def _failure(row: Record) -> Failure:

@@ -6,7 +6,7 @@ from pocoflow.address import Address
 from pocoflow.engine.line import Line
 from pocoflow.errors import BudgetError
 from pocoflow.graph.graph import Vertex
-from pocoflow.graph.routing import Stand, catch, follow
+from pocoflow.graph.routing import Position, catch, follow
 from pocoflow.graph.step_records import ALONE, Bill
 from pocoflow.graph.unfinished import Unfinished
 from pocoflow.nodes.spending import TO_SPEND_MORE
@@ -42,7 +42,7 @@ def refuse_started(run: Line, vertex: Vertex, unfinished: Unfinished) -> None:
         raise error
 
 
-def way_past(run: Line, vertex: Vertex, action: str) -> Stand | None:
+def way_past(run: Line, vertex: Vertex, action: str) -> Position | None:
     """Where a line continues after a node, without a budget that is spent.
 
     ``None`` if none is spent, if no edge is taken for that, or if the line ends here anyway.

@@ -16,7 +16,7 @@ from pocoflow.engine.ledger import Ledger
 from pocoflow.engine.memory import NULL
 from pocoflow.errors import BudgetError, DatabaseError
 from pocoflow.graph.graph import Vertex
-from pocoflow.graph.routing import IsSpent, Stand, Taken
+from pocoflow.graph.routing import IsSpent, Position, Taken
 from pocoflow.graph.step_records import ALONE, Bill, Numbers
 from pocoflow.graph.unfinished import Unfinished
 from pocoflow.logging import OwnLogger
@@ -241,13 +241,13 @@ class Line:
         if unused is not None:
             self.remark(f"run {context.run_id!r}: {unused}")
 
-    def move_to(self, stand: Stand) -> Vertex | None:
+    def move_to(self, position: Position) -> Vertex | None:
         """Set the nested flows around the next node, and return it."""
         if self.taken is not None:
-            self.taken.leave(stand.depth)
-        self.frames = stand.frames
-        self.context.path = (*self.prefix, *[frame.name for frame in stand.frames])
-        return stand.vertex
+            self.taken.leave(position.depth)
+        self.frames = position.frames
+        self.context.path = (*self.prefix, *[frame.name for frame in position.frames])
+        return position.vertex
 
     def cannot_write(self, error: BaseException) -> bool:
         """Whether an error means that recording the run, or a branch of it, has failed."""

@@ -315,10 +315,10 @@ def _cross(run: Line, vertex: Vertex, action: str) -> Vertex | None:
         return None
     if run.budget is not None and (past := way_past(run, vertex, action)) is not None:
         return run.move_to(past)
-    stand = follow(vertex, action, run.frames, run.is_spent)
-    if stand.unhandled is not None:
-        report_unhandled(run, stand.unhandled, action, stand.vertex)
-    return run.move_to(stand)
+    position = follow(vertex, action, run.frames, run.is_spent)
+    if position.unhandled is not None:
+        report_unhandled(run, position.unhandled, action, position.vertex)
+    return run.move_to(position)
 
 
 def _caught(run: Line, vertex: Vertex, error: Exception) -> tuple[str, Vertex | None] | None:
@@ -329,7 +329,7 @@ def _caught(run: Line, vertex: Vertex, error: Exception) -> tuple[str, Vertex | 
     match = catch(vertex, error, run.frames, run.is_spent)
     if match is None:
         return None
-    caught, stand = match
+    caught, position = match
     edge = caught.catch
     if edge.spent is not None and isinstance(error, BudgetError):
         go_past(run, vertex, error)
@@ -338,4 +338,4 @@ def _caught(run: Line, vertex: Vertex, error: Exception) -> tuple[str, Vertex | 
         value = Failure.of(name, error) if edge.value is None else edge.value(error)
         check_called(value)
         run.store.give(edge.field.name, value)
-    return edge.label, run.move_to(stand)
+    return edge.label, run.move_to(position)

@@ -32,7 +32,7 @@ from pocoflow.errors import BudgetError, ExecutorError, NotStorableError, Unknow
 from pocoflow.graph.graph import Vertex
 from pocoflow.graph.references import Reference
 from pocoflow.graph.step_records import ALONE, Called
-from pocoflow.graph.unfinished import Begun, Unfinished
+from pocoflow.graph.unfinished import StartedItem, Unfinished
 from pocoflow.nodes.base import Node
 from pocoflow.nodes.context import Cancellation, RunContext
 from pocoflow.nodes.resources import NO_RESOURCES, Resources, declared
@@ -243,7 +243,7 @@ class _Work:
             number = ALONE if request.item is None else request.item
             errors = tuple(codec.loads(request.errors)) if request.errors else ()
             unfinished = Unfinished(
-                items={number: Begun(request.mark, len(errors), errors)},
+                items={number: StartedItem(request.mark, len(errors), errors)},
                 calls={number: request.calls},
             )
             ledger = self.ledger if request.keeps else NULL

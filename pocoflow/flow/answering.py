@@ -11,7 +11,7 @@ from pocoflow.errors import AnswerError, Gap, Remedy
 from pocoflow.flow.resume.relocation import renaming
 from pocoflow.graph.graph import Graph, Vertex
 from pocoflow.messages import short
-from pocoflow.nodes.answer_types import AnswerType, UnkeptAnswerError, answer_type
+from pocoflow.nodes.answer_types import AnswerType, LossyAnswerError, answer_type
 from pocoflow.nodes.base import AnyNode
 from pocoflow.nodes.question import Asked, Reply, describe_open
 
@@ -58,7 +58,7 @@ def answer(
     refuse_closed(asked)
     try:
         text = kind.from_python(reply.answer)
-    except UnkeptAnswerError as exc:
+    except LossyAnswerError as exc:
         raise AnswerError(f"{exc}; flow.answer_json takes the JSON that the type takes") from exc
     outdated = _outdated_answer(of_node, asked)
     return database.keep_answer(asked, text, reply.by, instead_of=outdated)

@@ -54,7 +54,7 @@ from pocoflow.flow.starting import Given, new_run_id, snapshots
 from pocoflow.graph.order import Forbid, OrderRule, Require, visited
 from pocoflow.graph.wiring import FlowEdges, Source
 from pocoflow.messages import short, users_line
-from pocoflow.nodes.base import FOUND_OUT, AnyNode, Composite, Node, NodeLike, mark_nested
+from pocoflow.nodes.base import CACHED, AnyNode, Composite, Node, NodeLike, mark_nested
 from pocoflow.nodes.call_checks import by_keyword, refuse_near, two_arguments
 from pocoflow.nodes.edges import End, Outlet, wiring_changed, wiring_version
 from pocoflow.nodes.importing import refuse_while_importing
@@ -266,7 +266,7 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
     @strict.setter
     def strict(self, value: bool) -> None:
         self.wiring.is_strict = value
-        wiring_changed(self.wiring.is_drawn)
+        wiring_changed(self.wiring.in_graph)
 
     if not TYPE_CHECKING:
         # At run time a flow is a Node, without the attributes that only single steps have.
@@ -277,7 +277,7 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
         def __setattr__(self, name, value):
             attributes = self.__dict__
             # During construction, or what was derived from the flow.
-            if "_settings" not in attributes or name in FOUND_OUT:
+            if "_settings" not in attributes or name in CACHED:
                 object.__setattr__(self, name, value)
                 return
             if type(self) is Flow and not hasattr(self, name):
@@ -1198,7 +1198,7 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
         budget = executors = None
         budgets = dict(self.node_budgets), dict(self.label_budgets)
         if self.budget is not None or self.thread_budget is not None or any(budgets):
-            graph.look_at_each()
+            graph.check_each()
             budget = () if self.budget is None else (Budget("the run", self.budget),)
         if self.executor is not None or graph.has_executors:
             from pocoflow.engine.executors import Executors

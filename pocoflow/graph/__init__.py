@@ -1,1 +1,1 @@
-"""The frozen graph of a flow, how it is drawn, and its fingerprint."""
+"""The frozen graph of a flow, its drawings, and its fingerprint."""

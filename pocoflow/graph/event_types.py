@@ -1,7 +1,7 @@
 """What happens in a run, as immutable facts.
 
-One frozen dataclass per kind of event. The engine builds one only if somebody listens to its kind,
-and tells the listeners after the commit that made it true. ``kind`` is the name that the database
+One frozen dataclass per kind of event. The engine builds an event only if its kind has listeners,
+and notifies them after the commit that made it true. ``kind`` is the name that the database
 (``pf_events.event``), the log and ``Flow.on`` use for it.
 """
 
@@ -17,7 +17,7 @@ from pocoflow.nodes.question import Question
 
 @dataclass(frozen=True, slots=True)
 class FlowStarted:
-    """A run began, or went on after a resume."""
+    """A run started, or was resumed."""
 
     kind: ClassVar[Literal["flow_start"]] = "flow_start"
     run_id: str
@@ -27,7 +27,7 @@ class FlowStarted:
 
 @dataclass(frozen=True, slots=True)
 class NodeEvent:
-    """What every event of a step has: the run, the name of the node, and the number of the step.
+    """The fields of every event of a step: the run, the node's name, and the step's number.
 
     The names of the flows and branches around the node are its ``path``.
     """
@@ -47,9 +47,9 @@ class NodeStarted(NodeEvent):
 
 @dataclass(frozen=True, slots=True)
 class NodeRetried(NodeEvent):
-    """An attempt of ``exec`` failed and another one follows after ``delay`` seconds.
+    """An attempt of ``exec`` failed and is retried after ``delay`` seconds.
 
-    ``delay`` is ``None`` where it is not on record: in an event that is followed.
+    ``delay`` is ``None`` where it is not recorded: in the events of a followed run.
     """
 
     kind: ClassVar[Literal["node_retry"]] = "node_retry"
@@ -72,7 +72,7 @@ class ItemEnded(NodeEvent):
 
 @dataclass(frozen=True, slots=True)
 class Emitted(NodeEvent):
-    """A node has shown progress: what it gave to ``context().emit(value)``."""
+    """A node has shown progress: the value that it passed to ``context().emit(value)``."""
 
     kind: ClassVar[Literal["emit"]] = "emit"
     value: object
@@ -82,9 +82,9 @@ class Emitted(NodeEvent):
 
 @dataclass(frozen=True, slots=True)
 class EmittedVoid:
-    """What an attempt has emitted does not count: it was given up, and another one follows.
+    """What an attempt has emitted is void: it was abandoned, and another one follows.
 
-    ``numbers`` are those of the events; of a run that is followed, as nobody else knows them.
+    ``numbers`` are those of the events; only in a followed run, as they are not known elsewhere.
     """
 
     kind: ClassVar[Literal["emit_void"]] = "emit_void"
@@ -94,7 +94,7 @@ class EmittedVoid:
 
 @dataclass(frozen=True, slots=True)
 class NodeAsked(NodeEvent):
-    """A node has asked a question; the run pauses when nothing else is left to do.
+    """A node has asked a question; the run pauses once there is nothing else to do.
 
     ``number`` is the question's, as in the database.
     """
@@ -122,12 +122,12 @@ class NodeEnded(NodeEvent):
 
 @dataclass(frozen=True, slots=True)
 class NodeFailed(NodeEvent):
-    """A step failed for good in ``phase``: ``prep``, ``exec``, ``post``, or ``commit``.
+    """A step failed, after all attempts, in ``phase``: ``prep``, ``exec``, ``post`` or ``commit``.
 
     ``commit`` is the check, after ``post``, of what was changed in place. ``is_caught``: an edge
-    for this error leads on, so that the step is finished and the run has not failed. ``is_told``: a
-    node inside, in a parallel branch, was told to have failed with it before. ``phase`` is ``None``
-    where it is not on record: in an event that is followed.
+    catches this error, so that the step is finished and the run has not failed. ``is_told``: the
+    failure of a node inside, in a parallel branch, was already reported with it. ``phase`` is
+    ``None`` where it is not recorded: in the events of a followed run.
     """
 
     kind: ClassVar[Literal["node_error"]] = "node_error"
@@ -142,7 +142,7 @@ class NodeFailed(NodeEvent):
 
 @dataclass(frozen=True, slots=True)
 class FlowStopped:
-    """What every event has with which a run ends or waits, after ``steps`` finished steps."""
+    """The fields of every event by which a run ends or pauses, after ``steps`` finished steps."""
 
     run_id: str
     flow_name: str
@@ -201,9 +201,9 @@ class Followed:
     """A committed event of a run that is followed.
 
     Attributes:
-        number: Its number in the run, by which the run is followed on from it; it only grows.
+        number: Its number in the run, from which following can be continued; it only grows.
         at: When it happened, as ISO-8601 text in UTC.
-        event: What happened. An exception in it is a ``RunFailedError`` with what is on record.
+        event: What happened. An exception in it is a ``RunFailedError`` with what is recorded.
     """
 
     number: int

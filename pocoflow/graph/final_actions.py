@@ -1,4 +1,4 @@
-"""The actions that can end a flow, as far as the definitions of its nodes tell them."""
+"""The actions that can end a flow, as far as the definitions of its nodes declare them."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ def final_actions(graph: Graph) -> tuple[str, ...] | None:
 def ends_of(
     graph: Graph, actions_of: Callable[[Vertex], tuple[str, ...] | None]
 ) -> tuple[str, ...] | None:
-    """The same, by what each of its nodes can return."""
-    found: dict[str, None] = {}
-    met: dict[int, Vertex] = {id(graph.start): graph.start}
+    """The actions that can end a graph, from those that each of its nodes can return."""
+    final: dict[str, None] = {}
+    reached: dict[int, Vertex] = {id(graph.start): graph.start}
     queue = [graph.start]
-    for vertex in queue:  # grows while it is walked through
+    for vertex in queue:  # grows during the iteration
         declared = actions_of(vertex)
         actions = tuple(vertex.targets) if declared is None else declared
         if declared is None and vertex.fallback is None:
             return None
         given = [*actions, *((ANY_ACTION,) if declared is None else ())]
-        leads = [(one, target) for one in given for target in vertex.leads(one)]
-        for one in vertex.catches:
-            limit = vertex.limits.get(one.catch.label)
-            ends = (one.target,) if limit is None else (one.target, limit.then)
-            leads += [(DEFAULT_ACTION, target) for target in ends]
+        leads = [(action, target) for action in given for target in vertex.leads(action)]
+        for edge in vertex.catches:
+            limit = vertex.limits.get(edge.catch.label)
+            targets = (edge.target,) if limit is None else (edge.target, limit.then)
+            leads += [(DEFAULT_ACTION, target) for target in targets]
         for action, target in leads:
             if target is None:
-                found[action] = None
-            elif id(target) not in met:
-                met[id(target)] = target
+                final[action] = None
+            elif id(target) not in reached:
+                reached[id(target)] = target
                 queue.append(target)
-    return tuple(found)
+    return tuple(final)

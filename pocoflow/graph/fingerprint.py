@@ -1,4 +1,4 @@
-"""What a flow looked like when a run was started, and how it differs from what it is now."""
+"""The fingerprint of a flow when a run was started, and its differences from the current one."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ Fingerprint: TypeAlias = Mapping[str, Any]
 ``path`` holds the names of the flows around a node, and its own; an edge is the path of its source,
 the action, and the path of its target, ``null`` for the end. A flow that has edges with limits also
 has ``"limits"``: the path of the source, the action, how often it is taken, and the path of the
-target after that, which is among the edges, too. A run that went on in a program where its script
-has another name has that in ``"modules"``, ``{"__main__": "app"}``. One that went on under another
-schema while branches were unfinished has in ``"older"`` what defined fields before, each time with
-the number in the run of the last row of the log by then. Digests of code differ between versions of
-Python, whose is in ``"python"``.
+target after that, which is among the edges, too. A run that was resumed in a program where its
+script has another name has that in ``"modules"``, ``{"__main__": "app"}``. One that was resumed
+under another schema while branches were unfinished has the earlier definitions of its fields in
+``"older"``, each time with the number in the run of the last row of the log at that time.
+``"python"`` is the version of Python, with which digests of code differ.
 """
 
 ThingT = TypeVar("ThingT")
@@ -100,27 +100,27 @@ def differences(before: Fingerprint, now: Fingerprint) -> list[str]:
 
 
 def moved_modules(before: Fingerprint, now: Fingerprint) -> dict[str, str]:
-    """What modules are called now, by what they were called when the run began or went on."""
+    """The current names of modules, by their names when the run was started or resumed."""
     moved, new = dict(before.get("modules", {})), nodes_of(now)
     for names, node in nodes_of(before).items():
         is_now = new.get(names, node)
-        module, here = (one["class"].partition(":")[0] for one in (node, is_now))
-        if here != module and is_same_definition(node, is_now):
-            moved = {was: here if to == module else to for was, to in moved.items()}
-            moved[module] = here
-            moved.pop(here, None)
+        module, current = (version["class"].partition(":")[0] for version in (node, is_now))
+        if current != module and is_same_definition(node, is_now):
+            moved = {was: current if to == module else to for was, to in moved.items()}
+            moved[module] = current
+            moved.pop(current, None)
     return moved
 
 
 def is_same_definition(before: Mapping[str, str], now: Mapping[str, str]) -> bool:
-    """Whether two nodes have one definition; in a module that was renamed its code is the same."""
-    names = [one["class"].partition(":")[2] for one in (before, now)]
+    """Whether two nodes have the same definition, possibly in a renamed module."""
+    names = [version["class"].partition(":")[2] for version in (before, now)]
     is_moved = names[0] == names[1] and before["code"] == now["code"]
     return is_moved or _is_found_there(before["class"], now["class"])
 
 
 def _is_found_there(before: str, now: str) -> bool:
-    """Whether two labels mean one definition; the module of a script is ``__main__`` to itself."""
+    """Whether two labels mean the same definition; a script's own module is ``__main__``."""
     modules, names = zip(*(label.split(":", 1) for label in (before, now)), strict=True)
     return before == now or ("__main__" in modules and names[0] == names[1])
 
@@ -165,8 +165,8 @@ def _gone_and_new(
     old: Iterable[ThingT], new: Iterable[ThingT], text: Callable[[ThingT], str]
 ) -> list[str]:
     before, now = dict.fromkeys(old), dict.fromkeys(new)
-    gone = [f"{text(one)} is gone" for one in before if one not in now]
-    return [*gone, *(f"{text(one)} is new" for one in now if one not in before)]
+    gone = [f"{text(thing)} is gone" for thing in before if thing not in now]
+    return [*gone, *(f"{text(thing)} is new" for thing in now if thing not in before)]
 
 
 def _field_lines(old: Mapping[str, str] | None, new: Mapping[str, str] | None) -> list[str]:
@@ -183,9 +183,9 @@ def _field_lines(old: Mapping[str, str] | None, new: Mapping[str, str] | None) -
 
 
 def fields_of(schema: object) -> dict[str, str] | None:
-    """What defines each field of a schema; ``None`` without one."""
-    made = make_schema(schema)
-    return None if made is None else dict(made.definitions)
+    """The definition of each field of a schema; ``None`` without one."""
+    parsed = make_schema(schema)
+    return None if parsed is None else dict(parsed.definitions)
 
 
 def code_of(node: AnyNode) -> str:

@@ -1,4 +1,4 @@
-"""The picture of a flow: its nodes under unique names, and its edges, as they stand now."""
+"""The frozen graph of a flow: its nodes under unique names, and its current edges."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ class Vertex:
     Attributes:
         name: Unique in the graph: the node's own name, with ``_2``, ``_3``, ... for namesakes in
             the order in which the graph reaches them.
-        node: The node itself; the picture never changes it.
+        node: The node itself, which the graph never changes.
         targets: The next vertex by action, ``"*"`` left out; ``None`` is ``END``.
         fallback: Where ``"*"`` leads; ``None`` if nowhere, or to ``END``.
         limits: The limits of its edges, by action, ``"*"`` included, or by the label of errors.
-        straight: The next vertex by action, where there is no more to look at: it is a node
-            that works itself, and the edge has no limit; else ``None``.
+        straight: The next vertex by action, where nothing else has to be checked: it is not a
+            nested flow, and the edge has no limit; else ``None``.
         straight_fallback: The same for any other action.
         catches: Where its errors lead, in the order in which the edges were written.
         ends: The actions that lead to ``END``, ``"*"`` included.
@@ -70,20 +70,20 @@ class Vertex:
             ``None`` if it names none.
         reachable: Whether the start leads here.
         edges: The edges from it, as they were written.
-        phases: What is known of its phases; ``None`` for a nested flow.
-        declared: The actions that the node can return; ``None`` if its definition does not tell.
-            Those of a nested flow are the ones that can end it.
-        inner: The graph of a nested flow; ``None`` for a node that works itself.
-        branches: The graphs of the branches of a parallel node, of which each begins with a branch.
-        is_batch: Whether ``exec`` is called for each item that ``prep`` gives.
+        phases: What is known about its phases; ``None`` for a nested flow.
+        declared: The actions that the node can return; ``None`` if its definition leaves them open.
+            For a nested flow, the actions that can end it.
+        inner: The graph of a nested flow; ``None`` for any other node.
+        branches: The graphs of the branches of a parallel node, each starting with a branch.
+        is_batch: Whether ``exec`` is called for each item that ``prep`` returns.
         fans_out: Whether it is a batch or has branches.
-        is_bare: Whether nothing gives a result in the place of an ``exec`` that failed, and nothing
-            in its code makes journaled calls, so that nothing needs its input as ``prep`` gave it.
+        is_bare: Whether there is neither a fallback for a failed ``exec`` nor code that makes
+            journaled calls, so that the input need not be preserved as ``prep`` returned it.
         has_exec: Whether the node overrides ``exec``, so that there is a result to journal.
-        is_answered: Whether what ``exec`` returns is an answer, if it is no question.
-        exec_async: Whether ``exec`` is ``async def``, or each that is inside.
+        is_answered: Whether what ``exec`` returns is an answer, unless it is a question.
+        exec_async: Whether ``exec`` is ``async def``, or every ``exec`` inside is.
         prep_on_loop: Whether ``prep`` may be called on an event loop: it is ``async def``, or it is
-            none of the user's; likewise ``post_on_loop``.
+            not user code; likewise ``post_on_loop``.
     """
 
     name: str
@@ -128,7 +128,7 @@ class Vertex:
 
     @property
     def only_awaits(self) -> bool:
-        """Whether each of its phases is asynchronous, or none of the user's."""
+        """Whether each of its phases is asynchronous, or not user code."""
         if self.inner is not None:
             return self.inner.only_awaits
         is_plain = self.is_bare and not self.fans_out
@@ -136,16 +136,16 @@ class Vertex:
 
     @property
     def only_blocks(self) -> bool:
-        """Whether its phases may be called one after the other, off an event loop."""
+        """Whether its phases may be called in sequence, off an event loop."""
         is_plain = self.is_bare and self.node.max_retries == 1 and self.node.timeout is None
         return is_plain and not (self.fans_out or self.exec_async or self.prep_on_loop)
 
     @property
     def copies_input(self) -> bool:
-        """Whether ``exec`` works on a copy of what ``prep`` gave.
+        """Whether ``exec`` works on a copy of what ``prep`` returned.
 
-        So it does where something may follow that has to begin with the same: another attempt, the
-        fallback, or whatever else the run does while an attempt that was given up goes on.
+        It does if something that needs the same input may follow: another attempt, the fallback, or
+        whatever else the run does while an abandoned attempt is still running.
         """
         node = self.node
         alone = node.max_retries == 1 and node.timeout is None and self.is_bare
@@ -153,11 +153,11 @@ class Vertex:
 
     @property
     def travels(self) -> bool:
-        """Whether its ``exec`` may be called by an executor: it does work, and of its own."""
+        """Whether its ``exec`` may be called by an executor: it is overridden by user code."""
         return self.has_exec and not self.branches and type(self.node).exec is not AskNode.exec
 
     def connect(self, action: str, target: Vertex | None, limit: GraphLimit | None = None) -> None:
-        """Draw an edge from here; for the graph alone, while it is being drawn."""
+        """Add an edge from here; for the graph alone, while it is being built."""
         if limit is not None:
             self.limits[action] = limit
         is_straight = target is not None and target.inner is None and limit is None
@@ -170,47 +170,47 @@ class Vertex:
             self.ends = (*self.ends, action)
 
     def connect_errors(self, catch: Catch, target: Vertex | None, limit: GraphLimit | None) -> None:
-        """Draw an edge that errors take; for the graph alone, while it is being drawn."""
+        """Add an edge that errors take; for the graph alone, while it is being built."""
         if limit is not None:
             self.limits[catch.label] = limit
         self.catches = (*self.catches, GraphCatch(catch, target))
 
     def catching(self, error: BaseException) -> GraphCatch | None:
-        """The first edge that an error takes, if there is one."""
-        if (found := self.when_spent(error)) is not None:
-            return found
-        fits = (one for one in self.catches if one.catch.spent is None)
-        return next((one for one in fits if isinstance(error, one.catch.kinds)), None)
+        """The first edge that matches an error; ``None`` if there is none."""
+        if (match := self.when_spent(error)) is not None:
+            return match
+        plain = (edge for edge in self.catches if edge.catch.spent is None)
+        return next((edge for edge in plain if isinstance(error, edge.catch.kinds)), None)
 
     def when_spent(self, error: BaseException) -> GraphCatch | None:
-        """The first edge for a budget that is spent, if there is one, and it is about that."""
+        """The first edge that matches a spent budget; ``None`` if there is none."""
         if not isinstance(error, BudgetError):
             return None
-        for one in self.catches:
-            spent = one.catch.spent
+        for edge in self.catches:
+            spent = edge.catch.spent
             if spent is not None and (not spent or not set(spent).isdisjoint(error.names)):
-                return one
+                return edge
         return None
 
     def next(self, action: str | None) -> Vertex | None:
-        """Where an action leads in this graph; ``None`` ends it.
+        """The next vertex for an action; ``None`` ends this graph.
 
-        An action of ``None`` is any that has no edge here.
+        An action of ``None`` stands for any that has no edge here.
         """
         return self.fallback if action is None else self.targets.get(action, self.fallback)
 
     def ends_flow(self, action: str) -> bool:
-        """Whether an action ends this graph, as an edge to ``END`` says, or as there is none."""
+        """Whether an action ends this graph, by an edge to ``END`` or for lack of any edge."""
         if action in self.targets:
             return self.targets[action] is None
         return self.fallback is None and not self.is_open
 
     def edge_of(self, action: str | None) -> str:
-        """The action for which the edge that an action takes was written."""
+        """The action under which the edge that an action takes was written."""
         return action if action is not None and action in self.targets else ANY_ACTION
 
     def leads(self, action: str | None) -> Iterator[Vertex | None]:
-        """Each of the nodes where an action may lead in this graph, limits included."""
+        """The vertices to which an action may lead in this graph, including those of limits."""
         yield self.next(action)
         limit = self.limits.get(self.edge_of(action))
         if limit is not None:
@@ -228,9 +228,9 @@ class Vertex:
 
     @property
     def is_open(self) -> bool:
-        """Whether an action without an edge is unhandled: it has edges, none for ``"*"``.
+        """Whether an action without an edge is unhandled: it has edges, but none for ``"*"``.
 
-        A node without edges is an end.
+        A node without edges ends the flow.
         """
         return bool(self.targets) and not self._catches_all
 
@@ -244,7 +244,7 @@ class Vertex:
 
     @property
     def where(self) -> tuple[str, int] | None:
-        """File and line of the definition of its class or function, if it has a source."""
+        """File and line of the definition of its class or function; ``None`` without a source."""
         return location_of(self.node)
 
     def __repr__(self) -> str:
@@ -254,27 +254,27 @@ class Vertex:
 class Graph:
     """The nodes that can be reached from a start node, and those that the flow's edges name.
 
-    It is drawn once and does not change; a change of the wiring makes the flow draw another one.
+    It is built once and does not change; after a change of the wiring the flow builds another one.
 
     Attributes:
-        start: Where a run begins.
-        nodes: The vertexs by name: first those that can be reached, in the order in which they
-            are (breadth first), then those of the flow's edges that cannot.
-        shape: What tells it from graphs of the same nodes in this order with other edges.
+        start: The vertex where a run begins.
+        nodes: The vertices by name: first those that can be reached, breadth first, then those of
+            the flow's edges that cannot.
+        shape: Distinguishes it from graphs of the same nodes in this order with other edges.
         conflicts: Edges that do not count, each with the one that does.
         is_async: Whether every ``exec`` in it is asynchronous.
-        only_awaits: Whether each phase in it is asynchronous, or none of the user's.
-        resources: What the nodes that can be reached take from the run, those of nested flows
-            included, each with the name of the first that does.
-        middleware: What the flow has around visits of nodes and attempts.
-        rules: What the flow says of the order of visits.
+        only_awaits: Whether each phase in it is asynchronous, or not user code.
+        resources: The resources that reachable nodes take from the run, including those of nested
+            flows, each with the name of the first node that does.
+        middleware: The flow's middleware around visits and attempts.
+        rules: The flow's rules about the order of visits.
         is_strict: Whether an action without an edge is an error.
         has_own_edges: Whether the flow itself has edges, by ``flow.then``.
-        wraps: Whether it, or a flow inside of it, has some.
+        wraps: Whether it, or a flow inside of it, has middleware.
         is_limited: Whether it, or a flow inside of it on the same line, has edges with limits.
-        final: The actions that can end it, once they were asked for.
-        is_looked_at: Whether some runs of it have budgets.
-        has_executors: Whether a node in it, or inside of one, says what calls its ``exec``.
+        final: The actions that can end it, once they have been computed.
+        checks_each: Whether some runs of it have budgets, which are checked at each node.
+        has_executors: Whether a node in it, at any depth, sets what calls its ``exec``.
     """
 
     def __init__(self, reach: Reach, own: FlowEdges) -> None:
@@ -294,7 +294,7 @@ class Graph:
             self._connect(vertex)
         self.conflicts = tuple(conflicts_in(self, own))
         self.final: tuple[tuple[str, ...] | None] | None = None
-        self.is_looked_at = False
+        self.checks_each = False
 
     @cached_property
     def edges(self) -> tuple[GraphEdge, ...]:
@@ -302,30 +302,30 @@ class Graph:
         return tuple(edges_in(self))
 
     def name_of(self, node: NodeLike) -> str:
-        """The name of a node here; its own one, if it is not here."""
+        """The name of a node in this graph; its own name if it is not in the graph."""
         known = self._by_node.get(id(node))
         return node.name if known is None else known.name
 
-    def look_at_each(self) -> None:
-        """Leave no edge straight, here and inside, for runs whose budgets are looked at there."""
-        if self.is_looked_at:
+    def check_each(self) -> None:
+        """Leave no edge straight, here and inside, for runs whose budgets are checked there."""
+        if self.checks_each:
             return
         for vertex in self.nodes.values():
             vertex.straight, vertex.straight_fallback = {}, None
             for graph in vertex.within:
-                graph.look_at_each()
-        self.is_looked_at = True
+                graph.check_each()
+        self.checks_each = True
 
     def vertex(self, node: NodeLike) -> Vertex:
         """Find a node in the graph.
 
         Raises:
-            DefinitionError: It is no node, or cannot be reached from the start.
+            DefinitionError: It is not a node, or cannot be reached from the start.
         """
-        found = self._by_node.get(id(node))
-        if found is None or not found.reachable:
+        vertex = self._by_node.get(id(node))
+        if vertex is None or not vertex.reachable:
             given: object = node
-            names = ", ".join(one.name for one in self.nodes.values() if one.reachable)
+            names = ", ".join(known.name for known in self.nodes.values() if known.reachable)
             if not isinstance(given, Node):
                 what = f"the class {given.__name__}" if isinstance(given, type) else short(given)
                 raise DefinitionError(
@@ -336,7 +336,7 @@ class Graph:
                 f"node {node.name!r} is not in this flow: it cannot be reached from the start node "
                 f"{self.start.name!r} (nodes: {names})"
             )
-        return found
+        return vertex
 
     def levels(self) -> Iterator[tuple[tuple[str, ...], Graph]]:
         """This graph and those of nested flows and branches, each with the names around it."""
@@ -353,7 +353,7 @@ class Graph:
     def final_actions(self) -> tuple[str, ...] | None:
         """The actions that can end the flow; ``None`` if a definition leaves them open.
 
-        Only what the actions of its nodes can lead to counts, whatever edges there are.
+        Edges for actions that the nodes cannot return do not count.
         """
         return final_actions(self)
 
@@ -370,7 +370,7 @@ class Graph:
 
         Args:
             marks: Severity by name, for nodes to be coloured: ``error``, ``warning`` or ``note``.
-                A node inside of another one is named with its path, ``outer/inner``.
+                A nested node is named with its path, ``outer/inner``.
         """
         from pocoflow.graph.render import to_mermaid
 
@@ -383,7 +383,7 @@ class Graph:
         return to_dot(self, marks or {})
 
     def find(self, node: NodeLike) -> tuple[tuple[str, ...], Vertex] | None:
-        """A node in here or inside of one of its nodes, with the names around it."""
+        """A node in this graph or nested in it, with the names around it."""
         return next(
             (
                 (path, vertex)
@@ -394,7 +394,7 @@ class Graph:
             None,
         )
 
-    # -- drawing --------------------------------------------------------------------------------
+    # -- building -------------------------------------------------------------------------------
 
     def _add(self, node: NodeLike, edges: Edges, *, reachable: bool) -> None:
         check_settings(node)
@@ -418,7 +418,7 @@ class Graph:
                 self._want(resource, label(name, (vertex.name,)))
 
     def _want(self, resource: Resource, name: str) -> None:
-        """Note what a node takes.
+        """Record a resource that a node takes.
 
         Raises:
             DefinitionError: Another node opens the same resource in another way.
@@ -443,11 +443,11 @@ class Graph:
         return f"{name}_{number}"
 
     def _connect(self, vertex: Vertex) -> None:
-        known = self._by_node
+        vertices = self._by_node
         for action, edge in vertex.edges.items():
-            target, limit = known.get(id(edge.target)), None  # there is none for END
+            target, limit = vertices.get(id(edge.target)), None  # there is none for END
             if edge.limit is not None:
-                limit = GraphLimit(edge.limit.at_most, known.get(id(edge.limit.then)))
+                limit = GraphLimit(edge.limit.at_most, vertices.get(id(edge.limit.then)))
                 self.is_limited = True
             if edge.catch is None:
                 vertex.connect(action, target, limit)
@@ -456,50 +456,50 @@ class Graph:
 
 
 def label(node: str, path: tuple[str, ...]) -> str:
-    """A node as the database and the monitor show it: the nested flows around it, and its name."""
+    """A node's path and name as one text, as the database and the monitor show it."""
     return Address(path, node).text
 
 
 def graphs_in(node: object) -> tuple[Graph, ...]:
-    """The graphs inside of a node, as it is wired now: of a flow, or of parallel branches.
+    """The graphs inside of a node, as currently wired: of a flow, or of parallel branches.
 
-    What is inside of it is drawn first, the innermost first of all, however deep that is.
+    Inner graphs are built first, starting with the innermost, to any depth.
 
     Raises:
         DefinitionError: The flow contains itself.
     """
     if not isinstance(node, Composite):
         return ()
-    if not _is_drawn(node):
+    if not _is_built(node):
         version, reaches = wiring_version(), reaches_of(node)
         if any(composites_in(reaches)):
-            _draw_inner_first(node, version)
+            _build_inner_first(node, version)
         else:
-            node.drawn = version, _draw(node, reaches)
-    return node.drawn[1] if node.drawn is not None else ()
+            node.built = version, _build(node, reaches)
+    return node.built[1] if node.built is not None else ()
 
 
-def _draw_inner_first(node: Composite, version: int) -> None:
-    met: dict[int, list[Reach]] = {}
+def _build_inner_first(node: Composite, version: int) -> None:
+    reaches_by_id: dict[int, list[Reach]] = {}
 
-    def inside(one: Composite) -> Iterator[Composite]:
-        met[id(one)] = reaches = reaches_of(one)
+    def inside(composite: Composite) -> Iterator[Composite]:
+        reaches_by_id[id(composite)] = reaches = reaches_of(composite)
         return composites_in(reaches)
 
-    for one in inner_first(node, inside):
-        if not _is_drawn(one):
-            one.drawn = version, _draw(one, met[id(one)])
+    for composite in inner_first(node, inside):
+        if not _is_built(composite):
+            composite.built = version, _build(composite, reaches_by_id[id(composite)])
 
 
-def _draw(node: Any, reaches: list[Reach]) -> tuple[Graph, ...]:
+def _build(node: Any, reaches: list[Reach]) -> tuple[Graph, ...]:
     if isinstance(node, Subflow):
         return graphs_in(node.flow)
-    own = node.wiring if node.is_flow else NO_WIRING
-    return tuple(Graph(reach, own) for reach in reaches)
+    wiring = node.wiring if node.is_flow else NO_WIRING
+    return tuple(Graph(reach, wiring) for reach in reaches)
 
 
-def _is_drawn(node: Any) -> bool:
-    known = node.drawn
+def _is_built(node: Any) -> bool:
+    known = node.built
     if known is None or known[0] != wiring_version():
         return False
     return not node.is_flow or known[1][0].start.node is node.start

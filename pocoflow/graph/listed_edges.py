@@ -1,4 +1,4 @@
-"""The edges of a graph as they are listed: for drawings, fingerprints and findings."""
+"""The edges of a graph as a list: for drawings, fingerprints and findings."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ class GraphEdge(NamedTuple):
 
     Attributes:
         source: Name of the vertex that it leaves.
-        action: The action that takes it; ``"*"`` is any action without an edge of its own. For one
-            that errors take, ``except`` and their classes.
-        target: Name of the vertex that it reaches; ``None`` is ``END``.
+        action: The action that takes it; ``"*"`` is any action without an edge of its own. For an
+            edge that errors take, ``except`` and their classes.
+        target: Name of the vertex that it leads to; ``None`` is ``END``.
         file: The file it is written in.
         line: The line in it.
         written: ``"node"`` for ``node.then``, ``"flow"`` for ``flow.then``.
         is_error: Whether errors take it.
         at_most: How often it is taken before ``then=`` counts; ``None`` if it has no limit.
-        is_after: Whether it is where a limited edge leads when it was taken so often.
+        is_after: Whether it is where a limited edge leads once it has reached its limit.
     """
 
     source: str
@@ -41,7 +41,7 @@ class GraphEdge(NamedTuple):
 
     @property
     def label(self) -> str:
-        """What is written at it in a drawing."""
+        """Its label in a drawing."""
         action = "" if self.action == DEFAULT_ACTION else self.action
         if self.at_most is None:
             return action
@@ -65,10 +65,10 @@ def edges_in(graph: Graph) -> Iterator[GraphEdge]:
     """Every edge that counts, by source in the order of the nodes."""
     for vertex in graph.nodes.values():
         for edge in vertex.edges.values():
-            one = _listed(graph, vertex.name, edge)
-            yield one
+            listed = _listed(graph, vertex.name, edge)
+            yield listed
             if edge.limit is not None:
-                yield one._replace(target=_name(graph, edge.limit.then), is_after=True)
+                yield listed._replace(target=_name(graph, edge.limit.then), is_after=True)
 
 
 def conflicts_in(graph: Graph, own: FlowEdges) -> Iterator[Conflict]:
@@ -81,10 +81,10 @@ def conflicts_in(graph: Graph, own: FlowEdges) -> Iterator[Conflict]:
             yield Conflict(_listed(graph, vertex.name, after), _listed(graph, vertex.name, before))
     for node in own.sources:
         name = graph.name_of(node)
-        for action, kept in own.of(node).items():
-            edge = node.edges.get(action)
-            if edge is not None and not kept.leads_like(edge):
-                yield Conflict(_listed(graph, name, kept), _listed(graph, name, edge))
+        for action, edge in own.of(node).items():
+            dropped = node.edges.get(action)
+            if dropped is not None and not edge.leads_like(dropped):
+                yield Conflict(_listed(graph, name, edge), _listed(graph, name, dropped))
 
 
 def _listed(graph: Graph, source: str, edge: Edge[NodeLike]) -> GraphEdge:

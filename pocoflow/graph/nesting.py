@@ -1,4 +1,4 @@
-"""The order of what is inside of one another: flows in flows, branches in nodes."""
+"""The traversal of nested things: flows in flows, branches in nodes."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ ThingT = TypeVar("ThingT")
 
 
 def inner_first(start: ThingT, inside: Callable[[ThingT], Iterable[ThingT]]) -> Iterator[ThingT]:
-    """A thing and all that is inside of it, each once, after what is inside of itself.
+    """A thing and everything inside of it, each once, in post-order.
 
     Raises:
-        DefinitionError: Something is inside of itself.
+        DefinitionError: Something contains itself.
     """
     done: set[int] = set()
     around = {id(start)}
     path = [(start, iter(inside(start)))]
     while path:
         thing, rest = path[-1]
-        part = next((one for one in rest if id(one) not in done), None)
+        part = next((inner for inner in rest if id(inner) not in done), None)
         if part is None:
             path.pop()
             around.discard(id(thing))

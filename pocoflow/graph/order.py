@@ -38,11 +38,12 @@ class OrderRule(NamedTuple):
     """A rule of a flow, which must hold on each of its paths.
 
     Attributes:
-        kind: ``before``: ``what`` is visited before each visit of ``other``. ``after``: it is,
-            after each. ``never after``: it is not. ``require``, ``forbid``: that was not said.
-        what: What is required, or forbidden.
-        other: What it is required before or after, or forbidden after.
-        each: Whether ``what`` counts once for one visit of ``other``.
+        kind: ``before``: ``what`` is visited before each visit of ``other``. ``after``: it is
+            visited after each. ``never after``: it is not. ``require``, ``forbid``: only the first
+            half of the rule was written.
+        what: The node that is required, or forbidden.
+        other: The node that it is required before or after, or forbidden after.
+        each: Whether each visit of ``other`` needs a visit of ``what`` of its own.
         where: File and line where it is written.
     """
 
@@ -54,7 +55,7 @@ class OrderRule(NamedTuple):
 
     @property
     def drawn(self) -> tuple[NodeLike, ...]:
-        """The nodes from which to which it is drawn; none if it is half a rule."""
+        """The two nodes that it connects in a drawing; empty if it is half a rule."""
         if self.kind in ("require", "forbid"):
             return ()
         ends = (self.what.node, self.other.node)
@@ -62,7 +63,7 @@ class OrderRule(NamedTuple):
 
     @property
     def label(self) -> str:
-        """What is written at it in a drawing."""
+        """Its label in a drawing."""
         if self.kind == "before":
             return "required before each" if self.each else "required before"
         return "forbidden after" if self.kind == "never after" else "required after"
@@ -88,7 +89,7 @@ class _Half(Generic[FlowT]):
 
 
 class Require(_Half[FlowT]):
-    """The first half of a rule; ``flow.require(node)`` makes it."""
+    """The first half of a rule; created by ``flow.require(node)``."""
 
     def before(self, node: NodeLike, /, *, each: bool = False) -> FlowT:
         """On every path, the required node is visited before this one.
@@ -101,7 +102,7 @@ class Require(_Half[FlowT]):
             The flow.
 
         Raises:
-            DefinitionError: An argument makes no sense.
+            DefinitionError: An argument is invalid.
         """
         if type(each) is not bool:
             raise DefinitionError(f"require(...).before(..., each={short(each)}): True or False")
@@ -118,35 +119,35 @@ class Require(_Half[FlowT]):
             The flow.
 
         Raises:
-            DefinitionError: An argument makes no sense.
+            DefinitionError: An argument is invalid.
         """
         return self._end("after", visited("require(...).after", node))
 
 
 class Forbid(_Half[FlowT]):
-    """The first half of a rule; ``flow.forbid(node)`` makes it."""
+    """The first half of a rule; created by ``flow.forbid(node)``."""
 
     def after(self, node: NodeLike | Outlet, /) -> FlowT:
         """On no path, the forbidden node is visited after this one.
 
         Args:
             node: A node or a flow, or ``node.when(action)`` for visits that end with an action. The
-                forbidden node itself means that it is visited once at most.
+                forbidden node itself means that it is visited at most once.
 
         Returns:
             The flow.
 
         Raises:
-            DefinitionError: An argument makes no sense.
+            DefinitionError: An argument is invalid.
         """
         return self._end("never after", visited("forbid(...).after", node))
 
 
 def visited(where: str, given: object, *, with_action: bool = True) -> Visited:
-    """What a rule is about.
+    """The visits that a rule is about.
 
     Raises:
-        DefinitionError: It is neither a node nor, where that may be, ``node.when(action)``.
+        DefinitionError: It is neither a node nor, where allowed, ``node.when(action)``.
     """
     if isinstance(given, Outlet) and with_action:
         if given.action == ANY_ACTION:

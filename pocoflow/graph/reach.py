@@ -1,4 +1,4 @@
-"""Which nodes a graph is drawn of: what can be reached from a start, and what a flow names."""
+"""The nodes of a graph: those that can be reached from a start, and those that a flow names."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 from pocoflow.graph.wiring import FlowEdges
-from pocoflow.nodes.base import Composite, NodeLike, note_drawn
+from pocoflow.nodes.base import Composite, NodeLike, mark_in_graph
 from pocoflow.nodes.edges import END, Edge, End
 
 Edges: TypeAlias = Mapping[str, Edge[NodeLike]]
-"""The edges from a node that count, by action, as they were written."""
+"""The effective edges from a node, by action, as they were written."""
 
 NO_WIRING = FlowEdges()
-"""Those of branches, which are no flows with edges of their own."""
+"""The edges of branches, which have none of their own, unlike flows."""
 
 
 class Reach(NamedTuple):
-    """The nodes that a graph is drawn of.
+    """The nodes of a graph.
 
     Attributes:
         nodes: Each once, with its edges: first what can be reached from the start, breadth first,
-            then what the flow has edges for and cannot be reached.
+            then what the flow has edges for but cannot be reached.
         reached: How many can be reached.
-        shape: The edges of each, with their targets by number, so that two flows are wired alike if
-            it is equal.
+        shape: The edges of each, with their targets by number; equal for flows that are wired
+            alike.
     """
 
     nodes: list[tuple[NodeLike, Edges]]
@@ -33,16 +33,16 @@ class Reach(NamedTuple):
 
     @classmethod
     def of(cls, start: NodeLike, own: FlowEdges) -> Reach:
-        """What a start leads to, and the edges of a flow."""
+        """The nodes that can be reached from a start, and those of a flow's edges."""
         nodes: list[tuple[NodeLike, Edges]] = []
         shape: list[object] = []
         numbers, reached = {id(END): -1}, 0
-        own.is_drawn = True
+        own.in_graph = True
         for first in (start, *own.sources):
             queue = [] if id(first) in numbers else [first]
             numbers.setdefault(id(first), len(numbers) - 1)
-            for node in queue:  # grows while it is walked through
-                note_drawn(node)
+            for node in queue:  # grows during the iteration
+                mark_in_graph(node)
                 edges: Edges = node.edges
                 if own_edges := own.of(node):
                     edges = {**edges, **own_edges}
@@ -61,14 +61,14 @@ class Reach(NamedTuple):
 
 
 def reaches_of(node: Any) -> list[Reach]:
-    """What is inside of a flow, or of each of parallel branches."""
+    """The nodes inside of a flow, or of each parallel branch."""
     if node.is_flow:
         return [Reach.of(node.start, node.wiring)]
     return [Reach.of(branch, NO_WIRING) for branch in node.branches]
 
 
 def composites_in(reaches: Iterable[Reach]) -> Iterator[Composite]:
-    """The nodes that have others inside, each as often as it is reached."""
+    """The nodes that contain others, each as often as it is reached."""
     for reach in reaches:
         for node, _ in reach.nodes:
             if isinstance(node, Composite):

@@ -1,4 +1,4 @@
-"""The name under which another process finds a node, and how it finds it there."""
+"""References, by which another process finds a node."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pocoflow.nodes.importing import importing_alone
 _MAIN = "__main__"
 
 State: TypeAlias = Mapping[str, object]
-"""What a node has of its own, by attribute."""
+"""A node's own attributes."""
 
 Kind: TypeAlias = Literal["node", "flow", "class", "variable"]
 
@@ -31,13 +31,13 @@ class Reference(NamedTuple):
 
     Attributes:
         kind: ``"node"``: it is an attribute of a module. ``"flow"``: it is in a flow that is one.
-            ``"class"``: it is made of a class, and what it has of its own travels along. It may
-            also be a context variable.
+            ``"class"``: it is created from a class, and its own attributes travel along.
+            ``"variable"``: it is not a node but a context variable.
         module: The name by which the module is imported.
-        name: The name of the attribute, with those around it.
+        name: The qualified name of the attribute.
         is_main: Whether the module is the program that was started.
-        path: In a flow, the names of the flows and branches around the node, and its own.
-        number: In a flow, which of the nodes that have these names, as branches may.
+        path: In a flow, the name of the node, after those of the flows and branches around it.
+        number: In a flow, the number among the nodes with these names, as branches may share them.
     """
 
     kind: Kind
@@ -56,19 +56,19 @@ class Reference(NamedTuple):
         """The node, in this process.
 
         Args:
-            state: What it has of its own, if it is made of a class.
+            state: Its own attributes, if it is created from a class.
 
         Raises:
             ExecutorError: Its module cannot be imported here, or does not have it.
         """
         module, found = self.attribute()
         if self.kind == "class" and isinstance(found, type) and issubclass(found, Node):
-            made: AnyNode = found.__new__(found)
-            vars(made).update(state)
-            return made
+            created: AnyNode = found.__new__(found)
+            vars(created).update(state)
+            return created
         if self.kind == "flow" and isinstance(found, NodeLike) and found.is_flow:
             found = next(
-                (one for names, n, one in _within(found) if (names, n) == (self.path, self.number)),
+                (node for path, n, node in _within(found) if (path, n) == (self.path, self.number)),
                 None,
             )
         if not isinstance(found, Node) or found.is_flow:
@@ -79,7 +79,7 @@ class Reference(NamedTuple):
         return found
 
     def attribute(self) -> tuple[ModuleType, object]:
-        """The module in this process, and what it has under the name; ``None`` if nothing.
+        """The module in this process, and its attribute of that name; ``None`` if it has none.
 
         Raises:
             ExecutorError: It cannot be imported here.
@@ -116,16 +116,16 @@ def _unsent(state: State) -> str:
 
 
 def refer(node: AnyNode, files: Iterable[str]) -> tuple[Reference, State] | str:
-    """The reference of a node, and what it has of its own; or why there is none.
+    """The reference of a node, and its own attributes; or why there is none.
 
     Args:
         node: The node.
-        files: The files of the modules in which it may be found, beside its own: that of its flow.
+        files: Further files of modules in which it may be found, such as that of its flow.
     """
     definition = made_of(node)
     home = sys.modules.get(definition.__module__)
     found = _attribute(home, definition.__qualname__)
-    said = f"{definition.__qualname__} of module {definition.__module__}"
+    what = f"{definition.__qualname__} of module {definition.__module__}"
     if found is node:
         return _named("node", home, definition.__qualname__)
     if found is type(node):
@@ -133,21 +133,21 @@ def refer(node: AnyNode, files: Iterable[str]) -> tuple[Reference, State] | str:
         problem = _unsent(state)
         if not problem:
             return _named("class", home, definition.__qualname__, state)
-        said += problem
+        what += problem
     wanted = set(files)
-    others = [one for one in [*sys.modules.values()] if getattr(one, "__file__", None) in wanted]
-    modules = dict.fromkeys(one for one in (home, *others) if one is not None)
-    named = [(one, *pair) for one in modules for pair in [*vars(one).items()]]
+    others = [it for it in [*sys.modules.values()] if getattr(it, "__file__", None) in wanted]
+    modules = dict.fromkeys(module for module in (home, *others) if module is not None)
+    named = [(module, *pair) for module in modules for pair in [*vars(module).items()]]
     for module, name, value in named:
         if value is node:
             return _named("node", module, name)
     for module, name, value in named:
         if isinstance(value, NodeLike) and value.is_flow:
-            for path, number, one in _within(value):
-                if one is node:
+            for path, number, inner in _within(value):
+                if inner is node:
                     return _named("flow", module, name, path=path, number=number)
     return (
-        f"it is {said}, and neither it nor a flow that has it is an attribute of a module, so that "
+        f"it is {what}, and neither it nor a flow that has it is an attribute of a module, so that "
         "no other process finds it"
     )
 
@@ -157,8 +157,8 @@ def refer_to_variable(variable: ContextVar[Any]) -> Reference | str:
     for module in [*sys.modules.values()]:
         for name, value in [*getattr(module, "__dict__", {}).items()]:
             if value is variable:
-                found = _named("variable", module, name)
-                return found if isinstance(found, str) else found[0]
+                reference = _named("variable", module, name)
+                return reference if isinstance(reference, str) else reference[0]
     return "it is no attribute of a module, so that no other process finds it"
 
 
@@ -188,28 +188,28 @@ def _is_at(file: str, origin: str | None) -> bool:
     """Whether the origin of a module, which may be ``built-in``, is a file."""
     try:
         return origin is not None and Path(origin).samefile(file)
-    except OSError:  # it is none, or in an archive
+    except OSError:  # not a file, or inside an archive
         return origin == file
 
 
 _OWN = {
-    *("_name", "_edges", "_replaced", "_is_drawn"),
-    *("made_at", "drawn", "is_part", "has_hooks", "executor", "retry_on"),
+    *("_name", "_edges", "_replaced", "_in_graph"),
+    *("made_at", "built", "is_part", "has_hooks", "executor", "retry_on"),
 }
 
 
 def state_of(node: AnyNode) -> State:
-    """What a node has of its own, and is not for the graph."""
-    own = getattr(node, "__dict__", {})
-    return {name: one for name, one in own.items() if name not in _OWN}
+    """A node's own attributes, except for those of the graph."""
+    attributes = getattr(node, "__dict__", {})
+    return {name: value for name, value in attributes.items() if name not in _OWN}
 
 
 def _within(flow: Any) -> Iterator[tuple[tuple[str, ...], int, AnyNode]]:
-    """The nodes of a flow, each with its names and its number among those that have them."""
+    """The nodes of a flow, each with its names and its number among the nodes of these names."""
     try:
         graph: Graph = flow.graph
     except DefinitionError:
-        return  # it is another flow, and has mistakes
+        return  # an unrelated flow that is invalid
     counts: dict[tuple[str, ...], int] = {}
     for path, level in graph.levels():
         for vertex in level.nodes.values():
@@ -220,15 +220,15 @@ def _within(flow: Any) -> Iterator[tuple[tuple[str, ...], int, AnyNode]]:
 
 
 def _is_being_imported(module: ModuleType) -> bool:
-    """Whether another thread imports it at the moment."""
+    """Whether another thread is importing it."""
     return bool(getattr(getattr(module, "__spec__", None), "_initializing", False))
 
 
 def _attribute(module: ModuleType | None, name: str) -> object:
-    """What a module has under a name; ``None`` if nothing. Nothing is run to find out."""
-    found: object = module
+    """The attribute of a module by qualified name, without running code; ``None`` if missing."""
+    value: object = module
     for part in name.split("."):
-        found = getattr(found, "__dict__", {}).get(part)
-        if found is None:
+        value = getattr(value, "__dict__", {}).get(part)
+        if value is None:
             return None
-    return found
+    return value

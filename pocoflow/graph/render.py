@@ -1,4 +1,4 @@
-"""Pictures of a graph as text: Mermaid and Graphviz DOT, the same for the same graph."""
+"""Drawings of a graph as text: Mermaid and Graphviz DOT, deterministic."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 class DrawnRule(NamedTuple):
-    """A rule about the order of visits as it is drawn: a dotted line between two nodes.
+    """A rule about the order of visits in a drawing: a dotted line between two nodes.
 
     Attributes:
-        first: The names of the nodes around the one that it begins at, and its own.
-        label: What is written at it.
-        second: Those of the one that it ends at.
+        first: The path of the node that it begins at, including its own name.
+        label: Its label.
+        second: The path of the node that it ends at.
         forbids: Whether it ends with a cross.
     """
 
@@ -30,8 +30,8 @@ class DrawnRule(NamedTuple):
 
 def _rules_of(graph: Graph) -> Iterator[DrawnRule]:
     for rule in graph.rules:
-        found = (graph.find(node) for node in rule.drawn)
-        ends = [(*one[0], one[1].name) for one in found if one is not None]
+        matches = (graph.find(node) for node in rule.drawn)
+        ends = [(*match[0], match[1].name) for match in matches if match is not None]
         if len(ends) == 2:
             yield DrawnRule(ends[0], rule.label, ends[1], rule.kind == "never after")
 
@@ -45,16 +45,16 @@ _COLOURS = {
 
 
 class _Box:
-    """A node with an id of its own in the whole picture, and the levels inside of it."""
+    """A node with an id that is unique in the drawing, and the levels inside of it."""
 
     def __init__(self, name: str, path: str, inside: Sequence[Graph]) -> None:
         self.name = name
         self.path = path
         self.id = ""
-        self.levels = [_Level(one, f"{path}/") for one in inside]
+        self.levels = [_Level(graph, f"{path}/") for graph in inside]
 
     def first(self) -> _Box:
-        """The box without others inside where work begins."""
+        """The innermost box that is visited first."""
         box = self
         while box.levels:
             box = box.levels[0].boxes[box.levels[0].start]
@@ -62,7 +62,7 @@ class _Box:
 
 
 class _Level:
-    """One of the graphs of the picture; what its boxes are is found when it is drawn."""
+    """One of the graphs of a drawing; its boxes are added by ``_boxes_of``."""
 
     def __init__(self, graph: Graph, prefix: str) -> None:
         self.nodes, self.edges, self.rules = graph.nodes, graph.edges, [*_rules_of(graph)]
@@ -71,15 +71,15 @@ class _Level:
         self.boxes: dict[str, _Box] = {}
 
     def box(self, names: tuple[str, ...]) -> _Box:
-        """A node of it, or inside of one of its nodes."""
+        """A node of this level, or nested in it."""
         level = self
         for name, inner in pairwise(names):
-            level = next(one for one in level.boxes[name].levels if inner in one.boxes)
+            level = next(below for below in level.boxes[name].levels if inner in below.boxes)
         return level.boxes[names[-1]]
 
     @property
     def suffix(self) -> str:
-        """What sets its beginning and its end apart from those of the whole picture."""
+        """Distinguishes its begin and finish from those of the whole drawing."""
         first = next(iter(self.boxes.values()))
         return f"_{first.id}" if self.prefix else ""
 
@@ -90,33 +90,33 @@ def _boxes_of(graph: Graph) -> tuple[_Level, list[_Box]]:
     every: list[_Box] = []
     waiting: list[_Level | _Box] = [root]
     while waiting:
-        one = waiting.pop()
-        if isinstance(one, _Box):
-            one.id = f"n{len(every)}"
-            every.append(one)
-            waiting += reversed(one.levels)
+        item = waiting.pop()
+        if isinstance(item, _Box):
+            item.id = f"n{len(every)}"
+            every.append(item)
+            waiting += reversed(item.levels)
         else:
-            nodes = one.nodes.items()
-            one.boxes = {name: _Box(name, one.prefix + name, node.within) for name, node in nodes}
-            waiting += reversed(one.boxes.values())
+            nodes = item.nodes.items()
+            item.boxes = {name: _Box(name, item.prefix + name, node.within) for name, node in nodes}
+            waiting += reversed(item.boxes.values())
     return root, every
 
 
 _Lines: TypeAlias = "Iterator[str | _Lines]"
-"""Lines of a text, and in between those of what is inside."""
+"""Lines of text, mixed with nested iterators of lines."""
 
 
 def _in_order(lines: _Lines) -> Iterator[str]:
-    """All of the lines; a picture may be deeper than calls may be."""
+    """All lines, without recursion: a drawing may be nested deeper than Python's stack allows."""
     stack = [lines]
     while stack:
-        one = next(stack[-1], None)
-        if one is None:
+        item = next(stack[-1], None)
+        if item is None:
             stack.pop()
-        elif isinstance(one, str):
-            yield one
+        elif isinstance(item, str):
+            yield item
         else:
-            stack.append(one)
+            stack.append(item)
 
 
 def to_mermaid(graph: Graph, marks: Mapping[str, str]) -> str:
@@ -125,7 +125,7 @@ def to_mermaid(graph: Graph, marks: Mapping[str, str]) -> str:
     lines = ["flowchart TD", *_in_order(_mermaid_level(level, "    "))]
     used = {box.id: _severity(marks[box.path]) for box in every if box.path in marks}
     for severity, (fill, stroke) in _COLOURS.items():
-        marked = [one for one, given in used.items() if given == severity]
+        marked = [box_id for box_id, value in used.items() if value == severity]
         if marked:
             lines.append(f"    classDef {severity} fill:{fill},stroke:{stroke},stroke-width:2px")
             lines.append(f"    class {','.join(marked)} {severity}")
@@ -228,13 +228,13 @@ def _severity(given: str) -> str:
 
 
 def _mermaid_label(text: str) -> str:
-    # Quotes, backticks, markup, entities and what begins a Markdown list would be read as such; a
-    # number stands for each.
+    # Quotes, backticks, markup, entities and the markers of Markdown lists have a meaning to
+    # Mermaid, so that they are replaced by character references.
     return "".join(
-        one
-        if one.isalnum() or (one in " _,:()=/!?-" and not (index == 0 and one == "-"))
-        else f"#{ord(one)};"
-        for index, one in enumerate(escape(text))
+        char
+        if char.isalnum() or (char in " _,:()=/!?-" and not (index == 0 and char == "-"))
+        else f"#{ord(char)};"
+        for index, char in enumerate(escape(text))
     )
 
 

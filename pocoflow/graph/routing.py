@@ -1,4 +1,4 @@
-"""Where a run goes from a node: out of nested flows and into them, and how often by which edge."""
+"""Where a run goes from a node: into and out of nested flows, and how often along which edge."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pocoflow.graph.graph import GraphCatch, Vertex
 from pocoflow.nodes.edges import ANY_ACTION, DEFAULT_ACTION
 
 
-class Stand(NamedTuple):
-    """Where a run goes on.
+class Position(NamedTuple):
+    """Where a run continues.
 
     Attributes:
-        vertex: The node that works next; ``None`` where the run ends.
+        vertex: The next node; ``None`` if the run ends.
         frames: The nested flows around it, outermost first.
-        unhandled: The node whose action has no edge, where that led out of its flow.
-        depth: How many of the nested flows around the node before it were not left.
+        unhandled: The node whose action has no edge, if that ended its flow.
+        depth: How many of the nested flows around the previous node were not left.
     """
 
     vertex: Vertex | None
@@ -27,7 +27,7 @@ class Stand(NamedTuple):
 
 
 IsSpent: TypeAlias = Callable[[int, str, str, int], bool]
-"""Whether an edge with a limit was taken as often as it may be; if not, it counts as taken now.
+"""Whether an edge has reached its limit; if not, it is counted as taken.
 
 Called with the number of nested flows around the edge, the name of its source, its action, its
 limit.
@@ -40,22 +40,21 @@ TakenEdge: TypeAlias = tuple[int, str, str, int]
 
 
 class Taken:
-    """How often a line has taken edges that have limits, since it came into their flows.
+    """How often a line has taken edges that have limits, since it entered their flows.
 
     Args:
         around: How many flows and branches are around the line.
-        counts: How often each was taken: how many flows and branches are around the edge, the name
-            of its source, its action, and the number.
+        counts: How often each was taken so far.
     """
 
     __slots__ = ("_around", "_counts")
 
     def __init__(self, around: int = 0, counts: Iterable[TakenEdge] = ()) -> None:
         self._around = around
-        self._counts = {one[:3]: one[3] for one in counts}
+        self._counts = {edge[:3]: edge[3] for edge in counts}
 
     def is_spent(self, depth: int, source: str, action: str, at_most: int) -> bool:
-        """Whether an edge was taken as often as it may be; if not, it is counted."""
+        """Whether an edge has reached its limit; if not, it is counted as taken."""
         edge = (self._around + depth, source, action)
         count = self._counts.get(edge, 0)
         if count >= at_most:
@@ -64,7 +63,7 @@ class Taken:
         return False
 
     def leave(self, depth: int) -> None:
-        """Forget the edges of nested flows that were left."""
+        """Drop the counts of edges in nested flows that were left."""
         innermost = self._around + depth
         if any(depth > innermost for depth, _, _ in self._counts):
             known = self._counts.items()
@@ -72,29 +71,29 @@ class Taken:
 
     @property
     def counts(self) -> tuple[TakenEdge, ...]:
-        """How often each was taken, as it is put on record."""
+        """How often each was taken, as it is recorded."""
         return tuple((*edge, count) for edge, count in self._counts.items())
 
 
-def enter(vertex: Vertex, frames: Sequence[Vertex] = ()) -> Stand:
-    """Go into a nested flow, and into those that begin with one, to the first node that works."""
+def enter(vertex: Vertex, frames: Sequence[Vertex] = ()) -> Position:
+    """Enter a nested flow, and the flows that it starts with, up to the first node to visit."""
     around = [*frames]
     while vertex.inner is not None:
         around.append(vertex)
         vertex = vertex.inner.start
-    return Stand(vertex, tuple(around))
+    return Position(vertex, tuple(around))
 
 
 def first_of(vertex: Vertex) -> tuple[Vertex, tuple[str, ...]]:
-    """The node where work begins, this one or the first of the flow that it is, and its path."""
-    stand = enter(vertex)
-    return stand.vertex or vertex, tuple(frame.name for frame in stand.frames)
+    """The first node to visit, this one or the first of a nested flow, and the flows around it."""
+    position = enter(vertex)
+    return position.vertex or vertex, tuple(frame.name for frame in position.frames)
 
 
 def first_address(vertex: Vertex, frames: Sequence[Vertex] = ()) -> Address:
-    """Where work begins, under the flows around a node; as it is put on record."""
+    """The address of the first node to visit, within the flows around it, as it is recorded."""
     first, path = first_of(vertex)
-    return Address((*(one.name for one in frames), *path), first.name)
+    return Address((*(frame.name for frame in frames), *path), first.name)
 
 
 def follow(
@@ -102,11 +101,11 @@ def follow(
     action: str | None,
     frames: Sequence[Vertex] = (),
     is_spent: IsSpent | None = None,
-) -> Stand:
+) -> Position:
     """Where an action of a node leads, out of the nested flows that it ends and into the next.
 
     The action that ends a nested flow is the action of its node in the flow around it. Without
-    ``is_spent``, limits do not count.
+    ``is_spent``, limits are ignored.
     """
     depth, unhandled = len(frames), None
     while True:
@@ -120,17 +119,17 @@ def follow(
         if unhandled is None and vertex.is_open and action not in vertex.targets:
             unhandled = vertex
         if not depth:
-            return Stand(None, (), unhandled)
+            return Position(None, (), unhandled)
         depth -= 1
         vertex = frames[depth]
     around = tuple(frames[:depth])
     if successor.inner is None:
-        return Stand(successor, around, unhandled, depth)
+        return Position(successor, around, unhandled, depth)
     return enter(successor, around)._replace(unhandled=unhandled, depth=depth)
 
 
 def is_expected(frames: Sequence[Vertex], action: str) -> bool:
-    """Whether a flow around has an edge for an action that ends the nested flows inside of it."""
+    """Whether an outer flow has an edge for an action that ends the nested flows inside of it."""
     for frame in reversed(frames):
         if action in frame.targets or ANY_ACTION in frame.actions:
             return action in frame.targets
@@ -144,19 +143,19 @@ def catch(
     is_spent: IsSpent | None = None,
     *,
     after: bool = False,
-) -> tuple[GraphCatch, Stand] | None:
-    """Where an error of a node leads, and the edge that catches it; ``None`` if none does.
+) -> tuple[GraphCatch, Position] | None:
+    """The edge that catches an error of a node, and where it leads; ``None`` if none does.
 
-    An error that nothing inside of a nested flow catches is one of its node in the flow around it.
-    With ``after`` the node is done, and takes an edge for a spent budget alone.
+    An error that is not caught inside of a nested flow is an error of its node in the flow around
+    it. With ``after`` the node has finished, and only edges for spent budgets are considered.
     """
     depth = len(frames)
-    while (found := vertex.when_spent(error) if after else vertex.catching(error)) is None:
+    while (match := vertex.when_spent(error) if after else vertex.catching(error)) is None:
         if not depth:
             return None
         depth -= 1
         vertex = frames[depth]
-    return found, after_catch(vertex, found, frames[:depth], is_spent)
+    return match, after_catch(vertex, match, frames[:depth], is_spent)
 
 
 def after_catch(
@@ -164,7 +163,7 @@ def after_catch(
     caught: GraphCatch,
     frames: Sequence[Vertex],
     is_spent: IsSpent | None = None,
-) -> Stand:
+) -> Position:
     """Where an edge for errors leads; one to ``END`` ends a nested flow with the default action."""
     target, edge = caught.target, caught.catch.label
     if is_spent is not None and edge in vertex.limits:
@@ -174,5 +173,5 @@ def after_catch(
     if target is not None:
         return enter(target, frames)._replace(depth=len(frames))
     if not frames:
-        return Stand(None)
+        return Position(None)
     return follow(frames[-1], DEFAULT_ACTION, frames[:-1], is_spent)

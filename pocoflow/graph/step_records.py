@@ -1,4 +1,4 @@
-"""What a step puts on record: its attempts, journaled calls and bills, and that it is finished."""
+"""What a step records: its attempts, journaled calls and bills, and that it is finished."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from pocoflow.graph.routing import TakenEdge
 from pocoflow.nodes.spending import NO_AMOUNTS, Amounts
 
 ALONE = -1
-"""The number of what ``exec`` of a node that is not a batch works on."""
+"""The item number that stands for the input of a node that is not a batch."""
 
 
 class Identity(NamedTuple):
-    """Which item it is.
+    """The identity of an item.
 
     Attributes:
-        number: What its result, question or branch is kept by.
-        mark: Its digest, and which of equal items it is; empty if it cannot be stored.
+        number: What its result, question or branch is recorded under.
+        mark: Its digest, numbered among equal items; empty if it cannot be stored.
     """
 
     number: int
@@ -29,7 +29,7 @@ class Identity(NamedTuple):
 
 
 class Numbers:
-    """Gives the steps of a run their numbers, in the order in which its branches commit them."""
+    """Numbers the steps of a run, in the order in which its branches commit them."""
 
     def __init__(self, first: int) -> None:
         self.next_step = first
@@ -37,10 +37,10 @@ class Numbers:
 
     @contextmanager
     def next(self) -> Iterator[int]:
-        """The number of a step that is finished if the block is left without an error.
+        """The next number, which is used up if the block is left without an error.
 
-        Another branch waits for that: a number that is given out before the step is on record
-        could be missing, one that is taken after it could be given twice.
+        Other branches wait for that: numbers that were assigned before a step is recorded could
+        have gaps, and those assigned after it duplicates.
         """
         with self._lock:
             yield self.next_step
@@ -48,14 +48,14 @@ class Numbers:
 
 
 class Tried(NamedTuple):
-    """An attempt of ``exec`` that failed, and that another one follows.
+    """An attempt of ``exec`` that failed and is retried.
 
     Attributes:
         address: The node.
-        attempt: Which attempt, from 1.
+        attempt: The number of the attempt, from 1.
         error: What it raised.
         item: The item, if it is one of several.
-        given: What ``prep`` gave.
+        given: What ``prep`` returned.
         again: The key of the journaled call that is made again, if there is one.
     """
 
@@ -72,15 +72,15 @@ class Called(NamedTuple):
 
     Attributes:
         address: The node whose ``exec`` made it.
-        key: What it is known by in the step, or item.
+        key: What identifies it in the step, or item.
         result: What it returned.
         awaited: Whether that was awaited.
         attempt: The attempt of ``exec`` that made it.
-        elapsed: Seconds that it took.
+        elapsed: How many seconds it took.
         item: The item, if ``exec`` works on one of several.
-        given: What ``prep`` gave, as the only element, if it is as ``prep`` gave it.
+        given: What ``prep`` returned, as the only element; empty if that may have been changed.
         spent: What was spent in it.
-        function: What was called, if that is known.
+        function: The function that was called, if known.
     """
 
     address: Address
@@ -96,13 +96,13 @@ class Called(NamedTuple):
 
 
 class Bill(NamedTuple):
-    """What was spent outside of a call, or a budget that its line goes on without.
+    """What was spent outside of a call, or a budget that its line continues without.
 
     Attributes:
         address: The node.
         item: The number of the item; ``ALONE`` if it is not one of several.
         attempt: The attempt of ``exec``.
-        amounts: How much, by name; ``None`` for a budget that its line goes on without.
+        amounts: How much, by name; ``None`` for a budget that its line continues without.
     """
 
     address: Address
@@ -115,14 +115,14 @@ class Finished(NamedTuple):
     """A finished step.
 
     Attributes:
-        step: Its number; in a branch it gets the next one when it is recorded.
+        step: Its number; in a branch, it is assigned when the step is recorded.
         node: The node's name in its graph.
         path: The names of the flows and branches around it.
         action: What ``post`` returned, or what an error is caught as.
-        attempts: How often ``exec`` was tried.
-        elapsed: Seconds that it took.
-        successor: The node that comes next; ``None`` if this is the end.
-        successor_path: The names around that.
+        attempts: How many attempts ``exec`` took.
+        elapsed: How many seconds it took.
+        successor: The next node; ``None`` if this is the end.
+        successor_path: The names of the flows and branches around the next node.
         failure: The error that ended the step and was caught.
         taken: How often edges with limits were taken, in the flows where the line is now.
     """

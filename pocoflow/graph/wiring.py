@@ -1,4 +1,4 @@
-"""Edges: those that belong to one flow, as ``flow.then`` wrote them, and those of its graph."""
+"""The edges that belong to one flow, as ``flow.then`` writes them, and its other wiring."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ class CanReturnDefault(Protocol):
     """A node that can return the action ``"default"``."""
 
     def when(self, action: Literal["default"], /) -> Outlet:
-        """The node together with that action."""
+        """The node with that action."""
 
 
 class CanReturnNone(Protocol):
     """A node that can return ``None``, which is the action ``"default"``."""
 
     def when(self, action: None, /) -> Outlet:
-        """The node together with that action."""
+        """The node with that action."""
 
 
 Source: TypeAlias = CanReturnDefault | CanReturnNone | Outlet | Catch
-"""Where an edge of a flow begins: a node, for its default action, or ``node.when``, ``node.catch``.
+"""The source of a flow's edge: a node, for its default action, or ``node.when``, ``node.catch``.
 
 Structural, so that a type checker refuses a node whose actions do not include the default one.
 """
@@ -49,11 +49,11 @@ class FlowEdges:
 
     Attributes:
         sources: The nodes that have an edge here.
-        replaced: Edges that were written over, as (source, before, after).
-        middleware: What wraps visits of nodes and attempts of the flow.
-        rules: What the flow says of the order of visits.
+        replaced: Edges that were replaced, as (source, before, after).
+        middleware: What wraps visits and attempts in the flow.
+        rules: The flow's rules about the order of visits.
         is_strict: Whether an action without an edge is an error.
-        is_drawn: Whether a graph may have been drawn of them.
+        in_graph: Whether a graph may have been built with them.
     """
 
     def __init__(self) -> None:
@@ -63,23 +63,23 @@ class FlowEdges:
         self.replaced: list[tuple[NodeLike, Edge, Edge]] = []
         self.middleware = NO_MIDDLEWARE
         self.rules: list[OrderRule] = []
-        self.is_strict = self.is_drawn = False
+        self.is_strict = self.in_graph = False
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a copy has, to which others can be added; its nodes may be copies, too."""
-        lists = {name: [*one] for name, one in vars(self).items() if isinstance(one, list)}
+        """The state of an independent copy; its nodes may be copies, too."""
+        lists = {name: [*value] for name, value in vars(self).items() if isinstance(value, list)}
         edges = [self.of(node) for node in self.sources]
-        return {**vars(self), **lists, "_by_node": edges, "is_drawn": False}
+        return {**vars(self), **lists, "_by_node": edges, "in_graph": False}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         self._by_node = dict(zip(map(id, self.sources), state["_by_node"], strict=True))
 
     def use(self, visit: VisitMiddleware | None, attempt: AttemptMiddleware | None) -> None:
-        """Put a middleware inside of those that there are.
+        """Add a middleware inside of the existing ones.
 
         Raises:
-            DefinitionError: It is no generator function of one argument.
+            DefinitionError: It is not a generator function of one argument.
         """
         for kind, given in (("visit", visit), ("attempt", attempt)):
             if given is not None:
@@ -87,16 +87,16 @@ class FlowEdges:
         visits = () if visit is None else (visit,)
         attempts = () if attempt is None else (attempt,)
         self.middleware = Middleware(visits, attempts).within(self.middleware)
-        wiring_changed(self.is_drawn)
+        wiring_changed(self.in_graph)
 
-    def begin_rule(self, half: OrderRule) -> Callable[[OrderRule], None]:
-        """Note the first half of a rule; what is returned notes the whole of it."""
-        self.rules.append(half)
-        wiring_changed(self.is_drawn)
+    def begin_rule(self, first_half: OrderRule) -> Callable[[OrderRule], None]:
+        """Add the first half of a rule; returns a function that replaces it with the whole rule."""
+        self.rules.append(first_half)
+        wiring_changed(self.in_graph)
 
         def add(rule: OrderRule) -> None:
-            self.rules[:] = [*(one for one in self.rules if one is not half), rule]
-            wiring_changed(self.is_drawn)
+            self.rules[:] = [*(other for other in self.rules if other is not first_half), rule]
+            wiring_changed(self.in_graph)
 
         return add
 
@@ -107,7 +107,7 @@ class FlowEdges:
         location: tuple[str, int],
         limit: tuple[object, object] = (None, UNSET),
     ) -> None:
-        """Write an edge; ``limit`` is how often it is taken, and where it leads then.
+        """Add an edge; ``limit`` is how often it is taken, and where it leads after that.
 
         Raises:
             DefinitionError: ``source`` is neither a node nor ``node.when(...)`` nor
@@ -135,7 +135,7 @@ class FlowEdges:
         elif before is not None and not before.leads_like(edge):
             self.replaced.append((node, before, edge))
         self._by_node[id(node)] = {**known, action: edge}
-        wiring_changed(self.is_drawn)
+        wiring_changed(self.in_graph)
 
     def of(self, node: NodeLike) -> Mapping[str, Edge]:
         """The flow's edges from a node, by action."""

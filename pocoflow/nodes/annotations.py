@@ -1,4 +1,4 @@
-"""Annotations of functions, as far as they can be known, and of which kind functions are.
+"""Annotations of functions, as far as they can be resolved.
 
 An annotation may be a string (PEP 563), may name what is defined further down or what only a type
 checker imports. A part that cannot be resolved is :class:`Unknown`, never an error.
@@ -44,7 +44,7 @@ _VARIABLES: tuple[type, ...] = (typing.TypeVar, typing_extensions.TypeVar)
 
 
 def is_variable(hint: object) -> bool:
-    """Whether it is a type variable, which stands for whatever it is given."""
+    """Whether it is a type variable."""
     return isinstance(hint, _VARIABLES)
 
 
@@ -75,7 +75,7 @@ class Unknown:
         return Union[other, self]  # noqa: UP007
 
     def __call__(self) -> None:
-        """Typing takes only callables for types."""
+        """Typing accepts only callables as types."""
 
     def __str__(self) -> str:
         return self._source
@@ -90,9 +90,9 @@ def read_hints(
     """The annotations of a function by parameter, ``"return"`` included; missing ones left out.
 
     Args:
-        function: A function or a bound method. Wrappers of ``functools.wraps`` are seen through;
-            one that does not hand on what the function returns says itself what it returns.
-        names: What else may be named, such as the local names where the function is defined.
+        function: A function or a bound method. Wrappers made with ``functools.wraps`` are looked
+            through, except for the return annotation of one that does not pass the result on.
+        names: Further names that may occur, such as the local names where the function is defined.
     """
     inner: Any = unwrap(function)
     inner = getattr(inner, "__func__", inner)
@@ -110,31 +110,31 @@ def read_hints(
 
 
 def _spaces(function: Any, names: Mapping[str, object]) -> tuple[Mapping[str, object], ...]:
-    """What the names in annotations of a function may stand for."""
-    parameters = {one.__name__: one for one in getattr(function, "__type_params__", ())}
+    """The namespaces in which the annotations of a function are resolved."""
+    parameters = {kind.__name__: kind for kind in getattr(function, "__type_params__", ())}
     return (parameters, names, _closure(function), function.__globals__, vars(builtins))
 
 
 def _returned(function: Any, hint: object) -> object:
-    """What a function returns behind its wrappers, from what it returns itself."""
-    behind = getattr(function, "__wrapped__", None)
-    if behind is None:
+    """What a function returns through its wrappers, from what it returns itself."""
+    inner = getattr(function, "__wrapped__", None)
+    if inner is None:
         return hint
-    hint, function = _returned(behind, hint), getattr(function, "__func__", function)
-    if not isinstance(function, FunctionType):  # such as what functools.cache makes
+    hint, function = _returned(inner, hint), getattr(function, "__func__", function)
+    if not isinstance(function, FunctionType):  # such as the wrapper of functools.cache
         return hint
-    names = [name for name, one in _closure(function).items() if one is behind]
-    hands_on, own = _read_returns(function.__code__, frozenset(names))
+    names = [name for name, value in _closure(function).items() if value is inner]
+    hands_on, annotation = _read_returns(function.__code__, frozenset(names))
     if hands_on:
         return hint
-    found = None if own is None else _resolve(own, _spaces(function, {}))
-    return Unknown(f"what {function.__qualname__} gives") if _says_nothing(found) else found
+    own = None if annotation is None else _resolve(annotation, _spaces(function, {}))
+    return Unknown(f"what {function.__qualname__} gives") if _says_nothing(own) else own
 
 
 def tree_of(text: str, file: str = "<source>") -> ast.Module:
-    """What a source says; raises as ``ast.parse``, but not because another thread parses, too."""
+    """The syntax tree of a source; like ``ast.parse``, but also while other threads parse."""
     for _ in range(_TRIES):
-        with suppress(SystemError):  # of CPython 3.11, if somebody else parses meanwhile
+        with suppress(SystemError):  # of CPython 3.11, if another thread parses at the same time
             return ast.parse(text, file)
     return ast.parse(text, file)
 
@@ -148,11 +148,11 @@ def _says_nothing(hint: object) -> bool:
 
 @lru_cache(maxsize=4096)
 def _read_returns(code: CodeType, names: frozenset[str]) -> tuple[bool, str | None]:
-    """Whether a wrapper returns what it wraps returns, by its source; its own annotation.
+    """Whether a wrapper passes on what it wraps returns, by its source; and its own annotation.
 
     Args:
         code: The wrapper.
-        names: What it calls the function that it wraps.
+        names: Its names for the function that it wraps.
     """
     try:
         (tree,) = tree_of(dedent("".join(getsourcelines(code)[0]))).body
@@ -160,31 +160,31 @@ def _read_returns(code: CodeType, names: frozenset[str]) -> tuple[bool, str | No
         return False, None
     parts = list(ast.walk(tree))
     given: dict[str, list[ast.expr]] = {}
-    for one in parts:
-        if isinstance(one, ast.Assign) and isinstance(one.targets[0], ast.Name):
-            given.setdefault(one.targets[0].id, []).append(one.value)
+    for part in parts:
+        if isinstance(part, ast.Assign) and isinstance(part.targets[0], ast.Name):
+            given.setdefault(part.targets[0].id, []).append(part.value)
 
     def hands_on(value: ast.expr | None, is_named: bool = False) -> bool:
         match value.value if isinstance(value, ast.Await) else value:
             case ast.Name(id=name) if name in given and not is_named:
-                return all(hands_on(one, True) for one in given[name])
+                return all(hands_on(part, True) for part in given[name])
             case ast.Call(func=called, args=arguments):
                 used = [*ast.walk(called), *arguments]
-                return any(isinstance(one, ast.Name) and one.id in names for one in used)
+                return any(isinstance(part, ast.Name) and part.id in names for part in used)
             case _:
                 return False
 
-    ways = [hands_on(one.value) for one in parts if isinstance(one, ast.Return)]
-    own = getattr(tree, "returns", None)
-    return bool(ways) and all(ways), None if own is None else ast.unparse(own)
+    returns = [hands_on(part.value) for part in parts if isinstance(part, ast.Return)]
+    annotation = getattr(tree, "returns", None)
+    return bool(returns) and all(returns), None if annotation is None else ast.unparse(annotation)
 
 
 def _closure(function: FunctionType) -> Mapping[str, object]:
-    found = {}
+    values = {}
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=False):
         with suppress(ValueError):  # a cell that is still empty, such as the function's own
-            found[name] = cell.cell_contents
-    return found
+            values[name] = cell.cell_contents
+    return values
 
 
 def _resolve(hint: object, spaces: tuple[Mapping[str, object], ...]) -> object:
@@ -196,7 +196,7 @@ def _resolve(hint: object, spaces: tuple[Mapping[str, object], ...]) -> object:
     shim = SimpleNamespace(__annotations__={"it": hint})
     try:
         return typing.get_type_hints(shim, {}, local, include_extras=True)["it"]
-    except Exception:  # noqa: BLE001 - whatever it is, it is no annotation that we can read
+    except Exception:  # noqa: BLE001 - whatever the reason, it cannot be resolved
         return Unknown(str(getattr(hint, "__forward_arg__", hint)))
 
 
@@ -222,9 +222,9 @@ def _names(text: str) -> Iterator[str]:
 def _names_of(code: CodeType) -> Iterator[str]:
     yield from code.co_names
     for constant in code.co_consts:
-        for one in constant if isinstance(constant, tuple) else (constant,):
-            if isinstance(one, str):
-                yield from _names(one)
+        for value in constant if isinstance(constant, tuple) else (constant,):
+            if isinstance(value, str):
+                yield from _names(value)
 
 
 def is_unknown(annotation: object) -> bool:
@@ -238,7 +238,7 @@ def is_unknown(annotation: object) -> bool:
 
 
 def unknown_names(annotation: object) -> Iterator[str]:
-    """The names in an annotation that could not be resolved, each as far as its first dot."""
+    """The names in an annotation that could not be resolved, each up to its first dot."""
     if isinstance(annotation, Unknown):
         name = str(annotation).partition(".")[0]
         yield from (name,) if name.isidentifier() else ()
@@ -250,8 +250,8 @@ def unknown_names(annotation: object) -> Iterator[str]:
 def plain(annotation: Any) -> object:
     """The annotation without ``Annotated`` around it and without type aliases.
 
-    An alias that is a part of itself, as of what JSON can hold, is unknown. One of ``typing``
-    without arguments, such as ``typing.List``, is the class that it stands for.
+    An alias that contains itself, such as a type of JSON values, is unknown. A generic alias
+    without arguments, such as ``typing.List``, is replaced by its class.
     """
     while True:
         origin = get_origin(annotation)
@@ -272,18 +272,18 @@ def plain(annotation: Any) -> object:
 
 def _is_recursive(alias: Any) -> bool:
     parts, seen = [alias.__value__], {alias}
-    for one in parts:  # grows while it is walked through
-        if one is alias:
+    for part in parts:  # grows during the iteration
+        if part is alias:
             return True
-        if type(one) in _ALIASES and one not in seen:
-            seen.add(one)
-            parts.append(one.__value__)
-        parts += get_args(one)
+        if type(part) in _ALIASES and part not in seen:
+            seen.add(part)
+            parts.append(part.__value__)
+        parts += get_args(part)
     return False
 
 
 def awaited(annotation: object) -> object:
-    """What awaiting the value of an annotation gives: ``X`` of an ``Awaitable[X]``, else itself."""
+    """The type of an annotated value once awaited: ``X`` for ``Awaitable[X]``, else itself."""
     inner = plain(annotation)
     if (get_origin(inner) or inner) in (Awaitable, Coroutine, CoroutineType):
         return (Any, *get_args(inner))[-1]
@@ -291,7 +291,7 @@ def awaited(annotation: object) -> object:
 
 
 def answered(annotation: object) -> tuple[object, bool]:
-    """What is left of an annotation when questions are answered, and whether it had any.
+    """An annotation with questions replaced by their answers, and whether it had any.
 
     ``Question[X]`` becomes ``X``, ``X | Question[X]`` as well.
     """
@@ -351,10 +351,9 @@ def _once(*groups: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def type_arguments(kind: type, parent: type) -> tuple[object, ...]:
-    """The arguments of a generic class, as a subclass of it gives them.
+    """The arguments of a generic class, as a subclass specifies them.
 
-    One that was not given is the type variable itself, one that is a forward reference is left as
-    it is.
+    A missing argument is the type variable itself; a forward reference is left as it is.
     """
     for base in kind.__dict__.get("__orig_bases__", kind.__bases__):
         origin = get_origin(base) or base
@@ -362,10 +361,10 @@ def type_arguments(kind: type, parent: type) -> tuple[object, ...]:
             return get_args(base) or variables_of(parent)
         if isinstance(origin, type) and issubclass(origin, parent):
             given = dict(zip(variables_of(origin), get_args(base), strict=False))
-            return tuple(given.get(one, one) for one in type_arguments(origin, parent))
+            return tuple(given.get(kind, kind) for kind in type_arguments(origin, parent))
     return variables_of(parent)
 
 
 def variables_of(kind: type) -> tuple[object, ...]:
-    """The type variables of a generic class; none of another one."""
+    """The type variables of a generic class; empty for any other class."""
     return tuple(getattr(kind, "__parameters__", ()))

@@ -1,4 +1,4 @@
-"""The types of answers: what a node may be told, and how an answer is checked, kept and read."""
+"""The types of answers: what a node accepts, and how an answer is checked, stored and read."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ from pocoflow.values.json_text import write_json
 from pocoflow.values.remembering import remembered
 
 
-class UnkeptAnswerError(AnswerError):
-    """An answer is of the type that is asked for, and JSON does not give it back as it is."""
+class LossyAnswerError(AnswerError):
+    """An answer has the right type, but would not survive a round trip through JSON."""
 
 
 class AnswerType:
-    """What a node asks for.
+    """The type of answer that a node asks for.
 
     Args:
-        hint: The type; ``Any`` takes every JSON value.
+        hint: The type; ``Any`` accepts every JSON value.
 
     Raises:
         DefinitionError: Pydantic cannot validate the type, or describe it as a JSON schema; or it
-            has a secret in it.
+            contains a secret.
     """
 
     def __init__(self, hint: Any) -> None:
@@ -60,14 +60,14 @@ class AnswerType:
             )
 
     def check(self, answer: object) -> object:
-        """An answer as the type takes it.
+        """An answer as validated by the type.
 
         Raises:
             AnswerError: It does not fit the type.
         """
         try:
             return self._adapter.validate_python(answer, strict=True)
-        except (ValueError, RecursionError) as exc:  # of Pydantic, too
+        except (ValueError, RecursionError) as exc:  # including Pydantic's
             again = defined_again(answer, self.hint, "the node that asks")
             raise AnswerError(f"{self._refusal(short(answer), exc)}{again}") from exc
 
@@ -75,48 +75,48 @@ class AnswerType:
         """An answer as JSON text.
 
         Raises:
-            AnswerError: It does not fit the type, or has no JSON.
-            UnkeptAnswerError: It would not come back the same.
+            AnswerError: It does not fit the type, or cannot be written as JSON.
+            LossyAnswerError: It would not be read back as it is.
         """
         checked = self.check(answer)
         try:
             tree = self._adapter.dump_python(checked, mode="json", by_alias=True, round_trip=True)
             text = write_json(tree)
-        except (ValueError, RecursionError) as exc:  # of Pydantic, too
+        except (ValueError, RecursionError) as exc:  # including Pydantic's
             raise AnswerError(f"the answer {short(answer)} has no JSON: {exc}") from exc
         try:
             if self._adapter.validate_json(text, strict=True) == checked:
                 return text
-            why = ""
+            reason = ""
         except ValidationError as exc:
-            why = f": {'; '.join(problems(exc))}"
-        except (ValueError, RecursionError) as exc:  # of its own ==
-            why = f": {exc}"
-        raise UnkeptAnswerError(
+            reason = f": {'; '.join(problems(exc))}"
+        except (ValueError, RecursionError) as exc:  # raised by its own ==
+            reason = f": {exc}"
+        raise LossyAnswerError(
             f"the answer {short(answer)} would not come back from JSON as it is: as a "
-            f"{type_label(self.hint)} it is written as {short(text)}{why}"
+            f"{type_label(self.hint)} it is written as {short(text)}{reason}"
         )
 
     def from_json(self, answer: object) -> str:
-        """A JSON value, such as ``json.loads`` gives, as the JSON text of an answer.
+        """A JSON value, as ``json.loads`` returns it, as the JSON text of an answer.
 
-        It is kept as it is given: what the type makes of it need not be what the type takes.
+        It is stored as given: what the type converts it to may not be valid input for the type.
 
         Raises:
             AnswerError: It does not fit the type.
         """
         try:
-            given = write_json(answer)
+            text = write_json(answer)
         except ValueError as exc:
             raise AnswerError(f"the answer {short(answer)} is not a JSON value: {exc}") from exc
-        self.read(given)
-        return given
+        self.read(text)
+        return text
 
     def read(self, text: str) -> object:
-        """The answer that was kept as a JSON text.
+        """The answer that was stored as JSON text.
 
         Raises:
-            AnswerError: It does not fit the type as it is now.
+            AnswerError: It does not fit the current type.
         """
         try:
             return self._adapter.validate_json(text, strict=True)
@@ -124,14 +124,14 @@ class AnswerType:
             raise self._refusal(text, exc) from exc
 
     def _refusal(self, shown: str, exc: Exception) -> AnswerError:
-        wanted = f"the answer {shown:.200} is not a {type_label(plain(self.hint))}"
+        message = f"the answer {shown:.200} is not a {type_label(plain(self.hint))}"
         if not isinstance(exc, ValidationError):
-            return AnswerError(f"{wanted}: {exc}")
-        return AnswerError(f"{wanted}: {'; '.join(problems(exc))}")
+            return AnswerError(f"{message}: {exc}")
+        return AnswerError(f"{message}: {'; '.join(problems(exc))}")
 
 
 def asks(node: AnyNode) -> bool:
-    """Whether the definition of a node says that it may ask."""
+    """Whether a node may ask, by its definition."""
     if isinstance(node, FunctionNode):
         return node.signature.asks
     kind: type = type(node)
@@ -139,7 +139,7 @@ def asks(node: AnyNode) -> bool:
 
 
 def answer_type(node: AnyNode) -> AnswerType:
-    """What a node asks for.
+    """The type of answer that a node asks for.
 
     Raises:
         DefinitionError: No answer of that type can be asked for; names the node.
@@ -155,8 +155,8 @@ def _hint(node: AnyNode) -> object:
     if isinstance(node, FunctionNode):
         return _of_field(node.signature)
     kind: type = type(node)
-    hint, said = _returned(kind)
-    if said:
+    hint, asks = _returned(kind)
+    if asks:
         return hint
     argument: object = Any
     if isinstance(node, AskNode):
@@ -167,33 +167,33 @@ def _hint(node: AnyNode) -> object:
 
 
 def _of_field(signature: Signature) -> object:
-    """What is asked for, with the constraints of the field that the answer is written to.
+    """The type of the answer, with the constraints of the field that it is written to.
 
-    The field would refuse what does not fit them, and the answer would be given for good by then.
+    Otherwise the field could refuse an answer that is final by then.
     """
-    stated = signature.answer
+    hint = signature.answer
     if len(signature.writes) != 1 or signature.each is not None or signature.chooses:
-        return stated
+        return hint
     ((name, model),) = signature.writes
-    found = None if model is None else model.model_fields.get(name)
-    if model is None or found is None or not model.__pydantic_complete__:
-        return stated
+    field = None if model is None else model.model_fields.get(name)
+    if model is None or field is None or not model.__pydantic_complete__:
+        return hint
     if name in facts_of(model).reducers:
-        return stated
-    if stated is not Any and stated != found.annotation:
-        return stated
-    # Validators are for what is written, and see it then.
-    constraints = [one for one in found.metadata if isinstance(one, BaseMetadata)]
-    return Annotated[(found.annotation, *constraints)] if constraints else found.annotation
+        return hint
+    if hint is not Any and hint != field.annotation:
+        return hint
+    # Validators apply to what is written, and see it then.
+    constraints = [part for part in field.metadata if isinstance(part, BaseMetadata)]
+    return Annotated[(field.annotation, *constraints)] if constraints else field.annotation
 
 
 @remembered
 def _returned(kind: type) -> tuple[object, bool]:
-    """What ``exec`` of a class returns when its questions are answered, and whether it asks."""
-    for phase in (getattr(kind, one, None) for one in ("exec_async", "exec")):
+    """What ``exec`` of a class returns once questions are answered, and whether it asks."""
+    for phase in (getattr(kind, name, None) for name in ("exec_async", "exec")):
         if phase is None or phase is AskNode.exec:
             continue
-        hint, said = answered(awaited(read_hints(phase).get("return", Any)))
-        if said:
+        hint, asks = answered(awaited(read_hints(phase).get("return", Any)))
+        if asks:
             return hint, True
     return Any, False

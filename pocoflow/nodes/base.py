@@ -50,17 +50,17 @@ ErrorT = TypeVar("ErrorT", bound=Exception)
 FieldT = TypeVar("FieldT")
 
 
-FOUND_OUT = frozenset({"drawn", "_is_drawn", "_described", "_known_plan"})
-"""What a node with others inside finds out for itself."""
+CACHED = frozenset({"built", "_in_graph", "_described", "_known_plan"})
+"""The attributes in which a node caches what it has derived."""
 
 
-def note_drawn(made: NodeLike) -> None:
-    """Note that a node is in a graph; whoever draws it does so before he looks at the node."""
-    made._is_drawn = True
+def mark_in_graph(node: NodeLike) -> None:
+    """Mark a node as part of a graph; to be called before the node is read for the graph."""
+    node._in_graph = True
 
 
 def check_target(owner: str, target: object) -> NodeLike | End:
-    """The target of an edge, ``None`` being ``END``, or an error that begins with ``owner``.
+    """The target of an edge, where ``None`` is ``END``, or an error that begins with ``owner``.
 
     Raises:
         DefinitionError: It is neither a node nor ``END``.
@@ -95,35 +95,35 @@ def make_edge(
 
 
 def mark_nested(node: NodeLike) -> None:
-    """Note that a node is a part of a flow, or of an edge; a flow that is none is run by itself."""
+    """Mark a node as part of a flow, or of an edge; an unmarked flow is run by itself."""
     if isinstance(node, Composite) and not node.is_part:
         node.is_part = True
 
 
 class Composite:
-    """What has other nodes inside: a flow, or parallel branches.
+    """A node that contains other nodes: a flow, or a node with parallel branches.
 
     Attributes:
-        made_at: File and line where it was made.
+        made_at: File and line where it was created.
         is_part: Whether it is a part of a flow, or of an edge.
-        has_hooks: Whether somebody is told of its runs.
-        drawn: The graphs inside of it, for a version of the wiring; they are drawn when asked for.
+        has_hooks: Whether hooks are notified of its runs.
+        built: A version of the wiring, and the graphs inside for it; built on demand.
     """
 
     made_at: tuple[str, int] | None = None
     is_part: bool = False
     has_hooks: bool = False
-    drawn: tuple[int, tuple[Any, ...]] | None = None
+    built: tuple[int, tuple[Any, ...]] | None = None
 
     def __getstate__(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """What a copy has, in a dict and in slots: not what was found out of this one."""
+        """The state of a copy, in a dict and in slots, without what is cached here."""
         state: Any = object.__getstate__(self)
-        own, slots = state if type(state) is tuple else (state, {})
-        return {name: value for name, value in own.items() if name not in FOUND_OUT}, slots
+        attributes, slots = state if type(state) is tuple else (state, {})
+        return {name: value for name, value in attributes.items() if name not in CACHED}, slots
 
 
 class NodeLike(Generic[ActionT]):
-    """What edges lead to and from: a node, or a flow, which is a node of other flows.
+    """What edges connect: a node, or a flow, which can be a node of other flows.
 
     Attributes:
         is_flow: Whether it is a flow.
@@ -134,26 +134,26 @@ class NodeLike(Generic[ActionT]):
     _name: str | None
     _edges: dict[str, Edge[NodeLike]]
     _replaced: list[tuple[Edge, Edge]]
-    _is_drawn: bool = False
+    _in_graph: bool = False
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:  # noqa: D102 - see the class
-        made = super().__new__(cls)
+        node = super().__new__(cls)
         if cls.is_flow and (kwargs or len(args) > 1):
             check_arguments(cls, kwargs, len(args))
         try:
-            # Set here and not in __init__, so that a subclass may leave out super().__init__().
-            made._name = None
-            made._edges = {}
-            made._replaced = []
+            # Set here and not in __init__, so that a subclass may omit super().__init__().
+            node._name = None
+            node._edges = {}
+            node._replaced = []
         except Exception as exc:
             raise DefinitionError(
                 f"{cls.__name__} refuses to be written to ({type(exc).__name__}): a node is given "
                 "its name and its edges, so it cannot be frozen; use @dataclass(eq=False)"
             ) from exc
         check_called(cast(Any, cls))
-        check_phases(made)
-        check_settings(made)
-        return made
+        check_phases(node)
+        check_settings(node)
+        return node
 
     @two_arguments
     def then(
@@ -173,8 +173,8 @@ class NodeLike(Generic[ActionT]):
             action: The action.
             target: The node that comes next, or ``END``.
             at_most: How often the edge is taken, counted from the beginning of the run or, in a
-                nested flow or a parallel branch, of that; a resume goes on counting.
-            then: Where the edge leads from then on, a node or ``END``; needed with ``at_most``.
+                nested flow or a parallel branch, of that; a resume continues counting.
+            then: Where the edge leads after that, a node or ``END``; needed with ``at_most``.
 
         Returns:
             This node, so that its edges chain: ``a.then("ok", b).then("error", c)``.
@@ -209,7 +209,7 @@ class NodeLike(Generic[ActionT]):
             self._replaced = [*self._replaced, (before, edge)]
             warn_replaced(self.name, before, edge)
         self._edges = {**self._edges, edge.action: edge}
-        wiring_changed(self._is_drawn)
+        wiring_changed(self._in_graph)
 
     def when(self, action: ActionT | Literal["*"], /) -> Outlet:
         """One action of this node, as the source of an edge: ``flow.then(node.when("bad"), fix)``.
@@ -240,14 +240,14 @@ class NodeLike(Generic[ActionT]):
         ``flow.then(fetch.catch(TimeoutError), give_up)`` goes to ``give_up`` when ``fetch`` raises
         one, in any phase, after its retries and its fallback. For a flow that is a node, and a
         node with parallel branches, these are the errors that nothing inside of them catches. The
-        step is finished by that: what the node had written to the store stays there, and a run
-        that is resumed goes on behind it. The cancellation of a run, and a database that cannot be
-        written, are not caught. Of several edges that fit, the first that was written is taken.
+        step is then finished: what the node has written to the store remains, and a run that is
+        resumed continues after it. The cancellation of a run, and a database that cannot be
+        written, are not caught. Of several edges that match, the first that was written is taken.
 
         Args:
-            kinds: Classes of exceptions; those derived from them are meant, too.
-            writes: The field that gets what is left of the exception: a
-                :class:`~pocoflow.failure.Failure`, or what ``value`` makes of it.
+            kinds: Classes of exceptions, including their subclasses.
+            writes: The field that the exception is stored in, as a
+                :class:`~pocoflow.failure.Failure`, or as what ``value`` returns.
             value: A function from the exception to the value of that field.
 
         Raises:
@@ -259,13 +259,13 @@ class NodeLike(Generic[ActionT]):
         """Budgets that are spent, as the source of an edge.
 
         ``flow.then(write.when_spent("usd"), wrap_up)`` goes to ``wrap_up`` when the run, or the
-        node, has spent as much as it may. The edge is taken in the place of that of the action once
-        this node is done, and in the place of its ``post`` if a journaled call of it was refused.
-        From there on the run goes on without that budget, except for journaled calls, which are
+        node, has spent as much as it may. The edge is taken instead of that of the action once this
+        node is done, and instead of its ``post`` if one of its journaled calls was refused. From
+        there on the run continues without that budget, except for journaled calls, which are
         refused as long as it is spent.
 
         Args:
-            names: What is spent; any budget if there is none.
+            names: The names of what is spent; any budget if there are none.
 
         Raises:
             DefinitionError: A name is no text.
@@ -274,7 +274,7 @@ class NodeLike(Generic[ActionT]):
 
     @property
     def replaced(self) -> Sequence[tuple[Edge, Edge]]:
-        """Edges that were written over, each with the one that took its place."""
+        """Edges that were replaced, each with its replacement."""
         return self._replaced
 
     @property
@@ -284,39 +284,39 @@ class NodeLike(Generic[ActionT]):
 
     @property
     def name(self) -> str:
-        """What the node is called; its class name until it is set."""
+        """The node's name; its class name until it is set."""
         return self._name if self._name is not None else type(self).__name__
 
     @name.setter
     def name(self, name: str) -> None:
         check_name(f"the name of a node ({type(self).__name__})", name)
         self._name = name
-        wiring_changed(self._is_drawn)
+        wiring_changed(self._in_graph)
 
     def __repr__(self) -> str:
-        own = "" if self.name == type(self).__name__ else f" {self.name!r}"
-        return f"<{type(self).__name__} node{own}>"
+        name = "" if self.name == type(self).__name__ else f" {self.name!r}"
+        return f"<{type(self).__name__} node{name}>"
 
 
 class Node(NodeLike[PostT], Generic[PrepT, ExecT, PostT]):
     """One step of a flow: ``prep`` reads the store, ``exec`` works, ``post`` writes and routes.
 
     ``Node[Prep, Exec, Post]`` names the type that ``prep`` returns and ``exec`` takes, the type
-    that ``exec`` returns, and the actions of ``post`` as a ``Literal``, to which it is held in a
-    run, too. All have defaults, so ``class A(Node)`` is fine. Each phase may be ``async def``.
+    that ``exec`` returns, and the actions of ``post`` as a ``Literal``, which is also checked in a
+    run. All have defaults, so ``class A(Node)`` is fine. Each phase may be ``async def``.
 
     Attributes:
-        name: What the node is called in graphs, logs and the database; the class name by default.
+        name: The node's name in graphs, logs and the database; the class name by default.
         max_retries: Attempts of ``exec``, at least 1. ``3`` means: one call and two more.
         retry_delay: Seconds between two attempts.
         backoff: Factor by which the delay grows from attempt to attempt, at least 1.
         jitter: Share of the delay, 0 to 1, that is added at random so that clients do not retry in
             step.
-        retry_on: Exceptions that are worth another attempt: a class, a tuple of classes, or a
-            function from the exception to a bool. A ``DefinitionError`` never is.
+        retry_on: Exceptions that are retried: a class, a tuple of classes, or a function from the
+            exception to a bool. A ``DefinitionError`` never is.
         timeout: Seconds that one attempt of ``exec`` may take, or ``None``. An ``async`` exec is
             cancelled; a synchronous one runs in a thread of its own that Python cannot stop, so
-            after the timeout it goes on unobserved and its result is dropped.
+            after the timeout it continues unobserved and its result is dropped.
         journal: Whether, in a flow with a database, the result of ``exec`` is committed before
             ``post`` runs, so that a crash or a bug in ``post`` does not pay for it twice. Turn it
             off for a cheap ``exec``: a step is then one commit instead of two.
@@ -324,12 +324,12 @@ class Node(NodeLike[PostT], Generic[PrepT, ExecT, PostT]):
             ``context()[key]``; a run must have been given them, or opens them, before its first
             node.
         executor: Where ``exec`` is called: an executor of ``concurrent.futures``, or a function
-            that gives one; ``"here"`` for the process of the run; ``None`` as the flow says. The
-            node is found there by its name, and its input and result travel as stored values.
+            that returns one; ``"here"`` for the process of the run; ``None`` as set by the flow.
+            The node is found there by its name; its input and result travel as stored values.
 
     Raises:
-        DefinitionError: When the node is built with ``max_retries`` below 1 or another setting that
-            makes no sense, or with a phase that is never called, such as ``prep_async``.
+        DefinitionError: When the node is built with ``max_retries`` below 1 or another invalid
+            setting, or with a phase that is never called, such as ``prep_async``.
     """
 
     max_retries: int = 1
@@ -356,7 +356,7 @@ class Node(NodeLike[PostT], Generic[PrepT, ExecT, PostT]):
 
     @keyword_only
     def __init__(self, *, name: str | None = None) -> None:
-        """Build a node; ``name`` sets it apart from others of its class in one flow."""
+        """Build a node; ``name`` distinguishes it from others of its class in one flow."""
         if name is not None:
             self.name = name
 
@@ -377,13 +377,13 @@ class Node(NodeLike[PostT], Generic[PrepT, ExecT, PostT]):
         return cast(PostT, DEFAULT_ACTION)
 
     def exec_fallback(self, prep_result: PrepT, exc: Exception, /) -> ExecT | Awaitable[ExecT]:
-        """Give a result when the last attempt of ``exec`` failed; raises ``exc`` by default."""
+        """Return a result when the last attempt of ``exec`` failed; raises ``exc`` by default."""
         raise exc
 
-    if not TYPE_CHECKING:  # a type checker refuses what is PocketFlow's, as it should
+    if not TYPE_CHECKING:  # a type checker should refuse PocketFlow's attributes
         vars().update(OF_POCKETFLOW)
 
 
 def made_of(node: AnyNode) -> Any:
-    """What a node is made of: the function that ``@node`` stands above, else its class."""
+    """What a node is made of: the function that ``@node`` decorates, or its class."""
     return vars(node).get("__wrapped__", type(node))  # no attribute hook of a class is run

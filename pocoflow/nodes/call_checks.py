@@ -1,4 +1,4 @@
-"""Which argument was probably meant, where a call gives another one."""
+"""Hints for wrong arguments: which one was probably meant."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MethodT = TypeVar("MethodT", bound=Callable[..., Any])
 
 
 def not_a_node(given: object) -> str:
-    """What was given where a node is expected, and how to make one of it, for an error message."""
+    """What was given instead of a node, and how to turn it into one, for an error message."""
     if isinstance(given, type):
         return f"the class {given.__name__}: pass an instance, with ()"
     if getattr(given, "__name__", "") == "<lambda>":
@@ -36,10 +36,10 @@ def not_a_node(given: object) -> str:
 
 
 def hidden_node(given: object) -> str | None:
-    """What to do about a decorator that stands above ``@node`` and has hidden the node."""
+    """The remedy for a decorator above ``@node`` that has hidden the node."""
     inner: object = given
-    while (behind := getattr(inner, "__wrapped__", None)) is not None:
-        if hasattr(type(behind), "exec_fallback"):
+    while (wrapped := getattr(inner, "__wrapped__", None)) is not None:
+        if hasattr(type(wrapped), "exec_fallback"):
             name = (
                 inner.__code__.co_qualname.partition(".")[0] if hasattr(inner, "__code__") else ""
             )
@@ -48,12 +48,12 @@ def hidden_node(given: object) -> str | None:
                 f"the function {getattr(given, '__name__', '')}: {who} has hidden the node that "
                 "@node made of it; put the decorator below @node"
             )
-        inner = behind
+        inner = wrapped
     return None
 
 
 def two_arguments(method: MethodT) -> MethodT:
-    """A ``then`` that says what its arguments are when it is given another number of them."""
+    """A ``then`` whose error explains its arguments when their number is wrong."""
 
     @wraps(method)
     def checked(self: Any, *given: object, **named: object) -> object:
@@ -75,11 +75,11 @@ def two_arguments(method: MethodT) -> MethodT:
 
 
 def by_keyword(**keywords: str) -> Callable[[MethodT], MethodT]:
-    """A method that says which keyword was meant where it is called in another way.
+    """A method whose error for a wrong call says which keyword was meant.
 
     Args:
-        **keywords: What to write for a keyword that is there for something else, by that; ``more``
-            for an argument by position that is one too many.
+        **keywords: What to write instead of a keyword, by that keyword; ``more`` is for an excess
+            positional argument.
     """
 
     def decorated(method: MethodT) -> MethodT:
@@ -88,16 +88,16 @@ def by_keyword(**keywords: str) -> Callable[[MethodT], MethodT]:
             try:
                 return method(self, *given, **named)
             except PocoflowError as exc:
-                if (behind := exc.__traceback__) is not None and behind.tb_next is not None:
-                    exc.with_traceback(behind.tb_next.tb_next)  # this frame is enough
+                if (trace := exc.__traceback__) is not None and trace.tb_next is not None:
+                    exc.with_traceback(trace.tb_next.tb_next)  # this frame is enough
                 raise
             except TypeError as exc:
                 if exc.__traceback__ is None or exc.__traceback__.tb_next is not None:
-                    raise  # it is not about the call
+                    raise  # raised inside of the method
                 parameters = list(_parameters(method))[1:]
-                odd = [one for one in named if one in keywords or one not in parameters]
-                meant = [keywords.get(one) or closest(one, parameters) for one in odd]
-                hint = "".join(meant) if odd else keywords.get("more", "")
+                unexpected = [name for name in named if name in keywords or name not in parameters]
+                meant = [keywords.get(name) or closest(name, parameters) for name in unexpected]
+                hint = "".join(meant) if unexpected else keywords.get("more", "")
                 raise TypeError(f"{exc}{hint}") from None
 
         return cast(MethodT, checked)
@@ -106,7 +106,7 @@ def by_keyword(**keywords: str) -> Callable[[MethodT], MethodT]:
 
 
 def keyword_only(init: MethodT) -> MethodT:
-    """An ``__init__`` that takes ``name``, and tells where settings belong that it is given."""
+    """An ``__init__`` that takes ``name``, and whose error explains where settings belong."""
 
     @wraps(init)
     def checked(self: object, *given: object, **named: object) -> None:
@@ -115,7 +115,7 @@ def keyword_only(init: MethodT) -> MethodT:
             kind = type(self)
             what = f"{kind.__name__}(...) takes no argument but name="
             own = ""
-            if given and all(type(one) in (int, float) for one in given):
+            if given and all(type(value) in (int, float) for value in given):
                 of_pocketflow = dict(zip(("max_retries", "wait"), given, strict=False))
                 settings, given = {**of_pocketflow, **settings}, given[2:]
                 own = "; in an __init__: super().__init__(), then self.max_retries = ..."
@@ -128,22 +128,22 @@ def keyword_only(init: MethodT) -> MethodT:
 def about_settings(
     what: str, kind: type, named: Mapping[str, object], given: tuple[object, ...] = ()
 ) -> str:
-    """What whoever gave settings to a node, or to its class, is told: where they are written."""
-    told, shown, unknown = [what], [], []
+    """The message for settings given to a node, or to its class: where they are written."""
+    advice, shown, unknown = [what], [], []
     known = ("name", *STEP_SETTINGS, *ITEM_SETTINGS)
     for name, value in named.items():
         here = RENAMED.get(name, name)
         if hasattr(kind, here):
             shown.append(f"{here} = {short(value)}")
         else:
-            unknown.append(f"{name}{closest(name, (one for one in known if hasattr(kind, one)))}")
+            unknown.append(f"{name}{closest(name, (key for key in known if hasattr(kind, key)))}")
         if name in RENAMED:
-            told.append(f"{name} is called {here}")
+            advice.append(f"{name} is called {here}")
     if given or unknown:
-        told[0] += f", not {', '.join([*map(short, given), *unknown])}"
-    if given or shown or "?" in told[0]:
-        told.append(f"settings are class attributes: {'; '.join(shown) or 'max_retries = 3'}")
-    return "; ".join(told)
+        advice[0] += f", not {', '.join([*map(short, given), *unknown])}"
+    if given or shown or "?" in advice[0]:
+        advice.append(f"settings are class attributes: {'; '.join(shown) or 'max_retries = 3'}")
+    return "; ".join(advice)
 
 
 _MEANT = {"name": "flow_name", "db": "db_path", "database": "db_path", "path": "db_path"}
@@ -152,7 +152,7 @@ _OF_RUNS = ("store", "resources", "labels", "thread", "if_exists", "if_busy", "r
 
 
 def belongs(name: str) -> str:
-    """Where an argument belongs that a flow does not take; empty if nobody knows."""
+    """Where an argument belongs that a flow does not take; empty if unknown."""
     if name == "store":
         return "; give it to the run: flow.run(store)"
     if name in _OF_RUNS:
@@ -167,7 +167,7 @@ def check_arguments(kind: Any, given: Collection[str], positional: int) -> None:
     """Refuse arguments that a flow or a database does not take, with what was probably meant.
 
     Raises:
-        DefinitionError: There are some.
+        DefinitionError: There are such arguments.
     """
     parameters, most, takes_more = _arguments_of(kind.__init__)
     if positional >= most:
@@ -188,10 +188,10 @@ def check_arguments(kind: Any, given: Collection[str], positional: int) -> None:
 
 @remembered
 def _arguments_of(init: Callable[..., object]) -> tuple[Mapping[str, Parameter], float, bool]:
-    """The parameters of an ``__init__``, how many it takes by position, and whether any keyword."""
+    """The parameters of an ``__init__``, its number of positional ones, and if it has ``**``."""
     parameters = _parameters(init)
-    kinds = [one.kind for one in parameters.values()]
-    most = sum(one in (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD) for one in kinds)
+    kinds = [parameter.kind for parameter in parameters.values()]
+    most = sum(it in (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD) for it in kinds)
     more = Parameter.VAR_POSITIONAL in kinds
     return parameters, inf if more else most, Parameter.VAR_KEYWORD in kinds
 
@@ -202,7 +202,7 @@ def _parameters(function: Callable[..., object]) -> Mapping[str, Parameter]:
 
 
 def refuse_near(who: str, name: str, known: Iterable[str]) -> None:
-    """Refuse a new attribute whose name is nearly that of one that there is, or never called.
+    """Refuse a new attribute whose name resembles an existing one, or that is never called.
 
     Raises:
         DefinitionError: Names both, or what to write.
@@ -212,6 +212,6 @@ def refuse_near(who: str, name: str, known: Iterable[str]) -> None:
     if name in NEVER_CALLED:
         raise DefinitionError(f"{name} of {who} is never called: {NEVER_CALLED[name]}")
 
-    near = difflib.get_close_matches(name, [one for one in known if one[:1] != "_"], 1, 0.8)
+    near = difflib.get_close_matches(name, [other for other in known if other[:1] != "_"], 1, 0.8)
     if near and name[:1] != "_":
         raise DefinitionError(f"{who} has no attribute {name!r}; did you mean {near[0]!r}?")

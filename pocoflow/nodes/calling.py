@@ -1,4 +1,4 @@
-"""Journaled calls, as a node makes them by its context; ``engine/calls.py`` carries them out."""
+"""Journaled calls, as a node makes them through its context; ``engine/calls.py`` executes them."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ R = TypeVar("R")
 
 
 class Calling(NamedTuple):
-    """Settings of a journaled call; ``context().calling(...)`` makes it.
+    """Settings of a journaled call; created by ``context().calling(...)``.
 
     Attributes:
-        context: That of the ``exec`` which makes the call.
+        context: The context of the ``exec`` that makes the call.
         timeout: Seconds that an attempt of the call may take, or ``None``.
-        max_retries: How many attempts it may take. The waits between them, and which exceptions
-            deserve another one, are those of the node.
-        name: What the call is known by, in the place of the name of the function.
+        max_retries: How many attempts it may take. The delays between them, and which exceptions
+            are retried, are settings of the node.
+        name: What identifies the call, instead of the name of the function.
     """
 
     context: RunContext
@@ -41,10 +41,10 @@ class Calling(NamedTuple):
         return result
 
     def checked(self) -> Self:
-        """The same, if it makes sense.
+        """These settings, if they are valid.
 
         Raises:
-            DefinitionError: It does not.
+            DefinitionError: They are not.
         """
         problem = retry_problem(self.max_retries, timeout=self.timeout)
         if problem is not None:
@@ -55,11 +55,11 @@ class Calling(NamedTuple):
 
 
 class Calls(Protocol):
-    """The journaled calls of one ``exec``, and the attempts of it that have failed."""
+    """The journaled calls of one ``exec``, and its failed attempts."""
 
     @property
     def errors(self) -> tuple[Failure, ...]:
-        """What the attempts before this one have raised."""
+        """What the earlier attempts raised."""
 
     def make(
         self,
@@ -70,18 +70,18 @@ class Calls(Protocol):
         settings: Calling | None,
         /,
     ) -> Any:
-        """Make a call, or give what it returned before."""
+        """Make a call, or return its earlier result."""
 
 
 class InRun(Protocol):
-    """What a context has of the line of execution that it is of."""
+    """What a context uses of its line of execution."""
 
     @property
     def account(self) -> Account:
         """What the run has spent."""
 
     def calls_of(self, context: RunContext, /) -> Calls:
-        """The journaled calls of the ``exec`` that a context is of."""
+        """The journaled calls of the ``exec`` that a context belongs to."""
 
     def spend(self, context: RunContext, amounts: Amounts, /) -> None:
-        """Count what was spent outside of a call, and put it on record with the next row."""
+        """Count what was spent outside of a call, and record it with the next row."""

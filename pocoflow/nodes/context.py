@@ -1,8 +1,8 @@
 """The run context: what a node may know about the run that executes it.
 
-There is one context variable for it in the whole library. It is carried into the threads and tasks
-that the engine starts; later features add to :class:`RunContext` instead of inventing their own.
-What a node pays for inside of ``exec`` it calls through it: ``context().call(llm, prompt)``.
+There is one context variable for it in the whole library, which is carried into the threads and
+tasks that the engine starts. What a node pays for inside of ``exec`` it calls through its context:
+``context().call(llm, prompt)``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pocoflow.nodes.spending import Amount, Amounts, amounts_of, charged
 from pocoflow.values.failures import Failure
 
 Phase: TypeAlias = Literal["prep", "exec", "post", "commit"]
-"""Which part of a visit to a node is at work."""
+"""The current part of a visit to a node."""
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -30,10 +30,10 @@ class Cancellation:
     """One run's request to stop: a flag that is cheap to read, and callbacks that end waits.
 
     Attributes:
-        requested: Whether the run was asked to stop. Never goes back to ``False``.
+        requested: Whether the run was asked to stop; never reset to ``False``.
         deadline: Seconds that the run may take, or ``None``.
-        is_expired: Whether it was its deadline that stopped it.
-        callbacks: What is called then; added and removed by the methods.
+        is_expired: Whether its deadline stopped it.
+        callbacks: Called on a request to stop; added and removed by the methods.
     """
 
     __slots__ = ("callbacks", "deadline", "is_expired", "requested")
@@ -47,19 +47,19 @@ class Cancellation:
     def request(self) -> None:
         """Ask the run to stop, from any thread; ends a retry delay or an await.
 
-        Takes no lock: a signal handler or a finalizer may ask, too.
+        Takes no lock, so that a signal handler or a finalizer may call it.
         """
-        asked = [self]
-        for one in asked:
-            one.requested = True
-            while one.callbacks:
+        pending = [self]
+        for cancellation in pending:
+            cancellation.requested = True
+            while cancellation.callbacks:
                 try:
-                    callback, _ = one.callbacks.popitem()
+                    callback, _ = cancellation.callbacks.popitem()
                 except KeyError:
-                    break  # another thread calls the last one
+                    break  # another thread has taken the last one
                 inner = getattr(callback, "__self__", None)
-                if isinstance(inner, Cancellation):  # of branches, however deep they are
-                    asked.append(inner)
+                if isinstance(inner, Cancellation):  # of branches, at any depth
+                    pending.append(inner)
                 else:
                     callback()
 
@@ -69,21 +69,21 @@ class Cancellation:
         self.request()
 
     def add_callback(self, callback: Callable[[], object]) -> None:
-        """Call ``callback`` once, in the thread that asks; at once if it was asked already."""
+        """Call ``callback`` once, in the requesting thread; at once if it was requested already."""
         self.callbacks[callback] = None
         if self.requested and self.callbacks.pop(callback, callback) is None:
             callback()
 
     def remove_callback(self, callback: Callable[[], object]) -> None:
-        """Forget a callback; nothing happens if it was called already."""
+        """Remove a callback; does nothing if it was called already."""
         self.callbacks.pop(callback, None)
 
 
 class RunContext:
     """The run, step and attempt that the calling code belongs to.
 
-    The engine keeps one object per run and updates it from step to step, so read what you need
-    while your phase runs instead of keeping the object.
+    The engine has one object per run and updates it from step to step, so read what you need while
+    your phase runs instead of storing the object.
 
     Attributes:
         run_id: The run's id, as in the database.
@@ -92,21 +92,21 @@ class RunContext:
         path: Names of the flow nodes around it, outermost first; empty if the flow is not nested.
         step: The step's number, from 0. Steps are numbered as they are committed, so in a parallel
             branch it is the number that the step would have if it were the next one to end.
-        branches: The parallel branches around this, outermost first: the number of the step in
-            which each began, as ``count`` has it there, and which branch of it this is.
+        branches: The parallel branches around this, outermost first: the ``count`` of the step in
+            which each began, and the number of the branch in it.
         count: The number of the step among those of its branch, from 0.
         phase: ``"prep"``, ``"exec"`` or ``"post"``.
         attempt: The attempt of ``exec``, from 1.
         item: The item's number in a batch, else ``None``: its index, unless a resumed run found
             other items than before.
-        mark: What tells that item from the others of its step; empty if nothing does.
+        mark: What distinguishes the item from the others of its step; empty if nothing does.
         cancellation: The run's request to stop.
         token: 128 random bits of the run as text; the same after a resume.
-        group: What the tasks of the run are known by on the loop of synchronous runs.
+        group: What identifies the tasks of the run on the loop of synchronous runs.
         resources: The objects that the run was given; ``context()[key]`` gets one.
-        emitter: Who gets what is emitted; ``None`` if nobody listens.
-        given_up: Why nobody waits any more for the attempt that has this context, if so.
-        line: The line of execution; ``None`` before and after it is at work.
+        emitter: Called with what is emitted; ``None`` if nobody listens.
+        given_up: Why the attempt that has this context was abandoned, if it was.
+        line: The line of execution; ``None`` while it does not run.
     """
 
     __slots__ = (
@@ -176,7 +176,7 @@ class RunContext:
     def for_branch(
         self, began: tuple[int, int], path: tuple[str, ...], cancellation: Cancellation
     ) -> RunContext:
-        """The context of a parallel branch: of a step, by its number here, and which one of it."""
+        """The context of a parallel branch; ``began`` is the count of the step, and its number."""
         branch = RunContext(self.run_id, self.flow_name, self.token, cancellation, self.resources)
         branch.branches, branch.path = (*self.branches, began), path
         branch.emitter = self.emitter
@@ -184,7 +184,7 @@ class RunContext:
         return branch
 
     def for_attempt(self) -> RunContext:
-        """The context of an attempt that may be given up while it goes on."""
+        """The context of an attempt that may be abandoned while it still runs."""
         attempt = object.__new__(RunContext)
         for name in RunContext.__slots__:
             setattr(attempt, name, getattr(self, name))
@@ -192,10 +192,10 @@ class RunContext:
 
     @property
     def calls(self) -> Calls:
-        """The journaled calls of the ``exec`` that is at work.
+        """The journaled calls of the current ``exec``.
 
         Raises:
-            RunError: None is: this is ``prep`` or ``post``, or no part of a run.
+            RunError: There is none: this is ``prep`` or ``post``, or not part of a run.
         """
         self.check_wanted()
         if self.line is None or self.phase != "exec":
@@ -209,56 +209,57 @@ class RunContext:
     def spend(self, **amounts: Amount) -> None:
         """Count what was spent: ``context().spend(tokens=812, usd=0.004)``.
 
-        Inside of a journaled call it is on record with what the call returned, and so is never
-        counted again; elsewhere it is with the attempt, or the step. Any thread may call it.
+        Inside of a journaled call it is recorded with the result of the call, and so is never
+        counted again; elsewhere it is recorded with the attempt, or the step. Any thread may call
+        it.
 
         Args:
             amounts: How much, by name: an int, a float or a Decimal of at least 0. A float counts
                 as the decimal number that Python shows for it, so that sums are exact.
 
         Raises:
-            DefinitionError: An amount is no such number.
-            NoRunError: This is no part of a run.
+            DefinitionError: An amount is not such a number.
+            NoRunError: This is not part of a run.
         """
-        found = amounts_of(amounts, "context().spend")
+        counted = amounts_of(amounts, "context().spend")
         if self.line is None:
             raise NoRunError(f"run {self.run_id!r} is not at work, so nothing is spent in it")
-        self.line.account.add((*self.path, self.node), found)
+        self.line.account.add((*self.path, self.node), counted)
         bill = charged.get()
         if bill is None:
-            self.line.spend(self, found)
+            self.line.spend(self, counted)
         else:
-            bill.append(found)
+            bill.append(counted)
 
     @property
     def account(self) -> Amounts:
-        """What the run has spent by now, by name, its resumes included."""
+        """What the run has spent so far, by name, including what it spent before a resume."""
         return {} if self.line is None else self.line.account.sums
 
     def call(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call something that costs, so that what it returned is on record before this returns.
+        """Call something that costs money, and record its result before this returns.
 
         After a crash or a resume ``exec`` runs again, and each call in it that had returned gives
-        what it returned then. The same holds in an attempt that follows one in which a call failed.
-        Where ``exec`` itself failed, the last call is made again, as its answer was of no use, and
-        those before it are not (``Retry(keep=True)`` keeps that one, too).
+        the same result without being made again. The same holds in an attempt that follows one in
+        which a call failed. If ``exec`` itself failed, the last call is made again, as its answer
+        was of no use, and earlier ones are not (``Retry(keep=True)`` keeps the last one, too).
 
-        A call is known by the name of its function, its arguments (``self`` does not count), and
-        how many equal ones were made before it in this attempt. ``exec`` may make several at once,
-        in threads or tasks.
+        A call is identified by the name of its function, its arguments (``self`` does not count),
+        and how many equal calls were made before it in this attempt. ``exec`` may make several
+        concurrently, in threads or tasks.
 
         Args:
             function: A function; if it is asynchronous, the call is to be awaited.
-            args: Its arguments, which can be stored.
+            args: Its arguments, which must be storable.
             kwargs: Its keyword arguments, likewise.
 
         Returns:
-            What it returned. What cannot be stored is returned, too, and the log says so: after a
-            crash it is called again.
+            What it returned. A result that cannot be stored is returned as well, with a warning in
+            the log: after a crash the call is made again.
 
         Raises:
-            DefinitionError: It is no function, has no name, or its annotation says that it returns
-                what cannot be stored; it is not called.
+            DefinitionError: It is not a function, has no name, or its annotation says that it
+                returns what cannot be stored; it is not called.
             NotStorableError: An argument cannot be stored; it is not called.
             RunError: It is called outside of ``exec``.
             DatabaseError: The database cannot be written, which ends the run.
@@ -273,26 +274,26 @@ class RunContext:
 
         Args:
             timeout: Seconds that an attempt of it may take; a ``NodeTimeoutError`` after that.
-            max_retries: How many attempts it may take, with the waits of the node between them.
-            name: What it is known by; needed for a lambda, and where functions of one name, or
+            max_retries: How many attempts it may take, with the delays of the node between them.
+            name: What identifies it; needed for a lambda, and where functions of one name, or
                 methods of several objects, are called with the same arguments.
 
         Raises:
-            DefinitionError: A setting makes no sense.
+            DefinitionError: A setting is invalid.
         """
         return Calling(self, timeout, max_retries, name).checked()
 
     @property
     def errors(self) -> tuple[Failure, ...]:
-        """What the attempts of this ``exec`` before this one have raised, also before a crash.
+        """What the earlier attempts of this ``exec`` raised, including those before a crash.
 
         Raises:
-            RunError: It is asked for outside of ``exec``.
+            RunError: It is read outside of ``exec``.
         """
         return self.calls.errors
 
     def check_wanted(self) -> None:
-        """Raise what ended the wait, if the run no longer waits for this attempt.
+        """Check that the run still waits for this attempt.
 
         Raises:
             RunError: What ended the wait: a ``NodeTimeoutError``, or a ``RunCancelled``.
@@ -303,13 +304,13 @@ class RunContext:
     def emit(self, value: object) -> None:
         """Show progress, a token, a partial result: an :class:`~pocoflow.events.Emitted` event.
 
-        Whoever streams the run or subscribes to its events gets the value, at once and in order.
-        It is not stored, unless the flow says so with ``record_emitted=True``: then whoever follows
-        the run gets it, too. Any thread may call it; costs next to nothing if nobody listens.
+        Streams of the run and subscribers to its events get the value, at once and in order. It is
+        stored only if the flow has ``record_emitted=True``: then followers of the run get it, too.
+        Any thread may call it; it costs next to nothing if nobody listens.
 
         Raises:
             NotStorableError: It is to be recorded, and cannot be stored.
-            RunError: The attempt that calls it was given up, at its timeout or with its run.
+            RunError: The calling attempt was abandoned, at its timeout or with its run.
         """
         self.check_wanted()
         if self.emitter is not None:
@@ -317,20 +318,21 @@ class RunContext:
 
     @property
     def scope(self) -> str:
-        """Which parallel branch this is, as text, such as ``"12.0"``; empty outside of branches."""
+        """The parallel branch as text, such as ``"12.0"``; empty outside of branches."""
         return "/".join(f"{step}.{number}" for step, number in self.branches)
 
     @property
     def idempotency_key(self) -> str:
         """A text that is the same for every attempt of this step, also after a crash and a resume.
 
-        Hand it to a paid service as its idempotency key: what a crash makes the engine ask for a
-        second time is then not charged twice. It is unique across runs and databases (128 random
-        bits per run, and the step, in a parallel branch its place in the branch, and what an item
-        is: one that a resumed run finds at another place has the text that it had).
+        Pass it to a paid service as its idempotency key: a request that is repeated after a crash
+        is then not charged twice. It is unique across runs and databases: it consists of 128 random
+        bits per run, the number of the step, counted in its parallel branch if it is in one, and a
+        digest of the item, so that an item keeps its key if a resumed run finds it at another
+        index.
         """
         item = "" if self.item is None else f"-{self.mark or self.item}"
-        # The number of a step in a branch is known when it ends; its place in the branch is stable.
+        # The number of a step in a branch is known only at its end; its count there is stable.
         step = f"{self.scope}-{self.count}" if self.branches else f"{self.step}"
         return f"{self.token}-{step}{item}"
 
@@ -339,11 +341,11 @@ class RunContext:
         return isinstance(exc, RunCancelled) and self.cancellation.requested
 
     def check_cancelled(self) -> None:
-        """Let a long synchronous ``exec`` stop at a place of its choice.
+        """Let a long synchronous ``exec`` stop at a point of its choice.
 
         Raises:
             RunCancelled: If the run was asked to stop.
-            NodeTimeoutError: If this attempt was given up at its timeout.
+            NodeTimeoutError: If this attempt was abandoned at its timeout.
         """
         self.check_wanted()
         if self.cancellation.requested:
@@ -367,14 +369,14 @@ def context() -> RunContext:
 
     Raises:
         NoRunError: Outside a run, as in a unit test that calls a phase directly.
-        NodeTimeoutError: In an attempt that was given up at its timeout and still goes on.
+        NodeTimeoutError: In an attempt that was abandoned at its timeout and still runs.
     """
     try:
-        found = current.get()
+        current_context = current.get()
     except LookupError:
         raise NoRunError(
             "context() works inside prep, exec and post of a running flow, and in the threads and "
             "tasks that the engine starts for them; no flow is running here"
         ) from None
-    found.check_wanted()
-    return found
+    current_context.check_wanted()
+    return current_context

@@ -1,4 +1,4 @@
-"""``@node``, which makes a node of a function, and what a type checker knows of it."""
+"""``@node``, which turns a function into a node, and its types for type checkers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Coro: TypeAlias = Coroutine[Any, Any, T]
 
 
 class SomeSettings(StepSettings, total=False):
-    """What the node of any function may be set to; :func:`node` explains it."""
+    """The settings of every function node; :func:`node` explains them."""
 
     name: str | None
     supplied: Iterable[str]
@@ -47,11 +47,11 @@ class SomeSettings(StepSettings, total=False):
 
 # Closed, as not every type checker refuses a misspelt name otherwise.
 class FunctionSettings(SomeSettings, total=False, closed=True):
-    """What the node of a function may be set to."""
+    """The settings of a function node."""
 
 
 class EachSettings(SomeSettings, ItemSettings, total=False, closed=True):
-    """What the node of a function that works on items may be set to."""
+    """The settings of a function node that works on items."""
 
 
 class _Uses(TypedDict, total=False):
@@ -66,7 +66,7 @@ _SETTINGS = (*_Uses.__annotations__, *EachSettings.__annotations__)
 class Writes(Protocol[WrittenT]):
     """Decorates a function whose result is written: it must return what the fields hold."""
 
-    # The plain overload first: a checker that finds none to fit shows the first.
+    # The plain overload first: a checker that finds no match shows the first.
     @overload
     def __call__(
         self, function: Callable[P, WrittenT], /
@@ -99,7 +99,7 @@ class WritesAndRoutes(Protocol[WrittenT]):
 
 
 class WritesSomeAndRoutes(Protocol[*SomeT]):
-    """Decorates a function that returns what is written, one after the other, and its action."""
+    """Decorates a function that returns a value for each field, and its action."""
 
     @overload
     def __call__(
@@ -224,13 +224,13 @@ def node(*, writes: WrittenT, **settings: Unpack[FunctionSettings]) -> Writes[Wr
 def node(**settings: Unpack[FunctionSettings]) -> Routes: ...
 @lists_keywords(_Uses, EachSettings)
 def node(function: Any = None, /, **settings: object) -> Any:
-    """Make a node of a function: ``@node``, or ``@node(writes=..., max_retries=...)``.
+    """Turn a function into a node: ``@node``, or ``@node(writes=..., max_retries=...)``.
 
     Each parameter is a field of the store: by its name, or by a reference as its default
     (``text: str = A.summary``). With an ordinary default it is read if it is set. A parameter
     annotated as ``Store`` is the store itself; one whose default is a ``resource(...)`` is that
     object. The result is written to ``writes``. Without ``writes`` it is the action: ``None``, a
-    ``Literal`` or a ``StrEnum``; with ``actions=True`` beside ``writes``, the action is the last
+    ``Literal`` or a ``StrEnum``; with both ``writes`` and ``actions=True``, the action is the last
     element of a tuple. The function may be ``async def``.
 
     A function that returns a :class:`~pocoflow.question.Question` asks a person: the run pauses,
@@ -251,7 +251,7 @@ def node(function: Any = None, /, **settings: object) -> Any:
             reference to a field: ``concurrency`` and ``on_error`` as in :class:`BatchNode`.
 
     Raises:
-        DefinitionError: The function or a setting makes no sense; the message has the place.
+        DefinitionError: The function or a setting is invalid; the message names its location.
     """
     for setting in settings:
         if setting not in _SETTINGS:
@@ -272,7 +272,7 @@ def node(function: Any = None, /, **settings: object) -> Any:
 
 def _make(function: Any, given: Mapping[str, Any], names: Mapping[str, object]) -> AnyFunctionNode:
     settings = dict(given)
-    writes, each, name = (settings.pop(one, None) for one in ("writes", "each", "name"))
+    writes, each, name = (settings.pop(key, None) for key in ("writes", "each", "name"))
     supplied, actions = settings.pop("supplied", ()), settings.pop("actions", False)
     signature = read_signature(function, writes, names, each, supplied, actions)
     if name is not None:

@@ -1,4 +1,4 @@
-"""What the definition of a node says of it: its actions, what is its own, and where it stands."""
+"""What the definition of a node tells: its actions, what it overrides, and its location."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ _QUICK = ("pocoflow.nodes.base", "pocoflow.nodes.node_kinds", "pocoflow.nodes.fu
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Phases:
-    """What is known of the phases of a node before they are called; the same for many of a class.
+    """What is known of the phases of a node before they are called; often shared by a class.
 
     Attributes:
         promised: The actions that the class names, of which ``post`` must return one; ``None`` if
             it names none.
-        is_batch: Whether ``exec`` is called for each item that ``prep`` gives.
+        is_batch: Whether ``exec`` is called for each item that ``prep`` returns.
         has_exec: Whether the class overrides ``exec``, so that there is a result to journal.
-        is_bare: Whether nothing gives a result in the place of an ``exec`` that failed, and nothing
-            in its code makes journaled calls, so that nothing needs its input as ``prep`` gave it.
+        is_bare: Whether there is neither a fallback for a failed ``exec`` nor code that makes
+            journaled calls, so that the input need not be preserved as ``prep`` returned it.
         prep_on_loop: Whether ``prep`` may be called on an event loop: it is ``async def``, or it is
-            none of the user's; likewise ``post_on_loop``.
+            not user code; likewise ``post_on_loop``.
         exec_async: Whether ``exec`` is ``async def``.
-        is_own: Whether they are those of one node, and not of its class.
+        is_own: Whether they are the phases of one node, and not of its class.
     """
 
     promised: tuple[str, ...] | None
@@ -53,7 +53,7 @@ class Phases:
 
 
 OfFunction: TypeAlias = tuple[Callable[..., object] | None, bool]
-"""The function of a node that is one, and whether it takes the whole store."""
+"""The function of a function node, and whether it takes the whole store."""
 
 
 def phases_of(node: AnyNode) -> Phases:
@@ -71,9 +71,9 @@ def phases_of(node: AnyNode) -> Phases:
         if known is not None:
             return known
     check_phases(node)
-    own = (getattr(node, name) for name in ("prep", "exec", "post", "exec_fallback"))
-    found = _read_phases(kind, facts, *(getattr(one, "__func__", one) for one in own))
-    return replace(found, promised=promised_actions(node), is_own=True)
+    methods = (getattr(node, name) for name in ("prep", "exec", "post", "exec_fallback"))
+    phases = _read_phases(kind, facts, *(getattr(phase, "__func__", phase) for phase in methods))
+    return replace(phases, promised=promised_actions(node), is_own=True)
 
 
 def _read_phases(
@@ -88,12 +88,12 @@ def _read_phases(
     function, takes_store = facts
     works: list[Any] = [getattr(kind, name, None) for name in ("exec", "exec_async")]
     works = works if function is None else [function]
-    codes = [python_code(unwrap(one)) for one in works if one is not None]
+    codes = [python_code(unwrap(phase)) for phase in works if phase is not None]
     calls = any(makes_calls(code) for code in codes if code is not None)
-    # A synchronous phase must be kept off an event loop, an asynchronous one called on it.
+    # A synchronous phase must not block an event loop, an asynchronous one is called on it.
     on_loop = [
-        iscoroutinefunction(one) or (not takes_store and getattr(one, "__module__", "") in _QUICK)
-        for one in (prep, post)
+        iscoroutinefunction(part) or (not takes_store and getattr(part, "__module__", "") in _QUICK)
+        for part in (prep, post)
     ]
     return Phases(
         _promised(kind),
@@ -113,10 +113,10 @@ def _phases_of_class(kind: Any, facts: OfFunction, *functions: FunctionType) -> 
 
 
 def declared_actions(node: AnyNode) -> tuple[str, ...] | None:
-    """The actions that a node can return; ``None`` if its definition does not tell.
+    """The actions that a node can return; ``None`` if its definition leaves them open.
 
-    A function node tells by its return annotation; a class by the annotation of ``post`` or by its
-    ``Node[..., ..., Literal[...]]``, and by not overriding ``post`` at all.
+    A function node declares them by its return annotation; a class by the annotation of ``post``,
+    by its ``Node[..., ..., Literal[...]]``, or by not overriding ``post`` at all.
     """
     if isinstance(node, (FunctionNode, SplitNode)):
         return node.actions
@@ -125,9 +125,9 @@ def declared_actions(node: AnyNode) -> tuple[str, ...] | None:
 
 
 def promised_actions(node: AnyNode) -> tuple[str, ...] | None:
-    """The actions that a class names as a ``Literal`` or a ``StrEnum``, and must keep to.
+    """The actions that a class names as a ``Literal`` or a ``StrEnum``, and must not deviate from.
 
-    ``None`` if it names none, and for a function node, which looks at its actions itself.
+    ``None`` if it names none, and for a function node, which checks its actions itself.
     """
     return None if _is_patched(node) else _promised(type(node))
 
@@ -149,12 +149,12 @@ def names_actions(kind: type) -> bool:
 
 
 def has_own_post(kind: Any) -> bool:
-    """Whether a class overrides ``post``; else it returns the default action, whatever it says."""
+    """Whether a class overrides ``post``; otherwise it can only return the default action."""
     return kind.post not in (Node.post, AskNode.post, BatchNode.post)
 
 
 def overrides(kind: type, phase: str) -> bool:
-    """Whether a class has a phase that is none of the library's."""
+    """Whether a class has a phase that is not the library's."""
     known = (vars(base).get(phase) for base in (Node, AsyncNode, BatchNode))
     return getattr(kind, phase, None) not in (None, *known)
 
@@ -166,7 +166,7 @@ def makes_calls(code: CodeType) -> bool:
 
 
 def _is_patched(node: AnyNode) -> bool:
-    """Whether ``post`` was set on the node itself, so that its class does not tell."""
+    """Whether ``post`` was set on the node itself, so that its class does not matter."""
     return "post" in getattr(node, "__dict__", {})
 
 
@@ -190,8 +190,8 @@ def _class_actions(kind: Any) -> tuple[tuple[str, ...] | None, bool]:
 def location_of(node: AnyNode) -> tuple[str, int] | None:
     """File and line of the definition of a node's class or function; ``None`` if it has no source.
 
-    For a flow, and what has branches, where it was made. A class is looked for in its source, which
-    takes a moment.
+    For a flow, and a node with branches, where it was created. Finding a class in its source is
+    slow.
     """
     if isinstance(node, Composite):
         return node.made_at
@@ -203,7 +203,7 @@ def location_of(node: AnyNode) -> tuple[str, int] | None:
 
 @remembered
 def class_location(kind: type) -> tuple[str, int] | None:
-    """File and line of the definition of a class; ``None`` if its source is not at hand."""
+    """File and line of the definition of a class; ``None`` if its source is not available."""
     try:
         file = inspect.getsourcefile(kind)
         _, line = inspect.findsource(kind)

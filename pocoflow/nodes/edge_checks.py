@@ -1,4 +1,4 @@
-"""What is written at an edge, checked: its limit, the errors that it is for, their field."""
+"""Checks of the parts of an edge: its limit, the errors that it catches, and their field."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def make_limit(owner: str, target: NodeT | End, at_most: object, then: NodeT | E
     """The limit of an edge, or an error that begins with ``owner``.
 
     Raises:
-        DefinitionError: One of the arguments is missing, makes no sense or has no effect.
+        DefinitionError: One of the arguments is missing, is invalid or has no effect.
     """
     if then is UNSET:
         raise DefinitionError(
@@ -43,8 +43,8 @@ def make_limit(owner: str, target: NodeT | End, at_most: object, then: NodeT | E
 
 
 def warn_replaced(name: str, before: Edge, after: Edge) -> None:
-    """Log that an edge of a node takes the place of another one."""
-    old, new = (getattr(one.target, "name", "END") for one in (before, after))
+    """Log that an edge of a node replaces another one."""
+    old, new = (getattr(edge.target, "name", "END") for edge in (before, after))
     chain = ""
     if not isinstance(before.target, End):
         chain = (
@@ -62,7 +62,7 @@ def make_catch(node: AnyNode, kinds: tuple[object, ...], writes: object, value: 
     """The source of an edge that errors of a node take.
 
     Raises:
-        DefinitionError: An argument makes no sense.
+        DefinitionError: An argument is invalid.
     """
     where = f"{node.name}.catch(...)"
     classes = tuple(kind for kind in kinds if isinstance(kind, type))
@@ -90,10 +90,10 @@ def make_catch(node: AnyNode, kinds: tuple[object, ...], writes: object, value: 
 
 
 def make_spent(node: AnyNode, names: tuple[object, ...]) -> Catch:
-    """The source of an edge that is taken where budgets are spent.
+    """The source of an edge that is taken when budgets are spent.
 
     Raises:
-        DefinitionError: A name is no text.
+        DefinitionError: A name is not a string.
     """
     given = tuple(name for name in names if isinstance(name, str) and name)
     if given != names:

@@ -12,7 +12,7 @@ from typing_extensions import TypeVar
 from pocoflow.store.fields import StoreField
 
 AnyNode: TypeAlias = Any
-"""A ``Node``, which stands above this module."""
+"""A ``Node``, which is defined above this module."""
 
 NodeT = TypeVar("NodeT", default=Any)
 
@@ -35,7 +35,7 @@ END: Final = End.END
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outlet:
-    """One action of a node, as the source of an edge of a flow; ``node.when(action)`` makes it."""
+    """One action of a node, as the source of an edge; created by ``node.when(action)``."""
 
     node: AnyNode
     action: str
@@ -43,14 +43,15 @@ class Outlet:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Catch:
-    """Errors of a node, as the source of an edge of a flow; ``node.catch(...)`` makes it.
+    """Errors of a node, as the source of an edge of a flow; created by ``node.catch(...)``.
 
     Attributes:
         node: The node.
         kinds: The classes of exceptions.
-        field: The field that gets what is left of the exception, if one does.
-        value: Makes that of the exception; ``None`` for a :class:`~pocoflow.failure.Failure`.
-        spent: For a budget that is spent: of what, or nothing for any; ``None`` for other edges.
+        field: The field that the exception is stored in, if there is one.
+        value: Converts the exception; ``None`` for a :class:`~pocoflow.failure.Failure`.
+        spent: For a spent budget: the names of what is spent, empty for any; ``None`` for other
+            edges.
     """
 
     node: AnyNode
@@ -61,7 +62,7 @@ class Catch:
 
     @property
     def label(self) -> str:
-        """What such an edge is called where others have their action."""
+        """The label of such an edge, where other edges have their action."""
         if self.spent is not None:
             return " ".join(("spent", *self.spent))
         return f"except {' | '.join(self.names)}"
@@ -73,11 +74,11 @@ class Catch:
 
 
 class Limit(NamedTuple, Generic[NodeT]):
-    """How often an edge is taken while a run is in the flow of the edge, and what comes after.
+    """How often an edge is taken while a run is in the flow of the edge, and what follows.
 
     Attributes:
         at_most: How often.
-        then: Where the edge leads from then on.
+        then: Where the edge leads after that.
     """
 
     at_most: int
@@ -93,10 +94,10 @@ class Edge(NamedTuple, Generic[NodeT]):
     Attributes:
         action: The action that takes it.
         target: Where it leads.
-        file: The file that it stands in.
-        line: The line in it.
-        catch: What it is taken for; ``None`` for an edge that an action takes.
-        limit: How often it is taken, and where it leads then; ``None`` if it has no limit.
+        file: The file that it is written in.
+        line: The line in that file.
+        catch: The errors that take it; ``None`` for an edge that an action takes.
+        limit: How often it is taken, and where it leads after that; ``None`` if it has no limit.
         written: ``"node"`` for ``node.then``, ``"flow"`` for ``flow.then``.
     """
 
@@ -114,29 +115,29 @@ class Edge(NamedTuple, Generic[NodeT]):
         return (self.target,) if self.limit is None else (self.target, self.limit.then)
 
     def leads_like(self, other: Edge[NodeT]) -> bool:
-        """Whether another edge leads to the same nodes, as often."""
+        """Whether another edge has the same targets and the same limit."""
         mine, theirs = (
-            (*map(id, one.targets), one.limit and one.limit.at_most) for one in (self, other)
+            (*map(id, edge.targets), edge.limit and edge.limit.at_most) for edge in (self, other)
         )
         return mine == theirs
 
 
 class _Wiring:
-    """Counts changes of edges and names, so that a flow knows when to draw its graph."""
+    """Counts changes of edges and names, so that a flow knows when to rebuild its graph."""
 
     version: ClassVar[int] = 0
 
 
 def wiring_version() -> int:
-    """A number that grows with every change of an edge or a name in any graph that was drawn."""
+    """A number that grows with every change of an edge or a name in any graph that was built."""
     return _Wiring.version
 
 
-def wiring_changed(is_drawn: bool) -> None:
-    """Make every flow draw its graph anew, if what has changed may be in one.
+def wiring_changed(in_graph: bool) -> None:
+    """Invalidate the graphs of all flows, if what has changed may be in one.
 
-    A change is made first and told here, and whoever draws a graph says so before looking at it:
-    so one of the two sees the other.
+    A change is made before this call, and nodes are marked as parts of a graph before they are
+    read, so that of two threads at least one sees the other.
     """
-    if is_drawn:
+    if in_graph:
         _Wiring.version += 1

@@ -1,7 +1,7 @@
-"""A plain function as a node, its arguments taken from the store by name.
+"""A plain function as a node, with its arguments taken from the store by name.
 
 The arguments are collected in ``prep``, the function is called in ``exec`` (so it is retried and
-journaled), and ``post`` writes its result or makes it the action. A function with a ``Store``
+journaled), and ``post`` writes its result or returns it as the action. A function with a ``Store``
 parameter writes to the store itself, so it is called in ``post``: one commit, and no retry.
 """
 
@@ -25,7 +25,7 @@ from pocoflow.nodes.signature import Signature
 from pocoflow.store.store import Store
 
 # Contravariant, so that FunctionNode[[str], ...], as a factory returns it, is any function that can
-# be called with a text. mypy takes every ParamSpec so, and has no way to say it.
+# be called with a string. mypy treats every ParamSpec so, and has no syntax for it.
 P = ParamSpec("P", contravariant=True)  # type: ignore[misc]  # noqa: PLC0105
 CallT = TypeVar("CallT")
 
@@ -57,14 +57,14 @@ class FunctionNode(Node[Arguments, ExecT, PostT], Generic[P, CallT, ExecT, PostT
         self._required: list[tuple[str, str]] = []
         self._optional: list[tuple[str, str]] = []
         self._stores: list[str] = []
-        for one in signature.parameters:
-            if one.resource is not None:
-                self.by_parameter[one.name] = one.resource
-            elif one.takes_store:
-                self._stores.append(one.name)
-            elif one.field is not None:
-                kept = self._required if one.required else self._optional
-                kept.append((one.name, one.field.name))
+        for parameter in signature.parameters:
+            if parameter.resource is not None:
+                self.by_parameter[parameter.name] = parameter.resource
+            elif parameter.takes_store:
+                self._stores.append(parameter.name)
+            elif parameter.field is not None:
+                names = self._required if parameter.required else self._optional
+                names.append((parameter.name, parameter.field.name))
         self.resources = tuple(self.by_parameter.values())
         self._written = [field.name for field in signature.writes]
         self._declared: tuple[str, ...] | None = _UNREAD
@@ -79,13 +79,13 @@ class FunctionNode(Node[Arguments, ExecT, PostT], Generic[P, CallT, ExecT, PostT
             ReferenceMisuseError: An argument is missing whose default is a reference to a field or
                 a resource (a ``TypeError``).
         """
-        for position, one in enumerate(self.signature.parameters):
-            is_reference = one.by_reference or one.resource is not None
-            if is_reference and position >= len(args) and one.name not in kwargs:
-                source = f"field {one.field}" if one.resource is None else repr(one.resource)
+        for position, param in enumerate(self.signature.parameters):
+            is_reference = param.by_reference or param.resource is not None
+            if is_reference and position >= len(args) and param.name not in kwargs:
+                source = f"field {param.field}" if param.resource is None else repr(param.resource)
                 raise ReferenceMisuseError(
                     f"{self._function.__name__}() is called as a plain function without "
-                    f"{one.name!r}, which only a run takes from {source}: give it as an argument"
+                    f"{param.name!r}, which only a run takes from {source}: give it as an argument"
                 )
         result: CallT = self._function(*args, **kwargs)
         return result
@@ -131,10 +131,10 @@ class FunctionNode(Node[Arguments, ExecT, PostT], Generic[P, CallT, ExecT, PostT
 
     @property
     def actions(self) -> tuple[str, ...] | None:
-        """The actions that the function can return; ``None`` if its annotation is not known.
+        """The actions that the function can return; ``None`` if its annotation is unknown.
 
         Raises:
-            DefinitionError: A name in its annotation is known by now and is no set of actions.
+            DefinitionError: A name in its annotation is known by now and is not a set of actions.
         """
         if self._declared is _UNREAD or self._declared is None:
             try:
@@ -169,8 +169,8 @@ class FunctionNode(Node[Arguments, ExecT, PostT], Generic[P, CallT, ExecT, PostT
 
     def _arguments(self, prepared: Arguments, store: object = None) -> Arguments:
         run: Any = context() if self.by_parameter else None
-        found = {name: run[key] for name, key in self.by_parameter.items()}
-        return {**prepared, **found, **dict.fromkeys(self._stores, store)}
+        objects = {name: run[key] for name, key in self.by_parameter.items()}
+        return {**prepared, **objects, **dict.fromkeys(self._stores, store)}
 
     def _chosen(self, result: object) -> tuple[object, object]:
         """What is written of a result, and the action."""
@@ -200,7 +200,7 @@ class FunctionNode(Node[Arguments, ExecT, PostT], Generic[P, CallT, ExecT, PostT
                 f"annotation, so that it has the action None only, and it returned {shown}: write "
                 f"a result to the store, @node(writes=...), or declare the actions, {declare}"
             )
-        allowed = ", ".join("None" if one == DEFAULT_ACTION else repr(one) for one in declared)
+        allowed = ", ".join("None" if name == DEFAULT_ACTION else repr(name) for name in declared)
         near = closest(result, declared) if isinstance(result, str) else ""
         if result is None:
             near = "; is a 'return' missing?"
@@ -236,7 +236,7 @@ class _AsyncFunction(FunctionNode[P, CallT, ExecT, PostT]):
 
 
 class _Mapped(FunctionNode[P, CallT, ExecT, PostT]):
-    """Maps the function over the items of a field: ``prep`` gives the arguments for each."""
+    """Maps the function over the items of a field: ``prep`` returns the arguments for each."""
 
     is_batch = True
     concurrency: int = 1
@@ -281,7 +281,7 @@ class _AsyncStoreFunction(FunctionNode[P, CallT, ExecT, PostT]):
 def function_node(
     signature: Signature, name: str | None, settings: Mapping[str, object]
 ) -> AnyFunctionNode:
-    """The node of a function, of the kind that its signature asks for."""
+    """The node of a function, of the class that its signature requires."""
     kind: type[AnyFunctionNode]
     if signature.each is not None:
         kind = _AsyncEachFunction if signature.is_async else _EachFunction

@@ -1,8 +1,8 @@
 """Middleware: what wraps every visit of a node, or every attempt of ``exec``, of a flow.
 
-A middleware is a generator function. ``yield`` goes on, and gives what comes of it: the action of a
-visit, the result of an attempt; or it raises what was raised. What the generator returns is what
-the run goes on with. ``yield coroutine`` awaits one, in synchronous and asynchronous runs alike::
+A middleware is a generator function. ``yield`` proceeds, and evaluates to the outcome: the action
+of a visit, or the result of an attempt; or it raises what was raised. The run continues with what
+the generator returns. ``yield coroutine`` awaits one, in synchronous and asynchronous runs alike::
 
     def cached(attempt: Attempt) -> Around:
         key = attempt.given
@@ -26,7 +26,7 @@ from pocoflow.store.store import Store
 from pocoflow.values.callables import is_generator, misfit
 
 Around: TypeAlias = Generator[Any, Any, Any]
-"""What a middleware returns: it yields ``None`` to go on, or a coroutine to await it."""
+"""What a middleware returns: it yields ``None`` to proceed, or a coroutine to await it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Attempt:
         step: The number of the step.
         number: The number of the attempt, from 1.
         item: The number of the item in a batch, else ``None``.
-        given: What ``exec`` is called with; another value may be set before it goes on.
+        given: What ``exec`` is called with; another value may be set before the ``yield``.
     """
 
     node: Any
@@ -82,7 +82,7 @@ class Middleware(NamedTuple):
     attempts: tuple[AttemptMiddleware, ...] = ()
 
     def within(self, outer: Middleware) -> Middleware:
-        """That of a flow inside of another one, with that of the other around it."""
+        """The middleware of a flow inside of another one, with that of the other around it."""
         return Middleware(outer.visits + self.visits, outer.attempts + self.attempts)
 
 
@@ -90,10 +90,10 @@ NO_MIDDLEWARE = Middleware()
 
 
 def check_middleware(kind: str, given: object) -> None:
-    """Refuse what cannot be one.
+    """Refuse what cannot be a middleware.
 
     Raises:
-        DefinitionError: It is no generator function, or cannot be called with one argument.
+        DefinitionError: It is not a generator function, or cannot be called with one argument.
     """
     wanted = f"flow.use({kind}=...) takes a generator function of one argument"
     if not callable(given) or not is_generator(given, asynchronous=False):

@@ -1,4 +1,4 @@
-"""Nodes of other kinds: whose ``exec`` is awaited, that ask a person, that work on items."""
+"""Other kinds of nodes: those that are awaited, that ask a person, and that work on items."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ class AsyncNode(Node[PrepT, ExecT, PostT]):
     """A node whose work is ``async def exec_async``; ``asyncio.gather`` in it runs in parallel.
 
     The engine awaits it, in ``flow.run`` on the loop of all synchronous runs and in
-    ``flow.run_async`` on the caller's. (``Node`` takes ``async def exec`` as well; this is the
+    ``flow.run_async`` on the caller's. (``Node`` accepts ``async def exec`` as well; this is the
     documented name.)
     """
 
     async def exec(self, prep_result: PrepT, /) -> ExecT:
         """Call :meth:`exec_async`."""
-        found: object = self.exec_async(prep_result)
-        if not isinstance(found, Awaitable):
+        result: object = self.exec_async(prep_result)
+        if not isinstance(result, Awaitable):
             raise DefinitionError(
-                f"{type(self).__name__}.exec_async returned {type(found).__name__}, which cannot "
+                f"{type(self).__name__}.exec_async returned {type(result).__name__}, which cannot "
                 "be awaited: write 'async def exec_async'"
             )
-        return cast(ExecT, await found)
+        return cast(ExecT, await result)
 
     async def exec_async(self, prep_result: PrepT, /) -> ExecT:
         """Do the work, without the store. Returns ``None`` unless overridden."""
@@ -41,12 +41,12 @@ class AsyncNode(Node[PrepT, ExecT, PostT]):
 
 
 class AskNode(Node[Any, Any, PostT], Generic[AnswerT, PostT]):
-    """A node that asks a person: its answer is the result of ``exec``, and ``post`` goes on.
+    """A node that asks a person: the answer is the result of ``exec``, and ``post`` follows.
 
     ``prep`` returns the :class:`~pocoflow.question.Question`, or the answer itself if nobody has to
     be asked. The run then pauses and its process may end. ``prep`` is not run again: what it
-    returned is kept with the question. ``exec`` may be overridden to do work first; it returns the
-    question or the answer.
+    returned is stored with the question. ``exec`` may be overridden to do work first; it returns
+    the question or the answer.
 
     ``AskNode[Answer, Post]`` names the type of the answer and the actions of ``post``.
     """
@@ -54,11 +54,11 @@ class AskNode(Node[Any, Any, PostT], Generic[AnswerT, PostT]):
     def exec(
         self, prep_result: Any, /
     ) -> AnswerT | Question[AnswerT] | Awaitable[AnswerT | Question[AnswerT]]:
-        """Give the question, or the answer if there is one: by default what ``prep`` returned."""
+        """Return the question, or the answer if it is known: by default what ``prep`` returned."""
         return cast(AnswerT, prep_result)
 
     def post(self, store: Store, prep_result: Any, answer: AnswerT, /) -> PostT | Awaitable[PostT]:
-        """Write what was answered and return the action; ``"default"`` unless overridden."""
+        """Write the answer and return the action; ``"default"`` unless overridden."""
         return cast(PostT, DEFAULT_ACTION)
 
     def reply(self, answer: AnswerT, /, *, by: str | None = None) -> Reply[AnswerT]:
@@ -67,17 +67,17 @@ class AskNode(Node[Any, Any, PostT], Generic[AnswerT, PostT]):
 
 
 class BatchNode(Node[Any, Any, PostT], Generic[ItemT, ResultT, PostT]):
-    """A node whose ``exec`` is called for each item that ``prep`` gives.
+    """A node whose ``exec`` is called for each item that ``prep`` returns.
 
-    ``prep`` returns an iterable, which is taken from as the items are worked on; ``exec`` gets one
+    ``prep`` returns an iterable, which is consumed as the items are processed; ``exec`` gets one
     item; ``post`` gets the list of results, in the order of the items. Retries, timeout, fallback
-    and journal are per item: after a crash only the items that were not finished are worked on.
+    and journal are per item: after a crash only the items that were not finished are processed.
 
     Attributes:
-        concurrency: How many items are worked on at once: as tasks if ``exec`` is ``async``, else
-            in threads; or how many an executor has at once. ``1`` works on them one after another.
-        on_error: What happens when an item fails for good. ``"stop"``: the others are asked to
-            stop and its exception ends the step. ``"collect"``: its exception takes the place of
+        concurrency: How many items are processed at once: as tasks if ``exec`` is ``async``, else
+            in threads; or how many an executor has at once. ``1`` processes them sequentially.
+        on_error: What happens when an item fails after its last attempt. ``"stop"``: the others are
+            asked to stop and its exception ends the step. ``"collect"``: its exception is used as
             its result.
     """
 
@@ -86,7 +86,7 @@ class BatchNode(Node[Any, Any, PostT], Generic[ItemT, ResultT, PostT]):
     is_batch = True
 
     def prep(self, store: Store, /) -> Iterable[ItemT] | Awaitable[Iterable[ItemT]]:
-        """Give the items; none unless overridden."""
+        """Return the items; none unless overridden."""
         return ()
 
     def exec(self, item: ItemT, /) -> ResultT | Awaitable[ResultT]:
@@ -98,5 +98,5 @@ class BatchNode(Node[Any, Any, PostT], Generic[ItemT, ResultT, PostT]):
         return cast(PostT, DEFAULT_ACTION)
 
     def exec_fallback(self, item: ItemT, exc: Exception, /) -> ResultT | Awaitable[ResultT]:
-        """Give a result for an item when its last attempt failed; raises ``exc`` by default."""
+        """Return a result for an item whose last attempt failed; raises ``exc`` by default."""
         raise exc

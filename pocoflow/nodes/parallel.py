@@ -1,4 +1,4 @@
-"""``Parallel`` and ``FanOut``: nodes whose branches run at the same time on views of the store."""
+"""``Parallel`` and ``FanOut``: nodes whose branches run concurrently on views of the store."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ Ended = Literal["default", "failed"]
 NO_ITEM: object = object()
 
 FAILED: Literal["failed"] = "failed"
-"""The action where failures are collected and there are some."""
+"""The action of a node that collects failures, if there are any."""
 
 
 class Start(NamedTuple):
-    """A branch that is to run.
+    """A branch to be run.
 
     Attributes:
-        name: What it is called in messages.
-        template: The number of the node or flow that it is.
-        private: Values that only it has.
-        hidden: Keys whose values it keeps to itself.
+        name: Its name in messages.
+        template: The number of the node or flow that it runs.
+        private: Values that only this branch has.
+        hidden: Keys whose values are not merged.
         base: The store that it works on, if it has one of its own.
-        item: The item that it works on, if it is one of several that differ by that.
-        number: Which of those it is.
-        origin: The field whose items those are.
-        handed: The keys of ``base`` that were handed in.
+        item: The item that it works on, if its branches differ by their items.
+        number: The number of the item.
+        origin: The field that the items are from.
+        handed: The keys of ``base`` that were passed in.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Start(NamedTuple):
     handed: frozenset[str] = frozenset()
 
     def numbered(self, number: int) -> Start:
-        """The same, set apart from those of other items by its number."""
+        """The same branch, with the number of its item in its name."""
         if self.item is NO_ITEM:
             return self
         return self._replace(name=f"{self.name}[{number}]", number=number)
@@ -68,7 +68,7 @@ class BranchEnd(NamedTuple):
     """A branch that has ended.
 
     Attributes:
-        name: What it is called.
+        name: Its name.
         store: Its store; ``None`` if it failed.
         action: The action that ended it.
         failure: How it failed, if it did.
@@ -81,7 +81,7 @@ class BranchEnd(NamedTuple):
 
 
 class BranchSettings(TypedDict, total=False, closed=True):
-    """What nodes with parallel branches may be set to; :class:`Parallel` explains it."""
+    """The settings of nodes with parallel branches; :class:`Parallel` explains them."""
 
     name: str | None
     on_error: OnError
@@ -90,14 +90,14 @@ class BranchSettings(TypedDict, total=False, closed=True):
 
 
 class SplitNode(Composite, Node[Any, Any, EndT]):
-    """What runs other nodes, or flows, on stores of theirs: the common part of its kinds.
+    """Runs other nodes, or flows, on stores of their own: the base of all such nodes.
 
     Attributes:
         branches: The nodes or flows that run as branches.
         limit: How many run at once; ``None`` for all of them.
         collects: Whether failures are collected.
-        private: Keys that each branch has for itself.
-        errors: The key that gets the list of failures, if one does.
+        private: Keys that are private to each branch.
+        errors: The key that the list of failures is written to, if there is one.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class SplitNode(Composite, Node[Any, Any, EndT]):
         self.limit = limit
         self.collects = on_error == "collect"
         self.private = frozenset(
-            reference_of("private", one).name for one in settings.get("private", ())
+            reference_of("private", field).name for field in settings.get("private", ())
         )
         self.errors = None if errors is None else reference_of("errors", errors).name
 
@@ -140,7 +140,7 @@ class SplitNode(Composite, Node[Any, Any, EndT]):
 
     @abstractmethod
     def starts(self, given: Any, store: Store) -> Iterator[Start]:
-        """The branches to run, from what ``prep`` gave."""
+        """The branches to run, from what ``prep`` returned."""
 
 
 class _Merging(SplitNode[Ended]):
@@ -156,24 +156,24 @@ class _Merging(SplitNode[Ended]):
 
 
 class Parallel(_Merging):
-    """Runs several branches at the same time, each on a view of the store, and merges their writes.
+    """Runs several branches concurrently, each on a view of the store, and merges their writes.
 
-    A branch is a node, with the edges that the node has, or a flow. It sees the store as it was at
-    the fork. A key that one branch changed is set when all have ended; one that several changed
-    needs a reducer, which gets their increments in the order of the branches.
+    A branch is a node, with the edges that the node has, or a flow. It sees the store as it was
+    when the branches began. A key that one branch changed is set when all have ended; one that
+    several changed needs a reducer, which gets their increments in the order of the branches.
 
     Args:
-        branches: Nodes or flows with names of their own.
+        branches: Nodes or flows with different names.
         name: The node's name.
         on_error: ``"stop"``: the first failure cancels the other branches and fails the run.
-            ``"collect"``: the others go on, the writes of the failed ones are dropped, and the
+            ``"collect"``: the others continue, the writes of the failed ones are dropped, and the
             action is ``"failed"``.
-        errors: The field that gets the list of failures, with ``"collect"``.
-        private: Fields that each branch has for itself, for what its nodes hand to one another:
+        errors: The field that the list of failures is written to, with ``"collect"``.
+        private: Fields that are private to each branch, for what its nodes pass to one another:
             what is written there is not merged.
 
     Raises:
-        DefinitionError: An argument makes no sense, or two branches have one name.
+        DefinitionError: An argument is invalid, or two branches have the same name.
     """
 
     @lists_keywords(BranchSettings)
@@ -196,20 +196,20 @@ class Parallel(_Merging):
 
 
 class FanOut(_Merging):
-    """Runs the same branch once for each item of a field, several at once; else :class:`Parallel`.
+    """Runs the same branch for each item of a field, several at once; otherwise :class:`Parallel`.
 
     Args:
         branch: A node or a flow.
-        each: The field whose items are worked on.
+        each: The field that holds the items.
         as_: The field that holds the item in the branch; it is not merged.
-        concurrency: How many items are worked on at once.
+        concurrency: How many items are processed at once.
         name: The node's name.
         on_error: As in :class:`Parallel`.
         errors: As in :class:`Parallel`.
         private: As in :class:`Parallel`.
 
     Raises:
-        DefinitionError: An argument makes no sense.
+        DefinitionError: An argument is invalid.
     """
 
     @lists_keywords(BranchSettings)

@@ -1,4 +1,4 @@
-"""What a language model has answered, as a value: ``parse(Recipe, answer)``."""
+"""Parsing the answer of a language model into a value: ``parse(Recipe, answer)``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CUT = re.compile(r"(-|t|tr|tru|f|fa|fal|fals|n|nu|nul)?\s*\Z")
 _BEGIN = re.compile(r"[{\[]")
 
 _PROBLEMS, _BEGINNINGS, _SHOWN = 5, 100, 40
-"""At most so many problems are said, beginnings tried, characters shown."""
+"""How many problems are listed, beginnings tried and characters shown at most."""
 
 _AGAIN = "Answer with the whole corrected JSON"
 
@@ -33,31 +33,31 @@ def parse(kind: TypeForm[T], text: str) -> T: ...
 def parse(kind: Any, text: str) -> Any:
     """Read the JSON in an answer of a language model, and validate it.
 
-    Fences around it, and words before and after it, are left out.
+    Code fences around it, and text before and after it, are ignored.
 
     Args:
         kind: A Pydantic model, or any other type that Pydantic validates.
         text: The answer.
 
     Raises:
-        TypeError: The answer is no text, such as the ``None`` of a model that called a tool.
-        Retry: There is no JSON, it was cut off, or it does not fit; the message says so in words
-            that the model understands, so that the next attempt can pass it on.
+        TypeError: The answer is not a string, such as the ``None`` of a model that called a tool.
+        Retry: There is no JSON, it was cut off, or it does not fit; the message explains this to
+            the model, so that the next attempt can pass it on.
     """
-    given: object = text
-    if not isinstance(given, str):
-        raise TypeError(f"parse(kind, text) takes the answer as a text, not {short(given)}")
+    answer: object = text
+    if not isinstance(answer, str):
+        raise TypeError(f"parse(kind, text) takes the answer as a text, not {short(answer)}")
     try:
-        found = _json(text)
+        json_text = _json(text)
     except RecursionError as exc:
         raise Retry(f"the JSON in the answer is nested too deeply. {_AGAIN}") from exc
     try:
-        return _adapter(kind).validate_json(found)
+        return _adapter(kind).validate_json(json_text)
     except ValidationError as exc:
-        wrong = problems(exc)
-        said, more = wrong[:_PROBLEMS], len(wrong) - _PROBLEMS
-        said += [f"and {more} more"] if more > 0 else []
-        raise Retry(f"the answer does not fit: {'; '.join(said)}. {_AGAIN}") from exc
+        errors = problems(exc)
+        shown, more = errors[:_PROBLEMS], len(errors) - _PROBLEMS
+        shown += [f"and {more} more"] if more > 0 else []
+        raise Retry(f"the answer does not fit: {'; '.join(shown)}. {_AGAIN}") from exc
 
 
 @remembered
@@ -66,35 +66,35 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 
 
 def _json(text: str) -> str:
-    """The JSON in a text: in its first fence that has some, else the longest in it."""
-    # Numbers stay text: this looks for an end alone, and Python reads no number of 5,000 digits.
+    """The JSON in a text: in its first fence that has any, else the longest in it."""
+    # Numbers stay text: only the end is needed, and Python refuses to convert 5,000 digits.
     decode = JSONDecoder(parse_int=str, parse_float=str).raw_decode
-    fenced = [one.group(1) for one in _FENCE.finditer(text)]
+    fenced = [match.group(1) for match in _FENCE.finditer(text)]
     failed: tuple[str, JSONDecodeError] | None = None
     for part in (*fenced, text):
-        with suppress(JSONDecodeError):  # of all of it only a number or a text has no bracket
+        with suppress(JSONDecodeError):  # the whole part may be a number or string, without bracket
             if decode(stripped := part.strip())[1] == len(stripped):
                 return stripped
-        found, end = "", 0
-        for begin in [one.start() for one in _BEGIN.finditer(part)][:_BEGINNINGS]:
-            if begin < end:
+        longest, end = "", 0
+        for start in [match.start() for match in _BEGIN.finditer(part)][:_BEGINNINGS]:
+            if start < end:
                 continue
             try:
-                end = decode(part, begin)[1]
+                end = decode(part, start)[1]
             except JSONDecodeError as exc:
-                failed = failed or (part[begin:].rstrip(), exc)
+                failed = failed or (part[start:].rstrip(), exc)
             else:
-                found = max(found, part[begin:end], key=len)
-        if found:
-            return found
+                longest = max(longest, part[start:end], key=len)
+        if longest:
+            return longest
     if failed is None:
         shown = text.strip()[:_SHOWN]
         raise Retry(f"there is no JSON in the answer, which begins with {shown!r}. {_AGAIN}")
-    raise Retry(_said(*failed)) from failed[1]
+    raise Retry(_problem(*failed)) from failed[1]
 
 
-def _said(text: str, error: JSONDecodeError) -> str:
-    """What is wrong with a text that is no JSON."""
+def _problem(text: str, error: JSONDecodeError) -> str:
+    """What is wrong with a text that is not JSON."""
     if error.msg.startswith("Unterminated string") or _CUT.match(error.doc, error.pos):
         return (
             f"the JSON in the answer was cut off: it ends with {text[-_SHOWN:]!r}. Answer with all "

@@ -1,4 +1,4 @@
-"""What the phases and settings of a class of nodes, or of flows, have to be."""
+"""Checks of the phases and settings of a class of nodes, or of flows."""
 
 from __future__ import annotations
 
@@ -24,35 +24,35 @@ _OWN = frozenset(_EVERY)
 _plain_phases = attrgetter(*_PHASES)
 
 OF_STEPS = (*_PHASES, *STEP_SETTINGS)
-"""What a node has because it is one step."""
+"""The attributes of a node as one step."""
 
 _INSTEAD = {"prep": "return a list", "post": "return the action"}
 
 
 def check_phases(node: Any) -> None:
-    """Refuse a phase that cannot be called as it is, or is a generator: nobody would run it.
+    """Refuse a phase that cannot be called, or is a generator, which would not be run.
 
-    The ``prep`` of a batch may be one: it gives the items.
+    The ``prep`` of a batch may be a generator, which yields the items.
 
     Raises:
         DefinitionError: Names the phase.
     """
     kind: Any = type(node)
     if kind.is_flow:
-        return  # it has none, which is looked at with its class
+        return  # it has none, which is checked with its class
     functions = class_phases(node)
     if functions is not None and check_class(kind, *functions):
         return
     for phase in _EVERY:
-        if hasattr(kind, phase):  # a __getattr__ of the node is not asked before its __init__
+        if hasattr(kind, phase):  # its __getattr__ must not be called before its __init__
             _check_phase(kind, phase, getattr(node, phase, None), is_batch=node.is_batch)
 
 
 def class_phases(node: Any) -> tuple[FunctionType, ...] | None:
-    """The functions that are the phases of a node and of all others of its class.
+    """The phases of a node as functions, if it shares them with all nodes of its class.
 
     These are ``prep``, ``exec``, ``post`` and ``exec_fallback``, and ``exec_async`` if it has that.
-    ``None`` if a phase is the node's own, or no function.
+    ``None`` if a phase is the node's own, or not a function.
     """
     kind = type(node)
     if not _OWN.isdisjoint(node.__dict__):
@@ -60,8 +60,8 @@ def class_phases(node: Any) -> tuple[FunctionType, ...] | None:
     functions: tuple[Any, ...] = _plain_phases(kind)
     if hasattr(kind, "exec_async"):
         functions = (*functions, kind.exec_async)
-    for one in functions:
-        if type(one) is not FunctionType:  # which may be equal to another one, or have no hash
+    for function in functions:
+        if type(function) is not FunctionType:  # may be equal to another one, or have no hash
             return None
     return functions
 
@@ -71,13 +71,13 @@ def check_class(kind: Any, *functions: FunctionType) -> bool:
     """Refuse a class as :func:`check_phases` refuses a node, by the functions that are its phases.
 
     Returns:
-        Whether it could be looked at: a descriptor may give another function to a node.
+        Whether it could be checked: a descriptor may return another function for a node.
 
     Raises:
         DefinitionError: Names the phase.
     """
     phases = dict(zip(_EVERY, functions, strict=False))
-    if any(inspect.getattr_static(kind, one) is not phases[one] for one in phases):
+    if any(inspect.getattr_static(kind, phase) is not phases[phase] for phase in phases):
         return False
     for phase, function in phases.items():
         _check_phase(kind, phase, MethodType(function, kind), is_batch=kind.is_batch)
@@ -153,13 +153,13 @@ def _check_awaitable(owner: str, function: FunctionType) -> None:
 def check_called(kind: Any) -> None:
     """Refuse a class with a phase that is never called, such as PocketFlow's ``prep_async``.
 
-    One that the class calls itself, or that stands beside the phase that is called, is left alone.
+    One that the class calls itself, or that has the called phase beside it, is accepted.
 
     Raises:
-        DefinitionError: Names it, its place, and what to write.
+        DefinitionError: Names it, its location, and what to write.
     """
     if kind.is_flow:
-        return  # which says itself that it has no phases
+        return  # refuse_phases is for these
     own = own_bases(kind)
     ours = {name for base in kind.__mro__ if base not in own for name in vars(base)}
     defined = {name for base in own for name in vars(base)}
@@ -170,15 +170,15 @@ def check_called(kind: Any) -> None:
             continue
         function = inspect.unwrap(getattr(kind, name))
         code = getattr(function, "__code__", None)
-        place = "" if code is None else f" ({code.co_filename}:{code.co_firstlineno})"
+        location = "" if code is None else f" ({code.co_filename}:{code.co_firstlineno})"
         how = "async def" if inspect.iscoroutinefunction(function) else "def"
         raise DefinitionError(
-            f"{kind.__name__}.{name}{place} is never called: write '{how} {phase}'"
+            f"{kind.__name__}.{name}{location} is never called: write '{how} {phase}'"
         )
 
 
 class NotOfFlows:
-    """What a node has that is one step, and a flow has not, which is none."""
+    """An attribute of nodes that are one step, which a flow does not have."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -195,7 +195,7 @@ class NotOfFlows:
 
 @remembered
 def refuse_phases(kind: Any) -> None:
-    """Refuse a class of flows that defines what single steps have: nothing would come of it.
+    """Refuse a class of flows that defines attributes of single steps: they would have no effect.
 
     Raises:
         DefinitionError: It defines some; names them.
@@ -220,14 +220,14 @@ _NOT_OF_BRANCHES = ("exec", "exec_async", "exec_fallback", *STEP_SETTINGS, "exec
 
 
 def refuse_settings(node: Any) -> None:
-    """Refuse what only single steps have, of a node that runs branches: it would have no effect.
+    """Refuse attributes of single steps on a node that runs branches: they would have no effect.
 
     Raises:
         DefinitionError: The node, or its class, has some; names it.
     """
     own = [vars(base) for base in own_bases(type(node))]
     for name in _NOT_OF_BRANCHES:
-        if any(name in one for one in (vars(node), *own)):
+        if any(name in attributes for attributes in (vars(node), *own)):
             raise DefinitionError(
                 f"{node.name} has {name}, which is for nodes that are one step: this one runs "
                 "branches; set it in the nodes that they are"
@@ -235,7 +235,7 @@ def refuse_settings(node: Any) -> None:
 
 
 def _refuse_arguments(kind: Any) -> None:
-    """Refuse attributes of a class of flows that its ``__init__`` would write over."""
+    """Refuse attributes of a class of flows that its ``__init__`` would overwrite."""
     own = own_bases(kind)
     ours = next(base for base in kind.__mro__ if base not in own)
     arguments = inspect.signature(ours.__init__).parameters if kind in own else {}
@@ -256,7 +256,7 @@ def own_bases(kind: type) -> list[type]:
 
 
 def names_used(kind: type, but: str = "") -> Iterator[set[str]]:
-    """The names that each method of a class uses, without one of them."""
+    """The names that each method of a class uses, except for the method ``but``."""
     for name, value in vars(kind).items():
         if name == but:
             continue

@@ -1,4 +1,4 @@
-"""What the phases of a node return, as far as annotations tell: they vouch for classes."""
+"""What the phases of a node return, by their annotations, which vouch for classes."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from pocoflow.nodes.function import FunctionNode
 
 
 def prep_types(node: AnyNode) -> list[object]:
-    """What ``prep`` gives and ``exec`` makes a question of, as far as annotations tell."""
+    """What ``prep`` returns, and ``exec`` may turn into a question, by their annotations."""
     if isinstance(node, FunctionNode):
         return [hint for name, hint in node.signature.hints.items() if name != "return"]
     return _returned(node, ("prep", "exec"), 0)
 
 
 def exec_types(node: AnyNode) -> list[object]:
-    """What ``exec`` returns, as far as annotations tell."""
+    """What ``exec`` returns, by its annotations."""
     if isinstance(node, FunctionNode):
-        read = node.signature
-        return [*(hint for name, hint in read.hints.items() if name == "return"), read.choice]
+        hints, choice = node.signature.hints, node.signature.choice
+        return [hints["return"], choice] if "return" in hints else [choice]
     return _returned(node, ("exec", "exec_async"), 1)
 
 
 def _returned(node: AnyNode, phases: Iterable[str], argument: int) -> list[object]:
     """What phases of a class return, and a type argument of the node."""
     kind: type = type(node)
-    found = [
+    hints = [
         read_hints(getattr(kind, name)).get("return") for name in phases if hasattr(kind, name)
     ]
-    found.append(type_arguments(kind, Node)[argument])
-    return [hint for hint in found if hint is not None]
+    hints.append(type_arguments(kind, Node)[argument])
+    return [hint for hint in hints if hint is not None]

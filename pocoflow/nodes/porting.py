@@ -1,4 +1,4 @@
-"""What a program written for PocketFlow is told: how it is written here."""
+"""Hints for programs written for PocketFlow: how they are written here."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from pocoflow.errors import DefinitionError
 from pocoflow.nodes.phase_checks import names_used, own_bases
 
 RENAMED = {"max_retry": "max_retries", "retries": "max_retries", "wait": "retry_delay"}
-"""What settings are called elsewhere, and here."""
+"""The names of settings elsewhere, and here."""
 
 
 class NotHereError(DefinitionError, AttributeError):
-    """An attribute of PocketFlow's nodes was read, which ours have not."""
+    """An attribute of PocketFlow's nodes was read, which ours do not have."""
 
 
 class Elsewhere:
-    """An attribute of PocketFlow's nodes that is not there, and says what is.
+    """Stands for an attribute of PocketFlow's nodes, and raises an error that explains it.
 
-    A descriptor, since a class with a ``__getattr__`` is slower in every attribute. It sets
-    nothing, so an attribute of a subclass or of a node goes before it, and so does one of a base
-    behind it.
+    A descriptor, since a class with a ``__getattr__`` is slower in every attribute. It has no
+    ``__set__``, so that an attribute of a subclass or of a node overrides it, and so does one of a
+    later base.
     """
 
     def __init__(self, advice: str) -> None:
@@ -32,11 +32,11 @@ class Elsewhere:
 
     def __get__(self, node: Any, kind: type) -> Any:
         bases = kind.__mro__
-        if any(self._name in vars(one) for one in bases[bases.index(self._owner) + 1 :]):
-            behind = super(self._owner, kind if node is None else node)
-            return getattr(behind, self._name)
-        who = kind.__name__ if node is None else node.name
-        raise NotHereError(f"{who}.{self._name} is PocketFlow's: {self._advice}")
+        if any(self._name in vars(base) for base in bases[bases.index(self._owner) + 1 :]):
+            parent = super(self._owner, kind if node is None else node)
+            return getattr(parent, self._name)
+        owner = kind.__name__ if node is None else node.name
+        raise NotHereError(f"{owner}.{self._name} is PocketFlow's: {self._advice}")
 
 
 def _refuse_arrow(node: Any, target: object) -> NoReturn:
@@ -68,7 +68,7 @@ OF_POCKETFLOW: Mapping[str, object] = {
     "cur_retry": Elsewhere("pocoflow.context().attempt counts the attempts, from 1"),
     "start_node": Elsewhere("the first node of a flow is flow.graph.start.node"),
 }
-"""What PocketFlow's nodes have, for the class of nodes: each says how it is written here."""
+"""PocketFlow's attributes, for the class of nodes: each explains how it is written here."""
 
 _FAN_OUT = "FanOut(flow, each=..., as_=...), a node that runs a flow for each item"
 
@@ -79,7 +79,7 @@ CLASSES_OF_POCKETFLOW = {
     "AsyncParallelBatchNode": "BatchNode, whose exec may be async def, with concurrency = 10",
     **dict.fromkeys(("BatchFlow", "AsyncBatchFlow", "AsyncParallelBatchFlow"), _FAN_OUT),
 }
-"""What is in the place of classes that only PocketFlow has, by their names."""
+"""The replacements of classes that only PocketFlow has, by their names."""
 
 _WRAP = "what wraps each visit of a node is a middleware, flow.use(visit=...)"
 
@@ -95,17 +95,17 @@ NEVER_CALLED = {
     "_next_node": "post returns the action, and edges say where it leads",
     "_successors": "edges are written node.then(action, target), and read as node.edges",
 }
-"""Methods that PocketFlow, or a version before, would call, and what to write instead."""
+"""Methods that PocketFlow, or an earlier version, would call, and what to write instead."""
 
 _READ = frozenset({"edges", "replaced", "is_batch"})
-"""What the library reads of nodes and flows, and nobody else may define."""
+"""Attributes that the library reads of nodes and flows, and that users must not define."""
 
 
 def refuse_dead(kind: type) -> None:
-    """Refuse a class that overrides what a version before, or PocketFlow, would have called.
+    """Refuse a class that overrides what an earlier version, or PocketFlow, would have called.
 
-    What another method of the class uses is the class's own, and left alone. So is refused what
-    hides an attribute that the library reads.
+    A method that another method of the class uses is the class's own, and accepted. Also refused is
+    what hides an attribute that the library reads.
 
     Raises:
         DefinitionError: Names it, and how it is written here.
@@ -119,7 +119,7 @@ def refuse_dead(kind: type) -> None:
             raise DefinitionError(
                 f"{first.__qualname__}.{name} hides what a run reads there: give it another name"
             )
-    mixins = [base for base in own if not hasattr(base, "is_flow")]  # of which nobody was told
+    mixins = [base for base in own if not hasattr(base, "is_flow")]  # not checked by themselves
     for base in (kind, *mixins):
         for name in NEVER_CALLED.keys() & vars(base).keys():
             if any(name in used for other in own for used in names_used(other, name)):

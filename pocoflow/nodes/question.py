@@ -1,4 +1,4 @@
-"""A question to a person: what a node returns in place of a result that only a person can give."""
+"""A question to a person, which a node returns in place of a result that only a person can give."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class NoDefault(Enum):
 
 
 NO_DEFAULT: Final = NoDefault.NO_DEFAULT
-"""No answer counts as given when nobody has answered in time."""
+"""There is no answer by default if nobody answers in time."""
 
 
 # Without slots: Python 3.11 fails to build Question[bool](...) with them.
@@ -43,13 +43,13 @@ class Question(Generic[AnswerT_co]):
 
     Attributes:
         text: The question.
-        context: What a person has to know to answer, by name; it is shown as JSON.
-        deadline: Seconds, from when it is asked, after which it cannot be answered any more.
-        default: The answer that counts when the deadline has passed. Without one the node fails
-            then with :class:`~pocoflow.errors.QuestionExpiredError`, which can be caught.
+        context: What a person needs to know to answer, by name; it is shown as JSON.
+        deadline: Seconds, from when it is asked, after which it can no longer be answered.
+        default: The answer that is used when the deadline has passed. Without one the node then
+            fails with :class:`~pocoflow.errors.QuestionExpiredError`, which can be caught.
 
     Raises:
-        DefinitionError: A value makes no sense.
+        DefinitionError: A value is invalid.
     """
 
     text: str
@@ -68,7 +68,7 @@ class Question(Generic[AnswerT_co]):
             raise DefinitionError(
                 f"Question(deadline={self.deadline!r}): a number of seconds above 0"
             )
-        if not (isinstance(given[2], Mapping) and all(isinstance(one, str) for one in given[2])):
+        if not (isinstance(given[2], Mapping) and all(isinstance(name, str) for name in given[2])):
             raise DefinitionError(
                 f"Question(context={short(self.context)}): values by name, as in "
                 "context={'draft': draft}"
@@ -82,12 +82,12 @@ class Question(Generic[AnswerT_co]):
 
 @dataclass(frozen=True)
 class Reply(Generic[AnswerT]):
-    """An answer, of the type that the node asks for; ``node.reply(answer)`` makes it.
+    """An answer, of the type that the node asks for; created by ``node.reply(answer)``.
 
     Attributes:
         node: The node that asks.
         answer: The answer.
-        by: Who gives it, if that is to be on record.
+        by: Who answers, if that is to be recorded.
     """
 
     node: Any
@@ -96,14 +96,14 @@ class Reply(Generic[AnswerT]):
 
 
 class NewQuestion(NamedTuple):
-    """A question that is to be put on record.
+    """A question to be recorded.
 
     Attributes:
         text: What is asked.
-        context: What a person has to know, as JSON text.
+        context: What a person needs to know, as JSON text.
         schema: The JSON schema of the answer, as JSON text.
-        deadline: Seconds until it cannot be answered any more, or ``None``.
-        default: JSON text of the answer that counts then, or ``None``.
+        deadline: Seconds until it can no longer be answered, or ``None``.
+        default: JSON text of the answer that is used then, or ``None``.
     """
 
     text: str
@@ -114,26 +114,26 @@ class NewQuestion(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """A question on record.
+    """A recorded question.
 
     Attributes:
         question: Its number, unique in the database.
         run_id: The run that asked it.
         flow_name: The run's flow.
-        path: The names of the flows and branches around the node that asked it, and its own.
+        path: The name of the node that asked it, after those of the flows and branches around it.
         step: The number of its step; in a parallel branch its number there.
         line: The line of its run that asked it: 0 is the run itself, the others are branches.
         item: The index of the item that it is about, or ``None``.
         text: What is asked.
-        context: What a person has to know to answer it, as JSON values.
+        context: What a person needs to know to answer it, as JSON values.
         schema: The JSON schema of the answer.
-        asked_at: When, as ISO-8601 text in UTC.
+        asked_at: When it was asked, as ISO-8601 text in UTC.
         deadline: Until when it can be answered, likewise, or ``None``.
-        default: JSON text of the answer that counts then, or ``None``.
-        answer: JSON text of the answer, or ``None`` as long as there is none.
-        answered_by: Who gave it, as far as that was said.
-        answered_at: When.
-        is_closed: Whether its step is finished, so that an answer would come too late.
+        default: JSON text of the answer that is used then, or ``None``.
+        answer: JSON text of the answer, or ``None`` if there is none yet.
+        answered_by: Who answered, if known.
+        answered_at: When it was answered.
+        is_closed: Whether its step is finished, so that an answer would be too late.
         branches: The first node of each branch around it, outermost first, as ``path``.
     """
 
@@ -200,6 +200,6 @@ class Asked(NamedTuple):
 
 
 def describe_open(asked: Sequence[Asked]) -> str:
-    """Questions in one line, a few of them."""
-    shown = ", ".join(one.about for one in asked[:5])
+    """The first few questions, in one line."""
+    shown = ", ".join(question.about for question in asked[:5])
     return f"{shown}, ..." if len(asked) > 5 else shown

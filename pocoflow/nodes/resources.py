@@ -2,8 +2,8 @@
 
 ``client = resource(Client, "llm")`` is a key. A run is given the object with
 ``run(store, resources={client: Client(...)})``; a node gets it by the default of a parameter, or
-as ``context()[client]``. To a type checker the key is a ``Client`` itself. With ``open=`` nobody
-has to give the object: a run that has a node which asks for it opens it, and closes it at its end.
+as ``context()[client]``. To a type checker the key is a ``Client`` itself. With ``open=`` the
+object need not be given: a run with a node that declares it opens it, and closes it at its end.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ NO_RESOURCES: Resources = MappingProxyType({})
 
 
 class Facts(NamedTuple):
-    """What a key says of its resource.
+    """What a key states about its resource.
 
     Attributes:
         kind: The class of the object.
-        name: What sets it apart from others of the class.
-        open: Gives the manager that is entered for it; ``None`` if runs are given the object.
+        name: What distinguishes it from others of the class.
+        open: Returns the context manager to enter for it; ``None`` if runs are given the object.
         per: How often it is opened.
     """
 
@@ -102,14 +102,14 @@ def resource(
     open: Callable[[], AbstractContextManager[T] | AbstractAsyncContextManager[T]] | None = None,
     per: Per = "run",
 ) -> T:
-    """A key for an object of the class ``kind``; the name sets it apart from others of the class.
+    """A key for an object of the class ``kind``; the name distinguishes it from others of it.
 
     Args:
         kind: The class of the object.
-        name: What sets it apart from others of the class.
-        open: Called without arguments, gives a context manager, synchronous or asynchronous, that
-            is entered for the object where a run was not given one, before its first node; it is
-            left when the run ends, in whichever way, or pauses. ``None``: each run is given it.
+        name: What distinguishes it from others of the class.
+        open: Called without arguments, returns a context manager, synchronous or asynchronous. A
+            run that was not given the object enters it before its first node, and exits it when it
+            ends, for whatever reason, or pauses. ``None``: each run is given the object.
         per: ``"run"`` opens it in each run that needs it; ``"process"`` once, for all runs, and
             closes it when the program ends. An asynchronous one is opened once on each event loop,
             and closed when that ends.
@@ -118,9 +118,9 @@ def resource(
         To a type checker a ``kind``, at run time a :class:`Resource`.
 
     Raises:
-        DefinitionError: ``kind`` is not a class, ``name`` is not a non-empty string, ``open`` gives
-            no context manager or needs arguments, or ``per`` is neither of the two, or stands
-            without ``open``.
+        DefinitionError: ``kind`` is not a class, ``name`` is not a non-empty string, ``open`` does
+            not return a context manager or needs arguments, or ``per`` is neither of the two, or is
+            given without ``open``.
     """
     if not isinstance(kind, type) and get_origin(kind) is None:
         raise DefinitionError(
@@ -163,13 +163,13 @@ def _check_opening(owner: str, given: object, per: object) -> None:
     )
 
 
-def opens_alike(one: Resource, other: Resource) -> bool:
-    """Whether two equal keys say the same of how the object is opened."""
-    return one.__facts__[2:] == other.__facts__[2:]
+def opens_alike(first: Resource, second: Resource) -> bool:
+    """Whether two equal keys open the object in the same way."""
+    return first.__facts__[2:] == second.__facts__[2:]
 
 
 def is_opened(key: Resource) -> bool:
-    """Whether the object is opened where nobody gives it."""
+    """Whether the object is opened if a run is not given it."""
     return key.__facts__.open is not None
 
 
@@ -179,7 +179,7 @@ def is_of_process(key: Resource) -> bool:
 
 
 def is_awaited(key: Resource) -> bool:
-    """Whether what opens it has to be awaited, as far as that is seen without a call of it."""
+    """Whether opening it has to be awaited, as far as that is known without calling ``open``."""
     facts = key.__facts__
     for asynchronous in (True, False):
         if is_generator(facts.open, asynchronous=asynchronous):
@@ -189,14 +189,14 @@ def is_awaited(key: Resource) -> bool:
 
 
 def manager_of(key: Resource) -> Any:
-    """What is to be entered for the object.
+    """The context manager to enter for the object.
 
     Raises:
-        ResourceError: It is no context manager.
+        ResourceError: It is not a context manager.
         Exception: Whatever ``open`` raised.
     """
     opens = key.__facts__.open
-    assert opens is not None  # nobody opens one that is given
+    assert opens is not None  # called only for resources that are opened
     manager = opens()
     kind = type(manager)
     if hasattr(kind, "__enter__") or hasattr(kind, "__aenter__"):
@@ -209,13 +209,13 @@ def manager_of(key: Resource) -> Any:
 
 
 def declared(node: Any) -> tuple[Resource, ...]:
-    """The keys that a node names in ``resources``; none if that is something of its own.
+    """The keys that a node names in ``resources``; none if that is an unrelated attribute.
 
     Raises:
-        DefinitionError: It is one key and no tuple, a name, or there is something else among them.
+        DefinitionError: It is one key and not a tuple, a name, or contains something else.
     """
     given = node.resources
-    if given.__class__ is tuple and not given:  # as of most nodes
+    if given.__class__ is tuple and not given:  # as in most nodes
         return given
     if isinstance(given, Resource):
         raise DefinitionError(
@@ -223,16 +223,16 @@ def declared(node: Any) -> tuple[Resource, ...]:
             "resources = (<key>,), with the comma"
         )
     texts = given if isinstance(given, tuple) else (given,)
-    if texts and all(isinstance(one, str) for one in texts):
+    if texts and all(isinstance(key, str) for key in texts):
         raise DefinitionError(
             f"{node.name}.resources is {short(given)}: it is a tuple of keys, which "
             "resource(Class, name) returned, and not of their names; write resources = (<key>,)"
         )
     if not isinstance(given, (tuple, list)):
-        return ()  # an attribute that a program of 0.2.1 has
-    keys = tuple(one for one in given if isinstance(one, Resource))
+        return ()  # an attribute of a program for 0.2.1
+    keys = tuple(key for key in given if isinstance(key, Resource))
     if keys and len(keys) < len(given):
-        wrong = next(one for one in given if not isinstance(one, Resource))
+        wrong = next(key for key in given if not isinstance(key, Resource))
         raise DefinitionError(
             f"{node.name}.resources has {short(wrong)} in it: it is a tuple of what "
             "resource(Class, name) returned"
@@ -243,78 +243,78 @@ def declared(node: Any) -> tuple[Resource, ...]:
 def check_resources(
     given: Resources | None, wanted: Mapping[Resource, str]
 ) -> tuple[Resources, tuple[Resource, ...]]:
-    """The resources of a run, if they are what its nodes ask for, and those that it has to open.
+    """The resources of a run, if they are those that its nodes declare, and those to be opened.
 
     Args:
         given: What the run was given, by key.
         wanted: What nodes declare, with the name of one node that does.
 
     Raises:
-        ResourceError: One is missing or of another type, or something is given under no key.
+        ResourceError: One is missing or of another type, or something is given without a key.
     """
     if not given and not wanted:
         return NO_RESOURCES, ()
     if given is not None and not isinstance(given, Mapping):
         raise not_resources(given)
     objects = dict(given or {})
-    for name, thing in objects.items():
-        if not isinstance(name, Resource):
+    for key, value in objects.items():
+        if not isinstance(key, Resource):
             raise ResourceError(
-                f"resources={{...}} has the key {short(name)}: the keys are what "
+                f"resources={{...}} has the key {short(key)}: the keys are what "
                 "resource(Class, name) returned"
             )
-        check_kind(name, thing, "was given")
+        check_kind(key, value, "was given")
     opens = []
-    for name, node in wanted.items():
-        if name not in objects:
-            if not is_opened(name):
-                raise _missing(name, objects, f"node {node!r} asks for")
-            opens.append(name)
+    for key, node in wanted.items():
+        if key not in objects:
+            if not is_opened(key):
+                raise _missing(key, objects, f"node {node!r} asks for")
+            opens.append(key)
     return objects, tuple(opens)
 
 
 def not_resources(given: object) -> DefinitionError:
-    """The error for what is no mapping of resources."""
+    """The error for what is not a mapping of resources."""
     return DefinitionError(
         f"resources={short(given)}: a dict of objects by what resource(Class, name) returned, as "
         "in resources={client: Client()}"
     )
 
 
-def check_kind(name: Resource, thing: object, how: str) -> None:
+def check_kind(key: Resource, value: object, how: str) -> None:
     """Refuse an object that is not of the class of its key.
 
     Raises:
         ResourceError: It is of another one.
     """
-    if not _is_a(thing, name.__facts__.kind):
-        of = "a class" if isinstance(thing, type) else f"of class {type(thing).__name__}"
+    if not _is_a(value, key.__facts__.kind):
+        of = "a class" if isinstance(value, type) else f"of class {type(value).__name__}"
         raise ResourceError(
-            f"{name!r} {how} {short(thing)}, {of}: it has to be of class "
-            f"{type_label(name.__facts__.kind)}"
-            f"{'; pass an instance, with ()' if isinstance(thing, type) else ''}"
-            f"{defined_again(thing, name.__facts__.kind, repr(name))}"
+            f"{key!r} {how} {short(value)}, {of}: it has to be of class "
+            f"{type_label(key.__facts__.kind)}"
+            f"{'; pass an instance, with ()' if isinstance(value, type) else ''}"
+            f"{defined_again(value, key.__facts__.kind, repr(key))}"
         )
 
 
-def find_resource(given: Resources, name: object) -> object:
+def find_resource(given: Resources, key: object) -> object:
     """The object that a run was given under a key.
 
     Raises:
         ResourceError: There is none.
     """
-    if not isinstance(name, Resource):
-        raise ResourceError(f"context()[...] takes what resource(...) returned, not {short(name)}")
+    if not isinstance(key, Resource):
+        raise ResourceError(f"context()[...] takes what resource(...) returned, not {short(key)}")
     try:
-        return given[name]
+        return given[key]
     except KeyError:
-        raise _missing(name, given, "this node asks for") from None
+        raise _missing(key, given, "this node asks for") from None
 
 
-def _missing(name: Resource, given: Iterable[object], who: str) -> ResourceError:
-    if is_opened(name):
+def _missing(key: Resource, given: Iterable[object], asker: str) -> ResourceError:
+    if is_opened(key):
         return ResourceError(
-            f"{who} {name!r}, which is not open: a run opens what its nodes declare before its "
+            f"{asker} {key!r}, which is not open: a run opens what its nodes declare before its "
             "first node, and none that it can reach declares this; name it in the node's class, "
             "resources = (<key>,), with what resource(...) returned and not its name; a function "
             "takes it as a parameter, client: Client = <key>",
@@ -324,7 +324,7 @@ def _missing(name: Resource, given: Iterable[object], who: str) -> ResourceError
             ],
         )
     return ResourceError(
-        f"{who} {name!r}, which the run was not given: pass resources={{key: object}} to run, "
+        f"{asker} {key!r}, which the run was not given: pass resources={{key: object}} to run, "
         "resume or Worker, or name them to a command with --resources (given: "
         f"{', '.join(map(repr, given)) or 'none'})",
         remedies=[
@@ -338,8 +338,8 @@ def _missing(name: Resource, given: Iterable[object], who: str) -> ResourceError
     )
 
 
-def _is_a(thing: object, kind: Any) -> bool:
+def _is_a(value: object, kind: Any) -> bool:
     try:
-        return isinstance(thing, get_origin(kind) or kind)
+        return isinstance(value, get_origin(kind) or kind)
     except TypeError:
         return True  # a protocol that cannot be checked at run time

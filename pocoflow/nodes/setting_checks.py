@@ -1,4 +1,4 @@
-"""What makes no sense as a setting of a node: it is refused where the node is built."""
+"""Checks of the settings of a node, made when the node is built."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pocoflow.values.callables import misfit, unrun
 
 
 def check_settings(node: Any) -> None:
-    """Refuse retry settings and timeouts that make no sense.
+    """Refuse invalid settings.
 
     Raises:
         DefinitionError: Names the node, the setting and its value.
@@ -49,7 +49,7 @@ def retry_problem(
     timeout: object = None,
     retry_on: object = Exception,
 ) -> str | None:
-    """What makes no sense among settings for attempts, and what they must be."""
+    """Which of the settings for attempts is invalid, and what it must be."""
     if type(max_retries) is not int or max_retries < 1:
         return (
             f"max_retries is {max_retries!r}: it counts the attempts, so it is a whole number of "
@@ -85,21 +85,21 @@ def retry_problem(
     return None
 
 
-# Asked for every node, of which there may be thousands of a class; 1 and True are told apart.
+# Called for every node, and a class may have thousands; typed, as 1 and True differ.
 _known_problem = lru_cache(maxsize=1024, typed=True)(retry_problem)
 
 
 def is_time(seconds: object) -> bool:
-    """Whether it is a time that something can be limited to: a finite number above 0."""
+    """Whether it is valid as a time limit: a finite number above 0."""
     numeric = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
     return numeric and 0 < cast(float, seconds) <= TIMEOUT_MAX
 
 
 def check_executor(what: str, given: object, others: str = "") -> None:
-    """Refuse what is no executor, and gives none.
+    """Refuse what is not an executor, and does not return one.
 
     Raises:
-        DefinitionError: Names what was given, and what may be.
+        DefinitionError: Names what was given, and what is accepted.
     """
     if isinstance(given, Executor):
         return

@@ -1,4 +1,4 @@
-"""What a node may be set to, and what that means: whether ``exec`` is tried again, and where."""
+"""The settings of nodes: whether ``exec`` is retried, how long it may take, where it is called."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from pocoflow.errors import DefinitionError, Retry
 from pocoflow.values.callables import check_called
 
 RetryOn: TypeAlias = type[Exception] | tuple[type[Exception], ...] | Callable[[Exception], bool]
-"""Which exceptions of ``exec`` deserve another attempt: classes, or a function that decides."""
+"""Which exceptions of ``exec`` are retried: classes, or a function that decides."""
 
 GivesExecutor: TypeAlias = Executor | Callable[[], Executor]
-"""An executor, or a function that gives one, which is called when one is needed."""
+"""An executor, or a function that returns one, which is called when one is needed."""
 
 Where: TypeAlias = GivesExecutor | Literal["here"] | None
 """Where ``exec`` is called: by an executor, ``"here"`` in the process of the run, or as the flow
@@ -26,7 +26,7 @@ says."""
 
 
 class StepSettings(TypedDict, total=False):
-    """What a node may be set to because it is one step; :class:`Node` explains it."""
+    """The settings of a node as one step; :class:`Node` explains them."""
 
     max_retries: int
     retry_delay: float
@@ -38,7 +38,7 @@ class StepSettings(TypedDict, total=False):
 
 
 class ItemSettings(TypedDict, total=False):
-    """What a node that works on items may be set to, too; :class:`BatchNode` explains it."""
+    """The additional settings of a node that works on items; :class:`BatchNode` explains them."""
 
     concurrency: int
     on_error: Literal["stop", "collect"]
@@ -49,9 +49,9 @@ ITEM_SETTINGS = tuple(ItemSettings.__annotations__)
 
 
 def unbound(given: Any, parameters: int) -> Any:
-    """The function that a method is of, if it has so many parameters, and so no ``self``.
+    """The function of a method, if it has ``parameters`` parameters, and therefore no ``self``.
 
-    One that is set on a class becomes a method of its nodes.
+    A function that is set on a class becomes a method of its nodes.
     """
     is_method = isinstance(given, MethodType)
     has_none = is_method and len(signature(given.__func__).parameters) == parameters
@@ -65,9 +65,9 @@ def where_to(of_node: Where, of_flow: Where) -> GivesExecutor | None:
 
 
 def wants_retry(retry_on: RetryOn, exc: Exception) -> bool:
-    """Whether an exception has another attempt: a ``Retry``, or by ``retry_on`` of the node.
+    """Whether an exception is retried: a ``Retry`` always, others by ``retry_on`` of the node.
 
-    A ``DefinitionError`` has none: the code is wrong, and another attempt would only be paid for.
+    A ``DefinitionError`` is not: the code is wrong, and another attempt would only cost money.
     """
     if isinstance(exc, Retry):
         return True
@@ -75,9 +75,9 @@ def wants_retry(retry_on: RetryOn, exc: Exception) -> bool:
         return False
     if isinstance(retry_on, (type, tuple)):
         return isinstance(exc, retry_on)
-    wanted = unbound(retry_on, 1)(exc)
-    check_called(wanted)
-    return bool(wanted)
+    answer = unbound(retry_on, 1)(exc)
+    check_called(answer)
+    return bool(answer)
 
 
 def retry_wait(node: Any, attempt: int) -> float:

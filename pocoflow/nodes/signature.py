@@ -1,4 +1,4 @@
-"""What a function says of itself that makes it a node: what it reads, writes, and returns."""
+"""The signature of a function as a node: what it reads, writes, and returns."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Parameter(NamedTuple):
         field: The field of the store that it reads, or ``None``.
         resource: The resource that it takes, or ``None``. With neither, it takes the store itself.
         required: Whether the field must be set: false if the parameter has a default of its own.
-        by_reference: Whether a reference as its default names the field.
+        by_reference: Whether its default is a reference that names the field.
         is_item: Whether it takes one item of the field that the node maps over.
     """
 
@@ -61,14 +61,14 @@ class Signature(NamedTuple):
         parameters: Its parameters in order.
         writes: The fields that its result is written to; empty if its result is its action.
         unpacks: Whether the result is a tuple with one value for each of ``writes``.
-        hints: Its annotations by parameter, ``"return"`` included; what is not annotated is left
-            out, what cannot be resolved is (or contains) an ``Unknown``. Where items are worked
-            on, ``"return"`` is what is written: the list of what the function returns.
-        each: The field whose items the first parameter takes, one after another, or ``None``.
-        asks: Whether it may return a question. ``hints`` has the type of the answer then.
-        answer: The type of an answer, per item where items are worked on.
+        hints: Its annotations by parameter, including ``"return"``; what is not annotated is left
+            out, what cannot be resolved is (or contains) an ``Unknown``. For a node that maps over
+            items, ``"return"`` is what is written: the list of what the function returns.
+        each: The field whose items the first parameter takes, one at a time, or ``None``.
+        asks: Whether it may return a question. ``hints`` then has the type of the answer.
+        answer: The type of an answer, per item if the node maps over items.
         chooses: Whether its result is a tuple whose last element is the action. ``hints`` has the
-            type of what is before that, which is written.
+            type of the elements before that, which are written.
         choice: The type of that element.
     """
 
@@ -87,7 +87,7 @@ class Signature(NamedTuple):
     @property
     def takes_store(self) -> bool:
         """Whether a parameter takes the whole store."""
-        return any(one.takes_store for one in self.parameters)
+        return any(parameter.takes_store for parameter in self.parameters)
 
     def actions(self) -> tuple[str, ...] | None:
         """The actions that the function can return; ``None`` if they are unknown.
@@ -96,7 +96,7 @@ class Signature(NamedTuple):
         further down.
 
         Raises:
-            TypeError: The annotation is known by now, and allows something that is no action.
+            TypeError: The annotation is known by now, and allows something that is not an action.
         """
         if self.chooses:
             hint = self.choice
@@ -119,18 +119,18 @@ def read_signature(
     supplied: object = (),
     actions: object = False,
 ) -> Signature:
-    """Read what makes a function a node.
+    """Read the signature of a function as a node.
 
     Args:
         function: What ``@node`` decorates.
         writes: A field reference, a tuple of them, or ``None``.
         names: Local names that its annotations may use.
         each: A field reference; the first parameter takes one item of it.
-        supplied: The parameters whose arguments a decorator below supplies.
+        supplied: The parameters whose arguments are supplied by a decorator below ``@node``.
         actions: Whether its result is a tuple whose last element is the action.
 
     Raises:
-        DefinitionError: It cannot be a node; the message says why, where, and what to do.
+        DefinitionError: It cannot be a node; the message names the reason, location and remedy.
     """
     _check_kind(function)
     hints = read_hints(function, names)
@@ -140,7 +140,7 @@ def read_signature(
     signature = inspect.signature(function)
     _check_method(function, signature)
     taken = _without(function, signature, supplied)
-    parameters = [_parameter(function, one, hints) for one in taken]
+    parameters = [_parameter(function, parameter, hints) for parameter in taken]
     written = _written(function, writes)
     is_async = inspect.iscoroutinefunction(function)
     unpacks = isinstance(writes, tuple)
@@ -156,14 +156,14 @@ def read_signature(
 
 
 def split_choice(hint: object) -> tuple[tuple[object, ...], object]:
-    """What is written, and what chooses, of the type of a tuple; nothing if it is not known."""
+    """The types of what is written and of the action, from that of a tuple; ``Any`` if unknown."""
     hint = plain(hint)
     parts = get_args(hint) if get_origin(hint) is tuple else ()
     return (parts[:-1], parts[-1]) if len(parts) > 1 and ... not in parts else ((), Any)
 
 
 def _chosen(read: Signature, hints: dict[str, object], actions: object) -> object:
-    """The type of the action beside what is written; the type of the result is left without it."""
+    """The type of the action in a result; removes it from ``hints["return"]``."""
     if actions is not True:
         _refuse(read.function, f"actions={short(actions)}: it is True, or left out")
     if not read.writes:
@@ -197,7 +197,7 @@ def _chosen(read: Signature, hints: dict[str, object], actions: object) -> objec
 def _without(
     function: Callable[..., object], signature: inspect.Signature, supplied: object
 ) -> list[inspect.Parameter]:
-    """The parameters whose arguments the store gives."""
+    """The parameters whose arguments are taken from the store."""
     names = list(signature.parameters)
     if isinstance(supplied, str) or not isinstance(supplied, Iterable):
         _refuse(function, f"supplied={short(supplied)}: it takes the names of parameters, a tuple")
@@ -206,20 +206,20 @@ def _without(
         if name not in names:
             hint = closest(str(name), names)
             _refuse(function, f"supplied={short(given)}: it has no parameter {name!r}{hint}")
-    return [one for name, one in signature.parameters.items() if name not in given]
+    return [value for name, value in signature.parameters.items() if name not in given]
 
 
 def _mapped(
     function: Callable[..., object], each: object, parameters: list[Parameter], unpacks: bool
 ) -> StoreField:
-    """The field to map over; the first of the parameters becomes the one that takes an item."""
+    """The field to map over; the first parameter is changed to take an item."""
     field = reference_of(f"{_about(function)}: each", each)
     if not parameters or parameters[0].takes_store or parameters[0].resource is not None:
         _refuse(function, "each=... gives its first parameter one item; it has no such parameter")
     first = parameters[0]
     if first.by_reference or not first.required:
         _refuse(function, f"each=... gives {first.name!r} one item, so it has no default")
-    if any(one.takes_store for one in parameters):
+    if any(parameter.takes_store for parameter in parameters):
         _refuse(function, "each=... works on items without the store; take fields as parameters")
     if unpacks:
         _refuse(function, "each=... writes one field, the list of the results; return one value")
@@ -276,12 +276,12 @@ def _check_method(function: Callable[..., object], signature: inspect.Signature)
 
 
 def _parameter(
-    function: Callable[..., object], one: inspect.Parameter, hints: Mapping[str, object]
+    function: Callable[..., object], given: inspect.Parameter, hints: Mapping[str, object]
 ) -> Parameter:
-    name, default = one.name, one.default
-    if one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD):
-        _refuse(function, f"{one} cannot name fields; name each field as a parameter of its own")
-    if one.kind is one.POSITIONAL_ONLY:
+    name, default = given.name, given.default
+    if given.kind in (given.VAR_POSITIONAL, given.VAR_KEYWORD):
+        _refuse(function, f"{given} cannot name fields; name each field as a parameter of its own")
+    if given.kind is given.POSITIONAL_ONLY:
         _refuse(function, f"parameter {name!r} is positional-only; take the '/' out")
     if _is_store(hints.get(name)):
         return Parameter(name)
@@ -293,7 +293,7 @@ def _parameter(
         _refuse(function, f"the default of {name!r} is {default!r}: name one of its fields")
     if name == "store" and name not in hints:
         _refuse(function, "annotate 'store' as Store for the whole store: store: Store[Model]")
-    return Parameter(name, StoreField(name), required=default is one.empty)
+    return Parameter(name, StoreField(name), required=default is given.empty)
 
 
 def _is_store(hint: object) -> bool:
@@ -310,7 +310,7 @@ def _written(function: Callable[..., object], writes: object) -> tuple[StoreFiel
     if isinstance(writes, list):
         _refuse(function, f"writes={short(writes)}: several fields are a tuple, writes=(A.x, A.y)")
     given = writes if isinstance(writes, tuple) else (writes,)
-    written = tuple(reference_of(f"{_about(function)}: writes", one) for one in given)
+    written = tuple(reference_of(f"{_about(function)}: writes", field) for field in given)
     names = [field.name for field in written]
     if not names or len(set(names)) < len(names):
         _refuse(function, f"writes={short(writes)}: name each field that it writes once")

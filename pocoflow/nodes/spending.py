@@ -1,4 +1,4 @@
-"""What runs spend: amounts by name, their sums, and the limits of these."""
+"""What runs spend: amounts by name, their sums, and their limits."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Amounts: TypeAlias = Mapping[str, Decimal]
 NO_AMOUNTS: Amounts = MappingProxyType({})
 
 TO_SPEND_MORE = "; set a larger budget"
-"""Where the message of a spent budget begins to say what can be done."""
+"""The beginning of the remedy in the message of a spent budget."""
 
 _SUMS = Context(prec=60)
 _NONE = Decimal(0)
@@ -32,7 +32,7 @@ class CallBill(list[Amounts]):
     """What is spent inside of a journaled call.
 
     Args:
-        key: What the call is known by.
+        key: What identifies the call.
     """
 
     __slots__ = ("key",)
@@ -43,16 +43,16 @@ class CallBill(list[Amounts]):
 
 
 charged: ContextVar[CallBill | None] = ContextVar("pocoflow_charged", default=None)
-"""The bill of the journaled call that is at work here; ``None`` outside of one."""
+"""The bill of the current journaled call; ``None`` outside of one."""
 
 
 class Spent(NamedTuple):
-    """What was spent at once, as it is on record.
+    """What was spent at once, as it is recorded.
 
     Attributes:
         line: The number of the line of execution.
         names: The node, after the names of the flows and branches around it.
-        amounts: How much, by name; of a budget that the line goes on without, ``None``.
+        amounts: How much, by name; ``None`` for a budget that the line continues without.
     """
 
     line: int
@@ -61,25 +61,25 @@ class Spent(NamedTuple):
 
 
 def amounts_of(given: Mapping[str, Amount], where: str) -> Amounts:
-    """Amounts as they are summed.
+    """Amounts as numbers that can be summed exactly.
 
     Raises:
-        DefinitionError: One is no number, or is below 0.
+        DefinitionError: One is not a number, or is below 0.
     """
     return {
         name: _number(amount, f"{where}({name}={short(amount)})") for name, amount in given.items()
     }
 
 
-def _number(amount: object, said: str) -> Decimal:
+def _number(amount: object, context: str) -> Decimal:
     if type(amount) is not bool and isinstance(amount, Real | Decimal):
-        if isinstance(amount, Real):  # those of numpy, too
+        if isinstance(amount, Real):  # including numpy's
             amount = int(amount) if isinstance(amount, Integral) else repr(float(amount))
-        found = Decimal(amount)
-        if found.is_finite() and found >= 0:
-            return found.copy_abs()  # -0 is 0
+        number = Decimal(amount)
+        if number.is_finite() and number >= 0:
+            return number.copy_abs()  # -0 is 0
     raise DefinitionError(
-        f"{said}: an amount is a number of at least 0, an int, a float or a Decimal"
+        f"{context}: an amount is a number of at least 0, an int, a float or a Decimal"
     )
 
 
@@ -96,11 +96,11 @@ def limits_of(given: object, where: str) -> Amounts | None:
             f"{where} is {short(given)}: a budget is a limit for each name that is spent, as in "
             'budget={"usd": 2.0}'
         )
-    return {name: _number(one, f"{where}, {name}={short(one)}") for name, one in given.items()}
+    return {name: _number(most, f"{where}, {name}={short(most)}") for name, most in given.items()}
 
 
 def limited_by(*budgets: Amounts | None) -> tuple[str, ...]:
-    """The names that some budgets limit, each once."""
+    """The names that any of the budgets limit, each once."""
     return tuple(dict.fromkeys(name for limits in budgets for name in limits or ()))
 
 
@@ -118,7 +118,7 @@ def _add(sums: dict[str, Decimal], amounts: Amounts) -> None:
 
 
 class HasSpent(Protocol):
-    """What other runs have spent of a budget, as it is now."""
+    """What other runs have spent of a budget, up to date."""
 
     @property
     def amounts(self) -> Amounts:
@@ -129,7 +129,7 @@ class Budget(NamedTuple):
     """How much may be spent.
 
     Attributes:
-        where: In what, for messages.
+        where: What the budget is for, as messages say it.
         limits: How much, by name.
         others: The runs that it is shared with; ``None`` if there are none.
     """
@@ -140,11 +140,11 @@ class Budget(NamedTuple):
 
 
 class Account:
-    """What one run has spent, its resumes included; threads may add to it.
+    """What one run has spent, before and after resumes; threads may add to it.
 
     Attributes:
-        past: The budgets that lines go on without, by the number of the line: an edge for a
-            budget that is spent was taken there.
+        past: The budgets that lines continue without, by the number of the line, as an edge for a
+            spent budget was taken there.
     """
 
     def __init__(self, spent: Iterable[Spent] = ()) -> None:
@@ -153,8 +153,8 @@ class Account:
         self._by_node: dict[tuple[str, ...], dict[str, Decimal]] = {}
         self.past: dict[int, set[str]] = {}
         for line, names, amounts in spent:
-            self.add(names, {name: one for name, one in amounts.items() if one is not None})
-            if past := {name for name, one in amounts.items() if one is None}:
+            self.add(names, {name: paid for name, paid in amounts.items() if paid is not None})
+            if past := {name for name, amount in amounts.items() if amount is None}:
                 self.past.setdefault(line, set()).update(past)
 
     def add(self, names: Iterable[str], amounts: Amounts) -> None:
@@ -170,15 +170,15 @@ class Account:
             return MappingProxyType(dict(self._sums))
 
     def rows(self, names: Iterable[str]) -> tuple[Spent, Spent]:
-        """What a node has spent, and all else, for an account in another process."""
+        """What a node has spent, and the rest, for an account in another process."""
         path = tuple(names)
         with self._guard:
-            mine = dict(self._by_node.get(plain(path), {}))
+            spent = dict(self._by_node.get(plain(path), {}))
             others = {
-                name: _SUMS.subtract(amount, mine.get(name, _NONE))
+                name: _SUMS.subtract(amount, spent.get(name, _NONE))
                 for name, amount in self._sums.items()
             }
-        return Spent(0, path, mine), Spent(0, (), others)
+        return Spent(0, path, spent), Spent(0, (), others)
 
     def refusal(
         self,
@@ -193,25 +193,25 @@ class Account:
         Args:
             run_id: The run.
             names: The node, after the names around it.
-            budgets: Those of the run.
-            of_node: That of the node.
-            past: The names of budgets that do not count any more.
+            budgets: The budgets of the run.
+            of_node: The budget of the node.
+            past: The names of budgets that no longer count.
         """
         sums, node = self.sums, self._by_node.get(plain(names), {})
-        shown, spent, said = "/".join(names), [], []
+        shown, spent, reasons = "/".join(names), [], []
         for budget in (*budgets, Budget(f"node {'/'.join(names)!r}", of_node)):
-            mine = node if budget.limits is of_node else sums
+            own = node if budget.limits is of_node else sums
             others = NO_AMOUNTS if budget.others is None else budget.others.amounts
             for name, limit in budget.limits.items():
-                total = _SUMS.add(mine.get(name, _NONE), others.get(name, _NONE))
+                total = _SUMS.add(own.get(name, _NONE), others.get(name, _NONE))
                 if total >= limit and name not in past:
                     spent.append(name)
-                    said.append(f"{total} of {limit} {name} in {budget.where}")
+                    reasons.append(f"{total} of {limit} {name} in {budget.where}")
         if not spent:
             return None
         edge = f"flow.then(node.when_spent({', '.join(map(repr, dict.fromkeys(spent)))}), target)"
         return BudgetError(
-            f"run {run_id!r}: node {shown!r} may spend no more: {', '.join(said)}"
+            f"run {run_id!r}: node {shown!r} may spend no more: {', '.join(reasons)}"
             f"{TO_SPEND_MORE}, with which a run on record can be resumed, or write where it goes "
             f"then: {edge}",
             names=tuple(dict.fromkeys(spent)),

@@ -1,4 +1,4 @@
-"""``Subflow``: a flow as a node, on a store of its own, with fields that are handed in and out."""
+"""``Subflow``: a flow as a node, on a store of its own, with fields passed in and out."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ class Bound(Generic[T]):
 
 
 def bind(target: T, /) -> Bound[T]:
-    """Say which field of another store a field is set to: ``bind(S.text).to(A.document)``.
+    """Declare which field of another store a field is set from: ``bind(S.text).to(A.document)``.
 
-    A type checker sees whether what the one holds fits the other.
+    A type checker sees whether the types of the two fields fit.
 
     Args:
         target: A reference to the field that is set, ``fields(Model).name`` or ``key("name")``.
@@ -67,10 +67,10 @@ def bind(target: T, /) -> Bound[T]:
 
 
 class FlowLike(Protocol):
-    """A flow, as far as it is known here.
+    """A flow, as far as it is needed here.
 
     Attributes:
-        start: Where a run of it begins.
+        start: Its first node.
     """
 
     start: NodeLike
@@ -79,20 +79,20 @@ class FlowLike(Protocol):
 class Subflow(SplitNode[Any]):
     """Runs a flow on a store of its own, under the schema of that flow.
 
-    The flow sees nothing of the store around it but what ``inputs`` hand in, and changes nothing
-    there but what ``outputs`` hand back; its nodes are steps of the run, and the action that ends
-    it is the action of this node.
+    The flow sees only those fields of the outer store that ``inputs`` pass in, and changes only
+    those that ``outputs`` pass back; its nodes are steps of the run, and the action that ends it is
+    the action of this node.
 
     Args:
         flow: The flow.
-        inputs: Fields of its store, set from fields of the store around it when it begins:
+        inputs: Fields of its store, set from fields of the outer store when it begins:
             ``[bind(S.text).to(A.document)]``.
-        outputs: Fields of the store around it, set from fields of its store when it ends:
+        outputs: Fields of the outer store, set from fields of its store when it ends:
             ``[bind(A.summary).to(S.summary)]``.
         name: The node's name; that of the flow by default.
 
     Raises:
-        DefinitionError: An argument makes no sense.
+        DefinitionError: An argument is invalid.
     """
 
     def __init__(
@@ -114,29 +114,29 @@ class Subflow(SplitNode[Any]):
     def _links(self, argument: str, links: Iterable[Link]) -> tuple[Link, ...]:
         given: object = links
         is_several = isinstance(given, Iterable) and not isinstance(given, Link)  # a tuple, too
-        found = tuple(links) if is_several else ()
-        every: tuple[object, ...] = found
-        if not (is_several and all(isinstance(one, Link) for one in every)):
+        several = tuple(links) if is_several else ()
+        links_given: tuple[object, ...] = several
+        if not (is_several and all(isinstance(link, Link) for link in links_given)):
             raise DefinitionError(
                 f"Subflow {self.name!r}: {argument} takes a list, [bind(target).to(source)], "
                 f"not {short(given)}"
             )
-        targets = [link.target.name for link in found]
+        targets = [link.target.name for link in several]
         for target in targets:
             if targets.count(target) > 1:
                 raise DefinitionError(
                     f"Subflow {self.name!r}: {argument} set {target!r} more than once"
                 )
-        return found
+        return several
 
     @property
     def actions(self) -> tuple[str, ...] | None:
         """The actions that can end the flow; ``None`` if they are not known."""
-        found: tuple[str, ...] | None = self.flow.graph.final_actions()
-        return found
+        actions: tuple[str, ...] | None = self.flow.graph.final_actions()
+        return actions
 
     def prep(self, store: Store, /) -> dict[str, Any]:
-        """Take what is handed in."""
+        """Read the inputs."""
         return {link.target.name: store[link.source.name] for link in self.inputs}
 
     def starts(self, given: Any, store: Store) -> Iterator[Start]:
@@ -146,22 +146,22 @@ class Subflow(SplitNode[Any]):
         yield Start(self.name, 0, {}, base=base, handed=frozenset(given))
 
     def post(self, store: Store, given: Any, ends: list[BranchEnd], /) -> Any:
-        """Hand back what it made; the action that ended it."""
+        """Write the outputs; returns the action that ended the flow."""
         (end,) = ends
         inner = end.store
         if inner is not None:
             results: dict[str, Any] = {}
             for target, source, _ in self.outputs:
                 value = inner[source.name]
-                # Two fields share nothing: after a resume they would not, either.
-                is_shared = any(value is one for one in results.values())
+                # Fields must not share a value, as they would not after a resume.
+                is_shared = any(value is other for other in results.values())
                 results[target.name] = stored_copy(value) if is_shared else value
             store.put(results, _definitions(self.outputs, inner))
         return end.action
 
 
 def _definitions(links: Iterable[Link], source: Store) -> dict[str, str]:
-    """The definitions under which the store that values come from has accepted them."""
+    """The definitions under which the source store accepted its values."""
     known = source.definitions
     return {
         link.target.name: known[link.source.name] for link in links if link.source.name in known

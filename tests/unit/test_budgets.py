@@ -790,7 +790,7 @@ def test_a_damaged_amount_is_told(tmp_path: Path, text: str) -> None:
         flow.run({}, thread="a")
 
 
-class Begun(Node):
+class StartedItem(Node):
     """Breaks where it is told to, after it has paid for something."""
 
     max_retries = 2
@@ -834,7 +834,7 @@ def test_a_step_that_had_begun_when_a_run_broke_goes_on_with_what_is_on_record(
     tmp_path: Path, breaks: str, then: str, answer: str | None, spent: str
 ) -> None:
     """What is paid for is kept, what would cost is refused, and the next node has its own input."""
-    begun = Begun()
+    begun = StartedItem()
     flow = Flow(begun, db_path=tmp_path / "runs.db", flow_name="f", budget={"usd": 0.1})
     flow.then(begun, sum_up).then(begun.when_spent("usd"), sum_up)
     begun.at = breaks

@@ -18,7 +18,7 @@ from pocoflow.engine.ledger import Ledger
 from pocoflow.engine.memory import NULL
 from pocoflow.errors import RunLostError
 from pocoflow.graph.step_records import ALONE, Bill, Called, Finished, Identity, Numbers, Tried
-from pocoflow.graph.unfinished import Begun, Unfinished
+from pocoflow.graph.unfinished import StartedItem, Unfinished
 from pocoflow.nodes.context import Cancellation, RunContext
 from pocoflow.nodes.question import NewQuestion
 from pocoflow.store.branch_view import BranchStore
@@ -169,7 +169,7 @@ def test_items_are_there_by_number(run: Run) -> None:
     found = run.unfinished()
     assert found.results == {0: '"done"'}
     first, second, third = (found.items[number] for number in range(3))
-    assert (first, third) == (Begun("m0", 0), Begun("m2", 0))
+    assert (first, third) == (StartedItem("m0", 0), StartedItem("m2", 0))
     assert (second.mark, second.attempts) == ("m1", 2)
     assert [(one.node, one.type_name, one.message) for one in second.errors] == [
         ("first", "ValueError", "no")
@@ -209,7 +209,7 @@ def test_a_call_is_there_until_its_step_is_finished(run: Run) -> None:
     found = run.unfinished()
     alone = {"ask a 0": '{"a":1}', "ask b 0": '~"b"'}
     assert found.calls == {ALONE: alone, 3: {"ask a 0": '"of an item"'}}
-    assert (found.prepared, found.items) == (('["input"]',), {3: Begun("m3", 0)})
+    assert (found.prepared, found.items) == (('["input"]',), {3: StartedItem("m3", 0)})
     run.ledger.journal(0, "first", "result")
     run.ledger.step(finished(0, "second"))
     assert not run.unfinished().calls
