@@ -7,7 +7,7 @@ from typing import Any
 
 from pocoflow.engine.effects import Await, Effects, Steps
 from pocoflow.engine.line import Line
-from pocoflow.engine.outcomes import own
+from pocoflow.engine.outcomes import unwrapped
 from pocoflow.errors import RunError
 from pocoflow.graph.graph import Vertex
 from pocoflow.messages import short
@@ -15,7 +15,7 @@ from pocoflow.nodes.middleware import Around, Middleware, Visit
 
 _PROCEED: Any = object()
 
-_YIELDED = "middleware {} yields nothing, to go on, or a coroutine, to await it; it yielded {}"
+_YIELDED = "middleware {} may yield nothing, to proceed, or a coroutine to await; it yielded {}"
 
 
 class Skipped(BaseException):
@@ -61,7 +61,7 @@ def wrapped(
                     raise RunError(_YIELDED.format(short(middleware[0]), short(request)))
                 step = steps.send
             except Exception as exc:  # noqa: BLE001 - the middleware decides about it
-                step, value = steps.throw, own(exc)
+                step, value = steps.throw, unwrapped(exc)
     finally:
         steps.close()
 
@@ -99,7 +99,7 @@ class Visiting:
         is_over, action = yield from self._advance(step, value)
         if is_over:
             return action
-        raise RunError("a middleware goes on with a visit once; exec can be gone on with again")
+        raise RunError("a middleware can proceed with a visit only once, but repeat an attempt")
 
     def _advance(self, step: Callable[[Any], Any], value: object) -> Effects[tuple[bool, Any]]:
         while True:

@@ -52,7 +52,7 @@ class Waiting:
             raise Paused
         raise QuestionExpiredError(
             f"question {self.asked.about} of run {self.asked.run_id!r} was not answered until "
-            f"{self.asked.deadline}, and it has no default; a fork asks anew: "
+            f"{self.asked.deadline}, and it has no default; a fork asks again: "
             f"flow.fork({self.asked.run_id!r})"
         )
 
@@ -85,7 +85,7 @@ def ask(
         where = Address(context.path, vertex.name).text
         raise RunError(
             f"node {where!r} of flow {context.flow_name!r} asks a question, and a run that is not "
-            "kept cannot wait for the answer: give the flow a db_path"
+            "stored cannot wait for the answer: give the flow a db_path"
         )
     new = _described(vertex, result)
     phase, context.phase = context.phase, "commit"
@@ -107,7 +107,7 @@ def pause(run: Line) -> Effects[RunPaused]:
         run.cancel()
         context.check_cancelled()
         questions = []
-    resume = f"flow.resume({context.run_id!r}) goes on"
+    resume = f"flow.resume({context.run_id!r}) continues"
     message = f"all is answered by now; {resume}"
     if questions:
         message = f"{counted(len(questions), 'open question')}: {describe_open(questions)}; "

@@ -10,7 +10,7 @@ from pocoflow.address import Address
 from pocoflow.engine.around import middleware_of, wrapped
 from pocoflow.engine.effects import Await, Call, Effects, Sleep
 from pocoflow.engine.line import Line
-from pocoflow.engine.outcomes import own
+from pocoflow.engine.outcomes import unwrapped
 from pocoflow.errors import NodeTimeoutError, RunCancelled
 from pocoflow.graph.graph import Vertex
 from pocoflow.graph.step_records import Tried
@@ -87,9 +87,9 @@ def _limited(vertex: Vertex, given: object, timeout: float) -> Effects:
         if not isinstance(exc, Exception):
             inner.given_up = RunCancelled(f"run {inner.run_id!r} has ended: {type(exc).__name__}")
         raise
-    here = copy_context()
+    outer = copy_context()
     for variable, value in separate.items():
-        if variable is not current and here.get(variable, separate) is not value:
+        if variable is not current and outer.get(variable, separate) is not value:
             variable.set(value)
     return result
 
@@ -123,7 +123,7 @@ def try_again(run: Line, vertex: Vertex, given: object, error: Exception, inline
         try:
             return (yield from attempt(run, vertex, given, inline))
         except Exception as exc:  # noqa: BLE001 - handed to retry_on and exec_fallback
-            error = own(exc)
+            error = unwrapped(exc)
     if context.is_stopped_by(error):
         raise error
     calls.check_record(context)
@@ -132,10 +132,9 @@ def try_again(run: Line, vertex: Vertex, given: object, error: Exception, inline
         yield from run.commit(inline, run.ledger.call_again, run.step, again, calls.item)
     with _DealingWith(error):
         last = (given if vertex.is_bare else copied(given), error)
-        here = inline or vertex.is_bare  # it only raises
-        result: object = (
-            node.exec_fallback(*last) if here else (yield Call(node.exec_fallback, last))
-        )
+        direct = inline or vertex.is_bare  # it only raises
+        fallback = node.exec_fallback
+        result: object = fallback(*last) if direct else (yield Call(fallback, last))
         while result.__class__ is CoroutineType:
             result = yield Await(result)
     return result

@@ -11,8 +11,8 @@ from typing import Any
 
 from pocoflow import values as codec
 from pocoflow.engine.effects import Away, Effects, Steps
-from pocoflow.engine.envelopes import NOWHERE, Limits, Reply, Request, code_here, here
-from pocoflow.engine.executors import is_here, sendable
+from pocoflow.engine.envelopes import NOWHERE, Limits, Reply, Request, code_digest, this_process
+from pocoflow.engine.executors import is_local, sendable
 from pocoflow.engine.line import Line
 from pocoflow.engine.relaying import Relay, endpoint
 from pocoflow.errors import DatabaseError
@@ -79,8 +79,8 @@ def _request(
     reference, state = executors.reference(vertex)
     return Request(
         reference,
-        code_here(vertex.node),
-        here(),
+        code_digest(vertex.node),
+        this_process(),
         (context.run_id, context.flow_name, context.token),
         vertex.name,
         context.path,
@@ -93,7 +93,7 @@ def _request(
         sendable(vertex.name, "what it has of its own", dict(state)) if state else "",
         run.ledger.keeps or vertex.node.max_retries > 1,
         0 if relay is None else relay.number,
-        endpoint() if relay and not (isinstance(gives, Executor) and is_here(gives)) else NOWHERE,
+        endpoint() if relay and not (isinstance(gives, Executor) and is_local(gives)) else NOWHERE,
         {} if calls is None else calls.record,
         "" if calls is None else codec.dumps(list(calls.errors)),
         tuple(row.amounts for row in sums),

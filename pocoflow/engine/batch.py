@@ -12,7 +12,7 @@ from pocoflow.engine.effects import Effects, Job, Steps
 from pocoflow.engine.gathering import Entered
 from pocoflow.engine.items import ItemNumbers, report_gone
 from pocoflow.engine.line import Line
-from pocoflow.engine.outcomes import own
+from pocoflow.engine.outcomes import unwrapped
 from pocoflow.errors import ActionError, BudgetError, QuestionExpiredError
 from pocoflow.graph.graph import Vertex
 from pocoflow.graph.step_records import ALONE, Identity
@@ -112,7 +112,7 @@ class _Batch:
             try:
                 result = yield from attempt(run, vertex, item.value, self.inline)
             except Exception as exc:  # noqa: BLE001 - retry_on and exec_fallback decide
-                error = own(exc)
+                error = unwrapped(exc)
             if error is not None:
                 result = yield from self._failed(context, item.value, error)
             if is_waiting(result):
@@ -134,7 +134,7 @@ class _Batch:
         try:
             return (yield from try_again(run, self.vertex, item, error, self.inline))
         except Exception as exc:
-            failure = own(exc)
+            failure = unwrapped(exc)
             add_note(failure, f"pocoflow: item {context.item}, attempt {context.attempt}")
             if context.is_stopped_by(exc) or isinstance(exc, BudgetError):
                 raise
@@ -160,7 +160,7 @@ def map_items(run: Line, vertex: Vertex, items: object) -> Effects[list[object]]
     if not isinstance(items, Iterable) or isinstance(items, (str, bytes)):
         run.context.phase = "prep"  # whose mistake it is
         raise ActionError(
-            f"prep of batch node {vertex.name!r} returned {short(items)}: it gives the items, "
+            f"prep of batch node {vertex.name!r} returned {short(items)}: it must return the items "
             "as a list or another iterable"
         )
     batch = _Batch(run, vertex, items)

@@ -13,7 +13,7 @@ from pocoflow.engine.effects import Effects, Inside, Job, Steps
 from pocoflow.engine.gathering import Entered
 from pocoflow.engine.items import ItemNumbers, report_gone
 from pocoflow.engine.line import Line
-from pocoflow.engine.outcomes import own
+from pocoflow.engine.outcomes import unwrapped
 from pocoflow.graph.graph import Vertex, label
 from pocoflow.graph.routing import Taken
 from pocoflow.graph.step_records import Numbers
@@ -137,7 +137,7 @@ class _Branches:
             except Paused:
                 self.is_waiting = True
             except Exception as exc:
-                failure = own(exc)
+                failure = unwrapped(exc)
                 node = _report(inner, failure, within)
                 stopped = inner.context.is_stopped_by(failure) or inner.cannot_write(failure)
                 if stopped or not self.node.collects:

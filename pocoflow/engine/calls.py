@@ -376,8 +376,8 @@ class ExecCalls:
         hint = awaited(read_hints(inner).get("return"))
         if name.endswith("<lambda>"):
             raise DefinitionError(
-                f"{self._about('a lambda')} has no name that it could be known by after a crash: "
-                "call a function, or give it one, context().calling(name=...).call(...)"
+                f"{self._about('a lambda')} has no name to identify it after a crash: "
+                "call a function, or give it a name, context().calling(name=...).call(...)"
             )
         if hint is not None:
             from pocoflow.check.storage_rules import not_storable
@@ -421,7 +421,7 @@ class ExecCalls:
         try:
             return codec.identity(argument, shapes)
         except NotStorableError as exc:
-            why = "cannot be stored, so that nobody could tell this call from others after a crash"
+            why = "cannot be stored, so that the call could not be recognised after a crash"
             exc.args = (f"{self._about(name)}: argument {which} {why}; {exc}",)
             raise
 
@@ -539,8 +539,8 @@ class ExecCalls:
         item = "" if self.item is None else f", item {self.item.number}"
         return (
             f"exec of node {where!r}{item} (step {self._step}) has not asked for {len(names)} "
-            f"of the calls that had returned before: {shown}; it makes other calls than it did, "
-            "or with other arguments"
+            f"of the calls that had returned before: {shown}; it now makes other calls, or the "
+            "same ones with other arguments"
         )
 
 

@@ -31,7 +31,7 @@ from pocoflow.engine.effects import (
 )
 from pocoflow.engine.gathering import gather_on, gather_threads
 from pocoflow.engine.loop_drivers import AwayDriver, RunDriver, drive_job, drive_on_loop
-from pocoflow.engine.outcomes import Carried, opened, own
+from pocoflow.engine.outcomes import Carried, opened, unwrapped
 from pocoflow.engine.threads import in_thread
 from pocoflow.engine.waits import Pending, awaited_by, bounded, sleep, wait, within
 from pocoflow.nodes.context import RunContext, current
@@ -111,7 +111,7 @@ def drive_here(
             driver.close()
     # Outside the except clause, which would add a context to it.
     if raised is not None:
-        raise own(raised)
+        raise unwrapped(raised)
 
 
 class _ThreadDriver(Driver):

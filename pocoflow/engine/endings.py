@@ -5,7 +5,7 @@ from __future__ import annotations
 from pocoflow.address import Address
 from pocoflow.engine.effects import Commit, Steps
 from pocoflow.engine.line import Line
-from pocoflow.engine.outcomes import own
+from pocoflow.engine.outcomes import unwrapped
 from pocoflow.engine.waits import is_cancelled_error, is_task_cancelled, withdrawn
 from pocoflow.errors import DeadlineError, InvalidValueError, MaxStepsError, Remedy, StoreError
 from pocoflow.graph.graph import Vertex, label
@@ -23,8 +23,8 @@ def check_steps(run: Line, vertex: Vertex, step: int) -> None:
     limit = run.plan.max_steps
     if step >= limit:
         raise MaxStepsError(
-            f"flow {run.context.flow_name!r} took max_steps={limit} steps and would go "
-            f"on with node {vertex.name!r}: raise max_steps, or look for a loop without a way out",
+            f"flow {run.context.flow_name!r} took max_steps={limit} steps and would continue with "
+            f"node {vertex.name!r}: raise max_steps, or look for a loop without a way out",
             remedies=[Remedy("allow more steps", "Flow(<start>, max_steps=<number>)")],
         )
 
@@ -36,7 +36,7 @@ def failure_of(run: Line, error: BaseException) -> Exception | None:
     awaited something that was cancelled elsewhere.
     """
     if isinstance(error, Exception):
-        return own(error)
+        return unwrapped(error)
     if not is_cancelled_error(error) or run.context.cancellation.requested:
         return None
     return None if run.on_loop and is_task_cancelled() else withdrawn(run.context)

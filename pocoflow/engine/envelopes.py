@@ -160,7 +160,7 @@ _codes: dict[object, str] = {}
 """The digests of code, by the definitions of nodes."""
 
 
-def code_here(node: Node) -> str:
+def code_digest(node: Node) -> str:
     """A digest of a node's code, for one version of Python."""
     definition = made_of(node)
     if definition not in _codes:
@@ -171,6 +171,6 @@ def code_here(node: Node) -> str:
 _process = os.urandom(8).hex()
 
 
-def here() -> str:
+def this_process() -> str:
     """Identifies this process among all others, including those forked from it."""
     return f"{_process}-{os.getpid()}"

@@ -95,7 +95,7 @@ class Executors:
                 gives = self.of(vertex) if vertex.reachable and vertex.inner is None else None
                 keys = () if gives is None else declared(vertex.node)
                 refused = [key for key in keys if key in given]
-                if gives is not None and refused and not is_here(_executor(gives)):
+                if gives is not None and refused and not is_local(_executor(gives)):
                     raise ResourceError(
                         f"resources={{{refused[0]!r}: ...}} cannot be sent to the executor that "
                         f"calls exec of node {label(vertex.name, path)!r}, which would open its "
@@ -155,8 +155,8 @@ def text_of(value: object, reason: str, hint: str) -> str:
     try:
         return codec.dumps(value)
     except NotStorableError as exc:
-        here = "or call it in the process of the run: executor='here'"
-        exc.args = (f"{reason}: {exc}; {hint}; {here}",)
+        local = "or call it in the process of the run: executor='here'"
+        exc.args = (f"{reason}: {exc}; {hint}; {local}",)
         raise
 
 
@@ -201,16 +201,14 @@ class RemoteCall:
                 outer.set_result(_outcome(done))
             elif not done.cancelled():
                 _log.warning(
-                    "%s: what an executor brought back is ignored, as the run does not wait for "
-                    "it any more",
+                    "%s: the reply of an executor is ignored, as the run no longer waits for it",
                     self._description,
                 )
 
         def stop(done: Future[Reply | BaseException]) -> None:
             if done.cancelled() and any(future.cancel() for future in [*sent]):
                 _log.info(
-                    "%s was taken back from the executor; if a worker had begun with it, what "
-                    "comes of it is ignored",
+                    "%s was cancelled; if a worker had started it, its outcome is ignored",
                     self._description,
                 )
 
@@ -238,7 +236,7 @@ class RemoteCall:
         gives = self._gives
         for is_last in (False, True):
             executor = self._executor = _executor(gives)
-            objects = self._objects if is_here(executor) else {}
+            objects = self._objects if is_local(executor) else {}
             try:
                 return executor.submit(self._serve, self._request, given, objects)
             except Exception as exc:
@@ -274,24 +272,24 @@ class RemoteCall:
         why = f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
         if isinstance(exc, BrokenExecutor) and isinstance(self._gives, Executor):
             why += (
-                "; this executor takes nothing any more: give the flow a function that gives one, "
-                "which is called again then"
+                "; this executor accepts no more work: give the flow a function that returns one, "
+                "which is then called again"
             )
         if type(exc).__name__ == "BrokenProcessPool":
             why += (
-                "; if no process of it could begin, the program lacks if __name__ == '__main__': "
-                "around what it starts, which each spawned process imports"
+                "; if none of its processes could start, the program lacks "
+                "if __name__ == '__main__': around what it runs, as each spawned process imports it"
             )
         elif isinstance(exc, RuntimeError) and "shutdown" in str(exc):
             why += (
                 "; it was shut down: keep it open until the run has ended, as with a 'with' around "
-                "the run, or give the flow a function that makes one"
+                "the run, or give the flow a function that returns one"
             )
-        return ExecutorError(f"{self._description} was not brought back by its executor: {why}")
+        return ExecutorError(f"{self._description} was not returned by its executor: {why}")
 
     def _strange(self, thrown: Thrown) -> ExecutorError:
         error = ExecutorError(
-            f"{self._description} raised {thrown.type_name}, which cannot be made again here: "
+            f"{self._description} raised {thrown.type_name}, which cannot be re-created here: "
             f"{thrown.message}; define the class at the top of a module, with an __init__ that "
             "takes its args",
             thrown.type_name,
@@ -323,7 +321,7 @@ def _forget_after_fork() -> None:
 _INTERPRETERS: Any = getattr(concurrent.futures, "InterpreterPoolExecutor", ())
 
 
-def is_here(executor: Executor) -> bool:
+def is_local(executor: Executor) -> bool:
     """Whether it calls in threads of this process, which share its objects."""
     return isinstance(executor, ThreadPoolExecutor) and not isinstance(executor, _INTERPRETERS)
 

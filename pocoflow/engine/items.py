@@ -101,6 +101,6 @@ def report_gone(run: Line, vertex: Vertex, numbers: ItemNumbers) -> None:
         shown = ", ".join(map(str, gone[:10])) + (", ..." if len(gone) > 10 else "")
         run.remark(
             f"run {run.context.run_id!r}: node {label(vertex.name, run.context.path)!r} had "
-            f"finished, asked or begun {len(gone)} items that are not among its items now, so that "
-            f"is not used (their numbers: {shown})"
+            f"finished, asked about or started {len(gone)} items that are no longer among its "
+            f"items, so that this is not used (their numbers: {shown})"
         )

@@ -336,7 +336,7 @@ class Line:
                 check_called(listener(event, self.store))
             except Exception:  # noqa: BLE001 - a reader of events must not break the run
                 _log.exception(
-                    "flow %r, run %r: a listener of %r failed; the run goes on",
+                    "flow %r, run %r: a listener of %r failed; the run continues",
                     self.context.flow_name,
                     self.context.run_id,
                     kind,

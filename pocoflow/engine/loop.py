@@ -21,7 +21,7 @@ from pocoflow.engine.budgets import affordable, go_past, refuse_started, way_pas
 from pocoflow.engine.effects import Call, Effects, Inside, OnLoop, Steps, awaiting
 from pocoflow.engine.endings import check_steps, expired_error, fail, failure_of
 from pocoflow.engine.line import Line
-from pocoflow.engine.outcomes import closes, opened, own
+from pocoflow.engine.outcomes import closes, opened, unwrapped
 from pocoflow.engine.thread_phases import phases_in_thread
 from pocoflow.errors import BudgetError, RunCancelled, RunPaused
 from pocoflow.graph.graph import Vertex, label
@@ -74,7 +74,7 @@ def steps(run: Line) -> Steps:
         if closes(exc):  # garbage-collected without its driver: nobody carries out its effects
             raise
         expired = expired_error(run, exc)
-        yield from fail(run, own(exc) if expired is None else expired)
+        yield from fail(run, unwrapped(exc) if expired is None else expired)
         if expired is not None:
             raise expired from exc
         raise
@@ -287,14 +287,14 @@ def _after(
         try:
             action = yield from visiting.fail(failure)
         except Exception as replaced:  # noqa: BLE001 - edges for errors decide about it
-            failure = own(replaced)
+            failure = unwrapped(replaced)
         else:
             action = action_of(vertex, action)
             return None, action, _cross(run, vertex, action)
     caught = _caught(run, vertex, failure)
     if caught is not None:
         return failure, *caught
-    if failure is own(exc):
+    if failure is unwrapped(exc):
         return None
     raise failure  # raised by the middleware
 

@@ -37,7 +37,7 @@ T = TypeVar("T")
 ErrorT = TypeVar("ErrorT", bound=BaseException)
 
 
-def own(error: ErrorT) -> ErrorT:
+def unwrapped(error: ErrorT) -> ErrorT:
     """The exception as user code raised it.
 
     Python makes a RuntimeError of a StopIteration that leaves a generator, such as the step loop,
@@ -55,7 +55,7 @@ def own(error: ErrorT) -> ErrorT:
     return cast(ErrorT, original)
 
 
-def without_ours(error: ErrorT) -> ErrorT:
+def without_own_frames(error: ErrorT) -> ErrorT:
     """The exception; without its traceback if it is pocoflow's and no frame in it is the user's.
 
     Its message is for the user, and the recorded traceback has every frame.

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from pocoflow import values as codec
 from pocoflow.cleanup import in_child
-from pocoflow.engine.envelopes import NOWHERE, Endpoint, here
+from pocoflow.engine.envelopes import NOWHERE, Endpoint, this_process
 from pocoflow.logging import OwnLogger
 from pocoflow.nodes.context import RunContext
 
@@ -180,7 +180,7 @@ def relay(home: str, endpoint: Endpoint, call: int, index: int, text: str) -> No
         index: How many values it has emitted before.
         text: The value.
     """
-    if home == here():
+    if home == this_process():
         _take(call, index, text)
         return
     with _guard:

@@ -23,7 +23,7 @@ from pocoflow.engine.attempts import tried_here
 from pocoflow.engine.calls import ExecCalls
 from pocoflow.engine.drivers import drive
 from pocoflow.engine.effects import Effects, Steps
-from pocoflow.engine.envelopes import ONLY_HERE, MadeCall, Reply, Request, code_here, here
+from pocoflow.engine.envelopes import ONLY_HERE, MadeCall, Reply, Request, code_digest, this_process
 from pocoflow.engine.executors import text_of
 from pocoflow.engine.memory import NULL, NullLedger
 from pocoflow.engine.relaying import relay
@@ -84,7 +84,7 @@ def _vertex(name: str, node: Node) -> Vertex:
 
 def _differs(code: str, node: Node) -> bool:
     """Whether a node's code differs here, which only the same version of Python can tell."""
-    own_code = code_here(node)
+    own_code = code_digest(node)
     return own_code != code and own_code.rpartition(" ")[0] == code.rpartition(" ")[0]
 
 
@@ -318,7 +318,7 @@ _PLAIN = (str, int, float, bool, type(None))
 @contextmanager
 def _logging(work: _Work) -> Iterator[None]:
     """Collect log records for the process of the run, if that is another one."""
-    if work.request.home == here():
+    if work.request.home == this_process():
         yield
         return
     _prepare()

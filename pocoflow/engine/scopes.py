@@ -21,7 +21,7 @@ from weakref import WeakKeyDictionary
 from pocoflow.cleanup import at_exit, in_child
 from pocoflow.engine.asking import Paused
 from pocoflow.engine.effects import Await, Effects, Finish, Inside, Steps
-from pocoflow.engine.outcomes import Raised, opened, own
+from pocoflow.engine.outcomes import Raised, opened, unwrapped
 from pocoflow.errors import ResourceError
 from pocoflow.logging import OwnLogger
 from pocoflow.nodes.context import RunContext
@@ -87,7 +87,7 @@ def with_resources(run: Opens, steps: Steps) -> Steps:
         yield from scope.open()
         yield Inside(steps)
     except BaseException as exc:
-        yield Inside(scope.close(None if isinstance(exc, Paused) else own(exc)))
+        yield Inside(scope.close(None if isinstance(exc, Paused) else unwrapped(exc)))
         raise
     yield Inside(scope.close(None))
 
@@ -108,7 +108,7 @@ class _Scope:
             try:
                 yield from self._open(key)
             except Exception as exc:
-                add_note(own(exc), f"pocoflow: in the opening of {key!r}")
+                add_note(unwrapped(exc), f"pocoflow: in the opening of {key!r}")
                 raise
 
     def _open(self, key: Resource) -> Steps:
@@ -176,8 +176,8 @@ class _Scope:
             try:
                 yield Finish(_leaving(leave, facts, awaits), awaits)
             except Exception as exc:  # noqa: BLE001 - how the run ends is decided already
-                if not _is_only(own(exc), error):
-                    self._report(key, own(exc))
+                if not _is_only(unwrapped(exc), error):
+                    self._report(key, unwrapped(exc))
             except BaseException as exc:  # noqa: BLE001 - raised below
                 raised = exc if exc is not error and raised is None else raised
         if raised is not None:

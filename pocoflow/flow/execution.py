@@ -14,7 +14,7 @@ from pocoflow.engine.effects import Commit, Storage
 from pocoflow.engine.endings import exhaust, fail
 from pocoflow.engine.line import Line
 from pocoflow.engine.loop import steps
-from pocoflow.engine.outcomes import without_ours
+from pocoflow.engine.outcomes import without_own_frames
 from pocoflow.errors import PocoflowError, ThreadBusyError
 from pocoflow.flow.handle import JoinedHandle, RunHandle
 from pocoflow.flow.stream import joined, stream, stream_async
@@ -59,7 +59,7 @@ class Execution(Generic[StateT]):
         try:
             drive(line.context, steps(line))
         except PocoflowError as exc:
-            raise without_ours(exc)  # noqa: B904 - itself
+            raise without_own_frames(exc)  # noqa: B904 - itself
         return line.store
 
     async def run_async(self) -> Store[StateT]:
@@ -71,7 +71,7 @@ class Execution(Generic[StateT]):
         try:
             await drive_async(line.context, steps(line))
         except PocoflowError as exc:
-            raise without_ours(exc)  # noqa: B904 - itself
+            raise without_own_frames(exc)  # noqa: B904 - itself
         return line.store
 
     def background(self) -> RunHandle[StateT]:

@@ -20,7 +20,7 @@ from pocoflow.engine.effects import Steps
 from pocoflow.engine.endings import exhaust, fail
 from pocoflow.engine.line import Line
 from pocoflow.engine.loop import steps
-from pocoflow.engine.outcomes import own, without_ours
+from pocoflow.engine.outcomes import unwrapped, without_own_frames
 from pocoflow.errors import DatabaseError, DefinitionError, RunCancelled, RunPaused
 from pocoflow.logging import OwnLogger
 from pocoflow.nodes.context import current
@@ -94,7 +94,7 @@ class RunHandle(Generic[StateT]):
                 finally:
                     await loop.finish(run.context.token)
             except BaseException as exc:  # noqa: BLE001 - stored for wait(), which raises it
-                self._fail(own(exc))
+                self._fail(unwrapped(exc))
             else:
                 self._outcome.set_result(None)
 
@@ -212,7 +212,7 @@ class RunHandle(Generic[StateT]):
             error = self._outcome.exception()
         self._is_seen = True
         if error is not None:
-            raise without_ours(error)
+            raise without_own_frames(error)
         return self.store
 
     def __await__(self) -> Generator[Any, None, Store[StateT]]:

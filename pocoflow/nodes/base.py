@@ -20,15 +20,7 @@ from pocoflow.nodes.call_checks import (
     two_arguments,
 )
 from pocoflow.nodes.edge_checks import make_catch, make_limit, make_spent, warn_replaced
-from pocoflow.nodes.edges import (
-    DEFAULT_ACTION,
-    END,
-    Catch,
-    Edge,
-    End,
-    Outlet,
-    wiring_changed,
-)
+from pocoflow.nodes.edges import DEFAULT_ACTION, END, Catch, Edge, End, Outlet, wiring_changed
 from pocoflow.nodes.phase_checks import check_called, check_phases
 from pocoflow.nodes.porting import OF_POCKETFLOW, refuse_dead
 from pocoflow.nodes.setting_checks import check_settings

@@ -98,8 +98,8 @@ def check_middleware(kind: str, given: object) -> None:
     wanted = f"flow.use({kind}=...) takes a generator function of one argument"
     if not callable(given) or not is_generator(given, asynchronous=False):
         raise DefinitionError(
-            f"{wanted}: 'yield' goes on and gives what comes of it, 'yield coroutine' awaits one; "
-            f"{short(given)} is none"
+            f"{wanted}: 'yield' proceeds and returns the outcome, 'yield coroutine' awaits one; "
+            f"{short(given)} is not one"
         )
     wrong = misfit(given, "visit")
     if wrong is not None:

@@ -100,11 +100,11 @@ def _check_phase(kind: type, phase: str, function: object, *, is_batch: bool) ->
     gives_items = phase == "prep" and is_batch
     if is_generator(function, asynchronous=gives_items or None):
         advice = _INSTEAD.get(
-            phase, "return one value; what is to be seen meanwhile is told by context().emit(part)"
+            phase, "return one value, and show intermediate ones with context().emit(part)"
         )
         raise DefinitionError(
-            f"{kind.__name__}.{phase} is a generator, and nobody would run it: {advice} (a "
-            "decorator that makes a list of it does without functools.wraps)"
+            f"{kind.__name__}.{phase} is a generator, which would not be run: {advice} (a "
+            "decorator that turns it into a list must not use functools.wraps)"
         )
 
 

@@ -327,5 +327,5 @@ def odd(call: Any) -> Around:
 @WAYS
 def test_a_middleware_that_yields_what_is_no_coroutine_is_told_so(go: Any, kind: str) -> None:
     """The error names the middleware, what it yielded, and what it may yield."""
-    with pytest.raises(RunError, match=r"odd.* or a coroutine, to await it; it yielded 5"):
+    with pytest.raises(RunError, match=r"odd.* or a coroutine to await; it yielded 5"):
         go(Flow(Node()).use(**{kind: odd}))
