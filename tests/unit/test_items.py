@@ -260,7 +260,7 @@ def test_what_is_gone_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
         store = attempt(flow, [2, 3], first=False)
     assert store is not None
     assert store["pairs"] == [(2, "about 2"), (3, "about 3")]
-    assert "1 items that are not among its items now" in caplog.text
+    assert "1 items that are no longer among its items" in caplog.text
     assert "(their numbers: 0)" in caplog.text
 
 
