@@ -320,8 +320,6 @@ class Step(Piece):
             if self.kind == "items"
             else self._try(line, given)
         )
-        if self.kind == "asks" and result % 2:
-            result = mixed("answer", result)
         action = self.change(data, result)
         line.give(mixed(result), [self.name])
         return line.end(names, action)
@@ -332,7 +330,9 @@ class Step(Piece):
             spent["attempts"] += 1
             spent["calls"] += self.calls - known
             if not self.has_failed(attempt, given):
-                return self.made(given, [mixed(given, one) for one in range(self.calls)])
+                result = self.made(given, [mixed(given, one) for one in range(self.calls)])
+                is_asked = self.kind == "asks" and result % 2
+                return mixed("answer", result) if is_asked else result
             known = max(0, self.calls - 1)  # the last one is made again
         if self.falls:
             return mixed(self.name, "fallback")
