@@ -611,7 +611,8 @@ class Maker:
         )
         reads = (random.choice(LISTS), *random.sample((*NUMBERS, "item", "trail"), 2))
         made: dict[str, Any] = {"kind": kind, "calls": random.choice([0, 0, 1, 3])}
-        made["journal"] = random.random() < 0.9
+        # Without a journal, what exec did is done again after a kill in post.
+        made["journal"] = made["calls"] > 0 or random.random() < 0.9
         if random.random() < 0.4:
             made["attempts"] = attempts = random.randint(2, 3)
             made["falls"] = random.random() < 0.3
