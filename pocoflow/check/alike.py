@@ -1,7 +1,7 @@
-"""Flows that are made of the same classes and functions and wired alike, of which one was proved.
+"""The cached proof of flows that consist of the same classes and functions and are wired alike.
 
-Only that a flow has no errors, and which keys it needs, is kept for those alike: no finding is told
-of another flow than it was found in, and no node is kept.
+Only the fact that a flow has no errors, and the keys it needs, is cached: a finding is reported
+only for the flow in which it was found, and no node is kept alive.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ Likeness: TypeAlias = tuple[object, ...]
 
 
 class Clean(NamedTuple):
-    """What was proved of a flow without errors, remarks and silenced findings.
+    """The proof of a flow without errors, remarks and silenced findings.
 
     Attributes:
         needs: The keys without which a run is refused.
-        effects: What its nodes were read as.
-        signatures: Those of its functions, so that no others get their ids.
-        is_refused: Whether a run is refused whatever it begins with.
+        effects: The effects of its nodes, as read.
+        signatures: Those of its functions, kept alive so that their ids are not reused.
+        is_refused: Whether a run is refused whatever its inputs.
     """
 
     needs: frozenset[str]
@@ -46,32 +46,34 @@ _passing: dict[Likeness, Clean] = {}
 
 
 def clean_like(likeness: Likeness | None) -> Clean | None:
-    """What was proved of a flow like this, if that would be proved now as well."""
-    found = None if likeness is None else _known.get(likeness) or _passing.get(likeness)
-    if found is None or not all(one.is_current for one in found.effects):
+    """The proof of a flow like this, if it still holds."""
+    clean = None if likeness is None else _known.get(likeness) or _passing.get(likeness)
+    if clean is None or not all(effects.is_current for effects in clean.effects):
         return None
-    return found
+    return clean
 
 
 def keep(likeness: Likeness | None, subject: Subject, proof: Proof) -> None:
-    """Keep what was proved of a flow for those like it, if there is nothing to say of it."""
+    """Cache the proof of a flow for flows like it, if it has no findings at all."""
     if likeness is None or proof.is_refused or proof.remarks or proof.silencer.used:
         return
     vertices = [vertex for _, vertex in subject.nodes]
-    if any(asks(one.node) for one in vertices):
+    if any(asks(vertex.node) for vertex in vertices):
         return
-    effects = {id(one): one for one in map(subject.effects, vertices)}
+    effects = {id(effect): effect for effect in map(subject.effects, vertices)}
     nodes = (vertex.node for vertex in vertices)
-    signatures = tuple(one.signature for one in nodes if isinstance(one, FunctionNode))
-    is_passing = is_transient((subject.fields.model, *(one.function for one in signatures)))
-    known, most = (_passing, FEW) if is_passing else (_known, _MOST)
-    if len(known) >= most:
-        known.clear()
-    known[likeness] = Clean(proof.needs, tuple(effects.values()), signatures)
+    signatures = tuple(node.signature for node in nodes if isinstance(node, FunctionNode))
+    is_passing = is_transient(
+        (subject.fields.model, *(signature.function for signature in signatures))
+    )
+    cache, most = (_passing, FEW) if is_passing else (_known, _MOST)
+    if len(cache) >= most:
+        cache.clear()
+    cache[likeness] = Clean(proof.needs, tuple(effects.values()), signatures)
 
 
 def likeness_of(subject: Subject) -> Likeness | None:
-    """All that decides what is proved of a plain flow; ``None`` for any other."""
+    """Everything that the proof of a plain flow depends on; ``None`` for any other flow."""
     graph, model = subject.graph, subject.fields.model
     special = (
         *(subject.unused_edges, subject.ignore, subject.budgets, subject.around, subject.executor),
@@ -93,9 +95,9 @@ def likeness_of(subject: Subject) -> Likeness | None:
 
 
 def _node(vertex: Vertex, attributes: frozenset[str]) -> Likeness | None:
-    """All of a node that any rule reads; ``None`` if that cannot be described.
+    """Everything that any rule reads of a node; ``None`` if that cannot be described.
 
-    What is forgotten here, of classes or of functions, lets a flow pass that differs in it.
+    An attribute that is missing here lets a flow pass that differs in it.
     """
     node = vertex.node
     phases = vertex.phases
@@ -107,10 +109,10 @@ def _node(vertex: Vertex, attributes: frozenset[str]) -> Likeness | None:
     if isinstance(node, FunctionNode):
         collects = getattr(node, "on_error", "stop") == "collect"
         return (*facts, id(node.signature), node.actions, collects, *idle_retries(node))
-    read, own = effects_of_class(type(node), attributes), node.__dict__
-    if not read.is_current:
+    effects, settings = effects_of_class(type(node), attributes), node.__dict__
+    if not effects.is_current:
         return None
-    if not read.used or read.used.isdisjoint(own):
+    if not effects.used or effects.used.isdisjoint(settings):
         return facts
-    values = [(name, type(own[name]), own[name]) for name in sorted(read.used) if name in own]
-    return (*facts, *values) if all(is_constant(one) for _, _, one in values) else None
+    values = [(n, type(settings[n]), settings[n]) for n in sorted(effects.used) if n in settings]
+    return (*facts, *values) if all(is_constant(value) for _, _, value in values) else None

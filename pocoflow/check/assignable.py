@@ -1,9 +1,8 @@
 """Whether a value of one annotated type may go where another is expected.
 
-Only what is provably wrong is refused: what cannot be resolved, type variables, protocols, types
-with a validation of their own and containers without arguments fit everything. Simple forms
-are decided here; what is left, generic classes of different shapes, by ``beartype.door``, which is
-imported when it is first needed.
+Only what is provably wrong is refused: unresolved types, type variables, protocols, types with
+their own validation and containers without arguments fit everything. Simple forms are decided here;
+the rest, generic classes of different shapes, by ``beartype.door``, which is imported on first use.
 """
 
 from __future__ import annotations
@@ -43,35 +42,35 @@ _NUMBERS: dict[object, tuple[type, ...]] = {float: (int,), complex: (float, int)
 def fits(given: object, wanted: object) -> bool:
     """Whether some value of the type ``given`` may go where ``wanted`` is expected.
 
-    It is false if that is proved of no value; a value that is narrower than its annotation fits.
-    An ``int`` fits a ``float``. Containers are taken as covariant, as they are when a store checks
-    a value.
+    It is false only if it is proved that no value fits; a value that is narrower than its
+    annotation fits. An ``int`` fits a ``float``. Containers are treated as covariant, as in the
+    check of a store.
     """
     return given is wanted or _some(given, wanted, _fits)
 
 
 def fits_field(given: object, wanted: object) -> bool:
-    """As :func:`fits`, for a value that is written to a field: as a store takes it.
+    """As :func:`fits`, for a value that is written to a field, by the rules of a store.
 
-    A ``bool`` is no number there, a number of NumPy is a ``float``, a model may be given as a
+    There, a ``bool`` is not a number, a NumPy number is a ``float``, a model may be given as a
     mapping and a pattern as its text.
     """
     return _some(given, wanted, _field_fits)
 
 
 def clash(given: object, wanted: object) -> Severity:
-    """How bad it is that a type does not fit: a container that is empty may fit all the same."""
+    """The severity of a misfit: an empty container may fit nevertheless."""
     return "warning" if _some(_empty(given), _empty(wanted), _fits) else "error"
 
 
 def _some(given: object, wanted: object, fit: _Relation) -> bool:
     ours, theirs = members(given), members(wanted)
-    return not ours or any(fit(one, other) for one in ours for other in theirs)
+    return not ours or any(fit(our, their) for our in ours for their in theirs)
 
 
 def _empty(annotation: object) -> object:
-    """What an empty container of a type is."""
-    parts = [_outer(one) for one in members(annotation)]
+    """The type of an empty container of a type."""
+    parts = [_outer(member) for member in members(annotation)]
     return Union[tuple(parts)] if parts else Never  # noqa: UP007 - of parts
 
 
@@ -100,11 +99,11 @@ _LAZY: tuple[object, ...] = tuple(
     vars(collections.abc)[name]
     for name in ("Iterable", "Iterator", "Generator", "Collection", "Container", "Reversible")
 )
-"""What the parts of are not looked at when a value is checked."""
+"""Types whose elements are not inspected when a value is checked."""
 
 
 def _made_of(wanted: object, given: object) -> bool:
-    """Whether a store may make what a field holds of a value of another class."""
+    """Whether a store may convert a value of another class to the type of a field."""
     kind = get_origin(wanted) or wanted
     if kind is Literal:
         value = get_args(wanted)[0]
@@ -127,7 +126,7 @@ def _made_of(wanted: object, given: object) -> bool:
 
 
 def _roots(model: type[BaseModel], given: object) -> bool:
-    # Not by RootModel: to import it makes a model, with all that Pydantic needs for that.
+    # Not by RootModel: importing it builds a model, with all that Pydantic needs for that.
     root = model.model_fields.get("root") if model.__pydantic_root_model__ else None
     return root is not None and fits_field(given, root.annotation)
 
@@ -137,7 +136,7 @@ def _is_a(kind: object, of: type | tuple[type, ...]) -> bool:
 
 
 def _is_number(kind: object) -> bool:
-    """Whether ``float`` takes its values, and a store with it."""
+    """Whether ``float``, and therefore a store, accepts its values."""
     return isinstance(kind, type) and (hasattr(kind, "__float__") or hasattr(kind, "__index__"))
 
 
@@ -145,15 +144,15 @@ def _reads_anything(kind: type) -> bool:
     """Whether a model has a validator that sees the raw input, or reads attributes of objects."""
     if issubclass(kind, BaseModel) and kind.model_config.get("from_attributes"):
         return True
-    found = getattr(kind, "__pydantic_decorators__", None)
-    every = () if found is None else found.model_validators.values()
-    return any(one.info.mode in ("before", "wrap") for one in every)
+    decorators = getattr(kind, "__pydantic_decorators__", None)
+    validators = () if decorators is None else decorators.model_validators.values()
+    return any(validator.info.mode in ("before", "wrap") for validator in validators)
 
 
 def members(annotation: object) -> list[object]:
     """The members of a union, each in its simplest form; of any other type, itself.
 
-    ``Any`` stands for what is not known. No member is no value at all: ``Never``.
+    ``Any`` stands for an unknown type. ``Never`` has no members.
     """
     return list(_members(annotation))
 
@@ -167,13 +166,13 @@ def _members(annotation: object) -> tuple[object, ...]:
     if annotation is Never or annotation is NoReturn:
         return ()
     if origin is Union or origin is UnionType:
-        return tuple(one for part in get_args(annotation) for one in members(part))
+        return tuple(member for part in get_args(annotation) for member in members(part))
     if origin is Literal:
         return tuple(Literal[value] for value in get_args(annotation))
     if isinstance(annotation, NewType):
         return tuple(members(annotation.__supertype__))
     if isinstance(annotation, tuple):  # in a schema of types
-        return tuple(one for part in annotation for one in members(part))
+        return tuple(member for part in annotation for member in members(part))
     if annotation is LiteralString:
         return (str,)
     if _is_open(annotation) or _is_open(origin):
@@ -188,11 +187,11 @@ def _members(annotation: object) -> tuple[object, ...]:
 
 
 def converts(metadata: Iterable[object]) -> bool:
-    """Whether what is said of a type beside it may make a value of it of anything else."""
+    """Whether the metadata of a type may convert values of other types to it."""
     return any(
-        getattr(one, "strict", None) is False
-        or (hasattr(one, "__get_pydantic_core_schema__") and not isinstance(one, _CONVERT_NOTHING))
-        for one in metadata
+        getattr(m, "strict", None) is False
+        or (hasattr(m, "__get_pydantic_core_schema__") and not isinstance(m, _CONVERT_NOTHING))
+        for m in metadata
     )
 
 
@@ -200,15 +199,15 @@ _CONVERT_NOTHING = (AfterValidator, PlainSerializer, WrapSerializer)
 
 
 def _is_open(kind: object) -> bool:
-    """Whether it says nothing that could be proved wrong."""
+    """Whether nothing can be proved about it."""
     if isinstance(kind, (Unknown, ForwardRef, str)) or is_variable(kind):
         return True
     if not isinstance(kind, type):
         return False
     if getattr(kind, "_is_protocol", False) and kind.__module__ != "collections.abc":
         return True
-    own = hasattr(kind, "__get_pydantic_core_schema__") or hasattr(kind, "__get_validators__")
-    return own and not issubclass(kind, BaseModel)
+    names = ("__get_pydantic_core_schema__", "__get_validators__")
+    return any(hasattr(kind, name) for name in names) and not issubclass(kind, BaseModel)
 
 
 def _fits(given: Any, wanted: Any, within: _Relation = fits) -> bool:
@@ -231,19 +230,19 @@ def _literal_fits(value: object, wanted: object) -> bool:
 
 
 def _is_narrower(wanted: Any, given: Any) -> bool:
-    """Whether a value that is annotated as one class may be of the one that is expected, too.
+    """Whether a value that is annotated with one class may also be an instance of the expected one.
 
-    That is so of a base class, and of two of which some class is a subclass of both.
+    That holds for a base class, and for two classes with a common subclass.
     """
     ours, theirs = get_origin(given) or given, get_origin(wanted) or wanted
     try:
         if ours is theirs or issubclass(theirs, ours):
             return ours is not theirs
-        below = [] if ours.__module__ == "builtins" else type.__subclasses__(ours)
-        for one in below:  # grows while it is walked through
-            if issubclass(one, theirs):
+        subclasses = [] if ours.__module__ == "builtins" else type.__subclasses__(ours)
+        for child in subclasses:  # grows during iteration
+            if issubclass(child, theirs):
                 return True
-            below += type.__subclasses__(one)
+            subclasses += type.__subclasses__(child)
     except TypeError:
         return True
     return False
@@ -266,9 +265,9 @@ def _class_fits(given: object, wanted: object, within: _Relation = fits) -> bool
 
 def _same_model(ours: type, theirs: type) -> bool:
     """Whether both are parametrisations of one generic model."""
-    kinds = [getattr(kind, "__pydantic_generic_metadata__", None) for kind in (ours, theirs)]
+    infos = [getattr(kind, "__pydantic_generic_metadata__", None) for kind in (ours, theirs)]
     origins = [
-        one["origin"] or kind for one, kind in zip(kinds, (ours, theirs), strict=True) if one
+        info["origin"] or kind for info, kind in zip(infos, (ours, theirs), strict=True) if info
     ]
     return len(origins) == 2 and origins[0] is origins[1]
 
@@ -278,19 +277,19 @@ def _arguments_fit(given: object, wanted: object, within: _Relation) -> bool:
     if get_origin(given) is tuple:
         return _tuple_fits(ours, wanted, within)
     if len(ours) == len(theirs) and ... not in (*ours, *theirs):
-        return all(within(one, other) for one, other in zip(ours, theirs, strict=True))
+        return all(within(our, their) for our, their in zip(ours, theirs, strict=True))
     return _by_the_library(given, wanted)
 
 
 def _tuple_fits(ours: tuple[object, ...], wanted: object, within: _Relation) -> bool:
     theirs = get_args(wanted)
-    one_kind = get_origin(wanted) is not tuple
+    is_homogeneous = get_origin(wanted) is not tuple
     if not theirs:
         return True
-    if one_kind or theirs[1:] == (...,):
-        return all(within(one, theirs[0]) for one in ours if one is not ...)
+    if is_homogeneous or theirs[1:] == (...,):
+        return all(within(our, theirs[0]) for our in ours if our is not ...)
     if ours[1:] == (...,):
-        return all(within(ours[0], one) for one in theirs)
+        return all(within(ours[0], their) for their in theirs)
     return len(ours) == len(theirs) and all(map(within, ours, theirs))
 
 

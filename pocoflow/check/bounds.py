@@ -1,4 +1,4 @@
-"""What a run can come to at most: steps, and calls of ``exec``, by the limits of edges."""
+"""The upper bound of a run by the limits of edges: steps, and calls of ``exec``."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from pocoflow.nodes.parallel import FanOut
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """What one run can come to at most, if no crash makes it repeat a call.
+    """The upper bound of one run, if no crash makes it repeat a call.
 
     Attributes:
         steps: Steps.
         calls: Calls of ``exec``, all attempts counted.
-        each: For each node that works on items, steps and calls more for each of them.
+        each: For each node that works on items, the additional steps and calls for each item.
     """
 
     steps: int = 0
@@ -32,37 +32,36 @@ class Bound:
     each: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        more = "".join(
-            f", and {_said(*one)} more for each item of {name!r}" for name, one in self.each.items()
-        )
-        return f"at most {_said(self.steps, self.calls)}{more}"
+        each = self.each.items()
+        items = "".join(f", and {_counts(*n)} more for each item of {name!r}" for name, n in each)
+        return f"at most {_counts(self.steps, self.calls)}{items}"
 
     def plus(self, other: Bound, times: int = 1) -> Bound:
-        """Both, the other one so many times."""
+        """The sum of both, with the other one multiplied."""
         steps, calls = self.steps + times * other.steps, self.calls + times * other.calls
         return Bound(steps, calls, {**self.each, **other.each})
 
     @classmethod
-    def worst(cls, every: Iterable[Bound]) -> Bound:
-        """One of several, whichever comes to most."""
-        found = cls()
-        for one in every:
-            steps, calls = max(found.steps, one.steps), max(found.calls, one.calls)
-            found = cls(steps, calls, {**found.each, **one.each})
-        return found
+    def worst(cls, bounds: Iterable[Bound]) -> Bound:
+        """The maximum of several bounds."""
+        maximum = cls()
+        for bound in bounds:
+            steps, calls = max(maximum.steps, bound.steps), max(maximum.calls, bound.calls)
+            maximum = cls(steps, calls, {**maximum.each, **bound.each})
+        return maximum
 
 
-def _said(steps: int, calls: int) -> str:
+def _counts(steps: int, calls: int) -> str:
     parts = [counted(steps, "step")] if steps else []
     return " and ".join([*parts, f"{counted(calls, 'call')} of exec"])
 
 
 @dataclass(frozen=True, slots=True)
 class Endless:
-    """There is no bound but ``max_steps``, as no limit ends a loop.
+    """There is no bound but ``max_steps``, because no limit ends a loop.
 
     Attributes:
-        loop: The names of its nodes, in their order.
+        loop: The names of its nodes, in order.
         steps: ``None``.
         calls: ``None``.
     """
@@ -79,8 +78,8 @@ _Name: TypeAlias = str
 
 
 def bound_of(graph: Graph) -> Bound | Endless:
-    """What a run of a graph can come to at most, or a loop without a bound."""
-    paths = {id(one): path for path, one in graph.levels()}
+    """The upper bound of a run of a graph, or a loop without a bound."""
+    paths = {id(level): path for path, level in graph.levels()}
     known: dict[int, Bound] = {}
     for one in graph.inner_first():
         path = paths[id(one)]
@@ -97,7 +96,7 @@ def bound_of(graph: Graph) -> Bound | Endless:
 
 
 def _weight(vertex: Vertex, path: tuple[str, ...], known: Mapping[int, Bound]) -> Bound:
-    """What one visit of a node comes to at most."""
+    """The upper bound of one visit of a node."""
     if vertex.inner is not None:
         return known[id(vertex.inner)]
     name = label(vertex.name, path)
@@ -113,11 +112,11 @@ def _weight(vertex: Vertex, path: tuple[str, ...], known: Mapping[int, Bound]) -
 
 
 class _Loops:
-    """The longest way through a graph whose loops all have limits.
+    """The longest path through a graph whose loops all have limits.
 
-    In a set of nodes that lead to one another, a run takes edges with limits so often as they say;
-    between two of these it takes a way without them, which is a simple one if they alone make
-    loops.
+    In a strongly connected component, a run takes each edge with a limit as often as its limit
+    allows; between two of these it takes a path without them, which is simple if all loops contain
+    one.
     """
 
     def __init__(self, graph: Graph, weights: Mapping[_Name, Bound]) -> None:
@@ -128,10 +127,10 @@ class _Loops:
             self._ahead[edge.source].append(str(edge.target))
 
     def longest(self) -> Bound | Endless:
-        """What comes to most, or a loop without a limit."""
+        """The bound of the longest path, or a loop without a limit."""
         best: dict[_Name, Bound] = {}
         total = Bound()
-        # Each set comes after those that it leads to.
+        # In reverse topological order.
         for nodes in _components(self._start, self._ahead):
             here = self._within(nodes)
             if isinstance(here, Endless):
@@ -142,7 +141,7 @@ class _Loops:
         return total
 
     def _within(self, nodes: Sequence[_Name]) -> Bound | Endless:
-        """What a stay in a set of nodes that lead to one another comes to at most."""
+        """The bound for the steps within a strongly connected component."""
         inside = {*nodes}
         edges = [one for one in self._edges if one.source in inside and one.target in inside]
         limited = _limited(edges)
@@ -164,9 +163,9 @@ class _Loops:
 
 
 def _components(start: _Name, ahead: Mapping[_Name, Sequence[_Name]]) -> Iterator[list[_Name]]:
-    """The sets of nodes that lead to one another, each after those that it leads to.
+    """The strongly connected components, in reverse topological order.
 
-    By the algorithm of Tarjan, without calls that pile up.
+    By Tarjan's algorithm, without recursion.
     """
     order: dict[_Name, int] = {start: 0}
     low = {start: 0}
@@ -198,8 +197,8 @@ def _components(start: _Name, ahead: Mapping[_Name, Sequence[_Name]]) -> Iterato
 
 
 def check_limits(subject: Subject, level: Level) -> Iterator[Finding]:
-    """Limits that no run reaches, so that where they lead is never come to."""
-    if not level.graph.is_limited:  # nor is a flow inside of it
+    """Limits that no run reaches, so that their ``then=`` is never taken."""
+    if not level.graph.is_limited:  # nor is a flow inside it
         return
     edges = [one for one in level.graph.edges if level.graph.nodes[one.source].reachable]
     for edge in _limited(edges):
@@ -217,7 +216,7 @@ def check_limits(subject: Subject, level: Level) -> Iterator[Finding]:
 
 
 def _limited(edges: Sequence[GraphEdge]) -> list[GraphEdge]:
-    return [one for one in edges if one.at_most is not None and not one.is_after]
+    return [edge for edge in edges if edge.at_most is not None and not edge.is_after]
 
 
 def _never_reached(edge: GraphEdge, edges: Sequence[GraphEdge]) -> str | None:
@@ -241,7 +240,7 @@ def _shown(edge: GraphEdge) -> str:
 
 
 def _leads_back(edge: GraphEdge, edges: Sequence[GraphEdge]) -> bool:
-    """Whether a way leads from the target of an edge to its source, not by its own limit."""
+    """Whether a path leads from the target of an edge to its source, except by its own limit."""
     ahead: dict[str, list[tuple[str, bool]]] = {}
     for one in edges:
         is_own = one.is_after and one[:2] == edge[:2]

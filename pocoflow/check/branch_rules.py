@@ -1,4 +1,4 @@
-"""PF3 where branches run: what they write, together and for nothing; what subflows are handed."""
+"""PF3 for branches: conflicting and useless writes; and for subflows: their links."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from pocoflow.nodes.subflow import Link, Subflow
 
 
 class _Written(NamedTuple):
-    """Where a branch writes a key.
+    """A write of a key in a branch.
 
     Attributes:
         branch: The branch.
-        node: The node in it that does.
+        node: The node in it that writes.
         location: Where in its source.
-        certainty: 2 if the branch has written it wherever it ends, 1 if only on some path.
+        certainty: 2 if the branch has written it at each of its ends, 1 if only on some path.
     """
 
     branch: str
@@ -37,7 +37,7 @@ class _Written(NamedTuple):
 
 
 def check_branches(subject: Subject) -> Iterator[Finding]:
-    """What parallel branches write that cannot be put together, or that nobody reads."""
+    """Writes of parallel branches that cannot be merged, or that are never read."""
     for at, node in subject.fans_out:
         if not isinstance(node, Subflow):
             yield from _clashes(subject, at, node)
@@ -48,49 +48,49 @@ def check_branches(subject: Subject) -> Iterator[Finding]:
 def _clashes(subject: Subject, at: Site, node: SplitNode) -> Iterator[Finding]:
     first: dict[str, _Written] = {}
     for branch, graph in zip(node.branches, at.vertex.branches, strict=True):
-        for key, one in _writes(subject, branch.name, graph).items():
+        for key, write in _writes(subject, branch.name, graph).items():
             if key in node.private or (isinstance(node, FanOut) and key == node.item):
                 continue
-            is_error, ways = False, ""  # a run with one item works
+            is_error, tip = False, ""  # a run with one item works
             if isinstance(node, FanOut):
-                who = f"the branch of every item (node {one.node!r}) writes {key!r}, which has no "
-                who += "reducer: two items clash"
-            elif first.setdefault(key, one) is not one:
+                who = f"the branch of every item (node {write.node!r}) writes {key!r}, which has "
+                who += "no reducer: two items clash"
+            elif first.setdefault(key, write) is not write:
                 other = first[key]
-                is_error = other.certainty + one.certainty > 2  # else they may exclude each other
-                ways = "let one branch write it, "
+                is_error = other.certainty + write.certainty > 2  # else they may exclude each other
+                tip = "let one branch write it, "
                 who = (
-                    f"branches {other.branch!r} (node {other.node!r}) and {one.branch!r} (node "
-                    f"{one.node!r}) both write {key!r}, which has no reducer"
+                    f"branches {other.branch!r} (node {other.node!r}) and {write.branch!r} (node "
+                    f"{write.node!r}) both write {key!r}, which has no reducer"
                 )
             else:
                 continue
             yield subject.finding(
                 "PF303",
                 who,
-                f"{ways}name it in private=(key({key!r}),) if only the nodes of one branch use it, "
+                f"{tip}name it in private=(key({key!r}),) if only the nodes of one branch use it, "
                 "or declare how the writes are put together, as in Annotated[list[str], extend]",
                 at=at,
-                where=one.location.where,
+                where=write.location.where,
                 severity="error" if is_error else "warning",
             )
 
 
 def _assigned(subject: Subject, at: Site, node: SplitNode) -> Iterator[Finding]:
-    """Keys with a reducer that a branch assigns to, which cannot be put together."""
+    """Assignments of a branch to keys with a reducer, which cannot be merged."""
     for graph in at.vertex.branches:
         for spot, effects in subject.inside(graph).effects.items():
             found = [
-                (one.key, one.location, one.is_certain)
-                for one in effects.values
-                if not one.is_default
+                (value.key, value.location, value.is_certain)
+                for value in effects.values
+                if not value.is_default
             ]
             found += [(key, location, False) for key, location in effects.changes.items()]
             for key, location, is_sure in found:
                 if key in node.private or not subject.fields.reduces(key):
                     continue
                 if location.node is not None and not isinstance(spot.vertex.node, Subflow):
-                    continue  # in a branch of its own, which is looked at by itself
+                    continue  # in an inner branch, which is checked separately
                 does = "changes" if effects.changes.get(key) is location else "assigns to"
                 severity = subject.unless_caught(spot.vertex, (BranchError,))
                 yield subject.finding(
@@ -100,13 +100,13 @@ def _assigned(subject: Subject, at: Site, node: SplitNode) -> Iterator[Finding]:
                     f"write store.reduce({key!r}, increment)",
                     node=f"{at.name}/{spot.inside(location.node)}",
                     where=location.where,
-                    # What a resumed run has of branches that ended becomes increments.
+                    # On a resume, the results of branches that ended become increments.
                     severity=severity if is_sure and subject.is_new else "warning",
                 )
 
 
 def _dropped(subject: Subject, at: Site, node: SplitNode) -> Iterator[Finding]:
-    """What a branch writes for itself alone, and nothing in it reads."""
+    """Writes of a branch to its private fields that nothing in it reads."""
     item = node.item if isinstance(node, FanOut) else ""
     own = node.private.union([item] if item else [])
     for graph in () if subject.is_watched else at.vertex.branches:
@@ -116,14 +116,14 @@ def _dropped(subject: Subject, at: Site, node: SplitNode) -> Iterator[Finding]:
                 location = effects.writes[key]
                 if _is_read_after(flow, spot, key):
                     continue
-                whose = "where each branch finds its item"
+                kind = "where each branch finds its item"
                 fix = "write it to another field"
                 if key != item:
-                    whose, fix = "private to each branch", f"take {key!r} out of private="
+                    kind, fix = "private to each branch", f"take {key!r} out of private="
                 yield subject.finding(
                     "PF302",
                     f"what it writes to {key!r} is dropped at the end of the branch before "
-                    f"anything reads it: that field is {whose}",
+                    f"anything reads it: that field is {kind}",
                     f"{fix}, with a reducer that puts the writes of several branches together, as "
                     "in Annotated[list[str], append]; or take the write out",
                     node=f"{at.name}/{spot.inside(location.node)}",
@@ -132,27 +132,27 @@ def _dropped(subject: Subject, at: Site, node: SplitNode) -> Iterator[Finding]:
 
 
 def _is_read_after(flow: DataFlow, spot: Spot, key: str) -> bool:
-    """Whether a branch may read what one of its nodes writes."""
-    # A function reads what it is given before it writes; a class may read what it has written.
+    """Whether a branch may read the write of one of its nodes."""
+    # A function reads its parameters before it writes; a class may read its own write.
     if key in flow.effects[spot].reads and not isinstance(spot.vertex.node, FunctionNode):
         return True
-    readers = [one for one, does in flow.effects.items() if key in does.reads or does.reads_more]
-    return any(flow.walk.leads(one, readers) for one in flow.walk.alike(spot))
+    readers = [at for at, does in flow.effects.items() if key in does.reads or does.reads_more]
+    return any(flow.walk.leads(other, readers) for other in flow.walk.alike(spot))
 
 
 def _writes(subject: Subject, branch: str, graph: Graph) -> dict[str, _Written]:
-    """What a branch writes by plain assignment, and where first."""
+    """The keys that a branch assigns, each with its first write."""
     found: dict[str, _Written] = {}
     flow = subject.inside(graph)
-    ends = [one for effects in flow.effects.values() for one in effects.exits]
+    ends = [end for effects in flow.effects.values() for end in effects.exits]
     for spot, effects in flow.effects.items():
-        # What a branch changes in place is a copy of its own, unless it cannot be copied.
+        # A branch changes its own copy in place, unless the value cannot be copied.
         changed = (
-            one for one in effects.changes.items() if _is_copied(subject.fields.type_of(one[0]))
+            pair for pair in effects.changes.items() if _is_copied(subject.fields.type_of(pair[0]))
         )
         for key, at in (*effects.writes.items(), *changed):
             if not subject.fields.reduces(key):
-                certainty = (key in flow.at_ends) + any(key in one.must for one in ends)
+                certainty = (key in flow.at_ends) + any(key in end.must for end in ends)
                 found.setdefault(key, _Written(branch, spot.inside(at.node), at, certainty))
     return found
 
@@ -162,11 +162,11 @@ def _is_copied(kind: object) -> bool:
     return kind is Any or (isinstance(kind, type) and issubclass(kind, (dict, list)))
 
 
-# -- flows on stores of their own ----------------------------------------------------------------
+# -- flows on their own stores --------------------------------------------------------------------
 
 
 def check_links(subject: Subject) -> Iterator[Finding]:
-    """What is wrong with the links of each subflow."""
+    """Mistakes in the links of each subflow."""
     for at, node in _subflows(subject):
         inner = fields_of(node.flow.schema)
         for link in node.inputs:
@@ -177,7 +177,7 @@ def check_links(subject: Subject) -> Iterator[Finding]:
 
 
 def subflows_of(subject: Subject) -> list[Subject]:
-    """The flows of the subflows, each by itself with what is handed in as its inputs."""
+    """The flows of the subflows, each with the targets of its links as its inputs."""
     return [
         _alone(subject, at.name, node, () if subject.is_strict else tuple(at.vertex.targets))
         for at, node in _subflows(subject)
@@ -218,14 +218,14 @@ def _linked(
     target: tuple[Fields, Callable[[str], object]],
     source: Fields,
 ) -> Iterator[Finding]:
-    (into, takes), turned = target, ""
+    (into, takes), hint = target, ""
     if not (into.lacks(link.source.name) or source.lacks(link.target.name)):
-        turned = f"; or turn it round, {Link(link.source, link.target)}: what is set comes first"
+        hint = f"; or turn it round, {Link(link.source, link.target)}: what is set comes first"
     for field, fields in ((link.target, into), (link.source, source)):
-        # What the flow around it lacks is said where every node's fields are.
+        # A field that the enclosing flow lacks is reported with the fields of all nodes.
         if fields is not subject.fields and fields.lacks(field.name):
             yield from subject.lacking(
-                f"{link} names", field.name, fields, turned, at=at, where=link.written
+                f"{link} names", field.name, fields, hint, at=at, where=link.written
             )
             return
     holds = source.held(link.source)

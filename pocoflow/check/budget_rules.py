@@ -1,4 +1,4 @@
-"""PF115: budgets that nothing is counted in, and edges for budgets that there are not."""
+"""PF115: budgets that nothing spends, and edges for budgets that do not exist."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _HOLDERS = (dict, list, tuple, set, frozenset, partial)
 
 
 def check_budgets(subject: Subject) -> Iterator[Finding]:
-    """Budgets that nothing is counted in, and edges for budgets that there are not."""
+    """Budgets that nothing spends, and edges for budgets that do not exist."""
     budgets = subject.budgets
-    if not (subject.is_part or subject.is_inner):  # else one of a flow around it may be meant
+    if not (subject.is_part or subject.is_inner):  # else a budget of an enclosing flow may be meant
         yield from _never_taken(subject)
     spent = _Spending().of(subject) if budgets and not subject.graph.wraps else None
     for node in subject.lost_budgets:
@@ -50,7 +50,7 @@ def check_budgets(subject: Subject) -> Iterator[Finding]:
 def _never_taken(subject: Subject) -> Iterator[Finding]:
     for level in subject.levels:
         vertices = level.graph.nodes.values()
-        waits = [(vertex, one.catch) for vertex in vertices for one in vertex.catches]
+        waits = [(vertex, catch.catch) for vertex in vertices for catch in vertex.catches]
         for vertex, catch in waits:
             for name in catch.spent or ():
                 if name not in subject.budgets:
@@ -66,9 +66,9 @@ def _never_taken(subject: Subject) -> Iterator[Finding]:
 
 
 class _Spending:
-    """Finds the names of what functions spend, in all that they can be seen to reach.
+    """Finds the names under which functions spend, in everything they are known to reach.
 
-    Objects are looked into as the garbage collector does, so that none of them is asked.
+    Objects are traversed by the garbage collector's referents, so no code of theirs runs.
     """
 
     def __init__(self) -> None:
@@ -76,42 +76,42 @@ class _Spending:
         self._is_open = False
 
     def of(self, subject: Subject) -> set[str] | None:
-        """The names; ``None`` if something may spend that is not seen."""
+        """The names; ``None`` if something unknown may spend."""
         if subject.graph.resources:
             return None
-        left: list[object] = []
+        pending: list[object] = []
         for _, graph in subject.graph.levels():
             for node in (vertex.node for vertex in graph.nodes.values()):
                 if isinstance(node, FunctionNode):
                     if node.by_parameter:
                         return None
-                    left.append(node.signature.function)
-                left.append(node)
+                    pending.append(node.signature.function)
+                pending.append(node)
         seen: set[int] = set()
-        while left and not self._is_open:
-            one = left.pop()
-            if id(one) not in seen and not _is_plain(one):
-                seen.add(id(one))
-                left += self._reached(one)
+        while pending and not self._is_open:
+            item = pending.pop()
+            if id(item) not in seen and not _is_plain(item):
+                seen.add(id(item))
+                pending += self._reached(item)
             if len(seen) > _MOST:
                 return None
         return None if self._is_open else self._names
 
-    def _reached(self, one: object) -> list[object]:
-        """What an object has in it that a node may call, or may find there."""
-        kind = type(one)
-        if is_a(one, FunctionType):
-            return self._function(one)
-        if is_a(one, type):
-            return [] if is_foreign(one.__module__) else gc.get_referents(one)
-        # A descriptor is a method, a property, or a function that is wrapped.
-        if not (is_a(one, _HOLDERS) or hasattr(kind, "__get__")):
+    def _reached(self, item: object) -> list[object]:
+        """The objects that a node may call or reach through an object."""
+        kind = type(item)
+        if is_a(item, FunctionType):
+            return self._function(item)
+        if is_a(item, type):
+            return [] if is_foreign(item.__module__) else gc.get_referents(item)
+        # A descriptor is a method, a property, or a wrapped function.
+        if not (is_a(item, _HOLDERS) or hasattr(kind, "__get__")):
             if is_foreign(kind.__module__):
                 return []
             bases = [vars(base) for base in kind.__mro__[:-1]]
-            # It may stand for something else, and would have to be asked.
+            # It may be a proxy, whose code would have to run.
             self._is_open |= any({"__class__", "__getattribute__"} & base.keys() for base in bases)
-        return [kind, *gc.get_referents(one)]
+        return [kind, *gc.get_referents(item)]
 
     def _function(self, function: FunctionType) -> list[object]:
         if is_foreign(function.__module__):
@@ -121,35 +121,35 @@ class _Spending:
         if "spend" in names:
             self._is_open |= not self._keywords(code)
         self._is_open |= not names.isdisjoint(_IMPORTERS)
-        self._is_open |= any(not is_foreign(one) for one in _imported(code))
+        self._is_open |= any(not is_foreign(module) for module in _imported(code))
         found: list[object] = [function.__defaults__, function.__kwdefaults__, vars(function)]
-        for one in map(function.__globals__.get, names):
-            found += [vars(one).get(name) for name in names] if is_a(one, ModuleType) else [one]
+        for item in map(function.__globals__.get, names):
+            found += [vars(item).get(name) for name in names] if is_a(item, ModuleType) else [item]
         for cell in function.__closure__ or ():
             with suppress(ValueError):  # of an empty cell
                 found.append(cell.cell_contents)
         return found
 
     def _keywords(self, code: CodeType) -> bool:
-        """Take the names of keyword arguments; whether all are seen in the code."""
-        for one in code.co_consts:
-            if isinstance(one, tuple):
-                self._names.update(part for part in one if isinstance(part, str))
-            elif isinstance(one, CodeType) and not self._keywords(one):
+        """Collect the names of keyword arguments; return whether the code shows all of them."""
+        for const in code.co_consts:
+            if isinstance(const, tuple):
+                self._names.update(part for part in const if isinstance(part, str))
+            elif isinstance(const, CodeType) and not self._keywords(const):
                 return False
         return _UNPACKS not in code.co_code[::2]
 
 
 def _imported(code: CodeType) -> Iterator[str]:
-    """The modules that code imports when it is executed."""
+    """The modules that code imports at run time."""
     if _IMPORTS in code.co_code[::2]:
         steps = dis.get_instructions(code)
-        yield from (one.argval for one in steps if one.opcode == _IMPORTS)
-    for one in code.co_consts:
-        if isinstance(one, CodeType):
-            yield from _imported(one)
+        yield from (step.argval for step in steps if step.opcode == _IMPORTS)
+    for const in code.co_consts:
+        if isinstance(const, CodeType):
+            yield from _imported(const)
 
 
-def _is_plain(one: object) -> bool:
-    """Whether an object is a text or a number, which has nothing in it."""
-    return not gc.is_tracked(one) and is_foreign(type(one).__module__)
+def _is_plain(item: object) -> bool:
+    """Whether an object is a text or a number, without referents."""
+    return not gc.is_tracked(item) and is_foreign(type(item).__module__)

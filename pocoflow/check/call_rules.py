@@ -1,4 +1,4 @@
-"""What phases do with ``context()`` (PF406, PF209), and nodes that no executor is given (PF407)."""
+"""Uses of ``context()`` in phases (PF406, PF209), and nodes that no executor can call (PF407)."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from pocoflow.values.callables import names_in
 
 
 def check_calls(subject: Subject) -> Iterator[Finding]:
-    """Journaled calls that are refused whenever they are made."""
+    """Journaled calls that are always refused."""
     asking = cache(_asking)
     for at in subject.classes:
         kind: type = type(at.vertex.node)
-        for phase, own in _phases(at.vertex.node):
-            for function in asking(kind, own) if phase == "exec" else [own]:
+        for phase, phase_function in _phases(at.vertex.node):
+            for function in asking(kind, phase_function) if phase == "exec" else [phase_function]:
                 if makes_calls(function.__code__):
                     refused = _refused(function) if phase == "exec" else _misplaced(function, phase)
                     for line, what, fix in refused:
@@ -45,14 +45,14 @@ def _phases(node: AnyNode) -> Iterator[tuple[str, FunctionType]]:
     """The functions of a node, each with the phase that calls it."""
     if isinstance(node, FunctionNode):
         phase = "post" if node.signature.takes_store else "exec"
-        yield from ((phase, one) for one in functions_of(node))
+        yield from ((phase, function) for function in functions_of(node))
         return
     for phase in ("prep", "exec", "exec_async", "post"):
-        yield from ((phase.removesuffix("_async"), one) for one in functions_of(node, (phase,)))
+        yield from ((phase.removesuffix("_async"), func) for func in functions_of(node, (phase,)))
 
 
 def check_resources_asked(subject: Subject) -> Iterator[Finding]:
-    """PF209: what a class takes from the context, that a run would open, and that none declares."""
+    """PF209: resources that a class takes from the context, with ``open=``, but undeclared."""
     asking = cache(_asking)
     for at in subject.classes:
         kind: type = type(at.vertex.node)
@@ -70,32 +70,32 @@ def check_resources_asked(subject: Subject) -> Iterator[Finding]:
 
 
 def _asking(kind: type, *functions: FunctionType) -> list[FunctionType]:
-    """Functions of a class, and those that they reach, which ask the context."""
-    return [one for one in reached(kind, *functions) if "context" in names_in(one.__code__)]
+    """Functions of a class, and those that they reach, which use the context."""
+    return [func for func in reached(kind, *functions) if "context" in names_in(func.__code__)]
 
 
 def asked_for(functions: Iterable[FunctionType]) -> Iterator[tuple[Resource, tuple[str, int]]]:
-    """The resources that functions take from ``context()``, as far as their source shows; where."""
+    """The resources that functions take from ``context()``, by their source, with the lines."""
     for function in functions:
         if "context" not in names_in(function.__code__):
             continue
         known = definition_of(function)
         parts = [] if known is None else [*ast.walk(known[0])]
-        mine, tries = _contexts(parts, function), [one for one in parts if isinstance(one, ast.Try)]
-        guarded = {id(part) for one in tries for tried in one.body for part in ast.walk(tried)}
-        for one in parts:
-            if isinstance(one, ast.Subscript) and is_context(one.value, function, mine):
-                key = value_of(one.slice, function)
-                if isinstance(key, Resource) and id(one) not in guarded:
-                    yield key, (function.__code__.co_filename, one.lineno)
+        names, tries = _contexts(parts, function), [p for p in parts if isinstance(p, ast.Try)]
+        guarded = {id(part) for block in tries for stmt in block.body for part in ast.walk(stmt)}
+        for part in parts:
+            if isinstance(part, ast.Subscript) and is_context(part.value, function, names):
+                key = value_of(part.slice, function)
+                if isinstance(key, Resource) and id(part) not in guarded:
+                    yield key, (function.__code__.co_filename, part.lineno)
 
 
 def exec_functions(vertex: Vertex) -> list[FunctionType]:
-    """The functions that ``exec`` of a node is."""
+    """The functions that implement ``exec`` of a node."""
     return functions_of(vertex.node, ("exec", "exec_async"))
 
 
-class _Made(NamedTuple):
+class _Call(NamedTuple):
     """A journaled call in a source."""
 
     call: ast.Call
@@ -103,54 +103,56 @@ class _Made(NamedTuple):
 
 
 def _refused(function: FunctionType) -> Iterator[tuple[int, str, str]]:
-    """The calls of a function that are refused: the line, what is wrong, and what to do."""
-    found = definition_of(function)
-    if found is None:
+    """The calls of a function that are refused: the line, the message, and the fix."""
+    definition = definition_of(function)
+    if definition is None:
         return
-    for made in _calls_in(ast.walk(found[0]), function):
+    for made in _calls_in(ast.walk(definition[0]), function):
         called, *arguments = made.call.args
         line = made.call.lineno
         if isinstance(called, ast.Lambda) and not made.is_named:
-            what = "it makes a journaled call of a lambda, which has no name to be known by"
-            name = "call a function, or give it a name: context().calling(name=...).call(...)"
-            yield line, f"{what} after a crash, and so is refused", name
+            message = "it makes a journaled call of a lambda, which has no name to be known by"
+            fix = "call a function, or give it a name: context().calling(name=...).call(...)"
+            yield line, f"{message} after a crash, and so is refused", fix
         known = value_of(called, function)
         hint = awaited(read_hints(known).get("return")) if callable(known) else None
         bad = None if hint is None else not_storable(hint, is_whole=True)
         if bad is not None:
-            what = f"it makes a journaled call of {ast.unparse(called)}, which returns"
-            what = f"{what} {type_label(bad)}: that cannot be stored, so the call is refused"
-            yield line, what, "return what can be stored, or call it without context().call"
-        for one in (*arguments, *(part.value for part in made.call.keywords)):
-            value = value_of(one, function)
-            if isinstance(one, ast.Lambda) or is_a(value, (FunctionType, type, ModuleType)):
-                what = f"it hands {ast.unparse(one)} to a journaled call, which cannot be stored,"
-                hand = "hand values to it, or make the call in a function that knows the rest"
-                yield line, f"{what} so the call is refused", hand
+            message = f"it makes a journaled call of {ast.unparse(called)}, which returns"
+            message = f"{message} {type_label(bad)}: that cannot be stored, so the call is refused"
+            yield line, message, "return what can be stored, or call it without context().call"
+        for part in (*arguments, *(keyword.value for keyword in made.call.keywords)):
+            value = value_of(part, function)
+            if isinstance(part, ast.Lambda) or is_a(value, (FunctionType, type, ModuleType)):
+                message = (
+                    f"it hands {ast.unparse(part)} to a journaled call, which cannot be stored,"
+                )
+                fix = "hand values to it, or make the call in a function that knows the rest"
+                yield line, f"{message} so the call is refused", fix
 
 
 def _misplaced(function: FunctionType, phase: str) -> Iterator[tuple[int, str, str]]:
-    """The calls of a function that is no ``exec``, but for what is defined in it."""
+    """The calls of a function that is not ``exec``, except those of functions defined in it."""
     found = definition_of(function)
     for made in () if found is None else _calls_in(inner_parts(found[0].body), function):
         what = f"it makes a journaled call in {phase}, which is refused: they are made in exec"
         yield made.call.lineno, what, "make it in exec, or call the function itself"
 
 
-def _calls_in(among: Iterable[ast.AST], function: FunctionType) -> Iterator[_Made]:
-    parts = list(among)
-    mine = _contexts(parts, function)
-    for one in parts:
-        match one:
-            case ast.Call(func=ast.Attribute(attr="call", value=of), args=[_, *_]):
+def _calls_in(nodes: Iterable[ast.AST], function: FunctionType) -> Iterator[_Call]:
+    parts = list(nodes)
+    names = _contexts(parts, function)
+    for part in parts:
+        match part:
+            case ast.Call(func=ast.Attribute(attr="call", value=owner), args=[_, *_]):
                 is_named = False
-                if isinstance(of, ast.Call) and isinstance(of.func, ast.Attribute):
-                    if of.func.attr != "calling":
+                if isinstance(owner, ast.Call) and isinstance(owner.func, ast.Attribute):
+                    if owner.func.attr != "calling":
                         continue
-                    is_named = any(part.arg in (None, "name") for part in of.keywords)
-                    of = of.func.value
-                if is_context(of, function, mine):
-                    yield _Made(one, is_named)
+                    is_named = any(keyword.arg in (None, "name") for keyword in owner.keywords)
+                    owner = owner.func.value
+                if is_context(owner, function, names):
+                    yield _Call(part, is_named)
             case _:
                 pass
 
@@ -159,9 +161,9 @@ def _contexts(parts: Iterable[ast.AST], function: FunctionType) -> set[str]:
     """The names that a function gives to ``context()``."""
     return {
         target.id
-        for one in parts
-        if isinstance(one, ast.Assign) and is_context(one.value, function)
-        for target in one.targets
+        for part in parts
+        if isinstance(part, ast.Assign) and is_context(part.value, function)
+        for target in part.targets
         if isinstance(target, ast.Name)
     }
 
@@ -174,7 +176,7 @@ def is_context(expression: ast.expr, function: FunctionType, names: Collection[s
 
 
 def value_of(expression: ast.expr, function: FunctionType) -> object:
-    """What a name of the module, or an attribute of one, stands for; ``None`` if nobody knows."""
+    """The value of a name of the module, or of an attribute of one; ``None`` if it is unknown."""
     if isinstance(expression, ast.Attribute):
         owner = value_of(expression.value, function)
         return getattr(owner, expression.attr, None) if is_a(owner, ModuleType) else None
@@ -194,19 +196,19 @@ _HERE = ", or call it in the process of the run: executor='here'"
 
 
 def check_executors(subject: Subject) -> Iterator[Finding]:
-    """What executors are to be given, and cannot be."""
+    """Nodes that are to be sent to executors, and cannot be."""
     if not subject.sends:
         return
     files = () if subject.where is None else (subject.where[0],)
     for at in subject.nodes:
         node = at.vertex.node
         if not at.vertex.travels:
-            found = _without_effect(node)
+            findings = _without_effect(node)
         elif where_to(node.executor, subject.executor) is None:
             continue
         else:
-            found = _unsendable(at.vertex, files)
-        for what, fix, severity in found:
+            findings = _unsendable(at.vertex, files)
+        for what, fix, severity in findings:
             yield subject.finding(EXECUTORS, what, fix, at=at, severity=severity)
 
 
@@ -225,32 +227,32 @@ def _unsendable(vertex: Vertex, files: tuple[str, ...]) -> _Found:
     if isinstance(reference, str):
         what = f"an executor calls its exec, and cannot be told which node it is: {reference}"
         yield what, f"define it, or its flow, at the top of a module{_HERE}", "error"
-    for said, hints in (("is called with", _taken(node)), ("returns", exec_types(vertex))):
+    for does, hints in (("is called with", _taken(node)), ("returns", exec_types(vertex))):
         for hint in hints:
             if (bad := not_storable(hint)) is not None:
-                what = f"an executor calls its exec, which {said} {type_label(bad)}: that cannot"
+                what = f"an executor calls its exec, which {does} {type_label(bad)}: that cannot"
                 yield f"{what} be sent", f"send values{_HERE}", how_bad(hint)
                 break
-    opened = [one for one in declared(node) if is_opened(one)]
+    opened = [key for key in declared(node) if is_opened(key)]
     for key in dict.fromkeys(
         (*declared(node), *(key for key, _ in asked_for(exec_functions(vertex))))
     ):
         if key not in opened:
             what = f"an executor calls its exec, which needs {key!r}: no worker opens it"
-            ways = [] if is_opened(key) else ["give the key open=..."]
+            steps = [] if is_opened(key) else ["give the key open=..."]
             if key not in declared(node):
                 is_function = isinstance(node, FunctionNode)
-                way = "take it as a parameter, client: Client = <key>"
-                ways.append(way if is_function else "name it in resources of the node's class")
-            fix = ", and ".join(ways)
+                step = "take it as a parameter, client: Client = <key>"
+                steps.append(step if is_function else "name it in resources of the node's class")
+            fix = ", and ".join(steps)
             yield what, f"{fix}{_HERE}", "error"
 
 
 def _taken(node: Node) -> list[object]:
-    """The types of what ``exec`` is called with, as far as the node says."""
+    """The types of the arguments of ``exec``, as far as the node declares them."""
     if isinstance(node, FunctionNode):
         hints = node.signature.hints
-        fields = (one.name for one in node.signature.parameters if one.resource is None)
+        fields = (param.name for param in node.signature.parameters if param.resource is None)
         return [hints[name] for name in fields if name in hints]
     kind = type(node)
     if isinstance(node, BatchNode):
@@ -259,4 +261,4 @@ def _taken(node: Node) -> list[object]:
         prep = kind.prep if isinstance(kind.prep, FunctionType) else None
         given = [hints_of(prep).get("return")] if prep is not None else []
         given.append(type_arguments(kind, Node)[0])
-    return [awaited(one) for one in given if one is not None and not is_variable(one)]
+    return [awaited(hint) for hint in given if hint is not None and not is_variable(hint)]

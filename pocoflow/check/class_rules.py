@@ -1,4 +1,4 @@
-"""What is said of a class by itself: its phases against each other, and names that nothing uses."""
+"""Checks of a class by itself: its phases against each other, and names that nothing uses."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ from pocoflow.values.callables import forgets_to_return
 from pocoflow.values.remembering import remembered
 
 _NUMBERS = tuple(
-    one
-    for one in (*STEP_SETTINGS, *ITEM_SETTINGS)
-    if one not in ("retry_on", "journal", "on_error")
+    name
+    for name in (*STEP_SETTINGS, *ITEM_SETTINGS)
+    if name not in ("retry_on", "journal", "on_error")
 )
 _OF_BATCHES: dict[str, type] = {"concurrency": int, "on_error": str}
 _ALIKE = 0.85
 
 
 class _Mistake(NamedTuple):
-    """A mistake of a class, as a finding has it."""
+    """A mistake of a class, with the fields of a finding."""
 
     code: str
     message: str
@@ -57,7 +57,7 @@ class _Mistake(NamedTuple):
 
 
 class _Phase(NamedTuple):
-    """One phase that a class overrides: what it returns and takes, by its annotations."""
+    """One phase that a class overrides: its result and parameters, by its annotations."""
 
     name: str
     function: Callable[..., object]
@@ -73,6 +73,7 @@ class _Phase(NamedTuple):
 
 
 _Phases = dict[str, _Phase]
+_Given = list[tuple[_Phase, object]]
 
 
 @remembered
@@ -84,27 +85,27 @@ def hints_of(function: Callable[..., object]) -> dict[str, object]:
 def check_class(subject: Subject, at: Site) -> Iterator[Finding]:
     """PF204 and PF205 for one node."""
     kind: type = type(at.vertex.node)
-    return _told(subject, at, _mistakes(kind))
+    return _findings(subject, at, _mistakes(kind))
 
 
 def check_names(subject: Subject) -> Iterator[Finding]:
-    """PF208, which needs neither a schema nor what the code does: it is told before a run."""
+    """PF208, which needs neither a schema nor the code: it is logged before a run."""
     for at in subject.classes:
         kind: type = type(at.vertex.node)
-        yield from _told(subject, at, _near(kind))
-        if not subject.graph.wraps:  # what is around an attempt may fail, and be tried again
-            yield from _told(subject, at, _idle(at.vertex.node))
+        yield from _findings(subject, at, _misspelt_names(kind))
+        if not subject.graph.wraps:  # a middleware of an attempt may fail, and be retried
+            yield from _findings(subject, at, _idle(at.vertex.node))
     for at in subject.nodes:
-        yield from _told(subject, at, misnamed(at.vertex.node))
+        yield from _findings(subject, at, misnamed(at.vertex.node))
     for level in subject.levels:
         for vertex in level.graph.nodes.values():
             if vertex.inner is not None:
-                yield from _told(subject, level.site(vertex), _of_runs(vertex.node))
+                yield from _findings(subject, level.site(vertex), _nested(vertex.node))
             elif isinstance(vertex.node, Subflow):
-                yield from _told(subject, level.site(vertex), _of_runs(vertex.node.flow))
+                yield from _findings(subject, level.site(vertex), _nested(vertex.node.flow))
 
 
-def _told(subject: Subject, at: Site, mistakes: Iterable[_Mistake]) -> Iterator[Finding]:
+def _findings(subject: Subject, at: Site, mistakes: Iterable[_Mistake]) -> Iterator[Finding]:
     for code, message, fix, where, severity in mistakes:
         yield subject.finding(code, message, fix, node=at.name, where=where, severity=severity)
 
@@ -112,17 +113,17 @@ def _told(subject: Subject, at: Site, mistakes: Iterable[_Mistake]) -> Iterator[
 @remembered
 def _mistakes(kind: type) -> tuple[_Mistake, ...]:
     phases = _phases(kind)
-    found = [*_disagreeing(kind, phases), *_returning_nothing(phases), *_asked(kind, phases)]
-    return (*found, *(_without_items(phases) if issubclass(kind, BatchNode) else ()))
+    mistakes = [*_disagreeing(kind, phases), *_returning_nothing(phases), *_asked(kind, phases)]
+    return (*mistakes, *(_without_items(phases) if issubclass(kind, BatchNode) else ()))
 
 
 @remembered
 def given_to_post(kind: type) -> dict[str, object]:
-    """What the parameters of ``post`` get, by what the phases before it say that they return."""
+    """The types of the parameters of ``post``, by the annotations of earlier phases."""
     phases = _phases(kind)
     found: dict[str, object] = {}
     for row in _handed(kind, phases):
-        kinds = [row.declared if _is_open(one) else one for _, one in row.given]
+        kinds = [row.declared if _is_open(hint) else hint for _, hint in row.given]
         kinds += [list[Exception]] if getattr(kind, "on_error", "stop") == "collect" else []
         for taker, number in row.takers:
             if taker.name == "post" and row.given and not any(map(_is_open, kinds)):
@@ -132,7 +133,7 @@ def given_to_post(kind: type) -> dict[str, object]:
 
 def _is_open(hint: object) -> bool:
     inner = get_args(hint) if get_origin(hint) is list else (hint,)
-    return any(one is Any or is_unknown(one) or is_variable(one) for one in inner)
+    return any(part is Any or is_unknown(part) or is_variable(part) for part in inner)
 
 
 # -- phases ---------------------------------------------------------------------------------------
@@ -160,57 +161,57 @@ def _phase(kind: object, name: str) -> _Phase | None:
         names = list(inspect.signature(function).parameters)
     except (TypeError, ValueError):
         names = []
-    # A static method is given no node.
+    # A static method has no parameter for the node.
     given = names if is_a(inspect.getattr_static(kind, name), staticmethod) else names[1:]
-    return _Phase(name, function, returns, [(one, hints.get(one, Any)) for one in given])
+    return _Phase(name, function, returns, [(name, hints.get(name, Any)) for name in given])
 
 
 class _Handed(NamedTuple):
-    """What some phases hand to others.
+    """A value that some phases pass to others.
 
     Attributes:
-        label: What it is called where the class declares it.
-        declared: What it is declared as there.
-        given: What each phase gives that makes it.
-        takers: The phases that get it, each with the number of its parameter.
-        how: How it is made of what a phase returns, for messages.
+        label: Its name in the declaration of the class.
+        declared: Its declared type there.
+        given: The type that each phase gives, for the phases that produce it.
+        takers: The phases that receive it, each with the number of its parameter.
+        how: How it is derived from the result of a phase, for messages.
     """
 
     label: str
     declared: object
-    given: list[tuple[_Phase, object]]
+    given: _Given
     takers: list[tuple[_Phase, int]]
     how: str = ""
 
 
 def _handed(kind: type, phases: _Phases) -> list[_Handed]:
-    """What the phases of a class hand to each other; of a batch, item by item."""
+    """The values that the phases of a class pass to each other; in a batch, item by item."""
 
     def takers(*those: tuple[str, int]) -> list[tuple[_Phase, int]]:
         return [(phases[name], number) for name, number in those if name in phases]
 
     preps, works = takers(("prep", 0)), takers(("exec", 0), ("exec_fallback", 0))
-    given = [(one, one.returns) for one, _ in preps]
+    given = [(phase, phase.returns) for phase, _ in preps]
     if not issubclass(kind, BatchNode):
-        first, second = [answered(one)[0] for one in type_arguments(kind, Node)[:2]]
-        made = [(one, one.returns) for one, _ in works]
+        first, second = [answered(hint)[0] for hint in type_arguments(kind, Node)[:2]]
+        results = [(phase, phase.returns) for phase, _ in works]
         return [
             _Handed("Prep", first, given, [*works, *takers(("post", 1))]),
-            _Handed("Exec", second, made, takers(("post", 2))),
+            _Handed("Exec", second, results, takers(("post", 2))),
         ]
-    first, second = [answered(one)[0] for one in type_arguments(kind, BatchNode)[:2]]
-    items = [(one, item_of(one.returns) or Any) for one, _ in preps]
-    made = [(one, GenericAlias(list, (one.returns,))) for one, _ in works]
-    results = GenericAlias(list, (second,))
+    first, second = [answered(hint)[0] for hint in type_arguments(kind, BatchNode)[:2]]
+    declared = GenericAlias(list, (second,))
+    lists: _Given = [(phase, GenericAlias(list, (phase.returns,))) for phase, _ in works]
+    items = [(phase, item_of(phase.returns) or Any) for phase, _ in preps]
     return [
         _Handed("", Any, given, takers(("post", 1))),
         _Handed("Item", first, items, works, "an item of "),
-        _Handed("Result", results, made, takers(("post", 2)), "a list of results: "),
+        _Handed("Result", declared, lists, takers(("post", 2)), "a list of results: "),
     ]
 
 
 def _without_items(phases: _Phases) -> Iterator[_Mistake]:
-    """A batch whose ``prep`` gives no items; a run does not take a text for them."""
+    """A batch whose ``prep`` returns no items; a run does not accept a text as items."""
     prep = phases.get("prep")
     if prep is not None and item_of(prep.returns) is None:
         yield _Mistake(
@@ -222,7 +223,7 @@ def _without_items(phases: _Phases) -> Iterator[_Mistake]:
 
 
 def _returning_nothing(phases: _Phases) -> Iterator[_Mistake]:
-    """Phases that are annotated with a result, and give none."""
+    """Phases that are annotated with a result, and always return ``None``."""
     for name in ("prep", "exec", "exec_fallback"):
         phase = phases.get(name)
         if phase is None or fits(type(None), phase.returns):
@@ -239,7 +240,7 @@ def _returning_nothing(phases: _Phases) -> Iterator[_Mistake]:
 
 
 def _disagreeing(kind: type, phases: _Phases) -> Iterator[_Mistake]:
-    """What phases hand on against what the others take, and both against what is declared."""
+    """Results of phases against the parameters of others, and both against the declaration."""
     for row in _handed(kind, phases):
         is_said = not _is_open(row.declared)
         for giver, gives in row.given:
@@ -282,12 +283,12 @@ def _undeclared(
 
 
 def _names_all(declared: object, returned: object) -> bool:
-    """Whether the actions that ``post`` may return are all among those that are declared."""
+    """Whether all actions that ``post`` may return are declared."""
     try:
-        every, some = actions_of(declared), actions_of(returned)
+        wanted, given = actions_of(declared), actions_of(returned)
     except TypeError:  # any action, or no action at all
         return fits(returned, declared)
-    return every is None or some is None or {*some} <= {*every}
+    return wanted is None or given is None or {*given} <= {*wanted}
 
 
 def _asked(kind: Any, phases: _Phases) -> Iterator[_Mistake]:
@@ -308,29 +309,29 @@ def _asked(kind: Any, phases: _Phases) -> Iterator[_Mistake]:
         )
 
 
-# -- what has no effect --------------------------------------------------------------------------
+# -- settings without effect -------------------------------------------------------------------
 
-_OF_EXEC = (*(one for one in STEP_SETTINGS if one != "journal"), "exec_fallback")
+_OF_EXEC = (*(name for name in STEP_SETTINGS if name != "journal"), "exec_fallback")
 _OF_RETRIES = ("retry_delay", "backoff", "jitter", "retry_on")
 
 
 def idle_retries(node: AnyFunctionNode) -> list[str]:
-    """The settings for retries of a function that is tried once."""
-    return [one for one in _OF_RETRIES if node.max_retries == 1 and one in vars(node)]
+    """The settings for retries of a function with a single attempt."""
+    return [name for name in _OF_RETRIES if node.max_retries == 1 and name in vars(node)]
 
 
 def _idle(node: AnyNode) -> Iterator[_Mistake]:
-    """Settings for retries of a function that has none, and for ``exec`` of a class without one."""
+    """Settings for retries of a function without any, and for ``exec`` of a class without it."""
     kind: type = type(node)
     if isinstance(node, FunctionNode):
         lacks, names = "max_retries above 1", idle_retries(node)
         file = definition_location(node.signature.function)[0] if names else ""
         if any(".calling(" in line for line in linecache.getlines(file)):
-            return  # the attempts of a journaled call go by them, too
+            return  # they apply to the attempts of a journaled call, too
     else:
-        lacks, own = "exec", {} if package_of(kind) == "pocoflow" else vars(kind)
-        names = [one for one in _OF_EXEC if one in own]
-        if any(overrides(kind, one) or one in vars(node) for one in ("exec", "exec_async")):
+        lacks, attributes = "exec", {} if package_of(kind) == "pocoflow" else vars(kind)
+        names = [name for name in _OF_EXEC if name in attributes]
+        if any(overrides(kind, name) or name in vars(node) for name in ("exec", "exec_async")):
             return
     if names:
         what = f"{' and '.join(names)} of {node.name!r} {'has' if len(names) == 1 else 'have'}"
@@ -341,13 +342,13 @@ def _idle(node: AnyNode) -> Iterator[_Mistake]:
 _BUDGETS = ("budget", "node_budgets", "thread_budget", "label_budgets")
 
 
-def _of_runs(flow: Any) -> Iterator[_Mistake]:
-    """What is of the runs of a flow that is a part of another one."""
+def _nested(flow: Any) -> Iterator[_Mistake]:
+    """Settings for runs on a flow that is nested in another one."""
     most = inspect.signature(type(flow).__init__).parameters.get("max_steps")
-    names = [one for one in ("deadline", *_BUDGETS) if getattr(flow, one)]
+    names = [name for name in ("deadline", *_BUDGETS) if getattr(flow, name)]
     names += ["max_steps"] if most is not None and flow.max_steps != most.default else []
     names += ["executor"] if flow.executor is not None else []
-    names += [one for one in ("carry", "record_emitted") if getattr(flow, one)]
+    names += [name for name in ("carry", "record_emitted") if getattr(flow, name)]
     names += ["hooks"] if flow.has_hooks else []
     if names:
         yield _Mistake(
@@ -358,12 +359,12 @@ def _of_runs(flow: Any) -> Iterator[_Mistake]:
             flow.made_at,
         )
     kind: type = type(flow)
-    for own in ("run", "run_async"):
-        if package_of(getattr(kind, own)) != "pocoflow":
+    for method in ("run", "run_async"):
+        if package_of(getattr(kind, method)) != "pocoflow":
             yield _Mistake(
                 "PF208",
-                f"{kind.__name__}.{own} is called where flow {flow.name!r} is run by itself, and "
-                "not here",
+                f"{kind.__name__}.{method} is called where flow {flow.name!r} is run by itself, "
+                "and not here",
                 "wrap the visits of its nodes by a middleware, flow.use(visit=...)",
                 flow.made_at,
             )
@@ -373,41 +374,41 @@ def _of_runs(flow: Any) -> Iterator[_Mistake]:
 
 
 @remembered
-def _near(kind: type) -> tuple[_Mistake, ...]:
-    """Names that are nearly those of a setting or a phase, and that nothing uses."""
-    return tuple(one for base in _users_classes(kind) for one in _names(kind, base))
+def _misspelt_names(kind: type) -> tuple[_Mistake, ...]:
+    """Names that resemble a setting or a phase, and that nothing uses."""
+    return tuple(name for base in _users_classes(kind) for name in _names(kind, base))
 
 
 def _users_classes(kind: type) -> list[type]:
-    return [one for one in kind.__mro__ if issubclass(one, Node) and package_of(one) != "pocoflow"]
+    return [b for b in kind.__mro__ if issubclass(b, Node) and package_of(b) != "pocoflow"]
 
 
 def _names(kind: type, owner: type) -> Iterator[_Mistake]:
-    elsewhere = {name for base in kind.__mro__ if base is not owner for name in vars(base)}
-    theirs = {
+    inherited = {name for base in kind.__mro__ if base is not owner for name in vars(base)}
+    defined = {
         name for base in kind.__mro__ if package_of(base) != "pocoflow" for name in vars(base)
     }
     for given, value in vars(owner).items():
-        if given in elsewhere or given.startswith("_") or not given.isidentifier():
+        if given in inherited or given.startswith("_") or not given.isidentifier():
             continue
         if _OF_BATCHES.get(given) is type(value) and not _is_used(kind, given):
             yield _of_batches(f"{owner.__name__}.{given}", class_location(owner))
             continue
         meant = _meant(kind, given, value)
-        if meant is not None and meant not in theirs and not _is_used(kind, given):
+        if meant is not None and meant not in defined and not _is_used(kind, given):
             is_function = is_a(value, FunctionType)
             where = definition_location(value) if is_function else class_location(owner)
-            yield _nearly(f"{owner.__name__}.{given}", given, meant, where)
+            yield _misspelt(f"{owner.__name__}.{given}", given, meant, where)
 
 
 _VALUES = (int, float, type, tuple)
-"""Of these are the values of settings that are looked for: the other attributes are many."""
+"""The types of the settings that are searched for: there are many other attributes."""
 
 
 def misnamed(node: AnyNode) -> Iterator[_Mistake]:
-    """Attributes of a node itself that are nearly settings, and that nothing uses."""
-    kind, own = type(node), vars(node)
-    for given, value in own.items():
+    """Attributes of a node itself that resemble settings, and that nothing uses."""
+    kind = type(node)
+    for given, value in vars(node).items():
         if given[:1] == "_" or not (is_a(value, _VALUES) or given in _OF_BATCHES):
             continue
         if hasattr(kind, given):
@@ -418,10 +419,10 @@ def misnamed(node: AnyNode) -> Iterator[_Mistake]:
                 yield _of_batches(what, location_of(node))
             continue
         meant = _meant(kind, given, value)
-        if meant is None or any(meant in vars(one) for one in (node, *_users_classes(kind))):
+        if meant is None or any(meant in vars(owner) for owner in (node, *_users_classes(kind))):
             continue
         if not _is_read(node, given):
-            yield _nearly(what, given, meant, location_of(node))
+            yield _misspelt(what, given, meant, location_of(node))
 
 
 def _of_batches(what: str, where: tuple[str, int] | None) -> _Mistake:
@@ -433,7 +434,7 @@ def _of_batches(what: str, where: tuple[str, int] | None) -> _Mistake:
     )
 
 
-def _nearly(what: str, given: str, meant: str, where: tuple[str, int] | None) -> _Mistake:
+def _misspelt(what: str, given: str, meant: str, where: tuple[str, int] | None) -> _Mistake:
     return _Mistake(
         "PF208",
         f"{what} is not looked at, neither by a run nor by the code around it; did you mean "
@@ -444,7 +445,7 @@ def _nearly(what: str, given: str, meant: str, where: tuple[str, int] | None) ->
 
 
 def _meant(kind: type, given: str, value: object) -> str | None:
-    """The setting, or the phase, that a name is nearly, if its value could be one."""
+    """The setting or phase that a name resembles, if its value could be one."""
     alike: tuple[str, ...]
     if is_a(value, bool):
         alike = ("journal",)
@@ -456,7 +457,7 @@ def _meant(kind: type, given: str, value: object) -> str | None:
             return RENAMED[given]
     elif is_a(value, FunctionType):
         count = value.__code__.co_argcount
-        alike = tuple(one for one in PHASES if _takes(kind, one) == count)
+        alike = tuple(phase for phase in PHASES if _takes(kind, phase) == count)
     else:
         return None
     if is_a(value, FunctionType):  # a constant may be in capitals
@@ -465,19 +466,19 @@ def _meant(kind: type, given: str, value: object) -> str | None:
     return found if found is not None and hasattr(kind, found) else None
 
 
-@lru_cache(maxsize=1024)  # the same names are in many classes, also in those made in a function
+@lru_cache(maxsize=1024)  # many classes have the same names, also those created in a function
 def _nearest(given: str, alike: tuple[str, ...]) -> str | None:
     import difflib
 
-    found = [one for one in alike if sorted(one) == sorted(given)]  # two letters are swapped
-    found = found or difflib.get_close_matches(given, alike, n=1, cutoff=_ALIKE)
-    return found[0] if found else None
+    matches = [name for name in alike if sorted(name) == sorted(given)]  # two letters swapped
+    matches = matches or difflib.get_close_matches(given, alike, n=1, cutoff=_ALIKE)
+    return matches[0] if matches else None
 
 
 def _is_errors(value: object) -> bool:
-    """Whether it is a class of exceptions, or a tuple of some."""
+    """Whether it is an exception class, or a tuple of these."""
     kinds = value if is_a(value, tuple) else (value,)
-    return bool(kinds) and all(is_a(one, type) and issubclass(one, Exception) for one in kinds)
+    return bool(kinds) and all(is_a(kind, type) and issubclass(kind, Exception) for kind in kinds)
 
 
 def _takes(kind: type, phase: str) -> int | None:
@@ -493,7 +494,7 @@ def _is_used(kind: type, name: str) -> bool:
 
 
 def _is_read(node: AnyNode, name: str) -> bool:
-    """The same of an attribute of a node itself, which is at least set somewhere."""
+    """The same for an attribute of a node itself, which is at least set somewhere."""
     if isinstance(node, FunctionNode):
         texts = ["".join(linecache.getlines(definition_location(node.signature.function)[0]))]
     else:
@@ -506,11 +507,11 @@ def _is_in(texts: list[str], pattern: str) -> bool:
 
 
 def _sources_of(kind: type) -> list[str]:
-    return [_source_around(one) for one in kind.__mro__ if not is_foreign(one.__module__)]
+    return [_source_around(base) for base in kind.__mro__ if not is_foreign(base.__module__)]
 
 
 def _source_around(owner: type) -> str:
-    functions = (one for one in vars(owner).values() if is_a(one, FunctionType))
-    files = {one.__code__.co_filename for one in functions}
+    functions = (var for var in vars(owner).values() if is_a(var, FunctionType))
+    files = {function.__code__.co_filename for function in functions}
     files.add(getattr(sys.modules.get(owner.__module__), "__file__", None) or "")
     return "".join(line for file in files if file for line in linecache.getlines(file))

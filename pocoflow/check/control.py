@@ -1,8 +1,8 @@
-"""The control-flow graph of a function, and what holds at each of its nodes on every path there.
+"""The control-flow graph of a function, and the state at each of its nodes on every path to it.
 
-A node does one thing to the store, or nothing. An edge leads to what may come next; one that an
-exception takes starts with what held before the node that raises. What is known of the keys is
-solved forward to a fixpoint, with sets of keys as bits of an integer, as that of a flow is.
+A node does one thing to the store, or nothing. An edge leads to a possible successor; an edge for
+an exception starts with the state before the node that raises. The states of the keys are solved
+forward to a fixpoint, with sets of keys as bits of an integer, as for a flow.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ def solve(
     leads: Callable[[SpotT, KnownT], Iterable[tuple[SpotT, KnownT]]],
     join: Callable[[KnownT, KnownT], KnownT],
 ) -> dict[SpotT, KnownT]:
-    """What holds at each place of a graph, to a fixpoint; those that nothing leads to are left out.
+    """The state at each reachable node of a graph, solved to a fixpoint.
 
     Args:
-        start: What holds at some of them.
-        leads: Where a place leads to, and what holds there, from what holds at the place.
-        join: What holds where two ways meet.
+        start: The states at the start nodes.
+        leads: The successors of a node with their states, from the state at the node.
+        join: The state where two paths meet.
     """
     known = dict(start)
     queue, waiting = deque(known), set(known)
     while queue:
-        location = queue.popleft()
-        waiting.discard(location)
-        for target, given in leads(location, known[location]):
+        spot = queue.popleft()
+        waiting.discard(spot)
+        for target, given in leads(spot, known[spot]):
             new = join(known[target], given) if target in known else given
             if target not in known or new != known[target]:
                 known[target] = new
@@ -46,7 +46,7 @@ def solve(
 
 
 class Keys:
-    """Sets of keys as bits of an integer; -1 is all, those that nobody has named included."""
+    """Sets of keys as bits of an integer; -1 is all keys, including unnamed ones."""
 
     def __init__(self) -> None:
         self._bits: dict[str, int] = {}
@@ -68,48 +68,47 @@ class Keys:
 
 Does: TypeAlias = Literal[
     "nothing",  # joins edges
-    "read",  # fails if the key is not there
-    "look",  # asks for a key, without failing
+    "read",  # fails if the key is absent
+    "look",  # tests for a key, without failing
     "write",
-    "increment",  # writes what a reducer makes of an increment
-    "default",  # writes the key if it is not there
+    "increment",  # applies an increment with the reducer
+    "default",  # writes the key if it is absent
     "take",  # reads and removes the key
-    "remove",  # the key is not there afterwards
+    "remove",  # the key is absent afterwards
     "clear",
-    "unknown",  # anything may be done with the store from now on
-    "present",  # the way on which the key was found to be there
-    "likely",  # the same, unless something was done to it since it was asked for
+    "unknown",  # anything may be done to the store from here on
+    "present",  # the path on which the key was found
+    "likely",  # the same, unless it was changed since the test
     "absent",
-    "failed",  # the way on which it could not be read
-    "vague",  # the way on which it was not found, or is ``None``
-    "ask",  # of what the schema, or a setting of the node, is
-    "doubt",  # perhaps no execution comes past this, for a reason that is not seen here
+    "failed",  # the path on which it could not be read
+    "vague",  # the path on which it was not found, or is ``None``
+    "ask",  # tests the schema, or a setting of the node
+    "doubt",  # perhaps no execution gets past this, for an unknown reason
     "change",  # changes a value in place
-    "unknown_attribute",  # uses an attribute that the store does not have
+    "unknown_attribute",  # uses an unknown attribute of the store
     "raise",
-    "next",  # the end of a function after which another one is called
+    "next",  # the end of a function before the next one
     "exit",
 ]
 
 Lacks: TypeAlias = Literal["return", "end", "other"] | None
-"""A bare ``return``, the end of the function, or the return of what is certainly no action."""
+"""A bare ``return``, the end of the function, or the return of a value that is not an action."""
 
 
 class State(NamedTuple):
-    """What is known of the keys at one place, whatever path led there.
+    """What is known about the keys at one node, over all paths to it.
 
-    Of each key: whether on some path it is as it was at the beginning (``entry``), was found to be
-    there (``seen``), had to be there (``read``), was written, is not there (``gone``), is not
-    there unless it is ``None`` (``vague``), or was looked for and nothing here tells what was found
-    (``looked``).
+    For each key: whether on some path it is as it was at the entry (``entry``), was found
+    (``seen``), was required (``read``), was written, is absent (``gone``), is absent unless it is
+    ``None`` (``vague``), or was tested for with an unknown result (``looked``).
 
     Attributes:
-        entry, seen, read, written, gone, vague, looked: As said.
-        required: What every path has read as it was at the beginning.
-        passed: The steps that every path has taken, as bits of their numbers.
-        unknown: Whether anything else may have been done on some path.
+        entry, seen, read, written, gone, vague, looked: As described.
+        required: The keys that every path has read as they were at the entry.
+        passed: The steps that every path has passed, as bits of their numbers.
+        unknown: Whether some path may have done anything else.
         is_clear: Whether some path leads here without a doubt.
-        is_asked: Whether every path has asked what the schema, or a setting of the node, is.
+        is_asked: Whether every path has tested the schema, or a setting of the node.
     """
 
     entry: int
@@ -126,7 +125,7 @@ class State(NamedTuple):
     looked: int = 0
 
     def joined(self, other: State) -> State:
-        """What holds where two paths meet."""
+        """The state where two paths meet."""
         return State(
             self.entry | other.entry,
             self.seen | other.seen,
@@ -143,7 +142,7 @@ class State(NamedTuple):
         )
 
     def without(self, bit: int) -> State:
-        """The same, with nothing known of a key."""
+        """The same, with nothing known about a key."""
         return self._replace(
             entry=self.entry & ~bit,
             seen=self.seen & ~bit,
@@ -156,12 +155,12 @@ class State(NamedTuple):
 
     @property
     def open(self) -> int:
-        """The keys that are as they were at the beginning on some path, and may be there."""
+        """The keys that are as they were at the entry on some path, and may be present."""
         return self.entry | self.vague
 
     @property
     def there(self) -> int:
-        """The keys that are there on some path, for all that is known."""
+        """The keys that may be present on some path."""
         return self.open | self.seen | self.read | self.written
 
 
@@ -170,14 +169,14 @@ class Step:
     """One node of the graph.
 
     Attributes:
-        does: What it does.
-        key: To which key.
+        does: Its operation.
+        key: The key.
         location: Where in the source.
-        value: What is written, or the action of a way out.
+        value: The value that is written, or the action of an exit.
         is_guarded: Whether an error of the store is caught around it.
-        lacks: Of a way out: what it is, if it has no value, or none that can be an action.
-        choices: Of a way out without a value: the actions one of which it has, if they are known.
-        after: What may come next.
+        lacks: For an exit without a value that can be an action: its kind.
+        choices: For an exit without a value: its possible actions, if they are known.
+        after: Its successors.
     """
 
     does: Does
@@ -191,10 +190,10 @@ class Step:
 
 
 class Chart:
-    """A control-flow graph, of one function or of some that are called one after the other.
+    """A control-flow graph of one function, or of functions that are called in sequence.
 
     Attributes:
-        steps: Its nodes; the first is the beginning.
+        steps: Its nodes; the first is the entry.
         keys: The keys that are named.
     """
 
@@ -204,11 +203,11 @@ class Chart:
         self._states: dict[int, State] | None = None
 
     def add(self, step: Step, before: Iterable[int]) -> int:
-        """Add a node behind others."""
+        """Add a node after others."""
         number = len(self.steps)
         self.steps.append(step)
-        for one in before:
-            self.link(one, number)
+        for previous in before:
+            self.link(previous, number)
         return number
 
     def link(self, before: int, after: int) -> None:
@@ -218,17 +217,17 @@ class Chart:
 
     @property
     def states(self) -> dict[int, State]:
-        """What holds where a node begins; those that no execution comes to are left out."""
+        """The states before the reachable nodes."""
         if self._states is None:
             self._states = solve({0: State(-1)}, self._leads, State.joined)
         return self._states
 
     def _leads(self, number: int, state: State) -> list[tuple[int, State]]:
-        left = self.past(number, state)
-        return [] if left is None else [(one, left) for one in self.steps[number].after]
+        past = self.past(number, state)
+        return [] if past is None else [(after, past) for after in self.steps[number].after]
 
     def past(self, number: int, state: State) -> State | None:
-        """What holds behind a node; ``None`` if no execution gets past it."""
+        """The state after a node; ``None`` if no execution gets past it."""
         step = self.steps[number]
         bit = 0 if step.key is None else self.keys.of((step.key,))
         after: State | None = state
@@ -251,7 +250,7 @@ class Chart:
                 after = _found(state, bit, "present") or state
             case "present" | "absent" | "vague":
                 after = _found(state, bit, step.does)
-            case "failed":  # perhaps for a reason that is not seen here
+            case "failed":  # perhaps for an unknown reason
                 after = _found(state, bit, "absent") or state
             case "exit":
                 after = None
@@ -264,13 +263,13 @@ _NOTES: dict[Does, dict[str, Any]] = {
     "unknown": {"unknown": True},
     "doubt": {"is_clear": False},
     "ask": {"is_asked": True},
-    # What it has read and passed, each function is asked by itself.
+    # Reads and passed steps are determined for each function separately.
     "next": {"required": 0, "passed": 0, "is_clear": True, "is_asked": False},
 }
 
 
 def _read(state: State, bit: int) -> State | None:
-    """Past a read: the key was there, so paths on which it was not have ended."""
+    """The state after a read: the key was present, so paths on which it was absent have ended."""
     opened = state.open & bit
     entry, vague = state.entry & ~bit, state.vague & ~bit
     if state.unknown:
@@ -301,15 +300,14 @@ def _default(state: State, bit: int) -> State:
 
 
 def _found(state: State, bit: int, what: Does) -> State | None:
-    """On the way on which a key was found to be there, or not to be, or not or ``None``."""
+    """The state on the path where a key was found, was not found, or not found or ``None``."""
     entry = state.entry & bit
     if what == "present":
         is_known = (entry | state.seen | state.read | state.written) & bit
         if not is_known and not state.unknown:
             return None
         seen = state.seen | (bit if state.unknown else entry)
-        kept = state.without(bit)
-        return kept._replace(
+        return state.without(bit)._replace(
             seen=seen, read=state.read, written=state.written, gone=state.gone & ~bit
         )
     if state.unknown:

@@ -1,4 +1,4 @@
-"""PF3: what is read before it was written, and what is written for nothing."""
+"""PF3: reads before writes, and useless writes."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class Missing(NamedTuple):
 
 
 class Data:
-    """What the nodes of a flow find in the store.
+    """The contents of the store at the nodes of a flow.
 
     Args:
         subject: The flow.
-        initial: The keys that are there from the start.
+        initial: The keys that are set from the start.
 
     Attributes:
-        flow: What is written and read on the paths.
+        flow: The reads and writes on the paths.
     """
 
     def __init__(self, subject: Subject, initial: frozenset[str]) -> None:
@@ -50,11 +50,11 @@ class Data:
 
     @cached_property
     def wanted(self) -> tuple[str, ...]:
-        """The keys that are to be set wherever a run ends: as declared, or as the schema requires.
+        """The keys that have to be set wherever a run ends: as declared, or as the schema requires.
 
-        Left out is what the schema lacks, of which PF201 says it better; what it requires and no
-        node writes where the flow does not say what it is given; and what branches have for
-        themselves, and what only errors set.
+        Not included: keys that the schema lacks, as PF201 reports them better; required keys that
+        no node writes if the flow does not declare its inputs; private keys of branches, and keys
+        that only errors set.
         """
         subject = self._subject
         if subject.outputs is not None:
@@ -62,16 +62,16 @@ class Data:
         fans_out = [(*node.private, getattr(node, "item", None)) for _, node in subject.fans_out]
         own = {key for keys in fans_out for key in keys}
         effects = self.flow.effects.values()
-        own |= {key for key in self._caught if not any(key in one.writes for one in effects)}
+        own |= {key for key in self._caught if not any(key in effect.writes for effect in effects)}
         every = subject.inputs is not None
         required = [key for key in subject.fields.required if key not in own]
         return tuple(key for key in required if every or key in self.written)
 
     def unset(self) -> Iterator[tuple[str, Spot, Way]]:
-        """The keys that are to be set at an end and are not, each with the first such end.
+        """The keys that have to be set at an end and are not, each with the first such end.
 
-        One that only a node writes to which no action leads is left out: that is the mistake. And
-        only who declares what is set counts on it after an error, or where a choice ends the run.
+        A key that only an unreachable node writes is not included: that is the mistake. After an
+        error, or where a choice ends the run, only declared outputs are required.
         """
         subject = self._subject
         aside = (at.vertex for at in subject.nodes if at.vertex not in self._walked)
@@ -90,39 +90,39 @@ class Data:
                             yield key, spot, way
 
     def _is_excused(self, spot: Spot, way: Way) -> bool:
-        """Whether nobody counts on what is set at an end."""
+        """Whether nothing has to be set at an end."""
         subject = self._subject
         if way.is_unhandled or subject.outputs is not None:
             return way.is_unhandled
-        # Where neither flow nor node declares anything, a choice may end the run whatever is there.
+        # If neither flow nor node declares anything, a choice may end the run in any state.
         is_silent = subject.inputs is None and subject.declared(spot.vertex) is None
         return way.catch is not None or (is_silent and _ends_early(spot.vertex, way.action))
 
     @cached_property
     def _walked(self) -> set[Vertex]:
-        """What a run comes to, and what is in the branches there."""
+        """The reachable vertices, and those in their branches."""
         found = [spot.vertex for spot in self._subject.walk.spots]
-        for vertex in found:  # grows while it is walked through
+        for vertex in found:  # grows during iteration
             found += (inner for graph in vertex.within for inner in graph.nodes.values())
         return set(found)
 
     @cached_property
     def inputs(self) -> tuple[str, ...]:
-        """What the caller gives if the flow does not say: what is read and no node makes first."""
-        keys = dict.fromkeys(one.key for one in self.missing)
+        """The inputs if the flow declares none: keys that are read and never written first."""
+        keys = dict.fromkeys(read.key for read in self.missing)
         return tuple(key for key in keys if key not in self.made and key not in self._initial)
 
     @cached_property
     def given(self) -> DataFlow:
-        """The same in a run that is given all that is read too early."""
-        initial = self._initial.union(one.key for one in self.missing)
+        """The same for a run whose inputs include all keys that are read too early."""
+        initial = self._initial.union(read.key for read in self.missing)
         return DataFlow(self._subject.walk, self._of, self._subject.exit, initial)
 
     @cached_property
     def late(self) -> list[Missing]:
-        """Each read of a key that some path has removed before, whatever the run is given."""
-        ends = (one for ways in self.flow.out.values() for one in ways)
-        if not any(one.gone or one.kept is not None for one in ends):
+        """Each read of a key that some path has removed before, whatever the inputs."""
+        ends = (way for ways in self.flow.out.values() for way in ways)
+        if not any(end.gone or end.kept is not None for end in ends):
             return []
         return _each(self.given.unwritten)
 
@@ -131,7 +131,7 @@ class Data:
         effects = subject.effects(vertex)
         if subject.fields or subject.inputs is not None or isinstance(vertex.node, FunctionNode):
             return effects
-        # Without a schema the store of a classic flow is whatever the caller makes it.
+        # Without a schema the caller defines the store of a classic flow.
         found = self._unneeding.get(id(effects))
         if found is None:
             found = replace(effects, needs={}, makes=effects.first)
@@ -140,7 +140,7 @@ class Data:
 
     @cached_property
     def _caught(self) -> set[str]:
-        spots = (one for one in self._subject.walk.spots if one.frames or one.vertex.catches)
+        spots = (spot for spot in self._subject.walk.spots if spot.frames or spot.vertex.catches)
         ways = (way for spot in spots for way in spot.ways)
         return {way.catch.field.name for way in ways if way.catch and way.catch.field}
 
@@ -152,15 +152,15 @@ class Data:
 
     @cached_property
     def made(self) -> frozenset[str]:
-        """The keys that are read too early, as some node gives them their first value elsewhere.
+        """The keys that are read too early although a node elsewhere gives them their first value.
 
-        It writes them, does not need them itself, and either some path comes to it on which nobody
-        did, or no path leads back to who reads them and it could do without what comes of them.
-        What every writer needs first, and what goes round in a loop, can only come from the caller.
+        That node writes them, does not need them, and either some path leads to it without a write,
+        or no path leads back to their readers and it does not need values derived from them. A key
+        that every writer needs first, or that only cycles in a loop, can only come from the caller.
         """
-        readers: dict[str, list[Spot]] = {one.key: [] for one in self.missing}
-        for one in self.missing:
-            readers[one.key].append(one.spot)
+        readers: dict[str, list[Spot]] = {read.key: [] for read in self.missing}
+        for read in self.missing:
+            readers[read.key].append(read.spot)
         found = readers.keys() & self._caught
         made_of = cache(self._made_of)
         for spot, effects in self.flow.effects.items():
@@ -174,11 +174,11 @@ class Data:
         return frozenset(found)
 
     def _made_of(self, key: str) -> set[str]:
-        """A key, and those to which only nodes give a value that need it, or what is made of it."""
-        found, effects = {key}, {id(one): one for one in self.flow.effects.values()}.values()
+        """A key, and the keys that only nodes write which need it, or a key derived from it."""
+        found, effects = {key}, {id(e): e for e in self.flow.effects.values()}.values()
         others = self._initial | self._caught
         while True:
-            free = {k for one in effects if not one.needs.keys() & found for k in one.writes}
+            free = {k for e in effects if not e.needs.keys() & found for k in e.writes}
             new = self.written - found - free - others
             if not new:
                 return found
@@ -186,12 +186,12 @@ class Data:
 
     @cached_property
     def missing(self) -> list[Missing]:
-        """Each read of a key that some path comes to before anything may have written it."""
+        """Each read of a key that some path reaches before anything may have written it."""
         return _each(self.flow.unwritten)
 
     @cached_property
     def calm(self) -> DataFlow:
-        """The flow, but that behind an error nothing is missing, unless outputs are declared."""
+        """The flow, except that after an error nothing is missing, unless outputs are declared."""
         subject, walk = self._subject, self._subject.walk
         if subject.outputs is not None or not any(way.catch for s in walk.spots for way in s.ways):
             return self.flow
@@ -202,7 +202,7 @@ class Data:
         return DataFlow(walk, self._of, out, self._initial)
 
     def increments(self) -> Iterator[Missing]:
-        """Each field that an edge for errors gives an increment, and that has no value there."""
+        """Each field without a value to which an edge for errors applies an increment."""
         sources: dict[tuple[int, str], list[Spot]] = {}
         reduced = {key for key in self._caught if self._subject.fields.reduces(key)}
         for spot in self._subject.walk.spots if reduced else ():
@@ -210,19 +210,19 @@ class Data:
                 if way.catch and way.catch.field and way.catch.field.name in reduced:
                     sources.setdefault((id(way.catch), way.catch.field.name), []).append(spot)
         for (_, key), spots in sources.items():
-            writes = (key in self.flow.effects[one].writes for one in spots)
-            if not any(writes) and all(self.flow.lacks(one, key) for one in spots):
+            writes = (key in self.flow.effects[s].writes for s in spots)
+            if not any(writes) and all(self.flow.lacks(s, key) for s in spots):
                 yield Missing(key, spots[0], Location())
 
-    def severity(self, one: Missing, flow: DataFlow) -> Severity:
-        """How bad it is that a key is missing: nothing fails where that is caught.
+    def severity(self, missing: Missing, flow: DataFlow) -> Severity:
+        """The severity of a missing key: a warning if not every execution fails.
 
-        Nor does each execution, where somebody else may have written it, or a choice before may
-        depend on whether it is there.
+        That is so if the error is caught, if other code may have written the key, or if a choice
+        before may depend on whether it is present.
         """
-        if self._subject.has_writers or not flow.lacks(one.spot, one.key):
+        if self._subject.has_writers or not flow.lacks(missing.spot, missing.key):
             return "warning"
-        reader = self._vertices.get(one.spot.inside(one.location.node), one.spot.vertex)
+        reader = self._vertices.get(missing.spot.inside(missing.location.node), missing.spot.vertex)
         return self._subject.unless_caught(reader, (MissingKeyError,))
 
     @cached_property
@@ -230,7 +230,7 @@ class Data:
         return dict(self._subject.nodes)
 
     def path(self, key: str, spot: Spot, flow: DataFlow) -> tuple[str, str | None]:
-        """A path to a node on which a key is not there, as text, and who removes it there."""
+        """A path to a node on which a key is missing, as text, and the node that removes it."""
         steps, removed = flow.path(key, spot)
         return path_text([(one.name, action) for one, action in steps]), removed
 
@@ -244,51 +244,51 @@ def _each(unwritten: Iterable[tuple[Spot, str, Location]]) -> list[Missing]:
 
 
 def _ends_early(vertex: Vertex, action: str | None) -> bool:
-    """Whether an action ends the run on purpose, where others go on."""
+    """Whether an action ends the run on purpose, where other actions do not."""
     targets = vertex.targets
     return targets.get(action or "", vertex) is None and any(targets.values())
 
 
 def check_schedules(subject: Subject, needed: Collection[str]) -> Iterator[Finding]:
-    """PF305: a schedule whose runs would be refused, as they begin without what is needed."""
-    for one in subject.schedules:
+    """PF305: schedules whose runs would be refused, as a required input is missing."""
+    for schedule in subject.schedules:
         for key in needed:
-            if key not in (*one.keys, *subject.fields.defaults):
+            if key not in (*schedule.keys, *subject.fields.defaults):
                 yield subject.finding(
                     "PF305",
-                    f"schedule {one.name!r} gives its runs no {key!r}, without which each of them "
-                    f"is refused{closest(key, one.keys)}",
-                    f"give it to them: flow.schedule({one.name!r}, ..., {{{key!r}: ...}})",
-                    where=one.where,
+                    f"schedule {schedule.name!r} gives its runs no {key!r}, without which each "
+                    f"of them is refused{closest(key, schedule.keys)}",
+                    f"give it to them: flow.schedule({schedule.name!r}, ..., {{{key!r}: ...}})",
+                    where=schedule.where,
                 )
 
 
 def check_data(subject: Subject, flow: Data) -> Iterator[tuple[Missing | None, Finding]]:
-    """Every finding of the family PF3, one on a missing key together with it.
+    """Every finding of the family PF3, each with its missing key, if it has one.
 
-    A missing key that is no finding is an input: the flow declares none, and no node writes it, or
-    whoever writes it needs it first.
+    A missing key without a finding is an input: the flow declares none, and no node writes it, or
+    its writers need it first.
     """
-    yield from ((None, one) for one in _removed(subject))
+    yield from ((None, finding) for finding in _removed(subject))
     late = {(id(one.spot.vertex.node), one.key) for one in flow.late}
-    missing = [one for one in flow.missing if (id(one.spot.vertex.node), one.key) not in late]
-    for one in (*missing, *flow.late):
-        is_late = one not in missing
-        is_known = not subject.fields.lacks(one.key)  # of the others, PF201 says it better
-        if is_known and (is_late or one.key in flow.made or subject.inputs is not None):
+    missing = [read for read in flow.missing if (id(read.spot.vertex.node), read.key) not in late]
+    for read in (*missing, *flow.late):
+        is_late = read not in missing
+        is_known = not subject.fields.lacks(read.key)  # of the others, PF201 says it better
+        if is_known and (is_late or read.key in flow.made or subject.inputs is not None):
             data = flow.given if is_late else flow.flow
-            yield None if is_late else one, _read_before(subject, flow, one, data)
-    for one in flow.increments():
-        yield one, _read_before(subject, flow, one, flow.flow)
+            yield None if is_late else read, _read_before(subject, flow, read, data)
+    for increment in flow.increments():
+        yield increment, _read_before(subject, flow, increment, flow.flow)
     for key, spot, way in flow.unset():
         found = _unset(subject, flow, key, spot, way)
         yield None if found.severity == "warning" else Missing(key, spot, Location()), found
-    yield from ((None, one) for one in _set_again(subject, flow.flow))
-    yield from ((None, one) for one in _unread(subject, flow.flow))
+    yield from ((None, finding) for finding in _set_again(subject, flow.flow))
+    yield from ((None, finding) for finding in _unread(subject, flow.flow))
 
 
 def _removed(subject: Subject) -> Iterator[Finding]:
-    """Keys that a node itself has removed where it reads them."""
+    """Keys that a node reads after it has removed them itself."""
     for name, vertex in subject.definitions:
         for key, at in subject.effects(vertex).lost.items():
             yield subject.finding(
@@ -301,40 +301,40 @@ def _removed(subject: Subject) -> Iterator[Finding]:
             )
 
 
-def _read_before(subject: Subject, flow: Data, one: Missing, data: DataFlow) -> Finding:
+def _read_before(subject: Subject, flow: Data, read: Missing, data: DataFlow) -> Finding:
     inputs = subject.inputs or ()
-    path, removed = flow.path(one.key, one.spot, data)
+    path, removed = flow.path(read.key, read.spot, data)
     why = "nothing on it writes the field"
     if removed is not None:
         why = f"{removed!r} removes it"
-    elif one.key not in flow.written:
+    elif read.key not in flow.written:
         declared = ", ".join(inputs) or "none"
         why = f"no node writes it, and it is not among the inputs ({declared})"
-        why += closest(one.key, inputs)
-    message = f"it reads {one.key!r} before anything wrote it, on the path {path}: {why}"
-    fix = f"write {one.key!r} on that path, give it a default in the schema, or "
-    if one.key not in subject.effects(one.spot.vertex).reads:
-        message = f"it gives an increment to {one.key!r}, which has no value yet"
+        why += closest(read.key, inputs)
+    message = f"it reads {read.key!r} before anything wrote it, on the path {path}: {why}"
+    fix = f"write {read.key!r} on that path, give it a default in the schema, or "
+    if read.key not in subject.effects(read.spot.vertex).reads:
+        message = f"it gives an increment to {read.key!r}, which has no value yet"
         message += f" on the path {path}"
-        fix = f"give {one.key!r} a default in the schema, such as an empty list, or "
+        fix = f"give {read.key!r} a default in the schema, such as an empty list, or "
     if subject.is_inner:
         known = subject.fields.model is not None
-        field = f"fields({subject.fields.label}).{one.key}" if known else f"key({one.key!r})"
+        field = f"fields({subject.fields.label}).{read.key}" if known else f"key({read.key!r})"
         fix += f"hand it in: Subflow(..., inputs=[bind({field}).to(...)])"
     else:
         fix += "name it among Flow(..., inputs=...), if runs are given it"
     return subject.finding(
         "PF301",
         message,
-        fix if removed is None else f"write {one.key!r} again on that path, or do not remove it",
-        node=one.spot.inside(one.location.node),
-        where=one.location.where,
-        severity=flow.severity(one, data),
+        fix if removed is None else f"write {read.key!r} again on that path, or do not remove it",
+        node=read.spot.inside(read.location.node),
+        where=read.location.where,
+        severity=flow.severity(read, data),
     )
 
 
 def _unset(subject: Subject, flow: Data, key: str, spot: Spot, way: Way) -> Finding:
-    """A key that is not set at an end; an error where somebody counts on it."""
+    """A key that is not set at an end; an error if it is declared."""
     path, removed = flow.path(key, spot, flow.calm)
     path += " -> END" if way.action == "default" else f" -{way.action or '*'}-> END"
     why = "" if key in flow.written else ", and no node writes it"
@@ -359,12 +359,12 @@ def _unset(subject: Subject, flow: Data, key: str, spot: Spot, way: Way) -> Find
 
 
 def _set_again(subject: Subject, flow: DataFlow) -> Iterator[Finding]:
-    """Writes to frozen fields that have a value by then; it may be the value that they have."""
-    told: set[tuple[int, str]] = set()
+    """Writes to frozen fields that already have a value, which may be the same."""
+    reported: set[tuple[int, str]] = set()
     for spot, effects in flow.effects.items() if subject.fields.frozen else ():
         for key in subject.fields.frozen & effects.writes.keys():
-            if (id(spot.vertex.node), key) not in told and flow.is_set_again(spot, key):
-                told.add((id(spot.vertex.node), key))
+            if (id(spot.vertex.node), key) not in reported and flow.is_set_again(spot, key):
+                reported.add((id(spot.vertex.node), key))
                 at = effects.writes[key]
                 yield subject.finding(
                     "PF203",
@@ -378,7 +378,7 @@ def _set_again(subject: Subject, flow: DataFlow) -> Iterator[Finding]:
 
 
 def _unread(subject: Subject, flow: DataFlow) -> Iterator[Finding]:
-    """Writes that every path overwrites before any read: backward, what may still be read."""
+    """Writes that every path overwrites before any read, by backward liveness."""
     spots = () if subject.is_watched else subject.walk.spots
     reported: set[tuple[int, str]] = set()
     for spot in spots:
@@ -391,7 +391,7 @@ def _unread(subject: Subject, flow: DataFlow) -> Iterator[Finding]:
                 continue
             writers = ", ".join(map(repr, flow.writers_after(spot, key)))
             if not writers:
-                continue  # it never comes to an end, which is another finding (PF104)
+                continue  # it never ends, which is another finding (PF104)
             reported.add(once)
             yield subject.finding(
                 "PF302",

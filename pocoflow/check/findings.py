@@ -1,4 +1,4 @@
-"""Findings: what validation reports of a flow, one frozen object for each mistake."""
+"""Findings: the mistakes that validation reports, each a frozen object."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ Severity: TypeAlias = Literal["error", "warning"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong with a flow.
+    """A mistake in a flow.
 
     Attributes:
         code: The code of the rule, such as ``"PF101"``.
         severity: ``"error"`` or ``"warning"``.
         flow: The name of the flow.
-        node: The name of the node in the flow's graph, with the nested flows around it:
+        node: The name of the node in the flow's graph, with the enclosing flows:
             ``"outer/inner"``; ``None`` if it is about the whole flow.
         edge: The edge that it is about, as (source, action, target); a target of ``None`` is
             ``END``.
-        file: The file that has the mistake; ``None`` if there is no source.
+        file: The file with the mistake; ``None`` if there is no source.
         line: The line in it.
         message: What is wrong, with the values named.
         fix: What to do.
@@ -58,16 +58,16 @@ class Finding:
 
 
 def in_order(findings: Iterable[Finding]) -> list[Finding]:
-    """Errors first, then by code and place; each finding once."""
+    """Errors first, then by code and location; each finding once."""
     unique = dict.fromkeys(findings)
     return sorted(
         unique,
-        key=lambda one: (
-            one.severity != "error",
-            one.code,
-            one.file or "",
-            one.line or 0,
-            one.node or "",
-            one.message,
+        key=lambda finding: (
+            finding.severity != "error",
+            finding.code,
+            finding.file or "",
+            finding.line or 0,
+            finding.node or "",
+            finding.message,
         ),
     )

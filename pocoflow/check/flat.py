@@ -1,4 +1,4 @@
-"""A flow as a run walks through it: nested flows opened up, one edge for each way to go on."""
+"""A flow as a run traverses it: nested flows are flattened, with one edge for each continuation."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ _SHOWN = 12
 
 
 class Way(NamedTuple):
-    """A way on from a node.
+    """An edge out of a node.
 
     Attributes:
-        action: The action that takes it; ``None`` is any that has no edge at the node. Where errors
-            take it: ``except`` and their classes.
-        target: The node that comes next; ``None`` ends the run.
-        ending: The action with which it ends a nested flow or the run; ``None`` if not known.
-        catch: What the edge was written with, if errors take it.
-        is_unhandled: Whether it ends a flow although the node has edges, and none for the action.
-        depth: How many of the nested flows around the node it does not leave.
-        is_guess: Whether the edge of a flow around that it takes is likelier there for another node
-            inside of that flow: nobody knows the actions of this one.
+        action: The action that takes it; ``None`` is any without an edge at the node. If errors
+        take it: ``except`` and their classes.
+        target: The next node; ``None`` ends the run.
+        ending: The action with which it ends a nested flow or the run; ``None`` if unknown.
+        catch: The source of the edge, if errors take it.
+        is_unhandled: Whether it ends a flow although the node has edges, but none for the action.
+        depth: The number of enclosing flows of the node that it does not leave.
+        is_guess: Whether it takes an edge of an enclosing flow that is more likely meant for
+        another node inside that flow: the actions of this node are unknown.
     """
 
     action: str | None
@@ -45,11 +45,11 @@ class Way(NamedTuple):
 
 
 Actions: TypeAlias = "Callable[[Vertex], tuple[str, ...] | None]"
-"""The actions that a node can return; ``None`` if they are not known."""
+"""The actions that a node can return; ``None`` if they are unknown."""
 
 
 LimitedEdge: TypeAlias = tuple[int, str, str]
-"""How many nested flows are around an edge with a limit, the name of its source, its action."""
+"""An edge with a limit: the number of enclosing flows, the name of its source, its action."""
 
 _NONE: frozenset[LimitedEdge] = frozenset()
 
@@ -58,14 +58,14 @@ _MANY = 10_000
 
 @dataclass(eq=False, slots=True)
 class Spot:
-    """A node that works, at its place in the flow and the nested flows around it.
+    """A node that is no flow, at its position in the flow and its enclosing flows.
 
     Attributes:
         vertex: The node in its graph.
-        frames: The nested flows around it, outermost first.
-        taken: The edges with limits that were taken on the way there: no other has reached its
-            limit.
-        ways: The ways on.
+        frames: Its enclosing flows, outermost first.
+        taken: The edges with limits that were taken on the path there: no other has reached its
+        limit.
+        ways: The edges out of it.
     """
 
     vertex: Vertex
@@ -75,24 +75,24 @@ class Spot:
 
     @property
     def name(self) -> str:
-        """The node's name, with the nested flows around it."""
+        """The node's name, with its enclosing flows."""
         return label(self.vertex.name, tuple(frame.name for frame in self.frames))
 
     def inside(self, node: str | None) -> str:
-        """The name of a node in a branch of this one; its own if that is ``None``."""
+        """The name of a node in a branch of this one; its own name if that is ``None``."""
         return self.name if node is None else f"{self.name}/{node}"
 
 
 class Walk:
-    """Everything that a run can come to from one node.
+    """Everything that a run can reach from one node.
 
     Args:
-        vertex: Where the run begins or goes on.
-        frames: The nested flows around it.
-        actions: What nodes can return; by default what they declare.
+        vertex: Where the run starts or continues.
+        frames: Its enclosing flows.
+        actions: The actions that nodes can return; by default those that they declare.
 
     Attributes:
-        spots: What can be reached, breadth first.
+        spots: The reachable nodes, breadth first.
     """
 
     def __init__(
@@ -103,12 +103,12 @@ class Walk:
     ) -> None:
         self._actions = actions
         self._endings: dict[int, tuple[set[str], list[Vertex]]] = {}
-        # By place, and there by the edges with limits that were taken.
+        # By position, and then by the edges with limits that were taken.
         self._known: dict[object, dict[frozenset[LimitedEdge], Spot]] = {}
         self.spots: list[Spot] = []
         start = enter(vertex, frames)
         self.start = self._at(start.vertex or vertex, start.frames, _NONE)
-        for spot in self.spots:  # grows while it is walked through
+        for spot in self.spots:  # grows during iteration
             self._add_ways(spot)
 
     def _spot(self, position: Position, taken: frozenset[LimitedEdge]) -> Spot | None:
@@ -122,17 +122,17 @@ class Walk:
         self, vertex: Vertex, frames: tuple[Vertex, ...], taken: frozenset[LimitedEdge]
     ) -> Spot:
         key = _key(vertex, frames)
-        here = self._known.get(key)
-        if here is None:
-            here = self._known[key] = {}
-        spot = here.get(taken)
+        spots = self._known.get(key)
+        if spots is None:
+            spots = self._known[key] = {}
+        spot = spots.get(taken)
         if spot is None:
-            spot = here[taken] = Spot(vertex, frames, taken)
+            spot = spots[taken] = Spot(vertex, frames, taken)
             self.spots.append(spot)
         return spot
 
     def alike(self, spot: Spot) -> Collection[Spot]:
-        """The same place, whichever edges with limits were taken on the way there."""
+        """The spots of one position, whatever edges with limits were taken before."""
         return self._known[_key(spot.vertex, spot.frames)].values()
 
     def _add_ways(self, spot: Spot) -> None:
@@ -151,16 +151,16 @@ class Walk:
         for depth in range(len(frames), -1, -1):
             catching = vertex if depth == len(frames) else frames[depth]
             where = "" if catching is vertex else f" in {catching.name}"
-            for one in catching.catches:
-                # What is caught further inside does not come here; that a budget is spent does.
-                spent, kinds = one.catch.spent, one.catch.kinds
+            for catch in catching.catches:
+                # An error that is caught further inside does not get here; a spent budget does.
+                spent, kinds = catch.catch.spent, catch.catch.kinds
                 if spent is not None or not all(issubclass(kind, caught) for kind in kinds):
-                    lead = partial(after_catch, catching, one, frames[:depth])
-                    yield from self._caught(spot, one.catch, where, lead)
+                    lead = partial(after_catch, catching, catch, frames[:depth])
+                    yield from self._caught(spot, catch.catch, where, lead)
                 caught += kinds if spent is None else ()
 
     def _add_others(self, spot: Spot) -> None:
-        """Where any action leads that has no edge at the node: the flows around may have one."""
+        """Add the edges for actions without an edge at the node: enclosing flows may have one."""
         vertex, frames = spot.vertex, spot.frames
         while vertex.fallback is None and frames:
             *outer, vertex = frames
@@ -168,24 +168,24 @@ class Walk:
             for action in vertex.targets:
                 is_guess = self._is_guess(spot.vertex, vertex, action)
                 found = self._leads(spot, None, vertex, action, frames)
-                spot.ways += (one._replace(is_guess=is_guess) for one in found)
+                spot.ways += (way._replace(is_guess=is_guess) for way in found)
         spot.ways += self._leads(spot, None, spot.vertex, None, spot.frames)
 
     def _is_guess(self, vertex: Vertex, around: Vertex, action: str) -> bool:
-        """Whether somebody else inside of a flow may be who ends it with an action."""
+        """Whether another node inside a flow may be the one that ends it with an action."""
         known, others = self._ending(around.within[0])
         return action in known or others != [vertex]
 
     def _ending(self, graph: Graph) -> tuple[set[str], list[Vertex]]:
         """The actions that are known to end a graph, and the nodes that may do so with any.
 
-        Of these, those without edges are meant to be ends.
+        If some of these have no edges, only those count.
         """
-        for one in () if id(graph) in self._endings else graph.inner_first():
-            if id(one) not in self._endings:
+        for inner in () if id(graph) in self._endings else graph.inner_first():
+            if id(inner) not in self._endings:
                 known: set[str] = set()
                 unknown: list[Vertex] = []
-                for vertex in one.nodes.values():
+                for vertex in inner.nodes.values():
                     given: Iterable[str] | None
                     if vertex.inner is None:
                         given, open_ = self._actions(vertex), [vertex]
@@ -194,7 +194,7 @@ class Walk:
                     known.update(a for a in given or vertex.targets if vertex.next(a) is None)
                     if vertex.fallback is None and (given is None or vertex.inner is not None):
                         unknown += open_
-                self._endings[id(one)] = known, [p for p in unknown if not p.targets] or unknown
+                self._endings[id(inner)] = known, [p for p in unknown if not p.targets] or unknown
         return self._endings[id(graph)]
 
     def _leads(
@@ -205,22 +205,22 @@ class Walk:
         ending: str | None,
         frames: tuple[Vertex, ...],
     ) -> tuple[Way, ...] | list[Way]:
-        """Where an action leads, whether or not the limits of edges on the way are reached."""
+        """The edges for an action, with and without the limits on the path reached."""
         if not vertex.limits and not (frames and any(frame.limits for frame in frames)):
             position = follow(vertex, ending, frames)
             target, unhandled = self._spot(position, spot.taken), position.unhandled is not None
             return (Way(action, target, ending, None, unhandled, position.depth),)
         lead = partial(follow, vertex, ending, frames)
-        found = []
+        ways = []
         for position, taken in self._each_position(lead, spot.taken):
             target, unhandled = self._spot(position, taken), position.unhandled is not None
-            found.append(Way(action, target, ending, None, unhandled, position.depth))
-        return found
+            ways.append(Way(action, target, ending, None, unhandled, position.depth))
+        return ways
 
     def _caught(
         self, spot: Spot, catch: Catch, where: str, lead: Callable[[IsSpent], Position]
     ) -> Iterator[Way]:
-        """Where errors lead that a node, or a nested flow, catches."""
+        """The edges for errors that a node, or a nested flow, catches."""
         for position, taken in self._each_position(lead, spot.taken):
             target = self._spot(position, taken)
             yield Way(catch.label + where, target, DEFAULT_ACTION, catch, depth=position.depth)
@@ -228,33 +228,33 @@ class Walk:
     def _each_position(
         self, lead: Callable[[IsSpent], Position], taken: frozenset[LimitedEdge]
     ) -> Iterator[tuple[Position, frozenset[LimitedEdge]]]:
-        """Where something leads, whether or not limits on its way are reached, and what it takes.
+        """The targets of a step, with and without limits reached, and the edges that it takes.
 
-        Where that makes very many of few places, any edge may have been taken.
+        If that results in very many spots for few positions, any edge may have been taken.
         """
         knows_all = len(self.spots) - len(self._known) < _MANY
         waiting: list[tuple[bool, ...]] = [()]
-        for given in waiting:  # grows while it is walked through
+        for given in waiting:  # grows during iteration
             position, now = _one_position(lead, taken if knows_all else None, given, waiting)
             yield position, taken | now if knows_all else taken
 
     def leads(self, start: Spot, goals: Collection[Spot]) -> bool:
-        """Whether a way leads from a node to one of some others."""
+        """Whether a path leads from a node to one of the goals."""
         after = {way.target: True for way in start.ways if way.target is not None}
-        found = solve(
+        reached = solve(
             after, lambda spot, _: [(way.target, True) for way in spot.ways if way.target], or_
         )
-        return any(goal in found for goal in goals)
+        return any(goal in reached for goal in goals)
 
     def path_to(
         self, goal: Spot, holds: bool, change: Callable[[Spot, Way], bool | None]
     ) -> list[tuple[Spot, str | None]]:
-        """A shortest way from the start to a node on which something does not hold there.
+        """A shortest path from the start to a node at whose end something does not hold.
 
         Args:
             goal: The node.
             holds: Whether it holds at the start.
-            change: Whether it holds behind a node, on one of its ways; ``None`` if as before it.
+            change: Whether it holds after a node, on one of its edges; ``None`` if it is unchanged.
 
         Returns:
             The nodes, each with the action that leads to it; ``None`` for the first one.
@@ -263,20 +263,20 @@ class Walk:
         came: dict[tuple[Spot, bool], tuple[Spot, bool, str] | None] = {start: None}
         queue = deque([start])
         while queue:
-            spot, here = queue.popleft()
-            if spot is goal and not here:
+            spot, held = queue.popleft()
+            if spot is goal and not held:
                 break
             for way in spot.ways:
                 after = change(spot, way)
-                there = here if after is None else after
-                if way.target is not None and (way.target, there) not in came:
-                    came[way.target, there] = (spot, here, way.action or "*")
-                    queue.append((way.target, there))
+                holds_next = held if after is None else after
+                if way.target is not None and (way.target, holds_next) not in came:
+                    came[way.target, holds_next] = (spot, held, way.action or "*")
+                    queue.append((way.target, holds_next))
         steps: list[tuple[Spot, str | None]] = []
-        at, here = goal, (goal, False) not in came
-        while (before := came.get((at, here))) is not None:
+        at, held = goal, (goal, False) not in came
+        while (before := came.get((at, held))) is not None:
             steps.append((at, before[2]))
-            at, here, _ = before
+            at, held, _ = before
         return [(at, None), *reversed(steps)]
 
 
@@ -290,27 +290,27 @@ def _one_position(
     given: tuple[bool, ...],
     others: list[tuple[bool, ...]],
 ) -> tuple[Position, set[LimitedEdge]]:
-    """Where something leads, and the edges with limits that it takes.
+    """The target of a step, and the edges with limits that it takes.
 
     Args:
-        lead: Says where, and asks of the edges on the way whether their limits are reached.
-        before: The edges that were taken before, of which alone a limit can be reached; ``None`` if
-            that is not known.
-        given: The answers where both are possible, in this order; of more edges, that they are not.
-        others: Gets what else might be answered.
+        lead: Computes the target, and asks for each edge on the path whether its limit is reached.
+        before: The edges that were taken before, the only ones whose limits can be reached;
+        ``None`` if unknown.
+        given: The answers where both are possible, in order; for further edges the answer is no.
+        others: Receives the alternative answers.
     """
-    said, taken = [*given], set[LimitedEdge]()
-    left = iter(given)
+    answers, taken = [*given], set[LimitedEdge]()
+    pending = iter(given)
 
     def is_spent(depth: int, source: str, action: str, at_most: int) -> bool:
         edge = (depth, source, action)
         if before is not None and (edge not in before or at_most == 1):
             spent = edge in before
         else:
-            known = next(left, None)
+            known = next(pending, None)
             if known is None:
-                others.append((*said, True))
-                said.append(False)
+                others.append((*answers, True))
+                answers.append(False)
             spent = bool(known)
         if not spent:
             taken.add(edge)
@@ -330,21 +330,21 @@ def path_text(steps: Sequence[tuple[str, str | None]]) -> str:
 
 
 class DataFlow:
-    """What has been written where a node begins, and what may still be read.
+    """The keys that have been written before a node, and those that may still be read.
 
-    What a node needs counts as written behind it: a run that gets past it had the key.
+    A key that a node needs counts as written after it: a run that gets past it had the key.
 
     Args:
         walk: The nodes.
-        effects: What each does.
-        out: What it has done on one of its ways.
-        initial: What is there from the start.
+        effects: The effects of each node.
+        out: Its effects on one of its edges.
+        initial: The keys that are set from the start.
 
     Attributes:
         keys: The keys, as bits.
         effects: What each node does.
         out: What each has done on each of its ways, in their order.
-        behind: What each leaves of what is there, and what it adds, likewise.
+        behind: For each edge, the keys that the node preserves and those that it adds.
     """
 
     def __init__(
@@ -359,13 +359,13 @@ class DataFlow:
         self.effects = {spot: effects(spot) for spot in walk.spots}
         self.out: dict[Spot, tuple[Exit, ...]] = {}
         self.behind: dict[Spot, tuple[tuple[int, int], ...]] = {}
-        known: dict[tuple[int, ...], Spot] = {}  # most nodes of a class do the same
+        known: dict[tuple[int, ...], Spot] = {}  # most nodes of a class have the same effects
         for spot in walk.spots:
             does, ends = self.effects[spot], tuple([out(spot, way) for way in spot.ways])
             same = known.setdefault((id(does), *map(id, ends)), spot)
             if same is spot:
                 self.out[spot] = ends
-                self.behind[spot] = tuple(self._change(does, one) for one in ends)
+                self.behind[spot] = tuple(self._change(does, end) for end in ends)
             else:
                 self.out[spot], self.behind[spot] = self.out[same], self.behind[same]
 
@@ -377,12 +377,12 @@ class DataFlow:
 
     @cached_property
     def before(self) -> dict[Spot, int]:
-        """What may have been written on every path to a node."""
+        """The keys that may have been written on every path to a node."""
         return self._on_paths(self._initial, self.behind, and_)
 
     @cached_property
     def had(self) -> dict[Spot, int]:
-        """What was there at some time on every path to a node, removed since or not."""
+        """The keys that were present at some time on every path to a node, removed since or not."""
         of = self.keys.of
         behind = {
             spot: [(-1, added | of(self.effects[spot].needs)) for _, added in changes]
@@ -393,18 +393,18 @@ class DataFlow:
     def is_set_again(self, spot: Spot, key: str) -> bool:
         """Whether a node writes a key for certain, and some path to it has set the key before."""
         does = self.effects[spot]
-        if not does.exits or not all(key in one.must for one in does.exits):
+        if not does.exits or not all(key in end.must for end in does.exits):
             return False
         return key in does.needs or bool(self._sure[spot] & self.keys.of((key,)))
 
     @cached_property
     def _sure(self) -> dict[Spot, int]:
-        """What some path to a node has set for certain."""
+        """The keys that some path to a node has certainly set."""
         of = self.keys.of
         behind = {
             spot: [
-                (kept, of(one.must.union(self.effects[spot].needs)) & kept)
-                for one, (kept, _) in zip(self.out[spot], changes, strict=True)
+                (kept, of(end.must.union(self.effects[spot].needs)) & kept)
+                for end, (kept, _) in zip(self.out[spot], changes, strict=True)
             ]
             for spot, changes in self.behind.items()
         }
@@ -412,23 +412,23 @@ class DataFlow:
 
     @cached_property
     def _hoped_behind(self) -> dict[Spot, list[tuple[int, int]]]:
-        """As ``behind``, if what is not seen is as it should be.
+        """As ``behind``, under the optimistic assumption about everything unknown.
 
-        What was looked for may be what a choice depends on, and an error that a nested flow catches
-        may be one of those nodes inside that come after a write.
+        A choice may depend on a key that was tested for, and an error that a nested flow catches
+        may come from an inner node after a write.
         """
-        some = self._on_paths(self._initial, self.behind, or_)
+        reachable = self._on_paths(self._initial, self.behind, or_)
         caught: dict[tuple[int, Spot | None], int] = {}
         looks: dict[Spot, list[tuple[int, int]]] = {}
         for spot, changes in self.behind.items():
             looks[spot] = []
-            for way, one, (kept, added) in zip(spot.ways, self.out[spot], changes, strict=True):
+            for way, end, (kept, added) in zip(spot.ways, self.out[spot], changes, strict=True):
                 sees_all = self.effects[spot].reads_more
-                looks[spot].append((kept, kept if sees_all else self.keys.of(one.looked)))
-                own = (one.catch for one in spot.vertex.catches)
-                if way.catch is not None and all(one is not way.catch for one in own):
+                looks[spot].append((kept, kept if sees_all else self.keys.of(end.looked)))
+                own = (catch.catch for catch in spot.vertex.catches)
+                if way.catch is not None and all(catch is not way.catch for catch in own):
                     at = (id(way.catch), way.target)
-                    caught[at] = caught.get(at, 0) | some[spot] & kept | added
+                    caught[at] = caught.get(at, 0) | reachable[spot] & kept | added
         looked = self._on_paths(0, looks, or_)
         behind: dict[Spot, list[tuple[int, int]]] = {}
         for spot, changes in self.behind.items():
@@ -447,24 +447,24 @@ class DataFlow:
 
     @cached_property
     def _doubted(self) -> int:
-        """The keys of which more is hoped than is seen."""
+        """The keys for which ``_hoped`` may differ from ``before``."""
         every = {id(ends): (spot, ends) for spot, ends in self.out.items()}
         if any(self.effects[spot].reads_more for spot, _ in every.values()):
             return -1
         if any(frame.catches for spot in self.walk.spots for frame in spot.frames):
             return -1
-        return self.keys.of(key for _, ends in every.values() for one in ends for key in one.looked)
+        return self.keys.of(key for _, ends in every.values() for end in ends for key in end.looked)
 
     def lacks(self, spot: Spot, key: str, way: Way | None = None) -> bool:
-        """Whether on some path a key is certainly not there: at a node, or behind it on a way."""
+        """Whether on some path a key is certainly absent: at a node, or after it on an edge."""
         bit = self.keys.of((key,))
         is_doubted = self._doubted & bit
-        here = (self._hoped if is_doubted else self.before)[spot]
+        keys = (self._hoped if is_doubted else self.before)[spot]
         changes = (self._hoped_behind if is_doubted else self.behind)[spot]
-        for one, (kept, added) in zip(spot.ways, changes, strict=True):
-            if one is way:
-                here = here & kept | added
-        return not here & bit
+        for other, (kept, added) in zip(spot.ways, changes, strict=True):
+            if other is way:
+                keys = keys & kept | added
+        return not keys & bit
 
     def _on_paths(
         self,
@@ -472,11 +472,11 @@ class DataFlow:
         behind: Mapping[Spot, Sequence[tuple[int, int]]],
         join: Callable[[int, int], int],
     ) -> dict[Spot, int]:
-        """What holds on the paths to a node, from what each keeps and adds on each of its ways."""
+        """The keys on the paths to each node, from those that each edge preserves and adds."""
 
-        def leads(spot: Spot, here: int) -> list[tuple[Spot, int]]:
+        def leads(spot: Spot, keys: int) -> list[tuple[Spot, int]]:
             return [
-                (way.target, here & kept | added)
+                (way.target, keys & kept | added)
                 for way, (kept, added) in zip(spot.ways, behind[spot], strict=True)
                 if way.target is not None
             ]
@@ -484,8 +484,8 @@ class DataFlow:
         return solve({self.walk.start: start}, leads, join)
 
     def _at_every_end(self, change: Callable[[Exit], tuple[int, int]]) -> int | None:
-        """What holds wherever the walk ends; ``None`` if it does not."""
-        behind = {spot: [change(one) for one in ends] for spot, ends in self.out.items()}
+        """The keys wherever the walk ends; ``None`` if it does not end."""
+        behind = {spot: [change(end) for end in ends] for spot, ends in self.out.items()}
         known = self._on_paths(0, behind, and_)
         ends = [
             known[spot] & kept | added
@@ -497,13 +497,13 @@ class DataFlow:
 
     @cached_property
     def at_ends(self) -> frozenset[str]:
-        """What has been written for certain wherever the walk ends."""
-        found = self._at_every_end(lambda one: (-1, self.keys.of(one.must)))
+        """The keys that have certainly been written wherever the walk ends."""
+        found = self._at_every_end(lambda end: (-1, self.keys.of(end.must)))
         return self.keys.names(-1 if found is None else found)
 
     @cached_property
     def hoped_at_ends(self) -> frozenset[str]:
-        """What may have been written on each way to an end of the walk."""
+        """The keys that may have been written on each path to an end of the walk."""
         ends = [
             self._hoped[spot] & kept | added
             for spot, changes in self._hoped_behind.items()
@@ -514,13 +514,13 @@ class DataFlow:
 
     @cached_property
     def gone_at_ends(self) -> int:
-        """What has been removed, and not been written again, wherever the walk ends; as bits."""
+        """The keys that have been removed, and not rewritten, wherever the walk ends; as bits."""
         of = self.keys.of
         return (
             self._at_every_end(
-                lambda one: (
-                    0 if one.unknown else ~of(one.may),
-                    of(one.gone) if one.kept is None else ~of(one.kept),
+                lambda end: (
+                    0 if end.unknown else ~of(end.may),
+                    of(end.gone) if end.kept is None else ~of(end.kept),
                 )
             )
             or 0
@@ -528,7 +528,7 @@ class DataFlow:
 
     @cached_property
     def unwritten(self) -> list[tuple[Spot, str, Location]]:
-        """Each read of a key that some path comes to before anything may have written it."""
+        """Each read of a key that some path reaches before anything may have written it."""
         return [
             (spot, key, location)
             for spot, does in self.effects.items()
@@ -542,21 +542,21 @@ class DataFlow:
 
     @cached_property
     def live(self) -> dict[Spot, int]:
-        """What may be read from the beginning of each node on, before it is written."""
+        """The live keys of each node: those that may be read from its start on, before a write."""
         start: dict[Spot, int] = {}
         callers: dict[Spot, list[tuple[Spot, int]]] = {}
         for spot, ends in self.out.items():
             does = self.effects[spot]
             start[spot] = -1 if does.reads_more else self.keys.of(does.reads)
-            for way, one in zip(spot.ways, ends, strict=True):
-                left = ~self.keys.of(one.must)
+            for way, end in zip(spot.ways, ends, strict=True):
+                unset = ~self.keys.of(end.must)
                 if way.target is None:
-                    start[spot] |= left
+                    start[spot] |= unset
                 else:
-                    callers.setdefault(way.target, []).append((spot, left))
+                    callers.setdefault(way.target, []).append((spot, unset))
         return solve(
             start,
-            lambda spot, here: [(one, here & left) for one, left in callers.get(spot, ())],
+            lambda spot, keys: [(at, keys & unset) for at, unset in callers.get(spot, ())],
             or_,
         )
 
@@ -564,51 +564,51 @@ class DataFlow:
         """Whether some path may read a key after a node has written it, or ends with it."""
         bit = self.keys.of((key,))
         return any(
-            not one.ways
-            or any(way.target is None or self.live[way.target] & bit for way in one.ways)
-            for one in self.walk.alike(spot)
+            not other.ways
+            or any(way.target is None or self.live[way.target] & bit for way in other.ways)
+            for other in self.walk.alike(spot)
         )
 
     def writers_after(self, spot: Spot, key: str) -> list[str]:
         """The nodes that write a key next, on each path from a node that has written it."""
         met = dict.fromkeys(way.target for way in spot.ways)
-        for target in (queue := list(met)):  # grows while it is walked through
-            for way, one in (
+        for target in (queue := list(met)):  # grows during iteration
+            for way, end in (
                 () if target is None else zip(target.ways, self.out[target], strict=True)
             ):
-                if key not in one.must and way.target not in met:
+                if key not in end.must and way.target not in met:
                     met[way.target] = None
                     queue.append(way.target)
-        return [one.name for one in met if one is not None and key in self.effects[one].writes]
+        return [spot.name for spot in met if spot is not None and key in self.effects[spot].writes]
 
     def path(self, key: str, spot: Spot) -> tuple[list[tuple[Spot, str | None]], str | None]:
-        """A path to a node on which a key is not there, and who removes it there."""
+        """A path to a node on which a key is missing, and the node that removes it there."""
         bit = self.keys.of((key,))
 
         def change(at: Spot, way: Way) -> bool | None:
             kept, added = next(
-                change for one, change in zip(at.ways, self.behind[at], strict=True) if one is way
+                change for w, change in zip(at.ways, self.behind[at], strict=True) if w is way
             )
             return True if added & bit else (None if kept & bit else False)
 
         steps = self.walk.path_to(spot, bool(self._initial & bit), change)
         removed = None
-        for (one, _), (_, action) in pairwise(steps):
-            ways = [way for way in one.ways if (way.action or "*") == action]
-            if all(change(one, way) is False for way in ways):
-                removed = one.name
+        for (at, _), (_, action) in pairwise(steps):
+            ways = [way for way in at.ways if (way.action or "*") == action]
+            if all(change(at, way) is False for way in ways):
+                removed = at.name
         return steps, removed
 
 
 def effects_of_branches(vertex: Vertex, node: SplitNode, branches: Sequence[DataFlow]) -> Effects:
-    """What a node with branches does, from what is written and read inside of them."""
-    inside = [one for branch in branches for one in branch.effects.values()]
-    here = location_at(vertex.where)
-    items = {node.each: here} if isinstance(node, FanOut) else {}
+    """The effects of a node with branches, from those inside the branches."""
+    inner = [effects for branch in branches for effects in branch.effects.values()]
+    location = location_at(vertex.where)
+    items = {node.each: location} if isinstance(node, FanOut) else {}
     private = node.private.union((node.item,) if isinstance(node, FanOut) else ())
-    # Written when all branches have ended, be the list empty or not.
+    # Written when all branches have ended, even if the list is empty.
     errors = frozenset(() if node.errors is None else (node.errors,))
-    # What is there of a private field at the fork is there in the branch, the item excepted.
+    # A branch starts with the values of private fields at the split, the item excepted.
     given = frozenset((node.item,)) if isinstance(node, FanOut) else frozenset()
     needs = {
         key: at._replace(node=spot.inside(at.node))
@@ -617,38 +617,38 @@ def effects_of_branches(vertex: Vertex, node: SplitNode, branches: Sequence[Data
         if key not in given and branch.lacks(spot, key)
     }
     makes = _union(
-        [key for key in one.first if not branch.has(spot, key)]
+        [key for key in effects.first if not branch.has(spot, key)]
         for branch in branches
-        for spot, one in branch.effects.items()
+        for spot, effects in branch.effects.items()
     )
-    writes, changes = _written(branches, private, dict.fromkeys(errors, here))
-    ends = [one for branch in branches for ways in branch.out.values() for one in ways]
-    each = [_union(one.may for ways in b.out.values() for one in ways) for b in branches]
+    writes, changes = _written(branches, private, dict.fromkeys(errors, location))
+    ends = [way for branch in branches for ways in branch.out.values() for way in ways]
+    each = [_union(way.may for ways in b.out.values() for way in ways) for b in branches]
     may = (_union(each) - private) | errors
-    # There may be no items, and a branch that fails leaves nothing.
-    must = frozenset() if items or node.collects else _union(one.at_ends for one in branches)
+    # There may be no items, and a branch that fails writes nothing.
+    must = frozenset() if items or node.collects else _union(branch.at_ends for branch in branches)
     must = (must - private) | errors
-    looked = _union(one.looked for one in ends) - given
-    unknown = any(one.writes_more for one in inside)
+    looked = _union(end.looked for end in ends) - given
+    unknown = any(effects.writes_more for effects in inner)
     gone, kept = _removed(branches, may | private)
     if items or node.collects or unknown:
         gone, kept = frozenset(), None
-    else:  # Each has come to an end. Two may write on ways of which one is always taken.
+    else:  # Each has ended. Two may write on edges of which one is always taken.
         counts = Counter(key for keys in each for key in keys)
         made = {key for key, count in counts.items() if count > 1} | errors
-        made |= _union(one.hoped_at_ends for one in branches)
+        made |= _union(branch.hoped_at_ends for branch in branches)
         may, looked = may & made, looked | (may - made)
     ways = [Exit(DEFAULT_ACTION, may, must, unknown, gone=gone, kept=kept, looked=looked)]
     if node.collects:
         ways.append(Exit(FAILED, may, must, unknown, looked=looked))
     return Effects(
         needs={**items, **needs},
-        reads=(_union(one.reads for one in inside) - given).union(items),
+        reads=(_union(effects.reads for effects in inner) - given).union(items),
         writes=writes,
         exits=tuple(ways),
-        reads_more=any(one.reads_more for one in inside),
+        reads_more=any(effects.reads_more for effects in inner),
         writes_more=unknown,
-        named={**items, **dict.fromkeys(sorted(private | errors), here)},
+        named={**items, **dict.fromkeys(sorted(private | errors), location)},
         changes=changes,
         makes=(makes - private) | errors,
     )
@@ -657,12 +657,12 @@ def effects_of_branches(vertex: Vertex, node: SplitNode, branches: Sequence[Data
 def _written(
     branches: Iterable[DataFlow], private: frozenset[str], writes: dict[str, Location]
 ) -> tuple[dict[str, Location], dict[str, Location]]:
-    """What branches write, what they change in place, and where."""
+    """The writes of branches and their changes in place, with locations."""
     changes: dict[str, Location] = {}
     for branch in branches:
-        for spot, one in branch.effects.items():
-            for done, found in ((one.changes, changes), (one.writes, writes)):
-                for key, at in done.items():
+        for spot, effects in branch.effects.items():
+            for keys, found in ((effects.changes, changes), (effects.writes, writes)):
+                for key, at in keys.items():
                     if key not in private:
                         found.setdefault(key, at._replace(node=spot.inside(at.node)))
     return writes, changes
@@ -675,8 +675,8 @@ def _union(sets: Iterable[Iterable[str]]) -> frozenset[str]:
 def _removed(
     branches: Iterable[DataFlow], others: frozenset[str]
 ) -> tuple[frozenset[str], frozenset[str] | None]:
-    """What is not there when branches have ended, ``others`` left out; as an exit has it."""
-    ends = [(one.keys, one.gone_at_ends) for one in branches]
+    """The keys that are absent when branches have ended, except ``others``; as in an exit."""
+    ends = [(branch.keys, branch.gone_at_ends) for branch in branches]
     gone = _union(keys.names(bits) for keys, bits in ends) - others
     emptied = [keys.names(~bits) for keys, bits in ends if bits < 0]
     if not emptied:

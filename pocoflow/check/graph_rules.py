@@ -1,4 +1,4 @@
-"""PF1: what can be said of the graph, and what the edges that errors take write."""
+"""PF1: the graph, and the writes of edges for errors."""
 
 from __future__ import annotations
 
@@ -48,25 +48,24 @@ def check_graph(subject: Subject) -> Iterator[Finding]:
 
 
 def listed(actions: object) -> str:
-    """Actions as messages show them."""
-    shown = ", ".join(repr(one) for one in actions) if isinstance(actions, (tuple, list)) else ""
-    return shown or "none"
+    """Actions as text for messages."""
+    return ", ".join(map(repr, actions if isinstance(actions, (tuple, list)) else ())) or "none"
 
 
 def _unreachable(subject: Subject, level: Level) -> Iterator[Finding]:
     for vertex in level.graph.nodes.values():
         if not vertex.reachable:
             start = level.graph.start.name
-            reached = [one for one in level.graph.nodes.values() if one.reachable]
-            source = next((one for one in reached if not one.targets), level.graph.start)
-            actions, way = subject.actions(source), _variable(subject, source)
+            reached = [node for node in level.graph.nodes.values() if node.reachable]
+            source = next((node for node in reached if not node.targets), level.graph.start)
+            actions, outlet = subject.actions(source), _variable(subject, source)
             if actions and DEFAULT_ACTION not in actions:
-                left = [one for one in actions if one not in source.targets]
-                way += f".when({(*left, *actions)[0]!r})"
+                unused = [action for action in actions if action not in source.targets]
+                outlet += f".when({(*unused, *actions)[0]!r})"
             yield subject.finding(
                 "PF101",
                 f"no edge leads from the start {start!r} to {vertex.name!r}",
-                f"write an edge to it, such as flow.then({way}, {_variable(subject, vertex)}), "
+                f"write an edge to it, such as flow.then({outlet}, {_variable(subject, vertex)}), "
                 "or take its own edges out",
                 at=level.site(vertex),
             )
@@ -88,9 +87,9 @@ def _impossible(subject: Subject, level: Level) -> Iterator[Finding]:
                     "as it comes to no end",
                     "let it come to an end, or take the edge out",
                 )
-            if _says_nothing(vertex.node):
+            if _is_unannotated(vertex.node):
                 returns = "as it has no return annotation"
-                wanted = [one for one in vertex.targets if one != DEFAULT_ACTION]
+                wanted = [target for target in vertex.targets if target != DEFAULT_ACTION]
                 fix = f"declare what it returns: -> Literal[{listed(wanted)}]"
             yield subject.finding(
                 "PF102",
@@ -106,8 +105,8 @@ def _impossible(subject: Subject, level: Level) -> Iterator[Finding]:
             )
 
 
-def _says_nothing(node: Node) -> bool:
-    """Whether a function that routes has no return annotation."""
+def _is_unannotated(node: Node) -> bool:
+    """Whether a function that returns actions has no return annotation."""
     return (
         isinstance(node, FunctionNode)
         and not node.signature.writes
@@ -116,7 +115,7 @@ def _says_nothing(node: Node) -> bool:
 
 
 def _if_declared(vertex: Vertex, written: str) -> Severity:
-    """How bad a wrong edge is: a class that says nothing of its actions is wired as ever."""
+    """The severity of a wrong edge: a warning for a class that does not declare its actions."""
     silent = vertex.inner is None and not has_own_post(type(vertex.node))
     return "warning" if silent and written == "node" else "error"
 
@@ -126,14 +125,14 @@ def _unhandled(subject: Subject, level: Level) -> Iterator[Finding]:
         actions = subject.declared(vertex) if vertex.is_open else None
         if actions is None:
             continue
-        if vertex.targets and _says_nothing(vertex.node):
-            continue  # its other edges are findings (PF102), which say what it lacks
-        misspelt = [one for one in vertex.targets if one not in actions]
+        if vertex.targets and _is_unannotated(vertex.node):
+            continue  # its other edges are findings (PF102) that report the missing annotation
+        misspelt = [target for target in vertex.targets if target not in actions]
         for action in actions:
             if action in vertex.targets or subject.is_expected(level.graph, action):
                 continue
-            # Where an edge is nearly for this action, its own finding (PF102) has said so.
-            if not any(closest(action, [one]) for one in misspelt):
+            # An edge for a misspelling of this action has its own finding (PF102).
+            if not any(closest(action, [name]) for name in misspelt):
                 source = f"flow.then({_variable(subject, vertex)}.when({action!r})"
                 yield subject.finding(
                     "PF103",
@@ -147,10 +146,10 @@ def _unhandled(subject: Subject, level: Level) -> Iterator[Finding]:
 
 
 def _if_unhandled(subject: Subject, vertex: Vertex) -> Severity:
-    """How bad a missing edge is: a class that is wired as ever may end a run by that."""
-    edges = (one for one in vertex.edges.values() if one.catch is None)
-    is_typed = isinstance(vertex.node, FunctionNode) or any(one.written == "flow" for one in edges)
-    # A middleware may return another action in the place of this one.
+    """The severity of a missing edge: an untyped class may end a run in that way."""
+    edges = (edge for edge in vertex.edges.values() if edge.catch is None)
+    is_typed = isinstance(vertex.node, FunctionNode) or any(e.written == "flow" for e in edges)
+    # A middleware may replace this action by another one.
     return "error" if is_typed and not subject.is_wrapped else "warning"
 
 
@@ -178,16 +177,16 @@ def _lacking(subject: Subject) -> Iterator[Finding]:
 
 
 def _misgiven(subject: Subject, at: Site, post: FunctionType) -> Iterator[Finding]:
-    """What ``post`` of a class returns and a run does not take for an action."""
+    """Return values of ``post`` of a class that are not actions."""
     if isinstance(at.vertex.node, FunctionNode) or not has_own_post(type(at.vertex.node)):
         return
     found, (file, line) = subject.effects(at.vertex).misgiven, definition_location(post)
-    # What is around a function has its annotations, and may return something else.
+    # A wrapper of a function has its annotations, and may return something else.
     hint = Any if hasattr(post, "__wrapped__") else awaited(hints_of(post).get("return", Any))
     is_sure = at.vertex.promised is None and not fits(hint, str | None)
     if found is not None or is_sure:
         does, fix = "returns what", "return an action, and write the value to the store"
-        if found is None and any(map(any, subject.returned(at.vertex))):  # it does return one
+        if found is None and any(map(any, subject.returned(at.vertex))):  # it does return an action
             is_sure, fix = False, "annotate it with the actions that it returns, or with str"
             does = f"is annotated with {type_label(hint)}, which"
         is_sure = (is_sure or (found is not None and found.always)) and not subject.is_wrapped
@@ -209,7 +208,7 @@ def _ends(found: Lacking) -> str:
 
 
 def _variable(subject: Subject, vertex: Vertex) -> str:
-    """What a node is probably called in the program: as in its module, or as its class is."""
+    """The probable name of a node in the program: that of its variable, or of its class."""
     name = subject.variables.get(id(vertex.node))
     if name is not None or not vertex.name.isidentifier():
         return name or "node"
@@ -220,19 +219,19 @@ _WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
 def _conflicts(subject: Subject, level: Level) -> Iterator[Finding]:
-    for kept, dropped in level.graph.conflicts:
-        ends = [f"{_target(one)} ({one.file}:{one.line})" for one in (kept, dropped)]
-        disagree = kept.written != dropped.written
+    for edge, dropped in level.graph.conflicts:
+        ends = [f"{_target(e)} ({e.file}:{e.line})" for e in (edge, dropped)]
+        disagree = edge.written != dropped.written
         who = "the flow and the node disagree on" if disagree else "two edges for"
         rule = "the flow's counts" if disagree else "the later counts"
         yield subject.finding(
             "PF106" if disagree else "PF105",
-            f"{who} action {kept.action!r} of {kept.source!r}: {ends[0]} and {ends[1]}; {rule}",
+            f"{who} action {edge.action!r} of {edge.source!r}: {ends[0]} and {ends[1]}; {rule}",
             "keep one of the two edges",
-            at=level.site(level.graph.nodes[kept.source]),
-            edge=kept,
-            # To write an edge of a node again is the documented way to lead it elsewhere.
-            severity="warning" if dropped.written == kept.written == "node" else "error",
+            at=level.site(level.graph.nodes[edge.source]),
+            edge=edge,
+            # Writing an edge of a node again is the documented way to change its target.
+            severity="warning" if dropped.written == edge.written == "node" else "error",
         )
 
 
@@ -242,22 +241,22 @@ def _target(edge: GraphEdge) -> str:
 
 
 def check_namesakes(subject: Subject) -> Iterator[Finding]:
-    """Nodes of one name, where there is a database."""
+    """Nodes with the same name, in a flow with a database."""
     for level in subject.levels if subject.stored else ():
-        for name, those in _by_own_name(level.graph).items():
-            if len(those) > 1:
+        for name, namesakes in _by_own_name(level.graph).items():
+            if len(namesakes) > 1:
                 yield subject.finding(
                     "PF107",
-                    f"{len(those)} nodes are called {name!r} "
-                    f"({listed([one.name for one in those])} in the database): after a change of "
+                    f"{len(namesakes)} nodes are called {name!r} "
+                    f"({listed([v.name for v in namesakes])} in the database): after a change of "
                     "the graph a stored run may go on at the wrong one",
                     "give each a name= of its own",
-                    at=level.site(those[1]),
+                    at=level.site(namesakes[1]),
                 )
 
 
 def _by_own_name(graph: Graph) -> dict[str, list[Vertex]]:
-    """The nodes of a graph by the name that they have by themselves."""
+    """The nodes of a graph by their own names."""
     found: dict[str, list[Vertex]] = {}
     for vertex in graph.nodes.values():
         found.setdefault(vertex.node.name, []).append(vertex)
@@ -265,7 +264,7 @@ def _by_own_name(graph: Graph) -> dict[str, list[Vertex]]:
 
 
 def check_unused_edges(subject: Subject) -> Iterator[Finding]:
-    """Edges of the flow itself, as a node, where one of its nodes was meant."""
+    """Edges of the flow itself, as a node, that were meant for one of its nodes."""
     for edge in subject.unused_edges:
         vertices = subject.graph.nodes
         name = "END" if isinstance(edge.target, End) else edge.target.name
@@ -274,7 +273,7 @@ def check_unused_edges(subject: Subject) -> Iterator[Finding]:
             fix = f"{edge.action!r} is the name of a node: write "
             fix += f"flow.then({_variable(subject, named)}, {target})"
         else:
-            ends = (one for one in vertices.values() if one.reachable and not one.actions)
+            ends = (v for v in vertices.values() if v.reachable and not v.actions)
             source = _variable(subject, next(ends, subject.graph.start))
             meant = source if edge.action == DEFAULT_ACTION else f"{source}.when({edge.action!r})"
             fix = f"did you mean flow.then({meant}, {target})?"
@@ -295,16 +294,16 @@ def _endless(subject: Subject) -> Iterator[Finding]:
     for spot in spots:
         for way in spot.ways:
             before.setdefault(way.target, []).append(spot)
-    # Nobody may answer any more, which ends the run as well.
+    # A question may never be answered, which ends the run as well.
     ends = {spot for spot in spots if asks(spot.vertex.node)}.union(before.get(None, ()))
     free = solve(
         dict.fromkeys(ends, True),
-        lambda spot, _: ((one, True) for one in before.get(spot, ())),
+        lambda spot, _: ((source, True) for source in before.get(spot, ())),
         or_,
     )
     reported: set[int] = set()
     for spot in spots:
-        # A node without a way out is one that always raises: it ends the run, and is no loop.
+        # A node without outgoing edges always raises: it ends the run, and is not a loop.
         if spot not in free and id(spot) not in reported:
             circle = _circle(spot, reported)
             if circle is not None:
@@ -312,7 +311,7 @@ def _endless(subject: Subject) -> Iterator[Finding]:
 
 
 def _circle(start: Spot, seen: set[int]) -> list[Spot] | None:
-    """A loop that is met from a node by taking the first way each time, if it is a new one."""
+    """The loop that the first edge of each node leads to, if it is a new one."""
     trail: list[Spot] = []
     vertices: dict[int, int] = {}
     spot = start
@@ -349,13 +348,13 @@ def _endless_finding(subject: Subject, circle: list[Spot]) -> Finding:
 
 
 def _caught(subject: Subject, level: Level) -> Iterator[Finding]:
-    for at in (level.site(one) for one in level.graph.nodes.values() if one.catches):
+    for at in (level.site(node) for node in level.graph.nodes.values() if node.catches):
         taken: tuple[type[Exception], ...] = ()
-        for one in at.vertex.catches:
-            if one.catch.spent is not None:
-                continue  # it comes before those for errors, and only for what it names
-            edge = level.edges[at.vertex.name, one.catch.label]
-            for kind in one.catch.kinds:
+        for catch in at.vertex.catches:
+            if catch.catch.spent is not None:
+                continue  # it takes precedence over those for errors, for its budgets only
+            edge = level.edges[at.vertex.name, catch.catch.label]
+            for kind in catch.catch.kinds:
                 before = next((other for other in taken if issubclass(kind, other)), None)
                 if before is not None:
                     yield subject.finding(
@@ -366,12 +365,12 @@ def _caught(subject: Subject, level: Level) -> Iterator[Finding]:
                         at=at,
                         edge=edge,
                     )
-            yield from _written(subject, at, edge, one.catch)
-            taken += one.catch.kinds
+            yield from _written(subject, at, edge, catch.catch)
+            taken += catch.catch.kinds
 
 
 def _given(catch: Catch) -> object:
-    """The type of what an edge writes; ``None`` if it is not known."""
+    """The type of the value that an edge writes; ``None`` if it is unknown."""
     value = catch.value
     if value is None:
         return Failure

@@ -1,4 +1,4 @@
-"""PF408 and PF409: what ``exec`` changes of the store's, and what phases hand on by their node."""
+"""PF408 and PF409: changes of store values in ``exec``, and state on the node."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ _CHANGES = frozenset(
         *("popleft", "remove", "reverse", "setdefault", "sort", "update"),
     )
 )
-"""Methods with which containers are changed."""
+"""Methods that change containers."""
 
 _OF_LISTS = frozenset(
     ("append", "appendleft", "extend", "popitem", "popleft", "setdefault", "sort")
 )
-"""Those that are hardly of a client or an index, which may be shared instead of copied."""
+"""Those that clients or indexes, which may be shared instead of copied, are unlikely to have."""
 
 _WHY = {
     True: "with several attempts, a timeout, journaled calls or an exec_fallback it works on a "
@@ -53,11 +53,11 @@ _STORES = frozenset(code for name, code in opmap.items() if name in _STORING)
 
 
 def check_inputs(subject: Subject, *, lost_only: bool = False) -> Iterator[Finding]:
-    """What ``exec`` changes that only ``post``, or ``writes=``, should.
+    """Changes in ``exec`` of values that only ``post``, or ``writes=``, should change.
 
     Args:
         subject: The flow.
-        lost_only: Only what each run loses, as ``exec`` works on a copy there.
+        lost_only: Only changes that each run loses, as ``exec`` works on a copy there.
     """
     for at in _sites(subject):
         copies = at.vertex.copies_input
@@ -80,7 +80,7 @@ def check_inputs(subject: Subject, *, lost_only: bool = False) -> Iterator[Findi
 
 
 def _sites(subject: Subject) -> Iterable[Site]:
-    """Each function, and a node of each other class, one that works on a copy if there is one."""
+    """Each function, and one node of each other class, preferably one that works on a copy."""
     found: dict[object, Site] = {}
     for at in subject.nodes:
         node = at.vertex.node
@@ -91,25 +91,25 @@ def _sites(subject: Subject) -> Iterable[Site]:
 
 
 def _of_the_store(node: Node, work: Function) -> list[str]:
-    """The parameters of ``exec`` that are given what the store holds."""
+    """The parameters of ``exec`` that receive values of the store."""
     if isinstance(node, FunctionNode):
-        return [one.name for one in node.signature.parameters if one.field is not None]
-    taken = [one.arg for one in (*work.args.posonlyargs, *work.args.args)][1:2]
-    return taken if any(map(_hands_out, functions_of(node, ("prep",)))) else []
+        return [param.name for param in node.signature.parameters if param.field is not None]
+    names = [arg.arg for arg in (*work.args.posonlyargs, *work.args.args)][1:2]
+    return names if any(map(_hands_out, functions_of(node, ("prep",)))) else []
 
 
 def _hands_out(prep: FunctionType) -> bool:
-    """Whether a ``prep`` returns the store, or what it holds, as it is."""
+    """Whether a ``prep`` returns the store, or a value in it, uncopied."""
     found = definition_of(prep)
     if found is None or len(found[0].args.args) < 2:
         return False
     store, body = found[0].args.args[1].arg, found[0].body
     bound = bindings_of(body)
-    returned = [one.value for one in inner_parts(body) if isinstance(one, ast.Return)]
-    for one in returned:
-        if isinstance(one, ast.Name) and len(bound.get(one.id, ())) == 1:
-            (one,) = bound[one.id]
-        if one is not None and store not in bound and _is_held(one, store):
+    returned = [part.value for part in inner_parts(body) if isinstance(part, ast.Return)]
+    for value in returned:
+        if isinstance(value, ast.Name) and len(bound.get(value.id, ())) == 1:
+            (value,) = bound[value.id]
+        if value is not None and store not in bound and _is_held(value, store):
             return True
     return False
 
@@ -127,16 +127,16 @@ def _is_held(value: ast.expr, store: str) -> bool:
 
 
 def _may_change(code: CodeType) -> bool:
-    """Whether it is worth reading the source of a function: most change nothing in place."""
+    """Whether the source of a function has to be read: most change nothing in place."""
     return not (_STORES.isdisjoint(code.co_code[::2]) and _CHANGES.isdisjoint(names_in(code)))
 
 
 def _is_own(body: Sequence[ast.stmt], name: str) -> bool:
-    """Whether a name stands for something else as well, or what it stands for is returned."""
+    """Whether a name is bound to something else as well, or its value is returned."""
     bound = bindings_of(body)
-    queue = [one.value for one in inner_parts(body) if isinstance(one, ast.Return)]
-    for one in queue:  # grows while it is walked through
-        match one:
+    queue = [part.value for part in inner_parts(body) if isinstance(part, ast.Return)]
+    for expression in queue:  # grows during iteration
+        match expression:
             case ast.Name(id=other) if other != name and len(bound.get(other, ())) == 1:
                 queue += (value for value in bound.pop(other) if value is not None)
             case ast.Tuple(elts=inside) | ast.List(elts=inside) | ast.Dict(values=inside):
@@ -144,14 +144,14 @@ def _is_own(body: Sequence[ast.stmt], name: str) -> bool:
             case ast.Starred(value=inner):
                 queue.append(inner)
             case ast.IfExp():
-                queue += one.body, one.orelse
+                queue += expression.body, expression.orelse
             case _:
                 pass
-    return name in bound or any(_root(one) == name for one in queue)
+    return name in bound or any(_root(expression) == name for expression in queue)
 
 
 def _changes(body: Sequence[ast.stmt], lost_only: bool) -> Iterator[tuple[str | None, int]]:
-    """The names of what is changed in place, each with the line; maybe of lists and dicts alone."""
+    """The names of values that are changed in place, each with the line."""
     methods = _OF_LISTS if lost_only else _CHANGES
     for node in inner_parts(body):
         match node:
@@ -166,13 +166,13 @@ def _changes(body: Sequence[ast.stmt], lost_only: bool) -> Iterator[tuple[str | 
 
 
 def _root(value: ast.expr | None) -> str | None:
-    """The name of what something is a part of."""
+    """The name of the object that an expression is a part of."""
     while isinstance(value, ast.Subscript | ast.Attribute):
         value = value.value
     return value.id if isinstance(value, ast.Name) else None
 
 
-# -- what phases hand on -------------------------------------------------------------------------
+# -- state on the node ---------------------------------------------------------------------------
 
 _SETS = opmap["STORE_ATTR"]
 
@@ -187,36 +187,36 @@ class _Handed(NamedTuple):
 
 
 def check_handed(subject: Subject, *, at_once: bool = False) -> Iterator[Finding]:
-    """Attributes by which a phase of a class hands something to a later one.
+    """Attributes by which a phase of a class passes a value to a later one.
 
     Args:
         subject: The flow.
-        at_once: Only those of nodes that a ``FanOut`` runs for several items at the same time; of a
-            flow that keeps no runs, nothing else is told anyway.
+        at_once: Only those of nodes that a ``FanOut`` runs for several items at the same time; for
+        a flow without a database, nothing else is reported anyway.
     """
     for at in subject.classes if subject.stored and not at_once else _of_items(subject):
         node = at.vertex.node
         if isinstance(node, FunctionNode) or node.is_flow:
             continue
-        for one in _handed(node):
+        for handed in _handed(node):
             yield subject.finding(
                 "PF409",
-                f"{one.setter} sets self.{one.name}, which {one.reader} reads: branches and runs "
-                "at the same time share the node, and a resume may begin between the two",
-                f"return it from {one.setter}, or put it into the store",
+                f"{handed.setter} sets self.{handed.name}, which {handed.reader} reads: branches "
+                "and runs at the same time share the node, and a resume may begin between the two",
+                f"return it from {handed.setter}, or put it into the store",
                 at=at,
-                where=one.where,
+                where=handed.where,
             )
 
 
 def _of_items(subject: Subject) -> Iterator[Site]:
-    """The nodes of which several may be at work at the same time in one run."""
+    """The nodes that may be executed several times at once in one run."""
     inside: set[int] = set()
     for at, node in subject.fans_out:
         if isinstance(node, FanOut) and node.limit != 1:
             for branch in at.vertex.branches:
                 inside.update(
-                    id(one) for graph in branch.inner_first() for one in graph.nodes.values()
+                    id(node) for graph in branch.inner_first() for node in graph.nodes.values()
                 )
     return (at for at in subject.nodes if id(at.vertex) in inside)
 
@@ -224,30 +224,30 @@ def _of_items(subject: Subject) -> Iterator[Site]:
 def _handed(node: Node) -> Iterator[_Handed]:
     kind: type = type(node)
     names = [phase for phase in PHASES if overrides(kind, phase) or phase == "post"]
-    phases = {one: _methods(kind, *functions_of(node, (one,))) for one in names}
-    told: set[str] = set()
+    phases = {name: _methods(kind, *functions_of(node, (name,))) for name in names}
+    reported: set[str] = set()
     for number, setter in enumerate(phases):
         for function in phases[setter]:
-            others = [one for one in phases[setter] if one is not function]
-            later = [one for one in names[number + 1 :] if function not in phases[one]]
+            others = [phase for phase in phases[setter] if phase is not function]
+            later = [name for name in names[number + 1 :] if function not in phases[name]]
             for name, line in _set_in(function) if later else ():
-                reader = next((one for one in later if _is_read(name, phases[one])), None)
-                if reader is not None and name not in told and not _is_read(name, others):
-                    told.add(name)
+                reader = next((phase for phase in later if _is_read(name, phases[phase])), None)
+                if reader is not None and name not in reported and not _is_read(name, others):
+                    reported.add(name)
                     yield _Handed(name, setter, reader, (function.__code__.co_filename, line))
 
 
 @remembered
 def _methods(kind: type, *functions: FunctionType) -> list[FunctionType]:
-    """Functions of a class, and the methods of it that they name, and so on."""
+    """Functions of a class, and the methods of it that they call, transitively."""
     bases = [vars(base) for base in kind.__mro__]
     found = reached(kind, *functions)
-    own = {one for one in found if any(it.get(one.__name__) is one for it in bases)}
-    return [one for one in found if one in own.union(functions)]
+    methods = {f for f in found if any(base.get(f.__name__) is f for base in bases)}
+    return [function for function in found if function in methods.union(functions)]
 
 
 def _set_in(function: FunctionType) -> Iterator[tuple[str, int]]:
-    """What a phase sets on its node, unless it asks for it first, as for a client that is kept."""
+    """The attributes that a phase sets on its node without testing them first, as for a cache."""
     found = definition_of(function) if _SETS in function.__code__.co_code[::2] else None
     if found is None or not found[0].args.args:
         return
@@ -263,7 +263,7 @@ def _set_in(function: FunctionType) -> Iterator[tuple[str, int]]:
             case ast.Compare(left=ast.Constant(str(attr))):
                 asked.setdefault(attr, part.lineno)  # "client" in vars(self)
             case ast.Assign(end_lineno=int(last)) | ast.AnnAssign(end_lineno=int(last)):
-                ends.update((id(one), last) for one in ast.walk(part))
+                ends.update((id(inner), last) for inner in ast.walk(part))
             case _:
                 pass
     for part in parts:
@@ -277,7 +277,7 @@ def _set_in(function: FunctionType) -> Iterator[tuple[str, int]]:
 
 
 def _is_read(name: str, functions: Iterable[FunctionType]) -> bool:
-    return any(name in _read_in(one) for one in functions)
+    return any(name in _read_in(function) for function in functions)
 
 
 @remembered

@@ -1,4 +1,4 @@
-"""PF2 where items are worked on, by ``@node(each=...)`` or ``FanOut``: what they are, and who."""
+"""PF2 for items of ``@node(each=...)`` or ``FanOut``: their types."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from pocoflow.nodes.parallel import FanOut
 from pocoflow.store.fields import StoreField
 
 _NO_ITEMS = (int, float, complex, str, bytes, NoneType)
-"""What is no list to a node that works on items, although the characters of a text are items."""
+"""Types without items for a node, although Python can iterate over a text."""
 
 _CONTAINERS = ("builtins", "collections", "collections.abc")
 
 
 def check_items(subject: Subject) -> Iterator[Finding]:
-    """Fields without items, and items that do not fit where they are given."""
+    """Fields without items, and items that do not fit their target."""
     for at, node in subject.functions:
         if node.signature.each is not None:
             yield from _of_function(subject, at, node, node.signature.each)
-    for at, spread in subject.fans_out if subject.fields else ():
-        if isinstance(spread, FanOut):
-            yield from _of_branch(subject, at, spread)
+    for at, split in subject.fans_out if subject.fields else ():
+        if isinstance(split, FanOut):
+            yield from _of_branch(subject, at, split)
 
 
 def _of_function(
@@ -107,11 +107,11 @@ def _without(subject: Subject, at: Site, field: str, holds: object) -> Finding:
 
 def item_of(annotation: object) -> object:
     """The type of the items of a value; ``None`` if it certainly has none."""
-    every = members(annotation)
-    found = [_item(one) for one in every if not _is_plain(one)]
-    if every and not found:
+    kinds = members(annotation)
+    items = [_item(kind) for kind in kinds if not _is_plain(kind)]
+    if kinds and not items:
         return None
-    return Union[tuple(found)] if found else Any  # noqa: UP007 - of parts
+    return Union[tuple(items)] if items else Any  # noqa: UP007 - of parts
 
 
 def _is_plain(kind: object) -> bool:
@@ -125,9 +125,9 @@ def _item(kind: object) -> object:
     if not isinstance(origin, type) or origin.__module__ not in _CONTAINERS:
         return Any
     if origin is tuple:
-        parts = tuple(one for one in arguments if one is not ...)
+        parts = tuple(arg for arg in arguments if arg is not ...)
         return Union[parts] if parts else Any  # noqa: UP007 - of parts
-    if origin in (enumerate, ItemsView):  # they make pairs
+    if origin in (enumerate, ItemsView):  # their items are pairs
         return Any
     # Of a mapping the items are the keys, its first argument.
     return arguments[0] if issubclass(origin, Iterable) and arguments else Any

@@ -1,4 +1,4 @@
-"""What a node does to the store: what it reads, what it writes, and on which way out."""
+"""The effects of a node on the store: what it reads and writes, for each exit."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any, NamedTuple, TypeAlias
 
 
 class Location(NamedTuple):
-    """Where something is done to the store.
+    """The location of an operation on the store.
 
     Attributes:
         file: The source; ``None`` if there is none.
         line: The line in it.
-        node: The node of a branch that does it, with the nodes around it; ``None`` if it is the
-            node that was asked.
+        node: The node of a branch that does it, with its enclosing nodes; ``None`` if it is the
+        node itself.
     """
 
     file: str | None = None
@@ -24,7 +24,7 @@ class Location(NamedTuple):
 
     @property
     def where(self) -> tuple[str | None, int]:
-        """As findings have it."""
+        """File and line, as in findings."""
         return self.file, self.line
 
 
@@ -32,17 +32,17 @@ NOWHERE = Location()
 
 
 def location_at(written: tuple[str, int] | None) -> Location:
-    """The place of what is written there."""
+    """The location for a file and a line."""
     return NOWHERE if written is None else Location(*written)
 
 
 class Value(NamedTuple):
-    """What is known of a value.
+    """What is known about a value.
 
     Attributes:
         constant: The value itself, if ``kind`` is ``None``.
-        kind: Its type, if that is all.
-        parameter: The parameter of the function that is read, whose value it is.
+        kind: Its type, if only that is known.
+        parameter: The parameter of the analysed function that has this value.
     """
 
     constant: Any = None
@@ -54,12 +54,12 @@ ABSENT: object = object()
 
 
 class Fact(NamedTuple):
-    """What the reading of a function depends on, and a program may set anew.
+    """An assumption of the analysis of a function that a program may change.
 
     Attributes:
-        names: What a module or a class has.
+        names: The namespace of a module or a class.
         name: A name in it.
-        value: What was found there; ``ABSENT`` if there was nothing.
+        value: The value at the time of the analysis; ``ABSENT`` if there was none.
     """
 
     names: Mapping[str, object]
@@ -67,12 +67,12 @@ class Fact(NamedTuple):
     value: object
 
     def holds(self) -> bool:
-        """Whether the same is found there now."""
+        """Whether the value is still the same."""
         return self.names.get(self.name, ABSENT) is self.value
 
 
 Locations: TypeAlias = Mapping[str, Location]
-"""Keys of the store, each with the place where it is used first."""
+"""Keys of the store, each with the location of its first use."""
 
 
 def _none() -> Locations:
@@ -80,21 +80,20 @@ def _none() -> Locations:
 
 
 class Exit(NamedTuple):
-    """One way out of a function.
+    """An exit of a function.
 
     Attributes:
-        action: The action that is returned there; ``None`` if it is not written as a constant.
-        may: The keys that may have been written by then.
-        must: Those that have been written by then, whatever way led there.
-        unknown: Whether something else may have been written, too.
-        seen: The keys that it has found to be there.
-        gone: The keys that are not there any more, whatever way led there.
-        kept: If the store was emptied, whatever way led there, the keys that may be there all the
-            same; else ``None``.
-        looked: The keys that were looked for on some way there, without a test that tells here what
-            was found: a later choice may depend on it.
-        choices: If it is not written as a constant, the actions one of which is returned there;
-            none if they are not known.
+        action: The action that is returned there; ``None`` if it is not a constant.
+        may: The keys that may have been written.
+        must: The keys that have been written on every path to it.
+        unknown: Whether other keys may have been written, too.
+        seen: The keys that were found.
+        gone: The keys that are absent on every path to it.
+        kept: If every path to it has emptied the store, the keys that may still be present; else
+            ``None``.
+        looked: The keys that some path has tested for with an unknown result: a later choice may
+            depend on it.
+        choices: The possible actions if the action is not a constant; empty if they are unknown.
     """
 
     action: str | None = None
@@ -109,14 +108,14 @@ class Exit(NamedTuple):
 
 
 class Write(NamedTuple):
-    """A value that is written to a key, where the source tells what it is.
+    """A write of a value that the source shows.
 
     Attributes:
         key: The key.
-        location: Where.
-        value: What is known of it.
-        is_certain: Whether every execution that comes to an end has written it.
-        is_default: Whether it is written only where the key has no value.
+        location: The location.
+        value: What is known about the value.
+        is_certain: Whether every execution that ends has written it.
+        is_default: Whether it is written only if the key has no value.
     """
 
     key: str
@@ -127,12 +126,12 @@ class Write(NamedTuple):
 
 
 class Lacking(NamedTuple):
-    """Where a function ends without an action.
+    """An end of a function without an action.
 
     Attributes:
         line: The line of the ``return``, or of the last statement.
-        is_bare: Whether it is a ``return``; else the function comes to its end.
-        always: Whether it never returns one.
+        is_bare: Whether it is a ``return``; otherwise it is the end of the function.
+        always: Whether it never returns an action.
     """
 
     line: int
@@ -142,28 +141,28 @@ class Lacking(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Effects:
-    """What a function, or a node, does to the store.
+    """The effects of a function, or a node, on the store.
 
     Attributes:
-        needs: Keys that every execution reads as they were at its beginning.
-        reads: Every key that it reads, perhaps.
-        writes: Every key that it writes, perhaps.
-        exits: The ways out; empty if it never returns.
+        needs: Keys that every execution reads as they were at the entry.
+        reads: Every key that it may read.
+        writes: Every key that it may write.
+        exits: The exits; empty if it never returns.
         reads_more: Whether it may read other keys.
         writes_more: Whether it may write other keys.
         named: Keys that every execution uses, and that have to be fields.
-        doubtful: Those that only some executions use.
-        looks: Keys that it asks for, and does without.
-        values: What is assigned where, reducer or not, and what it is as far as the source tells.
+        doubtful: Keys that only some executions use.
+        looks: Keys that it tests for, and does not require.
+        values: The assignments, with or without a reducer, and their values if they are known.
         changes: Keys whose values are changed in place.
-        unknown_attributes: Attributes that are used of the store, and that it does not have.
-        makes: Keys that it writes without need of them, where others are written and needed by
-            different nodes inside of it; by default what it writes and does not need.
+        unknown_attributes: Attributes of the store that are used and that it does not have.
+        makes: Keys that it writes without needing them, if inner nodes write and need different
+            keys; by default the keys that it writes and does not need.
         lost: Keys that every execution reads after it has removed them.
-        lacking: Where it ends without an action.
-        misgiven: Where it returns what is no action.
-        used: The attributes of the node that the reading depends on.
-        facts: What else it depends on.
+        lacking: An end without an action.
+        misgiven: A return of a value that is not an action.
+        used: The attributes of the node that the analysis depends on.
+        facts: The other assumptions of the analysis.
     """
 
     needs: Locations = field(default_factory=_none)
@@ -188,36 +187,36 @@ class Effects:
 
     @property
     def is_current(self) -> bool:
-        """Whether it would be read like this now."""
+        """Whether the analysis is still valid."""
         return not self.facts or all(fact.holds() for fact in self.facts)
 
     @property
     def first(self) -> frozenset[str]:
         """The keys to which it can give their first value."""
-        own = self.writes.keys() - self.needs.keys()
-        return frozenset(own) if self.makes is None else self.makes
+        keys = self.writes.keys() - self.needs.keys()
+        return frozenset(keys) if self.makes is None else self.makes
 
     def on(self, action: str | None) -> Exit:
-        """What has been written when an action is returned; ``None`` is any other action."""
+        """The exit for an action; ``None`` is any other action."""
         known = self._by_action.get(action)
         if known is None:
-            those = [one for one in self.exits if one.action in (action, None)]
-            known = self._by_action[action] = join(those or self.exits)
+            ends = [end for end in self.exits if end.action in (action, None)]
+            known = self._by_action[action] = join(ends or self.exits)
         return known
 
     def on_error(self, is_whole: bool, written: str | None) -> Exit:
-        """What has been written when an error is caught.
+        """The exit for an error that is caught.
 
         Args:
             is_whole: Whether the node writes all or nothing, at its end.
-            written: The key that the edge writes what is left of the error to.
+            written: The key to which the edge writes the record of the error.
         """
-        own = frozenset() if written is None else frozenset((written,))
+        failure = frozenset() if written is None else frozenset((written,))
         known = join(self.exits)
         if is_whole:
-            return Exit(may=own, must=own, looked=known.looked)
-        may = own.union(self.writes)
-        return Exit(None, may, own, self.writes_more, known.seen, looked=known.looked)
+            return Exit(may=failure, must=failure, looked=known.looked)
+        may = failure.union(self.writes)
+        return Exit(None, may, failure, self.writes_more, known.seen, looked=known.looked)
 
 
 ANYTHING = Exit(unknown=True)
@@ -226,27 +225,27 @@ UNKNOWN = Effects(exits=(ANYTHING,), reads_more=True, writes_more=True)
 
 
 def join(exits: Iterable[Exit]) -> Exit:
-    """Several ways out as one, whatever their actions are; of none, nothing is known."""
-    every = list(exits)
-    if not every:
+    """Several exits as one, whatever their actions; for none, nothing is known."""
+    ends = list(exits)
+    if not ends:
         return ANYTHING
-    if len(every) == 1:
-        return every[0]
+    if len(ends) == 1:
+        return ends[0]
     return Exit(
         None,
-        frozenset().union(*(one.may for one in every)),
-        frozenset.intersection(*(one.must for one in every)),
-        any(one.unknown for one in every),
-        frozenset().union(*(one.seen for one in every)),
-        *_gone(every),
-        frozenset().union(*(one.looked for one in every)),
+        frozenset().union(*(end.may for end in ends)),
+        frozenset.intersection(*(end.must for end in ends)),
+        any(end.unknown for end in ends),
+        frozenset().union(*(end.seen for end in ends)),
+        *_gone(ends),
+        frozenset().union(*(end.looked for end in ends)),
     )
 
 
 def _gone(exits: Iterable[Exit]) -> tuple[frozenset[str], frozenset[str] | None]:
-    """What is not there any more, and what of an emptied store is, whichever way out is taken."""
-    some = [one for one in exits if one.kept is None]
-    kept = frozenset().union(*(one.kept for one in exits if one.kept is not None))
-    if not some:
+    """The keys that are absent at every exit, and those that an emptied store may have."""
+    others = [end for end in exits if end.kept is None]
+    kept = frozenset().union(*(end.kept for end in exits if end.kept is not None))
+    if not others:
         return frozenset(), kept
-    return frozenset.intersection(*(one.gone for one in some)) - kept, None
+    return frozenset.intersection(*(end.gone for end in others)) - kept, None

@@ -1,8 +1,9 @@
-"""Rules that flows state about the order of visits, proved on every path.
+"""Rules that flows declare about the order of visits, proved on every path.
 
-A rule is an automaton with two states that reads what happens: ``a``, what it requires or forbids,
-and ``b``, what that is before or after. It is followed together with the flow, breadth first, so
-that the path of a finding is a shortest one. Of parallel branches, steps may come in any order.
+A rule is an automaton with two states whose input is a sequence of visits: ``a``, the one that it
+requires or forbids, and ``b``, the one that this is before or after. Its product with the flow is
+explored breadth first, so that the path of a finding is a shortest one. Steps of parallel branches
+may come in any order.
 """
 
 from __future__ import annotations
@@ -27,12 +28,12 @@ Path: TypeAlias = tuple[tuple[str, str | None], ...]
 
 
 class _State(NamedTuple):
-    """What is known of a rule.
+    """The state of a rule.
 
     Attributes:
-        value: ``before``: whether what is required was visited; ``after``: whether it has still to
-            be; ``never after``: whether it is forbidden from now on.
-        touched: Whether the branch has had a say in that.
+        value: ``before``: whether the required node was visited; ``after``: whether it still has to
+            be; ``never after``: whether it is forbidden from here on.
+        touched: Whether the branch has changed the value.
     """
 
     value: bool
@@ -41,14 +42,14 @@ class _State(NamedTuple):
 
 @dataclass(slots=True)
 class _Explored:
-    """All that may happen in a flow or a branch.
+    """Everything that may happen in a flow or a branch.
 
     Attributes:
-        ends: The states in which it may end, each with the action; ``None`` if not known.
+        ends: The states in which it may end, each with the action; ``None`` if unknown.
         inside: The states in which it may be stopped.
         failing: The states in which an error may leave it.
-        first: A way to each of the things that may happen in it.
-        broken: A way on which the rule is broken, if there is one.
+        first: A path to the first ``a`` and the first ``b`` in it.
+        broken: A path on which the rule is broken, if there is one.
     """
 
     ends: set[tuple[_State, str | None]] = field(default_factory=set)
@@ -59,13 +60,13 @@ class _Explored:
 
 
 class _Outcome(NamedTuple):
-    """The states behind a node.
+    """The states after a node.
 
     Attributes:
-        ended: Where it ended, each with the action; ``None`` if not known.
-        collected: Where failures of its branches were collected.
-        raised: Where it raised an error.
-        inside: Where it was stopped.
+        ended: The states in which it ended, each with the action; ``None`` if unknown.
+        collected: Those in which failures of its branches were collected.
+        raised: Those in which it raised an error.
+        inside: Those in which it was stopped.
     """
 
     ended: set[tuple[_State, str | None]]
@@ -74,21 +75,21 @@ class _Outcome(NamedTuple):
     inside: set[_State]
 
     def on(self, vertex: Vertex, way: Way) -> set[_State]:
-        """The states in which a node may be left on one of its ways."""
+        """The states in which a node may be left by one of its edges."""
         if way.catch is not None:
             return self.raised
         if way.action == FAILED and _collects(vertex):
             return self.collected
         return {
-            one
-            for one, action in self.ended
+            state
+            for state, action in self.ended
             if None in (action, way.action) or action == way.action
         }
 
 
 def check_order(subject: Subject) -> Iterator[Finding]:
-    """A finding for each rule that a path breaks, or that is about nothing in its flow."""
-    for level in (one for one in subject.levels if one.graph.rules):
+    """A finding for each rule that a path breaks, or that has no effect in its flow."""
+    for level in (at for at in subject.levels if at.graph.rules):
         begins = subject.vertex if level.graph is subject.graph and subject.is_new else None
         walk = Walk(begins or level.graph.start)
         for rule in level.graph.rules:
@@ -104,18 +105,18 @@ def _broken(subject: Subject, level: Level, rule: OrderRule, walk: Walk) -> Iter
     if found is None:
         return
     what, other = rule.what, rule.other
-    said = {
+    message = {
         "before": f"{other} can come without {what} before it",
         "after": f"the flow can end without {what} after {other}",
         "never after": f"{what} can come after {other}",
     }[rule.kind]
     if rule.each:
-        said = f"{other} can come without {what} since the last {other}"
+        message = f"{other} can come without {what} since the last {other}"
     steps = [(label(name, level.path) if name != "END" else name, action) for name, action in found]
     last = next((name for name, _ in reversed(steps) if name != "END"), None)
     yield subject.finding(
         "PF113",
-        f"the rule {rule} is broken on the path {path_text(steps)}: {said}",
+        f"the rule {rule} is broken on the path {path_text(steps)}: {message}",
         "lead that path another way, or change the rule",
         node=last,
         where=rule.where,
@@ -123,21 +124,21 @@ def _broken(subject: Subject, level: Level, rule: OrderRule, walk: Walk) -> Iter
 
 
 def _idle(graph: Graph, rule: OrderRule) -> tuple[str, str] | None:
-    """What is wrong with a rule that says nothing of its flow, and how to fix it."""
+    """The message and the fix for a rule that has no effect in its flow."""
     if rule.kind in ("require", "forbid"):
         ways = ".after(node)" if rule.kind == "forbid" else ".before(node) or .after(node)"
         return f"the rule {rule} does not say when", f"go on with {ways}"
-    for one in (rule.what, rule.other):
-        found = graph.find(one.node)
+    for visited in (rule.what, rule.other):
+        found = graph.find(visited.node)
         if found is None:
             return (
-                f"the rule {rule} is about {one.node.name!r}, which is not in this flow",
+                f"the rule {rule} is about {visited.node.name!r}, which is not in this flow",
                 "write the edges that lead to it, or take the rule out",
             )
         actions = found[1].declared
-        if one.action is not None and actions is not None and one.action not in actions:
-            said = f"the rule {rule} is about an action that {one.node.name!r} never returns"
-            return f"{said} (it returns: {', '.join(map(repr, actions))})", "write one of those"
+        if not (visited.action is None or actions is None or visited.action in actions):
+            message = f"the rule {rule} is about an action that {visited.node.name!r} never returns"
+            return f"{message} (it returns: {', '.join(map(repr, actions))})", "write one of those"
     return None
 
 
@@ -145,16 +146,16 @@ _Here: TypeAlias = tuple[Spot, _State]
 
 
 class _States:
-    """The states in which a rule may be at each place of a walk, breadth first.
+    """The possible states of a rule at each spot of a walk, breadth first.
 
     Args:
-        read: Gives the state after something has happened; ``None`` if that breaks the rule.
-        must_be_done: Whether nothing may be left to be done at an end.
+        read: Returns the state after an event; ``None`` if that breaks the rule.
+        must_be_done: Whether a required visit may not be pending at an end.
         start: The state in which the walk begins.
 
     Attributes:
-        found: What was found until now.
-        queue: Where to go on.
+        found: The results so far.
+        queue: The spots to explore next.
     """
 
     def __init__(
@@ -166,7 +167,7 @@ class _States:
         self.queue: deque[_Here] = deque()
 
     def path(self, here: _Here | None) -> Path:
-        """A shortest path to a place."""
+        """A shortest path to a spot."""
         steps: list[tuple[str, str | None]] = []
         while here is not None:
             before = self._came[here]
@@ -175,13 +176,13 @@ class _States:
         return tuple(reversed(steps))
 
     def go(self, source: _Here | None, way: Way, state: _State, happens: str) -> None:
-        """Go one way, on which some things happen."""
+        """Follow one edge with its events."""
         found, target, action = self.found, way.target, way.action or ANY_ACTION
         name = "END" if target is None else target.name
         step = (name, None if source is None else action)
-        for one in happens:
-            found.first.setdefault(one, (*self.path(source), step))
-            after = self._read(state, one)
+        for event in happens:
+            found.first.setdefault(event, (*self.path(source), step))
+            after = self._read(state, event)
             if after is None:
                 found.broken = found.broken or (*self.path(source), step)
                 return
@@ -197,7 +198,7 @@ class _States:
 
 
 class _Proof:
-    """Follows one rule through flows and branches."""
+    """Explores one rule through flows and branches."""
 
     def __init__(self, rule: OrderRule) -> None:
         self._rule = rule
@@ -205,11 +206,11 @@ class _Proof:
         self._walks: dict[int, Walk] = {}
 
     def explore(self, walk: Walk, value: bool, *, is_whole: bool = False) -> _Explored:
-        """All that may happen from the start of a walk.
+        """Everything that may happen from the start of a walk.
 
         Args:
             walk: The walk.
-            value: What is known of the rule there.
+            value: The state of the rule there.
             is_whole: Whether it is the flow of the rule, and not a branch in it.
         """
         states = _States(self._read, is_whole and self._rule.kind == "after", _State(value))
@@ -228,15 +229,15 @@ class _Proof:
             for way in spot.ways:
                 after = outcome.on(spot.vertex, way)
                 for happens in self._happens(spot, way):
-                    for one in after:
-                        states.go(here, way, one, happens)
+                    for next_state in after:
+                        states.go(here, way, next_state, happens)
         found.inside |= _ends(found)
         return found
 
-    # -- what happens on a way --------------------------------------------------------------------
+    # -- the events of an edge -------------------------------------------------------------------
 
     def _read(self, state: _State, happens: str) -> _State | None:
-        """The state after something; ``None`` if that breaks the rule."""
+        """The state after an event; ``None`` if that breaks the rule."""
         kind, value = self._rule.kind, state.value
         if kind == "before":
             if happens == "a":
@@ -251,49 +252,49 @@ class _Proof:
         return None if value else state
 
     def _happens(self, spot: Spot, way: Way) -> Iterator[str]:
-        """What may happen on a way: its node ends, flows are left and entered, a node begins."""
+        """The possible events of an edge: ends and starts of nodes, flows left and entered."""
         vertices = (*spot.frames, spot.vertex)
         caught = len(vertices)
         if way.catch is not None:
-            caught = next(n for n, one in enumerate(vertices) if one.node is way.catch.node)
+            caught = next(n for n, v in enumerate(vertices) if v.node is way.catch.node)
         parts = []
         for depth in range(len(spot.frames), way.depth - 1, -1):
             action = way.action if depth == len(spot.frames) else way.ending
             if caught > depth:
                 parts.append(self._ending(vertices[depth], action))
             elif way.catch is not None and way.catch.spent is not None:
-                # A budget may be spent when the node is done, or before.
+                # A budget may be spent when the node has finished, or before.
                 parts.append([*self._ending(vertices[depth], None, is_any=True), ""])
         target = way.target
         parts.append([""] if target is None else self._entering(target.frames[way.depth :], target))
         return map("".join, product(*parts))
 
     def _entering(self, frames: Sequence[Vertex], spot: Spot) -> list[str]:
-        return ["".join(self._beginning(one) for one in (*frames, spot.vertex))]
+        return ["".join(self._beginning(vertex) for vertex in (*frames, spot.vertex))]
 
     def _beginning(self, vertex: Vertex) -> str:
-        return "".join(name for name, one in self._watched(begins=True) if one.node is vertex.node)
+        return "".join(name for name, it in self._watched(begins=True) if it.node is vertex.node)
 
     def _ending(self, vertex: Vertex, action: str | None, *, is_any: bool = False) -> list[str]:
-        """What may have happened with the end of a node.
+        """The possible events at the end of a node.
 
-        An action of ``None`` is any that has no edge, or any at all.
+        An action of ``None`` is any without an edge, or any at all.
         """
         found = [""]
-        for name, one in self._watched(begins=False):
-            if one.node is not vertex.node:
+        for name, visited in self._watched(begins=False):
+            if visited.node is not vertex.node:
                 continue
-            if one.action is None or one.action == action:
+            if visited.action is None or visited.action == action:
                 found = [f"{before}{name}" for before in found]
-            elif is_any or (action is None and one.action not in vertex.targets):
+            elif is_any or (action is None and visited.action not in vertex.targets):
                 found += [f"{before}{name}" for before in found]
         return found
 
     def _watched(self, *, begins: bool) -> Iterator[tuple[str, Visited]]:
-        """What counts when a node begins, or when it ends.
+        """The visits that count when a node begins, or when it ends.
 
-        What is required has to be done; all else counts from its beginning, unless it is about the
-        action that ends it.
+        A required visit counts when it is finished; all others count from their start, unless they
+        are about the action that ends them.
         """
         what, other = self._rule.what, self._rule.other
         if (self._rule.kind == "never after") == begins:
@@ -304,36 +305,36 @@ class _Proof:
     # -- parallel branches ------------------------------------------------------------------------
 
     def _branches(self, spot: Spot, state: _State, path: Path, found: _Explored) -> _Outcome:
-        """The states behind a node with branches; what happens in these is noted."""
+        """The states after a node with branches; the events in these are recorded."""
         node = spot.vertex.node
         assert isinstance(node, SplitNode)
         if isinstance(node, FanOut) and node.limit == 1:
             return self._in_turn(spot, state, path, found)
-        those = [self._explored(graph, state.value) for graph in spot.vertex.branches]
-        for one in those:
-            self._note(one, spot, path, found)
-        self._note_beside(those, spot, path, found)
-        return _joined_by(state, those, node)
+        branches = [self._explored(graph, state.value) for graph in spot.vertex.branches]
+        for branch in branches:
+            self._record(branch, spot, path, found)
+        self._record_parallel(branches, spot, path, found)
+        return _joined_by(state, branches, node)
 
     def _in_turn(self, spot: Spot, state: _State, path: Path, found: _Explored) -> _Outcome:
-        """The states behind a branch that works on one item after the other."""
+        """The states after a branch that works on one item after the other."""
         raised, inside = {state}, {state}
         queue = [(state, False)]
-        for one, has_failed in queue:  # grows while it is walked through
-            branch = self._explored(spot.vertex.branches[0], one.value)
-            self._note(branch, spot, path, found)
-            failing = {_after(one, other) for other in branch.failing}
-            inside |= {_after(one, other) for other in branch.inside}
-            after_branch = {(_after(one, other), has_failed) for other in _ends(branch)}
+        for current, has_failed in queue:  # grows during iteration
+            branch = self._explored(spot.vertex.branches[0], current.value)
+            self._record(branch, spot, path, found)
+            failing = {_after(current, other) for other in branch.failing}
+            inside |= {_after(current, other) for other in branch.inside}
+            after_branch = {(_after(current, other), has_failed) for other in _ends(branch)}
             if _collects(spot.vertex):
                 after_branch |= {(other, True) for other in failing}
             else:
                 raised |= failing
             queue += after_branch - {*queue}
-        ended = {(one, None) for one, has_failed in queue if not has_failed}
-        collected = {one for one, has_failed in queue if has_failed}
-        every = {one for one, _ in queue}
-        return _Outcome({*ended}, collected, raised | every, inside | every)
+        ended = {(end, None) for end, has_failed in queue if not has_failed}
+        collected = {end for end, has_failed in queue if has_failed}
+        reached = {end for end, _ in queue}
+        return _Outcome({*ended}, collected, raised | reached, inside | reached)
 
     def _explored(self, graph: Graph, value: bool) -> _Explored:
         key = (id(graph), value)
@@ -343,37 +344,37 @@ class _Proof:
             self._known[key] = self.explore(self._walks[id(graph)], value)
         return self._known[key]
 
-    def _note(self, inside: _Explored, spot: Spot, path: Path, found: _Explored) -> None:
+    def _record(self, inside: _Explored, spot: Spot, path: Path, found: _Explored) -> None:
         for name, way in inside.first.items():
             found.first.setdefault(name, _inside(spot, path, way))
         if inside.broken is not None:
             found.broken = found.broken or _inside(spot, path, inside.broken)
 
-    def _note_beside(
-        self, those: Sequence[_Explored], spot: Spot, path: Path, found: _Explored
+    def _record_parallel(
+        self, branches: Sequence[_Explored], spot: Spot, path: Path, found: _Explored
     ) -> None:
-        """Note what a branch breaks because another one runs beside it."""
-        # Between the two, whatever comes in time for one may be taken back by the other.
+        """Record a rule that a branch breaks because another one runs in parallel."""
+        # A visit in one branch may be undone for the rule by the other before it counts.
         pair = {"before": ("b", "b"), "never after": ("b", "a")}.get(self._rule.kind)
         if pair is None or (self._rule.kind == "before" and not self._rule.each):
             return
         is_fan = isinstance(spot.vertex.node, FanOut)
-        for number, one in enumerate(those):
-            for other_number, other in enumerate(those):
+        for number, branch in enumerate(branches):
+            for other_number, other in enumerate(branches):
                 if number == other_number and not is_fan:
                     continue
-                if pair[0] in one.first and pair[1] in other.first:
-                    first = _inside(spot, path, one.first[pair[0]])
+                if pair[0] in branch.first and pair[1] in other.first:
+                    first = _inside(spot, path, branch.first[pair[0]])
                     second = _inside(spot, path, other.first[pair[1]])
                     found.broken = found.broken or (*first, (second[-1][0], "beside it"))
                     return
 
 
 def _catches_all(spot: Spot) -> bool:
-    """Whether every error of a node is caught, there or in a flow around it."""
+    """Whether every error of a node is caught, there or in an enclosing flow."""
     vertices = (*spot.frames, spot.vertex)
     return any(
-        issubclass(Exception, one.catch.kinds) for vertex in vertices for one in vertex.catches
+        issubclass(Exception, catch.catch.kinds) for vertex in vertices for catch in vertex.catches
     )
 
 
@@ -387,39 +388,39 @@ def _inside(spot: Spot, path: Path, way: Path) -> Path:
 
 
 def _ends(explored: _Explored) -> set[_State]:
-    return {one for one, _ in explored.ends}
+    return {state for state, _ in explored.ends}
 
 
-def _after(before: _State, here: _State) -> _State:
-    return here if here.touched else before
+def _after(before: _State, state: _State) -> _State:
+    return state if state.touched else before
 
 
 def _joined_by(before: _State, branches: Sequence[_Explored], node: SplitNode) -> _Outcome:
-    """The states behind branches that run side by side, all of them or, of a fan, any number."""
+    """The states after parallel branches: all of them or, for a fan-out, any number."""
     is_fan = isinstance(node, FanOut)
-    ends, inside = [_ends(one) for one in branches], [one.inside for one in branches]
+    ends, inside = [_ends(branch) for branch in branches], [branch.inside for branch in branches]
 
-    def joined(those: Sequence[set[_State]], failing: int | None = None) -> set[_State]:
-        """Where all branches are in one of these states, or one of them fails."""
+    def joined(states: Sequence[set[_State]], failing: int | None = None) -> set[_State]:
+        """The states if all branches are in one of the given states, or one of them fails."""
         if failing is None:
-            return _joined(before, [], those) if is_fan else _joined(before, those, [])
+            return _joined(before, [], states) if is_fan else _joined(before, states, [])
         failed = branches[failing].failing
         if is_fan:
-            return _joined(before, [failed], those)
-        return _joined(before, [*those[:failing], failed, *those[failing + 1 :]], [])
+            return _joined(before, [failed], states)
+        return _joined(before, [*states[:failing], failed, *states[failing + 1 :]], [])
 
-    ended = {(one, None) for one in joined(ends)}
+    ended = {(state, None) for state in joined(ends)}
     if isinstance(node, Subflow):
         return _Outcome(
-            {(_after(before, one), action) for one, action in branches[0].ends},
+            {(_after(before, state), action) for state, action in branches[0].ends},
             set(),
             {before} | joined(ends) | joined(inside, 0),
             joined(inside),
         )
     numbers = range(len(branches))
-    either = [one.failing | _ends(one) for one in branches]
+    either = [branch.failing | _ends(branch) for branch in branches]
     collected: set[_State] = set().union(*(joined(either, number) for number in numbers))
-    # Items that are no list raise before the branches begin, what they wrote when it is merged.
+    # Items that are not a list raise before the branches begin, conflicting writes at the merge.
     raised = {before, *joined(ends)}
     if node.collects:
         return _Outcome({*ended}, collected, raised | collected, joined(inside))
@@ -430,16 +431,16 @@ def _joined_by(before: _State, branches: Sequence[_Explored], node: SplitNode) -
 def _joined(
     before: _State, branches: Sequence[set[_State]], perhaps: Sequence[set[_State]]
 ) -> set[_State]:
-    """The states after branches that run side by side, each of which is in one of its own.
+    """The states after parallel branches, each of which is in one of its states.
 
     Args:
         before: The state in which they begin.
-        branches: Those of each branch.
-        perhaps: Those of branches that may be there or not.
+        branches: The states of each branch.
+        perhaps: The states of branches that may not exist.
     """
     if not all(branches):
-        return set()  # one of them never comes there
-    found = {one for those in (*branches, *perhaps) for one in those if one.touched}
-    if all(any(not one.touched for one in those) for those in branches):
+        return set()  # one of them never gets there
+    found = {state for states in (*branches, *perhaps) for state in states if state.touched}
+    if all(any(not state.touched for state in states) for states in branches):
         found.add(before)
     return found

@@ -1,4 +1,4 @@
-"""What is proved of a flow once for its wiring, and what is left to look at for each run."""
+"""The proof of a flow, made once for its wiring, and the checks that remain for each run."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ _log = OwnLogger("check")
 
 
 class Proof:
-    """The findings on a flow, and the keys that a run has to begin with.
+    """The findings on a flow, and the keys that a run has to start with.
 
-    It depends on the wiring, on the node where the run begins, on the schema, and on whether there
-    is a database; not on the store of a run.
+    It depends on the wiring, the first node, the schema, and whether there is a database; not on
+    the store of a run.
 
     Args:
         subject: The flow.
 
     Attributes:
         needs: The keys without which a run is refused.
-        is_refused: Whether a run is refused whatever it begins with.
+        is_refused: Whether a run is refused whatever its inputs.
     """
 
     def __init__(self, subject: Subject) -> None:
@@ -56,22 +56,22 @@ class Proof:
         self.is_refused = False
         self._inside: list[Subject] = []
         if not (subject.is_typed or subject.sends):
-            return  # nothing is looked at before it runs
+            return  # nothing is checked before it runs
         if subject.is_typed:
             wanted = self._readers if self._declared is None else self._declared
             inputs = [key for key in self.inputs if key in wanted]
-            self.needs = frozenset((*inputs, *(one.key for one, _ in self._refusing)))
+            self.needs = frozenset((*inputs, *(missing.key for missing, _ in self._refusing)))
         self.is_refused = bool(self._errors)
 
     @cached_property
     def _flow(self) -> Data:
         given = (*(self._declared or ()), *self._subject.fields.defaults)
-        # A run that goes on has what its store holds, and nothing by default.
+        # A run that is resumed has the keys of its store, and no defaults.
         return Data(self._subject, frozenset(given if self._subject.is_start else ()))
 
     @cached_property
     def silencer(self) -> Silencer:
-        """Takes out what is silenced."""
+        """Removes silenced findings."""
         return Silencer(self._subject)
 
     @cached_property
@@ -87,8 +87,8 @@ class Proof:
 
     @cached_property
     def _refusing(self) -> list[tuple[Missing, Finding]]:
-        """What a run fails of, unless its store has the key from the start."""
-        return [(one, found) for one, found in self._unwritten if found.severity == "error"]
+        """The errors of a run, unless its store has the key from the start."""
+        return [pair for pair in self._unwritten if pair[1].severity == "error"]
 
     @cached_property
     def _own(self) -> list[Finding]:
@@ -107,16 +107,16 @@ class Proof:
             check_links(subject),
             check_order(subject),
         )
-        found = [one for rule in rules for one in self._kept(rule)]
+        found = [finding for rule in rules for finding in self._reported(rule)]
         return [*found, *others, *self._budgets, *self._names, *self._clashes]
 
     def _tried(
         self, found: Iterable[tuple[Missing | None, Finding]]
     ) -> Iterator[tuple[Missing | None, Finding]]:
-        """What a rule finds and nobody silenced; if it fails itself, that is a finding."""
+        """The findings of a rule that are not silenced; if the rule fails, that is a finding."""
         try:
-            yield from ((key, one) for key, one in found if not self.silencer.is_silent(one))
-        except Exception as exc:  # noqa: BLE001 - whatever it is, it must not stop a run
+            yield from (pair for pair in found if not self.silencer.is_silent(pair[1]))
+        except Exception as exc:  # noqa: BLE001 - no error of a rule may stop a run
             _log.warning("a rule of the validation failed", exc_info=True)
             last = traceback.extract_tb(exc.__traceback__)[-1]
             where = f"{Path(last.filename).name}, line {last.lineno}, in {last.name}"
@@ -133,108 +133,108 @@ class Proof:
 
     @cached_property
     def _always(self) -> list[Finding]:
-        """The findings that do not depend on what a run begins with, flows of subflows included."""
+        """The findings that do not depend on the inputs of a run, including those of subflows."""
         found = [*self._own]
-        if self._subject.is_inner:  # whoever looks at the flow around it goes on from here
+        if self._subject.is_inner:  # the proof of the enclosing flow continues from here
             return found
         inside = self._inside = subflows_of(self._subject)
-        for inner in inside:  # grows while it is walked through
+        for inner in inside:  # grows during iteration
             proof = Proof(inner)
-            found += [one for one in proof.findings if not self.silencer.is_silent(one)]
+            found += [finding for finding in proof.findings if not self.silencer.is_silent(finding)]
             self.silencer.used |= proof.silencer.used
             inside += subflows_of(inner)
         return found
 
     @cached_property
     def _clashes(self) -> list[Finding]:
-        """What several branches write, which a run notices only when all have been paid for."""
-        return self._kept(check_branches(self._subject))
+        """Conflicting writes of branches, which a run detects only when all have been paid for."""
+        return self._reported(check_branches(self._subject))
 
     @cached_property
     def _names(self) -> list[Finding]:
-        """What a class sets, or defines, under a name that is nearly the one that was meant."""
-        return self._kept(check_names(self._subject))
+        """Attributes of a class whose names are probably misspelt."""
+        return self._reported(check_names(self._subject))
 
     @cached_property
     def _budgets(self) -> list[Finding]:
-        """Budgets, and edges for them, of which nobody would see that they do nothing."""
-        return self._kept(check_budgets(self._subject))
+        """Budgets, and edges for them, that silently have no effect."""
+        return self._reported(check_budgets(self._subject))
 
     @property
     def remarks(self) -> list[Finding]:
-        """What is told before every run, also of a flow of which nothing else is looked at."""
-        told = chain(
+        """The findings that are logged before every run, even for a flow without other checks."""
+        found = chain(
             check_namesakes(self._subject),
             check_unused_edges(self._subject),
             check_inputs(self._subject, lost_only=True),
             check_handed(self._subject, at_once=True),
         )
-        return [*self._kept(told), *self._budgets, *self._names, *self._clashes]
+        return [*self._reported(found), *self._budgets, *self._names, *self._clashes]
 
-    def _kept(self, found: Iterable[Finding]) -> list[Finding]:
-        return [one for _, one in self._tried((None, one) for one in found)]
+    def _reported(self, found: Iterable[Finding]) -> list[Finding]:
+        return [finding for _, finding in self._tried((None, finding) for finding in found)]
 
     @cached_property
     def _errors(self) -> list[Finding]:
-        errors = [one for one in self._always if one.severity == "error"]
+        errors = [finding for finding in self._always if finding.severity == "error"]
         if self._subject.is_typed:
             return errors
-        return [one for one in errors if one.code == EXECUTORS]
+        return [error for error in errors if error.code == EXECUTORS]
 
     @cached_property
     def findings(self) -> list[Finding]:
-        """Everything that was found, errors first, for a run of which nothing is known."""
+        """All findings, errors first, for a run with unknown inputs."""
         unwritten = (finding for _, finding in self._unwritten)
-        # That a schedule gives its runs too little stops no other run.
+        # A schedule that lacks an input stops no other run.
         needed = [key for key in self.inputs if key in self.needs]
-        scheduled = self._kept(check_schedules(self._subject, needed))
+        scheduled = self._reported(check_schedules(self._subject, needed))
         return in_order([*self._always, *unwritten, *scheduled])
 
     @property
     def is_current(self) -> bool:
-        """Whether what it was read from, such as the constants of modules, is as it was."""
-        return all(one.is_current for one in (self._subject, *self._inside))
+        """Whether the code that it depends on, such as constants of modules, is unchanged."""
+        return all(subject.is_current for subject in (self._subject, *self._inside))
 
     @property
     def used(self) -> set[Used]:
-        """What silences a finding."""
-        assert self.findings is not None  # which notes it
+        """The comments and codes that silence a finding."""
+        assert self.findings is not None  # which records them
         return self.silencer.used
 
     def needless(self, used: set[Used]) -> list[Finding]:
-        """A finding for each code that is to be ignored and is not among those used."""
+        """A finding for each code that is to be ignored and silences nothing."""
         return in_order(needless(self._subject, used))
 
     @cached_property
     def inputs(self) -> tuple[str, ...]:
-        """What the caller gives: as declared, or what is read and written by no node."""
+        """The inputs: as declared, or the keys that are read and that no node writes."""
         if self._declared is not None:
             return self._declared
         return self._flow.inputs
 
     @cached_property
     def _readers(self) -> dict[str, Spot]:
-        """The keys that nothing has written where they have to be there, and the first reader."""
+        """The keys that are required and that nothing has written, each with its first reader."""
         readers: dict[str, Spot] = {}
-        for one in self._flow.missing:
-            if self._flow.severity(one, self._flow.flow) == "error":
-                readers.setdefault(one.key, one.spot)
+        for read in self._flow.missing:
+            if self._flow.severity(read, self._flow.flow) == "error":
+                readers.setdefault(read.key, read.spot)
         return readers
 
     def check(self, keys: Collection[str], *, is_observed: bool = False) -> None:
-        """Refuse a run that cannot work out.
+        """Refuse a run that cannot succeed.
 
         Args:
-            keys: What the store of the run holds at its start.
-            is_observed: Whether it has observers, which may write what nobody declared.
+            keys: The keys of the store of the run at its start.
+            is_observed: Whether it has observers, which may write undeclared keys.
 
         Raises:
             FlowValidationError: There are errors.
-            MissingInputError: An input is not there.
+            MissingInputError: An input is missing.
         """
         needs = self.needs.intersection(self._declared or ()) if is_observed else self.needs
         lacking = needs.difference(keys)
-        unwritten = [finding for one, finding in self._refusing if one.key in lacking]
+        unwritten = [finding for read, finding in self._refusing if read.key in lacking]
         if self.is_refused or unwritten:
             raise self._refusal(in_order([*self._errors, *unwritten]))
         missing = [key for key in self.inputs if key in lacking]
@@ -244,7 +244,7 @@ class Proof:
             raise MissingInputError(self._say(missing, keys), keys=missing, remedies=[remedy])
 
     def _refusal(self, found: list[Finding]) -> FlowValidationError:
-        lines = "".join(f"\n{one}" for one in found)
+        lines = "".join(f"\n{finding}" for finding in found)
         return FlowValidationError(
             f"flow {self._subject.flow_name!r} has {counted(len(found), 'mistake')}, so it was "
             f"stopped before its first node ('pocoflow rule CODE' explains a code):{lines}",
@@ -252,14 +252,14 @@ class Proof:
         )
 
     def _say(self, missing: list[str], keys: Collection[str]) -> str:
-        told = []
+        parts = []
         for key in missing:
             reader = self._readers.get(key)
             who = "an input of the flow"
             if reader is not None:
                 who = f"node {reader.name!r} reads it{supplying(reader.vertex, key)}"
-            told.append(f"{key!r} ({who}{closest(key, keys)})")
+            parts.append(f"{key!r} ({who}{closest(key, keys)})")
         return (
-            f"flow {self._subject.flow_name!r} is run without {', '.join(told)}: put it into the "
+            f"flow {self._subject.flow_name!r} is run without {', '.join(parts)}: put it into the "
             f"store that it is run with (keys: {', '.join(map(repr, keys)) or 'none'})"
         )

@@ -19,15 +19,15 @@ _SARIF = "https://json.schemastore.org/sarif-2.1.0.json"
 
 
 def to_text(report: Report) -> str:
-    """For people: each finding with its place and fix, and a line that counts them."""
+    """For people: each finding with its location and fix, and a summary line."""
     lines = []
     for target, findings in report.items():
-        lines += [f"{target}: {_relative(one, outside=True)}" for one in findings]
-    every = [one for findings in report.values() for one in findings]
-    errors = sum(one.severity == "error" for one in every)
+        lines += [f"{target}: {_relative(finding, outside=True)}" for finding in findings]
+    found = [finding for findings in report.values() for finding in findings]
+    errors = sum(finding.severity == "error" for finding in found)
     lines.append(
         f"{counted(len(report), 'flow')} checked: {counted(errors, 'error')}, "
-        f"{counted(len(every) - errors, 'warning')}"
+        f"{counted(len(found) - errors, 'warning')}"
     )
     return "\n".join(lines)
 
@@ -35,9 +35,9 @@ def to_text(report: Report) -> str:
 def to_json(report: Report) -> str:
     """For programs: one object with the findings and the targets."""
     found = [
-        {"target": target, **_relative(one).as_dict()}
+        {"target": target, **_relative(finding).as_dict()}
         for target, findings in report.items()
-        for one in findings
+        for finding in findings
     ]
     return json.dumps(
         {"version": __version__, "targets": list(report), "findings": found}, indent=2
@@ -45,40 +45,37 @@ def to_json(report: Report) -> str:
 
 
 def to_github(report: Report) -> str:
-    """For GitHub Actions: workflow commands that become annotations of the changed lines."""
+    """For GitHub Actions: workflow commands that become annotations on the changed lines."""
     lines = []
     for target, findings in report.items():
-        for one in map(_relative, findings):
-            facts = {
-                "title": f"{one.code} {RULES[one.code].title}" if one.code in RULES else one.code
-            }
-            if one.file is not None:
-                facts = {"file": one.file, "line": str(one.line or 1), **facts}
+        for finding in map(_relative, findings):
+            titles = [RULES[finding.code].title] if finding.code in RULES else []
+            facts = {"title": " ".join([finding.code, *titles])}
+            if finding.file is not None:
+                facts = {"file": finding.file, "line": str(finding.line or 1), **facts}
             about = ",".join(f"{name}={_property(value)}" for name, value in facts.items())
-            text = f"{target}: {_about(one)}{one.message}. Fix: {one.fix}"
-            lines.append(f"::{one.severity} {about}::{_data(text)}")
+            text = f"{target}: {_about(finding)}{finding.message}. Fix: {finding.fix}"
+            lines.append(f"::{finding.severity} {about}::{_data(text)}")
     return "\n".join(lines)
 
 
 def to_sarif(report: Report) -> str:
     """For code scanning: one run with the rules and the results."""
     codes = list(RULES)
-    results = [
-        _result(target, one, codes) for target, findings in report.items() for one in findings
-    ]
+    results = [_result(target, found, codes) for target, every in report.items() for found in every]
     driver = {
         "name": "pocoflow",
         "version": __version__,
         "rules": [
             {
-                "id": one.code,
-                "name": one.title.title().replace(" ", ""),
-                "shortDescription": {"text": one.what},
-                "fullDescription": {"text": one.why},
-                "defaultConfiguration": {"level": one.severity},
-                "help": {"text": f"Wrong:\n\n{one.wrong}\nRight:\n\n{one.right}"},
+                "id": rule.code,
+                "name": rule.title.title().replace(" ", ""),
+                "shortDescription": {"text": rule.what},
+                "fullDescription": {"text": rule.why},
+                "defaultConfiguration": {"level": rule.severity},
+                "help": {"text": f"Wrong:\n\n{rule.wrong}\nRight:\n\n{rule.right}"},
             }
-            for one in RULES.values()
+            for rule in RULES.values()
         ],
     }
     run = {"tool": {"driver": driver}, "results": results, "columnKind": "unicodeCodePoints"}
@@ -95,20 +92,21 @@ FORMATS: dict[str, Callable[[Report], str]] = {
 
 
 def _result(target: str, finding: Finding, codes: Sequence[str]) -> dict[str, object]:
-    one = _relative(finding)
+    finding = _relative(finding)
     result: dict[str, object] = {
-        "ruleId": one.code,
-        "level": one.severity,
-        "message": {"text": f"{target}: {_about(one)}{one.message}. Fix: {one.fix}"},
+        "ruleId": finding.code,
+        "level": finding.severity,
+        "message": {"text": f"{target}: {_about(finding)}{finding.message}. Fix: {finding.fix}"},
     }
-    if one.code in codes:
-        result["ruleIndex"] = codes.index(one.code)
-    logical = {"name": one.node or one.flow, "fullyQualifiedName": f"{target}/{one.node or ''}"}
+    if finding.code in codes:
+        result["ruleIndex"] = codes.index(finding.code)
+    name = f"{target}/{finding.node or ''}"
+    logical = {"name": finding.node or finding.flow, "fullyQualifiedName": name}
     location: dict[str, object] = {"logicalLocations": [{**logical, "kind": "member"}]}
-    if one.file is not None:
+    if finding.file is not None:
         location["physicalLocation"] = {
-            "artifactLocation": {"uri": Path(one.file).as_posix()},
-            "region": {"startLine": one.line or 1},
+            "artifactLocation": {"uri": Path(finding.file).as_posix()},
+            "region": {"startLine": finding.line or 1},
         }
     result["locations"] = [location]
     return result
@@ -119,7 +117,7 @@ def _about(finding: Finding) -> str:
 
 
 def _relative(finding: Finding, *, outside: bool = False) -> Finding:
-    """The finding with its file as seen from the current folder, if it is below it, or shorter."""
+    """The finding with its file relative to the current folder, if it is inside it, or shorter."""
     if finding.file is None or not os.path.isabs(finding.file):
         return finding
     try:

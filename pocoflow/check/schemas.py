@@ -1,4 +1,4 @@
-"""The fields of a store's schema, as the rules look at them."""
+"""The fields of a store's schema, for the rules."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from pocoflow.values.remembering import remembered
 
 
 def fields_of(schema: object) -> Fields:
-    """The fields of a schema; of a model class, and of none, looked at once."""
+    """The fields of a schema; cached for a model class, and for none."""
     if schema is None or (isinstance(schema, type) and issubclass(schema, BaseModel)):
-        return _looked_at(schema, getattr(schema, "__pydantic_validator__", None))
+        return _cached_fields(schema, getattr(schema, "__pydantic_validator__", None))
     return Fields(schema)
 
 
 @remembered
-def _looked_at(schema: object, _: object) -> Fields:
-    """The same as long as a model is not built anew, which gives it another validator."""
+def _cached_fields(schema: object, _: object) -> Fields:
+    """Cached until a model is rebuilt, which gives it another validator."""
     return Fields(schema)
 
 
@@ -43,7 +43,7 @@ class Fields:
     """The fields of a flow's schema: a model class, a dict of types, or none.
 
     Args:
-        schema: As it was given to the flow.
+        schema: The schema as it was passed to the flow.
     """
 
     def __init__(self, schema: object) -> None:
@@ -54,7 +54,7 @@ class Fields:
 
     @property
     def label(self) -> str:
-        """What messages call it."""
+        """Its name in messages."""
         return "the schema" if self.model is None else self.model.__name__
 
     @cached_property
@@ -69,7 +69,7 @@ class Fields:
 
     @cached_property
     def defaults(self) -> frozenset[str]:
-        """The fields that are there from the start."""
+        """The fields that are set from the start."""
         if self.model is None:
             return frozenset()
         known = self.model.model_fields.items()
@@ -95,20 +95,20 @@ class Fields:
 
     @cached_property
     def attributes(self) -> frozenset[str]:
-        """What ``store.state`` has beside the fields: what the model defines."""
+        """The attributes of ``store.state`` besides the fields: those that the model defines."""
         if self.model is None:
             return frozenset()
         return frozenset((*dir(self.model), *self.model.__private_attributes__)).difference(self)
 
     def refuses(self, name: str, value: object) -> tuple[Severity, str] | None:
-        """How sure it is that the store refuses a value, and its words; ``None`` if it takes it."""
+        """The severity and the message if the store refuses a value; ``None`` if it accepts it."""
         if self._checked is None or name not in self:
             return None
         try:
             self._checked.check(self.label, {}, {name: deepcopy(value)})
         except InvalidValueError as exc:
-            return "warning" if name in self._judged else "error", str(exc)
-        except Exception:  # noqa: BLE001 - a validator of the user's that wants to know more
+            return "warning" if name in self._validated else "error", str(exc)
+        except Exception:  # noqa: BLE001 - a user's validator that needs more
             return None
         return None
 
@@ -120,36 +120,36 @@ class Fields:
             return None
 
     @cached_property
-    def _judged(self) -> frozenset[str]:
-        """The fields whose values go through functions of the user, which may judge otherwise."""
+    def _validated(self) -> frozenset[str]:
+        """The fields whose values pass through user functions, which may decide otherwise."""
         if self.model is None:
             return frozenset(name for name, kind in self._types.items() if list(metadata_of(kind)))
         core = fields_only(self.model.__pydantic_core_schema__)
         return frozenset(name for name in self.names if has_validators(core, name))
 
     def type_of(self, name: str) -> object:
-        """What a field holds; ``Any`` if nothing is said of it."""
+        """The declared type of a field; ``Any`` if there is none."""
         if self.model is None:
             return self._types.get(name, Any)
         field = self.model.model_fields.get(name)
         return Any if field is None else field.annotation
 
     def held(self, field: StoreField) -> object:
-        """What a field holds; without a schema, by the model that its reference names."""
+        """The type of the values of a field; without a schema, by the model of its reference."""
         return (self if self or field.model is None else fields_of(field.model)).holds(field.name)
 
     def holds(self, name: str) -> object:
-        """What is read of a field; ``Any`` if the model keeps the values of enums instead."""
+        """The type that is read from a field; ``Any`` if the model stores values of enums."""
         kind = self.type_of(name)
         is_value = self.model is not None and self.model.model_config.get("use_enum_values")
         return Any if is_value and _has_enum(kind) else kind
 
     def takes(self, name: str) -> object:
-        """What may be written to a field: its type; ``Any`` if it is converted or reduced to it."""
+        """The type that may be written to a field; ``Any`` if values are converted or reduced."""
         return Any if name in self._converted or self.reduces(name) else self.type_of(name)
 
     def increment(self, name: str) -> object:
-        """What may be written to a field as a result, as far as is known of its reducer."""
+        """The type that may be written to a field as a result, as far as its reducer is known."""
         if self._checked is None or name in self._converted or not self.reduces(name):
             return self.takes(name)
         reducer, kind = self._checked.reducers[name], plain(self.type_of(name))
@@ -164,13 +164,13 @@ class Fields:
 
     @cached_property
     def frozen(self) -> frozenset[str]:
-        """The fields that are set once."""
+        """The fields that can be set once."""
         if self.model is None or self._checked is None:
             return frozenset()
         return facts_of(self.model).frozen
 
     def reduces(self, name: str) -> bool:
-        """Whether a field has a reducer, so that what is written to it is added to it."""
+        """Whether a field has a reducer, so that writes to it are increments."""
         return self._checked is not None and name in self._checked.reducers
 
     @cached_property
@@ -178,9 +178,9 @@ class Fields:
         if self.model is None:
             return frozenset()
         found: set[str] = set()
-        for one in self.model.__pydantic_decorators__.field_validators.values():
-            if one.info.mode in _READS_ANYTHING:
-                found.update(self.names if "*" in one.info.fields else one.info.fields)
+        for validator in self.model.__pydantic_decorators__.field_validators.values():
+            if validator.info.mode in _READS_ANYTHING:
+                found.update(self.names if "*" in validator.info.fields else validator.info.fields)
         for name, field in self.model.model_fields.items():
             if converts(field.metadata):
                 found.add(name)

@@ -1,4 +1,4 @@
-"""What the names and expressions of one function stand for: the store, a constant, a function."""
+"""The values of names and expressions in one function: the store, a constant, a function."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _NOT_THEIRS = ("abc", "builtins", "pocoflow", "typing")
 
 
 class Sort(Enum):
-    """What a name or an expression may stand for that is followed."""
+    """The tracked values of a name or an expression."""
 
     STORE = "the store"
     STATE = "store.state"
@@ -39,19 +39,19 @@ class Sort(Enum):
 
 
 Given = Mapping[str, "Sort | Value | None"]
-"""What the parameters of a function stand for."""
+"""The values of the parameters of a function."""
 
 
 class Owner:
-    """The node class whose functions are read.
+    """The node class whose functions are analysed.
 
     Args:
-        kind: The class; ``None`` for a function that belongs to none.
-        own: What the node itself has under names that its class may have, too.
+        kind: The class; ``None`` for a function outside a class.
+        own: The attributes of the node itself that may override those of its class.
 
     Attributes:
-        used: The attributes that were looked up, of which a node may have its own.
-        facts: What was found under names of modules and classes, which a program may set anew.
+        used: The attributes that were looked up, which a node may override.
+        facts: The values of names of modules and classes, which a program may change.
     """
 
     def __init__(self, kind: type | None, own: Mapping[str, object]) -> None:
@@ -61,11 +61,11 @@ class Owner:
         self.facts: list[Fact] = []
 
     def note(self, names: Mapping[str, object], name: str) -> None:
-        """Take note of what is found under a name of a module or a class."""
+        """Record the value of a name of a module or a class."""
         self.facts.append(Fact(names, name, names.get(name, _UNKNOWN)))
 
     def static(self, owner: type, name: str) -> object:
-        """An attribute of a class, as it stands there."""
+        """An attribute of a class, without binding."""
         return self._first(owner.__mro__, name)
 
     def _first(self, bases: Sequence[type], name: str) -> object:
@@ -83,44 +83,44 @@ class Owner:
         return _UNKNOWN if self.kind is None else self.static(self.kind, name)
 
     def after(self, owner: type, name: str) -> object:
-        """What ``super()`` gives in a method of a class."""
+        """An attribute of ``super()`` in a method of a class."""
         mro = () if self.kind is None else self.kind.__mro__
         return self._first(mro[mro.index(owner) + 1 :] if owner in mro else (), name)
 
     def defines(self, function: FunctionType) -> type | None:
-        """The class that a method is defined in."""
+        """The class in which a method is defined."""
         for base in () if self.kind is None else self.kind.__mro__:
             if vars(base).get(function.__name__) is function:
                 return base
         return None
 
     def is_constant(self, name: str) -> bool:
-        """Whether no class sets an attribute anew, other than in an ``__init__``."""
+        """Whether no class reassigns an attribute, other than in an ``__init__``."""
         bases = () if self.kind is None else self.kind.__mro__
         names = {base.__module__ for base in bases if package_of(base) not in ("", *_NOT_THEIRS)}
-        modules = [module_named(one) for one in names]
-        return not any(one is not None and one.rebinds(name) for one in modules)
+        modules = [module_named(module) for module in names]
+        return not any(source is not None and source.rebinds(name) for source in modules)
 
 
 class Target(NamedTuple):
-    """A function that is called, and what its first parameter is given, if it is bound."""
+    """A function that is called, and the value of its first parameter, if it is bound."""
 
     function: FunctionType
     first: Sort | None = None
 
 
 class Scope:
-    """One function, and what is known where it is called.
+    """One function, with what is known about its arguments.
 
     Args:
         function: The function.
         node: Its source.
-        module: The file that it is in.
-        given: What its parameters stand for.
+        module: The file that contains it.
+        given: The values of its parameters.
         owner: The node class.
 
     Attributes:
-        is_lost: Whether a name for the store is given to something else, too.
+        is_lost: Whether a name for the store is also bound to something else.
     """
 
     def __init__(
@@ -145,14 +145,14 @@ class Scope:
 
     @classmethod
     def of(cls, function: FunctionType, given: Given, owner: Owner) -> Scope | None:
-        """The scope of a function; ``None`` if its source is not at hand."""
+        """The scope of a function; ``None`` if its source is unavailable."""
         found = definition_of(function)
         return None if found is None else cls(function, *found, given, owner)
 
     # -- the store ------------------------------------------------------------------------------
 
     def sort(self, node: ast.AST | None) -> Sort | None:
-        """What an expression stands for, if it is followed."""
+        """The tracked value of an expression, if it has one."""
         match node:
             case ast.Name(id=name):
                 value = self._single(name)
@@ -171,18 +171,18 @@ class Scope:
         return self.sort(node) is Sort.STATE
 
     def is_store(self, node: ast.AST | None) -> bool:
-        """Whether an expression is the store, its state, or has it in it."""
+        """Whether an expression is the store, its state, or contains it."""
         return self.sort(node) in (Sort.STORE, Sort.STATE, Sort.STORES)
 
     def _single(self, name: str) -> ast.expr | Sort | Value | None:
-        """The only thing that a local name is bound to, if there is one."""
+        """The only binding of a local name, if there is exactly one."""
         bound = self._bound.get(name)
         if name in self._given:
             return None if bound else self._given[name]
         return bound[0] if bound is not None and len(bound) == 1 else None
 
     def ask_of(self, name: str, ask: Callable[[ast.expr], KnownT | None]) -> KnownT | None:
-        """Ask of the one expression that a local name is bound to, unless that is being asked."""
+        """Evaluate the only expression that a local name is bound to, without recursion."""
         value = self._single(name)
         if not isinstance(value, ast.expr) or name in self._looking:
             return None
@@ -193,17 +193,17 @@ class Scope:
             self._looking.discard(name)
 
     def is_parameter(self, name: str) -> bool:
-        """Whether a name is a parameter that keeps its value, of which nothing is known."""
+        """Whether a name is a parameter with an unknown value that is never rebound."""
         return name in self._given and self._given[name] is None and name not in self._bound
 
     def names_store(self, target: ast.expr) -> bool:
-        """Whether a target of an assignment is followed as another name of the store."""
+        """Whether a target of an assignment is tracked as an alias of the store."""
         return isinstance(target, ast.Name) and self.is_store(target)
 
     # -- constants ------------------------------------------------------------------------------
 
     def key(self, node: ast.expr) -> str | None:
-        """The text that an expression always is."""
+        """The constant text that an expression evaluates to."""
         value = self.value(node)
         is_known = value is not None and value.kind is None and not value.parameter
         found = value.constant if value is not None and is_known else None
@@ -212,7 +212,7 @@ class Scope:
         return found if type(found) is str else None
 
     def choices(self, node: ast.expr | None) -> frozenset[str]:
-        """The actions one of which an expression is, such as a name for one; none if not known."""
+        """The actions to which an expression may evaluate; empty if they are unknown."""
         match node:
             case ast.Constant(value=None):
                 return frozenset((DEFAULT_ACTION,))
@@ -227,14 +227,14 @@ class Scope:
                 key = None if node is None else self.key(node)
                 return frozenset() if key is None else frozenset((key,))
         try:
-            found = [self.choices(one) for one in parts]
+            found = [self.choices(part) for part in parts]
         finally:
             if isinstance(node, ast.Name):
                 self._looking.discard(node.id)
         return frozenset().union(*found) if all(found) else frozenset()
 
     def value(self, node: ast.expr | None) -> Value | None:
-        """What is known of the value of an expression."""
+        """What is known about the value of an expression."""
         match node:
             case ast.Constant(value=constant):
                 return None if constant is ... else Value(constant)
@@ -243,16 +243,16 @@ class Scope:
             case ast.Name() | ast.Attribute():
                 return _named(self.object(node))
             case ast.Call(func=called):
-                made = _MADE.get(self.called(called)) or self._made(called)
-                return None if made is None else Value(kind=made)
+                kind = _MADE.get(self.called(called)) or self._made(called)
+                return None if kind is None else Value(kind=kind)
             case ast.JoinedStr() | ast.BinOp(left=ast.Constant(value=str()), op=ast.Mod()):
                 return Value(kind=str)
             case ast.Lambda():
                 return Value(kind=FunctionType)
             case ast.UnaryOp(op=ast.Not()):
                 return Value(kind=bool)
-            case ast.IfExp(body=ast.Constant(value=one), orelse=ast.Constant(value=other)):
-                return Value(kind=type(one)) if type(one) is type(other) is str else None
+            case ast.IfExp(body=ast.Constant(value=yes), orelse=ast.Constant(value=no)):
+                return Value(kind=str) if type(yes) is type(no) is str else None
             case ast.ListComp() | ast.SetComp() | ast.DictComp():
                 return Value(kind=_DISPLAYS[type(node)])
             case ast.UnaryOp() | ast.List() | ast.Tuple() | ast.Set() | ast.Dict():
@@ -265,7 +265,7 @@ class Scope:
                 return None
 
     def _made(self, called: ast.expr) -> type | None:
-        """The class of what a call gives; ``None`` if that is not certain."""
+        """The class of the result of a call; ``None`` if it is uncertain."""
         match called:
             case ast.Attribute(value=ast.Constant(value=str()) | ast.JoinedStr(), attr=name):
                 return str if name in _GIVE_TEXT else None
@@ -286,7 +286,7 @@ class Scope:
         return None if is_mutable else found
 
     def _free(self, name: str) -> Any:
-        """What a name always stands for that is not one of the function's own."""
+        """The constant value of a free or global name."""
         if name in self._closure:
             with suppress(ValueError):  # of an empty cell
                 return self._closure[name].cell_contents if self._is_fixed(name) else _UNKNOWN
@@ -296,13 +296,13 @@ class Scope:
         return found if is_fixed else _UNKNOWN
 
     def _is_fixed(self, name: str) -> bool:
-        """Whether a name of a function around this one never stands for something else."""
+        """Whether a name of an enclosing function is never rebound."""
         around = self._module.around(self.node)
         while around is not None:
             arguments = around.args
             parameters = (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)
             bound = bindings_of(around.body).get(name, [])
-            if name in [one.arg for one in parameters]:
+            if name in [param.arg for param in parameters]:
                 return not bound
             if bound:
                 return len(bound) == 1
@@ -312,7 +312,7 @@ class Scope:
     # -- functions ------------------------------------------------------------------------------
 
     def object(self, node: ast.expr) -> Any:
-        """What an expression outside of the function always stands for, or ``_UNKNOWN``."""
+        """The constant value of an expression that is not local, or ``_UNKNOWN``."""
         match node:
             case ast.Name(id=name) if name not in self._given and name not in self._bound:
                 return self._free(name)
@@ -339,12 +339,12 @@ class Scope:
         return found if is_a(found, (type, BuiltinFunctionType)) else None
 
     def error(self, node: ast.expr) -> type[BaseException] | None:
-        """The class of exceptions that is called, which makes one; ``None`` for anything else."""
+        """The exception class that is called; ``None`` for anything else."""
         found = self.called(node)
         return found if is_a(found, type) and issubclass(found, BaseException) else None
 
     def target(self, node: ast.expr) -> Target | None:
-        """The function that is called, if it is one that Python code defines."""
+        """The function that is called, if it is a Python function."""
         found, first = self.object(node), None
         if isinstance(node, ast.Attribute):
             if self.sort(node.value) is Sort.SELF:
@@ -361,7 +361,7 @@ class Scope:
 
 
 def _named(found: object) -> Value | None:
-    """What is known of something that has a name: a constant, a class, a function."""
+    """What is known about a named object: a constant, a class, a function."""
     if is_a(found, PLAIN):
         return Value(found)
     if is_a(found, type):

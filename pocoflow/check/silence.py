@@ -1,7 +1,7 @@
-"""Findings that somebody has silenced: at their line, or for a whole flow; and what silences none.
+"""Silenced findings, at a line or for a whole flow, and codes that silence nothing.
 
 ``# pocoflow: ignore[PF301]`` at the line of a finding, or ``Flow(ignore=("PF301",))``. A code may
-be the beginning of some, such as ``PF3``.
+be a prefix, such as ``PF3``.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ _COMMENT = re.compile(r"#\s*pocoflow:\s*ignore(?:\[([\w\s,]*)\])?", re.IGNORECAS
 
 
 class Used(NamedTuple):
-    """What silences something: a code of a flow, or of the comment at a line."""
+    """A code that silences something: of a flow, or of the comment at a line."""
 
     where: tuple[str | None, int | None] | None
     code: str
 
 
 class Silencer:
-    """Takes out the findings that are silenced.
+    """Filters the findings that are silenced.
 
     Attributes:
-        used: What has silenced something.
+        used: The codes that have silenced something.
     """
 
     def __init__(self, subject: Subject) -> None:
@@ -44,7 +44,7 @@ class Silencer:
             if ignored and level.node is not None:
                 around.append((f"{'/'.join(level.path)}/", ignored, location_of(level.node)))
         self._around = around
-        self._at = cache(_codes_at)  # the findings on many nodes may stand at the line of a class
+        self._at = cache(_codes_at)  # many nodes may have findings at the line of their class
 
     def is_silent(self, finding: Finding) -> bool:
         """Whether a finding is silenced."""
@@ -67,11 +67,11 @@ def _codes_at(file: str | None, line: int | None) -> list[str]:
 
 
 def _codes(found: re.Match[str]) -> list[str]:
-    return [one.strip().upper() for one in (found[1] or "").split(",") if one.strip()]
+    return [code.strip().upper() for code in (found[1] or "").split(",") if code.strip()]
 
 
 def needless(subject: Subject, used: Collection[Used]) -> Iterator[Finding]:
-    """A finding for each code that silences nothing, of a flow or at a line of what is in it."""
+    """A finding for each code of a flow, or at a line of its contents, that silences nothing."""
     where = subject.where
     for code in subject.ignore:
         if Used(where, code) not in used:

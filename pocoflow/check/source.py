@@ -1,4 +1,4 @@
-"""Finding a function in its source, and what the module around it gives its names."""
+"""Functions in their source, and the bindings of names in their module."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ MadeT = TypeVar("MadeT")
 ArgsP = ParamSpec("ArgsP")
 
 PLAIN = (str, int, float, bool, bytes, complex, type(None), Enum)
-"""What a constant is."""
+"""The types of constants."""
 
-_MOST = 100  # functions that are looked at for one
+_MOST = 100  # functions that are analysed for one
 
 _OURS = ("pocoflow", "pydantic", "pydantic_core", "typing_extensions")
 
@@ -42,11 +42,11 @@ class Module:
     """The source of one file, read once.
 
     Args:
-        tree: What the file says.
-        code: What Python makes of it.
+        tree: The syntax tree of the file.
+        code: Its compiled code.
 
     Attributes:
-        tree: What the file says.
+        tree: The syntax tree of the file.
     """
 
     def __init__(self, tree: ast.Module, code: CodeType) -> None:
@@ -62,29 +62,29 @@ class Module:
         self._bound: dict[str, list[ast.expr | None]] | None = None
 
     def _find(self, node: ast.AST, around: Function | None) -> None:
-        for one in ast.iter_child_nodes(node):
+        for child in ast.iter_child_nodes(node):
             inner = around
-            if isinstance(one, (ast.FunctionDef, ast.AsyncFunctionDef)):
-                first = min([one.lineno, *(part.lineno for part in one.decorator_list)])
-                self._functions[first, one.name] = inner = one
-                self._around[one] = around
-            elif isinstance(one, ast.Attribute) and not isinstance(one.ctx, ast.Load):
+            if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                first = min([child.lineno, *(part.lineno for part in child.decorator_list)])
+                self._functions[first, child.name] = inner = child
+                self._around[child] = around
+            elif isinstance(child, ast.Attribute) and not isinstance(child.ctx, ast.Load):
                 if around is None or around.name != "__init__":
-                    self._attributes.add(one.attr)
-            elif around is not None and around.name != "__init__" and _opens(one, around):
+                    self._attributes.add(child.attr)
+            elif around is not None and around.name != "__init__" and _opens(child, around):
                 self._sets_any = True
-            elif isinstance(one, ast.Global):
-                self._globals.update(one.names)
-            self._find(one, inner)
+            elif isinstance(child, ast.Global):
+                self._globals.update(child.names)
+            self._find(child, inner)
 
     def _compiled(self, code: CodeType) -> None:
-        for one in code.co_consts:
-            if isinstance(one, CodeType):
-                self._codes[one.co_firstlineno, one.co_name] = one
-                self._compiled(one)
+        for const in code.co_consts:
+            if isinstance(const, CodeType):
+                self._codes[const.co_firstlineno, const.co_name] = const
+                self._compiled(const)
 
     def function(self, code: CodeType) -> Function | None:
-        """The definition that a function was made from; ``None`` if it was another one."""
+        """The definition of a function; ``None`` if the source has changed."""
         where = (code.co_firstlineno, code.co_name)
         return self._functions.get(where) if self._codes.get(where) == code else None
 
@@ -97,9 +97,9 @@ class Module:
         return self._sets_any or attribute in self._attributes
 
     def keeps(self, name: str, value: object) -> bool:
-        """Whether a name of the module always stands for a value: it is not bound again.
+        """Whether a name of the module always has a value: it is never rebound.
 
-        A constant that is not bound in the source may be set by anybody.
+        A constant that is not bound in the source may be set by any code.
         """
         if self._bound is None:
             self._bound = bindings_of(self.tree.body)
@@ -108,7 +108,7 @@ class Module:
 
 
 def _opens(node: ast.AST, method: Function) -> bool:
-    """Whether something may set any attribute of what a method is called on, or of its class."""
+    """Whether a node may set any attribute of the object of a method, or of its class."""
     match node:
         case ast.Call(func=ast.Attribute(attr="__setattr__")):
             return True
@@ -125,20 +125,19 @@ def _opens(node: ast.AST, method: Function) -> bool:
             owner = inner
         case _:
             pass
-    return isinstance(owner, ast.Name) and owner.id in [one.arg for one in method.args.args[:1]]
+    return isinstance(owner, ast.Name) and owner.id in [arg.arg for arg in method.args.args[:1]]
 
 
 def is_a(value: object, kinds: type[KindT] | tuple[type[KindT], ...]) -> TypeGuard[KindT]:
-    """Whether an object is of a class, without asking the object, as ``isinstance`` does.
+    """Whether an object is an instance of a class, without running code of the object.
 
-    What stands for something else, such as settings that are read when they are first used, would
-    get that for its answer.
+    ``isinstance`` would evaluate a proxy, such as settings that are loaded on first use.
     """
     return issubclass(type(value), kinds)
 
 
 def is_foreign(module: object) -> bool:
-    """Whether the code of a module is part of Python, or of what comes with this library."""
+    """Whether a module is part of Python, of this library, or of its dependencies."""
     return _is_foreign(str(module))
 
 
@@ -149,17 +148,17 @@ def _is_foreign(module: str) -> bool:
 
 
 def with_room(call: Callable[ArgsP, MadeT], *args: ArgsP.args, **kwargs: ArgsP.kwargs) -> MadeT:
-    """Call a function, once more in a thread of its own if it is nested too deep.
+    """Call a function, and again in a new thread if the recursion is too deep.
 
-    There nothing has been called yet, so what is found does not depend on who asks.
+    The stack is empty there, so the result does not depend on the caller.
 
     Raises:
-        RecursionError: It is nested too deep there, too.
+        RecursionError: The recursion is too deep there, too.
     """
     try:
         return call(*args, **kwargs)
     except RecursionError:
-        # Only now: it cannot be imported as the interpreter ends, when a first run may yet begin.
+        # Late: it cannot be imported at interpreter exit, when a first run may still begin.
         from concurrent.futures import ThreadPoolExecutor
 
         with ThreadPoolExecutor(1) as apart:
@@ -183,7 +182,7 @@ _known: dict[str, tuple[list[str], Module | None]] = {}
 
 
 def module_of(file: str, names: dict[str, object] | None = None) -> Module | None:
-    """The source of a file as it is now; ``None`` if it cannot be read."""
+    """The current source of a file; ``None`` if it cannot be read."""
     linecache.checkcache(file)
     lines = linecache.getlines(file, names)
     if not lines:
@@ -195,7 +194,7 @@ def module_of(file: str, names: dict[str, object] | None = None) -> Module | Non
 
 
 def definition_of(function: FunctionType) -> tuple[Function, Module] | None:
-    """A function in its source; ``None`` if there is none, or if it is another one by now."""
+    """A function in its source; ``None`` if there is none, or if it has changed."""
     code = function.__code__
     module = module_of(code.co_filename, function.__globals__)
     node = None if module is None else module.function(code)
@@ -208,44 +207,44 @@ def knows_name(function: Callable[..., object], name: str) -> bool:
     module = module_of(inner.__code__.co_filename, inner.__globals__)
     if module is None:
         return True
-    # What a star import at the top of the module gives has been found among its globals.
-    inner = [one for one in module.tree.body if not isinstance(one, ast.ImportFrom)]
-    hides = any("*" in _bound_by(one) for top in inner for one in ast.walk(top))
-    return hides or any(name in _bound_by(one) for one in ast.walk(module.tree))
+    # Names of a star import at the top of the module are among its globals.
+    inner = [part for part in module.tree.body if not isinstance(part, ast.ImportFrom)]
+    hides = any("*" in _bound_by(part) for top in inner for part in ast.walk(top))
+    return hides or any(name in _bound_by(part) for part in ast.walk(module.tree))
 
 
 def functions_of(node: Node, phases: Iterable[str] = PHASES) -> list[FunctionType]:
-    """The functions that phases of a node are; of a function node, its function."""
-    found: list[object] = [getattr(type(node), one, None) for one in phases]
+    """The functions that implement phases of a node; for a function node, its function."""
+    found: list[object] = [getattr(type(node), phase, None) for phase in phases]
     if isinstance(node, FunctionNode):
         found = [node.signature.function]
-    return [one for one in found if isinstance(one, FunctionType)]
+    return [function for function in found if isinstance(function, FunctionType)]
 
 
 def reached(kind: type, *functions: FunctionType) -> list[FunctionType]:
-    """Functions, and those of a class and of modules that they name, and so on."""
+    """Functions, and those of a class and of modules that they use, transitively."""
     users = [base for base in reversed(kind.__mro__) if not is_foreign(base.__module__)]
-    own = {name: one for base in users for name, one in vars(base).items()}
+    methods = {name: value for base in users for name, value in vars(base).items()}
     found = dict.fromkeys(functions)
-    for one in (queue := [*found]):  # grows while it is walked through
+    for function in (queue := [*found]):  # grows during iteration
         if len(found) < _MOST:
-            names, known = names_in(one.__code__), one.__globals__
-            named = [*map(own.get, names)]
-            # Few name one, and it takes long to tell it from an attribute.
+            names, known = names_in(function.__code__), function.__globals__
+            named = [*map(methods.get, names)]
+            # Few use a global function, and telling it from an attribute is slow.
             if any(is_a(known.get(name), FunctionType) for name in names):
-                named += map(known.get, _globals_in(one.__code__))
-            new = [it for it in named if is_a(it, FunctionType) and it not in found]
+                named += map(known.get, _globals_in(function.__code__))
+            new = [f for f in named if is_a(f, FunctionType) and f not in found]
             found.update(dict.fromkeys(new))
-            queue += (it for it in dict.fromkeys(new) if not is_foreign(it.__module__))
+            queue += (f for f in dict.fromkeys(new) if not is_foreign(f.__module__))
     return queue
 
 
 @lru_cache(maxsize=4096)
 def _globals_in(code: CodeType) -> frozenset[str]:
-    """The global names in code, without attributes, and in the functions inside of it."""
-    inside = (_globals_in(one) for one in code.co_consts if isinstance(one, CodeType))
-    own = (one.argval for one in dis.get_instructions(code) if one.opname in _LOADS)
-    return frozenset(own).union(*inside)
+    """The global names in code, without attributes, and in its inner functions."""
+    inside = (_globals_in(const) for const in code.co_consts if isinstance(const, CodeType))
+    names = (op.argval for op in dis.get_instructions(code) if op.opname in _LOADS)
+    return frozenset(names).union(*inside)
 
 
 def module_named(name: str) -> Module | None:
@@ -256,7 +255,7 @@ def module_named(name: str) -> Module | None:
 
 
 def inner_parts(body: Sequence[ast.AST]) -> Iterator[ast.AST]:
-    """The parts of statements, without what is inside functions and classes among them."""
+    """The parts of statements, without the contents of functions and classes among them."""
     for node in body:
         yield node
         if not isinstance(node, _SCOPES):
@@ -264,21 +263,21 @@ def inner_parts(body: Sequence[ast.AST]) -> Iterator[ast.AST]:
 
 
 def bindings_of(body: Sequence[ast.stmt]) -> dict[str, list[ast.expr | None]]:
-    """What each name is bound to in some statements; ``None`` where that is not one expression.
+    """The bindings of each name in some statements; ``None`` for one that is not an expression.
 
-    What is bound in a loop counts twice unless it is an assignment, which gives the same each time
-    if its value is constant.
+    A binding by a loop counts twice; an assignment in a loop counts once, as a constant value is
+    always the same.
     """
     values: dict[int, ast.expr | None] = {}
     found: dict[str, list[ast.expr | None]] = {}
     for node in inner_parts(body):
         match node:
             case ast.Assign(targets=[target], value=value):
-                values.update((id(one), part) for one, part in pairs_of(target, value))
+                values.update((id(name), part) for name, part in pairs_of(target, value))
             case ast.AnnAssign(target=ast.Name() as target) | ast.NamedExpr(target=target):
                 values[id(target)] = node.value
             case ast.AugAssign(target=ast.Name() as target, op=ast.BitOr()):
-                values[id(target)] = target  # which a store stays
+                values[id(target)] = target  # a store keeps its identity
             case _:
                 pass
         for name in _bound_by(node):
@@ -287,16 +286,16 @@ def bindings_of(body: Sequence[ast.stmt]) -> dict[str, list[ast.expr | None]]:
 
 
 def pairs_of(target: ast.expr, value: ast.expr) -> list[tuple[ast.expr, ast.expr]]:
-    """The single assignments that one is made of, as ``a, b = 1, 2`` is of two."""
+    """The single assignments of a tuple assignment, such as ``a, b = 1, 2``."""
     match target, value:
         case ast.Tuple(elts=targets), ast.Tuple(elts=values) if len(targets) == len(values):
-            if not any(isinstance(one, ast.Starred) for one in (*targets, *values)):
+            if not any(isinstance(part, ast.Starred) for part in (*targets, *values)):
                 return list(zip(targets, values, strict=True))
     return [(target, value)]
 
 
 def _bound_by(node: ast.AST) -> Iterator[str]:
-    """The names that a part of a statement binds; twice if it does so more than once."""
+    """The names that a part of a statement binds; twice for several bindings."""
     match node:
         case ast.Name(id=name, ctx=ast.Store() | ast.Del()):
             yield name
@@ -305,13 +304,13 @@ def _bound_by(node: ast.AST) -> Iterator[str]:
         case ast.Global(names=names) | ast.Nonlocal(names=names):
             yield from (*names, *names)
         case ast.For(target=target) | ast.AsyncFor(target=target):
-            inside = (one for one in ast.walk(target) if isinstance(one, ast.Name))
-            yield from (one.id for one in inside if isinstance(one.ctx, ast.Store))
+            inside = (part for part in ast.walk(target) if isinstance(part, ast.Name))
+            yield from (part.id for part in inside if isinstance(part.ctx, ast.Store))
         case _:
             for attribute in ("name", "rest"):
                 bound = getattr(node, attribute, None)
                 if isinstance(bound, str):
                     yield bound
     if isinstance(node, _SCOPES):
-        inner = [one for one in ast.walk(node) if isinstance(one, ast.Nonlocal)]
-        yield from (name for one in inner for name in (*one.names, *one.names))
+        inner = [part for part in ast.walk(node) if isinstance(part, ast.Nonlocal)]
+        yield from (name for part in inner for name in (*part.names, *part.names))

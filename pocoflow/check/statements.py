@@ -20,15 +20,15 @@ _SWALLOW = (contextlib.suppress, contextlib.ExitStack, contextlib.AsyncExitStack
 
 
 class Statements(Uses):
-    """Draws the graph of functions that are called one after the other.
+    """Builds the graph of functions that are called in sequence.
 
     Args:
         owner: The class of the node.
-        attributes: What the model of the store defines beside its fields.
+        attributes: The attributes that the model of the store defines besides its fields.
 
     Attributes:
-        parts: Of each function, the number behind its last step.
-        may_not_run: Whether the last one is a generator, of which perhaps nothing is executed.
+        parts: For each function, the number after its last step.
+        may_not_run: Whether the last function is a generator, which may not be executed at all.
     """
 
     def __init__(self, owner: Owner, attributes: frozenset[str]) -> None:
@@ -37,7 +37,7 @@ class Statements(Uses):
         self.may_not_run = False
 
     def function(self, scope: Scope | None, then: Does) -> None:
-        """Read a function, or anything at all, and what comes at its end."""
+        """Read a function, or an unknown one, and add its end."""
         if scope is None:
             self.reads_all = True
             self.at = [self.chart.add(Step("unknown"), self.at)]
@@ -47,8 +47,8 @@ class Statements(Uses):
         self.returns = []
         body = scope.node.body
         choices = (ast.If, ast.Match)
-        # Of several choices, the conditions may leave nothing over.
-        self._is_only_choice = sum(isinstance(one, choices) for one in inner_parts(body)) == 1
+        # Several choices may together cover all cases.
+        self._is_only_choice = sum(isinstance(part, choices) for part in inner_parts(body)) == 1
         if scope.is_lost:
             self.unknown()
         self.may_not_run = bool(scope.function.__code__.co_flags & GENERATOR)
@@ -59,25 +59,25 @@ class Statements(Uses):
         self.body(body)
         self._leave(DEFAULT_ACTION, self.location(body[-1]), "end")
         ends = []
-        for one in self.returns:
+        for end in self.returns:
             step = Step(
-                then, location=one.location, value=one.action, lacks=one.lacks, choices=one.choices
+                then, location=end.location, value=end.action, lacks=end.lacks, choices=end.choices
             )
-            ends.append(self.chart.add(step, one.at))
+            ends.append(self.chart.add(step, end.at))
         self.at = ends
         self.parts.append(len(self.chart.steps))
 
     def ends(self, then: Does, action: str | None) -> None:
-        """End what was read here."""
+        """End the function here."""
         self.at = [self.chart.add(Step(then, location=NOWHERE, value=action), self.at)]
         self.parts.append(len(self.chart.steps))
 
     def body(self, body: Sequence[ast.stmt]) -> None:
-        """Read statements, as far as something gets past them."""
-        for one in body:
+        """Read statements as long as they are reachable."""
+        for statement in body:
             if not self.at:
                 return
-            self._statement(one)
+            self._statement(statement)
 
     def _statement(self, node: ast.stmt) -> None:
         match node:
@@ -103,7 +103,7 @@ class Statements(Uses):
                 self._simple(node)
 
     def _simple(self, node: ast.stmt) -> None:
-        """Read a statement that has no others in it, and after which the next one comes."""
+        """Read a simple statement, after which the next one is executed."""
         match node:
             case ast.Expr(value=value):
                 self._alone(value)
@@ -118,8 +118,8 @@ class Statements(Uses):
                 self.expression(node.value)
                 self._assign(node.target, None)
             case ast.Delete():
-                for one in node.targets:
-                    self._delete(one)
+                for item in node.targets:
+                    self._delete(item)
             case ast.Assert(test=test, msg=message):
                 yes, no = self.test(test)
                 self.at = no
@@ -133,7 +133,7 @@ class Statements(Uses):
                 self.may_raise()
 
     def _alone(self, value: ast.expr) -> None:
-        """A call whose result is not used may be one that never comes back."""
+        """A call whose result is not used may never return."""
         self.expression(value)
         called: ast.expr | None = value.func if isinstance(value, ast.Call) else None
         while isinstance(called, (ast.Attribute, ast.Subscript)):
@@ -145,15 +145,15 @@ class Statements(Uses):
         ):
             self.step("doubt")
 
-    # -- ways out -------------------------------------------------------------------------------
+    # -- exits ------------------------------------------------------------------------------------
 
     def _return(self, value: ast.expr | None, node: ast.stmt) -> None:
         match value:
             case None | ast.Constant(value=None):
                 self._leave(DEFAULT_ACTION, self.location(node), "return")
             case ast.IfExp(test=test, body=body, orelse=other):
-                ways = [lambda one=one: self._return(one, node) for one in (body, other)]
-                self.either(test, *ways)
+                ends = [lambda part=part: self._return(part, node) for part in (body, other)]
+                self.either(test, *ends)
             case ast.Call() if self._passes(value):
                 self._return_call(value, node)
             case ast.Await(value=ast.Call() as call) if self._passes(call):
@@ -166,7 +166,7 @@ class Statements(Uses):
                 )
 
     def _is_no_action(self, node: ast.expr) -> bool:
-        """Whether a value is neither a text that has characters nor ``None``."""
+        """Whether a value is neither a non-empty text nor ``None``."""
         if self.scope.sort(node) is not None:  # the store, or the node
             return True
         value = self.scope.value(node)
@@ -180,16 +180,16 @@ class Statements(Uses):
         return isinstance(value.kind, type) and not issubclass(value.kind, may_be)
 
     def _return_call(self, call: ast.Call, node: ast.stmt, *, is_awaited: bool = False) -> None:
-        """Return what a function does that is read here, too."""
+        """Return the result of a function that is read as well."""
         if self.scope.called(call.func) is not None:
             self.expression(call)
             self._leave(None, self.location(node))
             return
         self.follow(call, is_awaited=is_awaited)
-        for one in self.followed or [Return(None, self.at)]:
-            self.at = one.at
+        for end in self.followed or [Return(None, self.at)]:
+            self.at = end.at
             self.step("doubt")
-            self._leave(one.action, self.location(node), choices=one.choices)
+            self._leave(end.action, self.location(node), choices=end.choices)
 
     def _leave(
         self,
@@ -198,14 +198,14 @@ class Statements(Uses):
         lacks: Lacks = None,
         choices: frozenset[str] = frozenset(),
     ) -> None:
-        """Leave the function, by way of each ``finally`` on the way."""
+        """Leave the function through each enclosing ``finally``."""
         self._unwind(self.base)
         if self.at:
             self.returns.append(Return(action, self.at, location, lacks, choices))
         self.at = []
 
     def _unwind(self, number: int) -> None:
-        """Read what is executed when all blocks above a number are left."""
+        """Read the ``finally`` blocks of all blocks above a number."""
         blocks = self.around
         for count in range(len(blocks) - 1, number - 1, -1):
             if blocks[count].last and self.at:
@@ -216,7 +216,7 @@ class Statements(Uses):
     def _raise(self, node: ast.Raise) -> None:
         self.expressions((node.exc, node.cause))
         error = None
-        if node.exc is not None:  # else it only passes on what was raised before
+        if node.exc is not None:  # else it reraises
             self.step("raise", None, node)
             made = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
             error = self.scope.error(made)
@@ -224,8 +224,8 @@ class Statements(Uses):
         self.at = []
 
     def _jump(self, *, is_break: bool) -> None:
-        """Leave a loop, or this round of it."""
-        number = max(n for n, one in enumerate(self.around) if one.head is not None)
+        """Leave a loop, or this iteration of it."""
+        number = max(n for n, block in enumerate(self.around) if block.head is not None)
         loop = self.around[number]
         self._unwind(number + 1)
         if is_break:
@@ -240,11 +240,11 @@ class Statements(Uses):
         if value is None:
             return
         pairs = (
-            pairs_of(targets[0], value) if len(targets) == 1 else [(one, value) for one in targets]
+            pairs_of(targets[0], value) if len(targets) == 1 else [(to, value) for to in targets]
         )
-        left = [(target, given) for target, given in pairs if not self.scope.names_store(target)]
-        self.expressions(dict.fromkeys(given for _, given in left))
-        for target, given in left:
+        rest = [(target, given) for target, given in pairs if not self.scope.names_store(target)]
+        self.expressions(dict.fromkeys(given for _, given in rest))
+        for target, given in rest:
             self._assign(target, given)
 
     def _assign(self, target: ast.expr, value: ast.expr | None) -> None:
@@ -252,8 +252,8 @@ class Statements(Uses):
             case ast.Name():
                 return
             case ast.Tuple(elts=parts) | ast.List(elts=parts):
-                for one in parts:
-                    self._assign(one, None)
+                for part in parts:
+                    self._assign(part, None)
             case ast.Starred(value=inner):
                 self._assign(inner, None)
             case _ if self.item("write", target, self.value(value)):
@@ -281,7 +281,7 @@ class Statements(Uses):
 
     def _if(self, node: ast.If) -> None:
         ends: list[int] = []
-        while True:  # along the elif, of which there may be more than Python nests calls
+        while True:  # along the elif branches, which may exceed Python's recursion limit
             yes, no = self.test(node.test)
             self.at = yes
             self.body(node.body)
@@ -320,7 +320,7 @@ class Statements(Uses):
         self._loop(head, self.at, [head], node.body, node.orelse)
 
     def _has_items(self, node: ast.expr) -> bool:
-        """Whether a loop has a first round for certain."""
+        """Whether a loop certainly has a first iteration."""
         match node:
             case ast.Tuple(elts=[first, *_]) | ast.List(elts=[first, *_]):
                 return not isinstance(first, ast.Starred)
@@ -349,12 +349,12 @@ class Statements(Uses):
 
     def _match(self, node: ast.Match) -> None:
         self._whole(node.subject)
-        if any(self._asks(one) for one in ast.walk(node.subject)):
+        if any(self._asks(part) for part in ast.walk(node.subject)):
             self.step("ask")
         ends: list[int] = []
         for case in node.cases:
             before = self.at
-            self.expressions(one for one in ast.walk(case.pattern) if isinstance(one, ast.expr))
+            self.expressions(part for part in ast.walk(case.pattern) if isinstance(part, ast.expr))
             self.may_raise()
             yes, no = (self.at, []) if case.guard is None else self.test(case.guard)
             self.at = yes
@@ -368,13 +368,13 @@ class Statements(Uses):
     # -- what exceptions take ---------------------------------------------------------------------
 
     def _try(self, node: ast.Try | ast.TryStar) -> None:
-        # A `finally` that leaves by itself ends every exception.
-        ends_all = any(isinstance(one, _JUMPS) for one in inner_parts(node.finalbody))
+        # A `finally` with a jump ends every exception.
+        ends_all = any(isinstance(part, _JUMPS) for part in inner_parts(node.finalbody))
         past = self.joint()
         last = Around([(past, (BaseException,))], is_handler=ends_all, last=node.finalbody)
         if node.finalbody:
             self.around.append(last)
-        landings = [(self.joint(), self._caught_by(one)) for one in node.handlers]
+        landings = [(self.joint(), self._caught_by(handler)) for handler in node.handlers]
         self.around.append(Around(landings, is_handler=True))
         self.body(node.body)
         self.around.pop()
@@ -417,7 +417,7 @@ class Statements(Uses):
             self.at = [*ends, *self.at]
 
     def _swallows(self, node: ast.expr) -> Takes:
-        """The errors that may end with a ``with``; none if no error does."""
+        """The errors that a ``with`` may suppress; empty if it suppresses none."""
         made: object = self.scope.object(node.func) if isinstance(node, ast.Call) else None
         if made is contextlib.suppress and isinstance(node, ast.Call):
             return self.caught(node.args)

@@ -1,4 +1,4 @@
-"""PF4: what a database cannot keep."""
+"""PF4: values that a database cannot store."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _CODE: tuple[object, ...] = (
 
 
 def check_storage(subject: Subject) -> Iterator[Finding]:
-    """Every finding of the family PF4: about questions, and about what a database keeps."""
+    """Every finding of the family PF4: about questions, and about storage."""
     yield from _questions(subject)
     if not subject.stored:
         return
@@ -52,18 +52,18 @@ def check_storage(subject: Subject) -> Iterator[Finding]:
             )
     asking = {id(at) for at in subject.asking}
     for at in subject.nodes:
-        # An answer is kept as JSON, and that it can be is looked at with the question.
+        # An answer is stored as JSON, which is checked with the question.
         if at.vertex.has_exec and at.vertex.node.journal and id(at) not in asking:
             yield from _results(subject, at)
 
 
 def _severity(subject: Subject, name: str) -> Severity:
-    """How bad a field is: the worst of its own type and of what nodes always write to it."""
+    """The severity of a field: the worst of its own type and of certain writes to it."""
     given = [subject.fields.type_of(name)]
     for at in subject.nodes:
         node, values = at.vertex.node, subject.effects(at.vertex).values
-        given += [one.value.kind for one in values if one.key == name and one.is_certain]
-        if isinstance(node, FunctionNode) and [one.name for one in node.signature.writes] == [name]:
+        given += [value.value.kind for value in values if value.key == name and value.is_certain]
+        if isinstance(node, FunctionNode) and [ref.name for ref in node.signature.writes] == [name]:
             given += exec_types(at.vertex)
     return "error" if "error" in map(how_bad, given) else "warning"
 
@@ -109,7 +109,7 @@ def _results(subject: Subject, at: Site) -> Iterator[Finding]:
 
 
 def exec_types(vertex: Vertex) -> list[object]:
-    """The types that ``exec`` of a node gives, as far as it says."""
+    """The types of the results of ``exec`` of a node, as far as they are declared."""
     node = vertex.node
     if isinstance(node, FunctionNode):
         if node.signature.takes_store or "return" not in node.signature.hints:
@@ -117,39 +117,39 @@ def exec_types(vertex: Vertex) -> list[object]:
         return [awaited(node.signature.hints["return"])]
     kind = type(node)
     phases = [getattr(kind, name, None) for name in ("exec_async", "exec")]
-    hints = [hints_of(one).get("return") for one in phases if isinstance(one, types.FunctionType)]
-    given = [awaited(one) for one in (*hints, type_arguments(kind, Node)[1]) if one is not None]
-    return [answered(one)[0] for one in given]
+    hints = [hints_of(f).get("return") for f in phases if isinstance(f, types.FunctionType)]
+    given = [awaited(h) for h in (*hints, type_arguments(kind, Node)[1]) if h is not None]
+    return [answered(hint)[0] for hint in given]
 
 
 def how_bad(hint: object) -> Severity:
-    """How bad a type is of which a part cannot be stored: perhaps no value has that part."""
+    """The severity of a type with a part that cannot be stored: no value may have that part."""
     return "warning" if not_storable(hint, is_whole=True) is None else "error"
 
 
 def not_storable(hint: object, seen: tuple[object, ...] = (), *, is_whole: bool = False) -> object:
-    """The part of a type of which no value can be stored; ``None`` if there may be one.
+    """The part of a type whose values can never be stored; ``None`` if there is none.
 
-    Protocols, abstract classes and classes with a storable subclass are not known to be bad.
+    Protocols, abstract classes and classes with a storable subclass may be storable.
 
     Args:
         hint: The type.
-        seen: The types around it.
-        is_whole: Whether one of several types of a union does not count, as others can be stored.
+        seen: The enclosing types.
+        is_whole: Whether a union is storable if one of its types is.
     """
     if hint in seen or is_unknown(hint):
         return None
     bare = plain(hint)
     parts = get_args(bare) if get_origin(bare) in (Union, types.UnionType) else (bare,)
-    every = [one for part in parts for one in _members(part)]
-    found = [_bad_member(one, (*seen, hint), is_whole) for one in every]
-    bad = [one for one in found if one is not None]
-    return bad[0] if bad and (not is_whole or len(bad) == len(every)) else None
+    kinds = [member for part in parts for member in _members(part)]
+    found = [_bad_member(kind, (*seen, hint), is_whole) for kind in kinds]
+    bad = [part for part in found if part is not None]
+    return bad[0] if bad and (not is_whole or len(bad) == len(kinds)) else None
 
 
 def _members(hint: object) -> Iterable[object]:
-    """Its members; a secret is one although it takes other values, which it makes secrets."""
-    # Importing them takes as long as the whole proof of a small flow.
+    """Its members; a secret type is a member, although it accepts and converts other values."""
+    # Importing these takes as long as the whole proof of a small flow.
     from pydantic import Secret, SecretBytes, SecretStr
 
     kind = get_origin(plain(hint)) or plain(hint)
@@ -181,8 +181,8 @@ def _may_be_stored(kind: type) -> bool:
         return True
     if getattr(kind, "__abstractmethods__", None) or kind.__module__ == "collections.abc":
         return kind.__name__ not in ("AsyncIterator", "AsyncGenerator", "Generator", "Iterator")
-    below: list[type] = type.__subclasses__(kind)
-    return any(map(_may_be_stored, below))
+    children: list[type] = type.__subclasses__(kind)
+    return any(map(_may_be_stored, children))
 
 
 def _parts(kind: type) -> list[object]:
@@ -191,5 +191,5 @@ def _parts(kind: type) -> list[object]:
         return [field.annotation for field in kind.model_fields.values()]
     if dataclasses.is_dataclass(kind):
         given: dict[str, dataclasses.Field[object]] = kind.__dataclass_fields__
-        return [one.type for one in given.values() if not isinstance(one.type, str)]
+        return [f.type for f in given.values() if not isinstance(f.type, str)]
     return []

@@ -1,7 +1,7 @@
-"""What a function that is given a store does to it, on every path through its source.
+"""The effects of a function on a store, on every path through its source.
 
-What is not seen for certain is left open: a store that is passed on to what cannot be read, or used
-with a key that is not known, may have been changed in any way.
+Unknown code is assumed to do anything: a store that is passed to code that cannot be read, or used
+with an unknown key, may have been changed in any way.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _Sites = list[tuple[Step, State, bool]]
 
 
 class Around(NamedTuple):
-    """What is done to the store before some functions and after them, with the places.
+    """Operations on the store before some functions and after them, with locations.
 
     Attributes:
-        needs: What is read.
-        looks: What is read if it is there.
-        writes: What is written at the end; with any, the action is that of no function.
+        needs: The keys that are read.
+        looks: The keys that are read if they are present.
+        writes: The keys that are written at the end; then no function returns the action.
     """
 
     needs: tuple[tuple[str, Location], ...] = ()
@@ -45,27 +45,27 @@ def read_source(
     attributes: frozenset[str] = frozenset(),
     around: Around = Around(),  # noqa: B008 - it is immutable
 ) -> Effects:
-    """What functions do to the store that are called one after the other.
+    """The effects on the store of functions that are called in sequence.
 
     Args:
         functions: Functions, or methods of a class.
         stores: The parameters that are the store; by default the one after ``self``.
         kind: The class of the node, if they are methods.
-        own: What the node itself has under names that its class may have, too.
-        attributes: What the model of the store defines beside its fields.
-        around: What is done beside them.
+        own: The attributes of the node itself that may override those of its class.
+        attributes: The attributes that the model of the store defines besides its fields.
+        around: Additional operations.
     """
-    known = tuple(one if isinstance(one, FunctionType) else None for one in functions)
+    known = tuple(f if isinstance(f, FunctionType) else None for f in functions)
     reading = _Reading(known, None if stores is None else tuple(stores), attributes, around)
     if own:
         return _read(reading, Owner(kind, own))
     found = _shared(reading, kind)
-    # A constant of a module that has been set anew is read anew.
+    # If a constant of a module has changed, the source is analysed again.
     return found if found.is_current else _read(reading, Owner(kind, {}))
 
 
 class _Reading(NamedTuple):
-    """What is read: ``functions`` without those that have no source, and what is known of them."""
+    """The input of an analysis: ``functions``, ``None`` for those without a source, and facts."""
 
     functions: tuple[FunctionType | None, ...]
     stores: tuple[str, ...] | None
@@ -84,7 +84,7 @@ def _read(reading: _Reading, owner: Owner) -> Effects:
 
     try:
         return with_room(effects, reading)
-    except RecursionError:  # as if there was no source
+    except RecursionError:  # as without a source
         return effects(reading._replace(functions=(None,) * len(reading.functions)))
 
 
@@ -110,7 +110,7 @@ def _statements(reading: _Reading, owner: Owner) -> Statements:
 
 
 def _given(function: FunctionType, stores: tuple[str, ...] | None) -> Given | None:
-    """What the parameters stand for; ``None`` if the store is not among them."""
+    """The values of the parameters; ``None`` if the store is not among them."""
     code = function.__code__
     count = code.co_argcount + code.co_kwonlyargcount
     names = code.co_varnames[:count]
@@ -128,21 +128,21 @@ def _given(function: FunctionType, stores: tuple[str, ...] | None) -> Given | No
 
 
 def may_write(callback: Callable[..., object]) -> bool:
-    """Whether a hook, which takes the store last, may write to it."""
+    """Whether a hook, whose last parameter is the store, may write to it."""
     function = getattr(callback, "__func__", callback)
     if not isinstance(function, FunctionType) or function.__code__.co_flags & inspect.CO_VARARGS:
         return True
     code = function.__code__
     store = code.co_varnames[code.co_argcount - 1]
-    used = [one for one in dis.get_instructions(code) if one.argval == store]
+    used = [op for op in dis.get_instructions(code) if op.argval == store]
     if not (used or store in code.co_cellvars):
-        return False  # also of a lambda, whose source is not read
+        return False  # also for a lambda, whose source is not analysed
     effects = read_source(function, stores=(store,))
     return bool(effects.writes) or effects.writes_more
 
 
 class _Facts:
-    """What a graph that has been solved says."""
+    """The effects that a solved control-flow graph shows."""
 
     def __init__(self, read: Statements) -> None:
         self._chart: Chart = read.chart
@@ -154,11 +154,11 @@ class _Facts:
             self._part([(n, s) for n, s in read.chart.states.items() if first <= n < end])
         states, steps = read.chart.states, read.chart.steps
         self._last = [
-            (one, states[n]) for n, one in enumerate(steps) if n in states and one.does == "exit"
+            (step, states[n]) for n, step in enumerate(steps) if n in states and step.does == "exit"
         ]
 
     def _part(self, part: list[tuple[int, State]]) -> None:
-        """Take note of one of the functions, of whose executions nothing else is known."""
+        """Collect the results of one of the functions."""
         steps = self._chart.steps
         known = [(n, steps[n], state) for n, state in sorted(part)]
         ends = [state for _, step, state in known if step.does in ("exit", "next", "raise")]
@@ -171,13 +171,13 @@ class _Facts:
         for n, step, state in known:
             if step.key is not None:
                 self._sites.append((step, state, bool(ends) and bool(passed >> n & 1)))
-                # A read that fails whatever was there, if nothing gets past it.
+                # A read always fails if nothing gets past it.
                 fails = not ends and self._chart.past(n, state) is None
                 if fails and not step.is_guarded:
                     self._lost.setdefault(step.key, step.location)
 
     def effects(self) -> Effects:
-        """All of it."""
+        """All effects."""
         named, doubtful = self._named()
         needs = self._locations("read", "take")
         return Effects(
@@ -223,7 +223,7 @@ class _Facts:
         return certain, doubtful
 
     def _is_found(self, key: str, state: State) -> bool:
-        """Whether a key was found to be there, and nothing else is known of it."""
+        """Whether a key was found, and nothing else is known about it."""
         others = state.open | state.read | state.written | state.gone
         return bool(self._chart.keys.of((key,)) & state.seen & ~others)
 
@@ -248,7 +248,7 @@ class _Facts:
     def _exit(self, action: str | None, choices: frozenset[str], state: State) -> Exit:
         names = self._chart.keys.names
         gone = state.gone & ~state.there
-        is_empty = gone < 0 and not state.unknown  # also what nobody has named is gone
+        is_empty = gone < 0 and not state.unknown  # unnamed keys are gone, too
         return Exit(
             action,
             names(state.written),
@@ -263,7 +263,7 @@ class _Facts:
 
     def _lacking(self, *kinds: Lacks) -> Lacking | None:
         ends = [(step, state) for step, state in self._last if step.lacks in kinds]
-        # Whoever writes what is returned means it to be reached.
+        # A return with a value is meant to be reached.
         clear = [step for step, state in ends if state.is_clear or step.lacks == "other"]
         if not clear or self._read.may_not_run:
             return None

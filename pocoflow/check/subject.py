@@ -1,4 +1,4 @@
-"""What the rules look at: a flow's graph, its schema, and what is known of its runs."""
+"""The input of the rules: a flow's graph, its schema, and what is known about its runs."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _REFUSALS = (UnknownFieldError, InvalidValueError)
 
 
 class Site(NamedTuple):
-    """A node of the flow under the name that messages give it: with the nested flows around it."""
+    """A node of the flow under its name in messages, which includes its enclosing flows."""
 
     name: str
     vertex: Vertex
@@ -55,12 +55,12 @@ class Site(NamedTuple):
 
 @dataclass(frozen=True)
 class Level:
-    """A graph and the nested flows around it.
+    """A graph and its enclosing flows.
 
     Attributes:
         graph: The graph.
         path: Names of the nested flows, outermost first.
-        node: The node that the nested flow is; ``None`` for the flow itself.
+        node: The node of the nested flow; ``None`` for the flow itself.
     """
 
     graph: Graph
@@ -73,20 +73,20 @@ class Level:
 
     @cached_property
     def edges(self) -> dict[tuple[str, str], GraphEdge]:
-        """The edges that count, by the names of their nodes and what they are written for."""
-        return {(one.source, one.action): one for one in self.graph.edges if not one.is_after}
+        """The effective edges, by the names of their sources and their actions."""
+        return {(edge.source, edge.action): edge for edge in self.graph.edges if not edge.is_after}
 
 
 class About(TypedDict, total=False):
-    """What a finding is about.
+    """The subject of a finding.
 
     Attributes:
         at: The node.
         node: Its name, if it is another one.
         edge: The edge.
         where: File and line, if it is not that of the edge, of the node, or of the flow.
-        severity: How bad it is, if not as the rule has it.
-        types: What does not fit what, if it is of types.
+        severity: The severity, if it differs from that of the rule.
+        types: The two types that do not fit, if it is about types.
     """
 
     at: Site
@@ -98,12 +98,12 @@ class About(TypedDict, total=False):
 
 
 class ScheduledRuns(NamedTuple):
-    """What is known of the runs of a schedule.
+    """What is known about the runs of a schedule.
 
     Attributes:
-        name: That of the schedule.
-        keys: What they are given.
-        where: File and line where the schedule is made.
+        name: The name of the schedule.
+        keys: The keys of their inputs.
+        where: File and line where the schedule is defined.
     """
 
     name: str
@@ -113,31 +113,31 @@ class ScheduledRuns(NamedTuple):
 
 @dataclass(eq=False)
 class Subject:
-    """A flow as the rules see it.
+    """A flow, as input of the rules.
 
     Args:
-        flow_name: What the flow is called.
+        flow_name: The name of the flow.
         graph: Its graph.
         schema: The schema of the store: a model class, a dict of types, or ``None``.
-        inputs: The keys that a run is given, if the flow says so.
-        stored: Whether runs are kept in a database.
-        vertex: Where the run begins; the start of the graph by default.
-        frames: The nested flows around that place.
-        unused_edges: The edges of the flow as a node, if it is a node of no other flow.
-        where: File and line where the flow is made.
-        outputs: The keys that a run has set when it ends, if that is said, and where it is.
+        inputs: The keys of the inputs of a run, if the flow declares them.
+        stored: Whether runs are stored in a database.
+        vertex: The first node of the run; the start of the graph by default.
+        frames: Its enclosing flows.
+        unused_edges: The edges of the flow as a node, if it is not a node of another flow.
+        where: File and line where the flow is created.
+        outputs: The keys that a run has set when it ends, if the flow declares them, and where.
         is_inner: Whether it is the flow of a subflow.
-        ignore: The codes of findings that are not to be told.
+        ignore: The codes of findings that are not reported.
         ends_in_time: Whether a run has a deadline.
-        is_watched: Whether somebody looks at the store between the nodes.
+        is_watched: Whether a hook may read the store between the nodes.
         has_writers: Whether a hook may write to the store between the nodes.
         budgets: The names of its budgets.
-        lost_budgets: The nodes that are not in it, of those for which there is a budget.
-        is_part: Whether it is a node of another flow, whose budgets count.
-        is_new: Whether the run begins where it begins, and has not come there before.
-        around: The classes of errors of it that are caught where it is a subflow.
-        executor: What calls ``exec`` of its nodes, if it says so.
-        expected: Where it is a subflow: the actions for which the flow around has an edge.
+        lost_budgets: The nodes with a budget that are not in it.
+        is_part: Whether it is a node of another flow, whose budgets apply.
+        is_new: Whether the run is new, and not resumed.
+        around: The classes of its errors that are caught where it is a subflow.
+        executor: The executor of its nodes, if the flow declares one.
+        expected: If it is a subflow: the actions for which the enclosing flow has an edge.
         schedules: Its schedules.
 
     Attributes:
@@ -170,7 +170,7 @@ class Subject:
 
     @property
     def facts(self) -> tuple[object, ...]:
-        """What tells it from others of the same graph that live as long as it."""
+        """The values that distinguish it from other subjects of the same graph."""
         outputs = None if self.outputs is None else (*self.outputs,)
         said = (self.inputs, outputs, self.stored, self.ends_in_time, self.ignore)
         watched = (self.is_watched, self.has_writers)
@@ -197,11 +197,11 @@ class Subject:
 
     @cached_property
     def walk(self) -> Walk:
-        """Everything that a run can come to."""
+        """Everything that a run can reach."""
         return self.walk_from(self.vertex or self.graph.start, self.frames)
 
     def walk_from(self, vertex: Vertex, frames: tuple[Vertex, ...] = ()) -> Walk:
-        """Everything that a run can come to from a node."""
+        """Everything that a run can reach from a node."""
         return Walk(vertex, frames, self.actions)
 
     @cached_property
@@ -209,9 +209,9 @@ class Subject:
         """The graph of the flow and those of nested flows and branches, each once."""
         found = [Level(self.graph)]
         known = {id(self.graph)}
-        for level in found:  # grows while it is walked through
+        for level in found:  # grows during iteration
             for vertex in level.graph.nodes.values():
-                # A flow on a store of its own is looked at by itself.
+                # A flow on a separate store is checked separately.
                 within = () if isinstance(vertex.node, Subflow) else vertex.within
                 for graph in within:
                     if id(graph) not in known:
@@ -226,7 +226,7 @@ class Subject:
 
     @cached_property
     def _occurrences(self) -> dict[int, list[tuple[Graph, Vertex]]]:
-        """Where each graph is nested: the graph around it, and its node there."""
+        """The positions where each graph is nested: the enclosing graph, and its node there."""
         found: dict[int, list[tuple[Graph, Vertex]]] = {}
         for level in self.levels:
             for vertex in level.graph.nodes.values():
@@ -235,12 +235,12 @@ class Subject:
         return found
 
     def is_expected(self, graph: Graph, action: str) -> bool:
-        """Whether a flow around has an edge for an action that ends a graph, wherever it is."""
+        """Whether enclosing flows always have an edge for an action that ends a graph."""
         around = [graph]
-        for one in () if self.is_strict else around:  # grows while it is walked through
-            if one is self.graph and action not in self.expected:
+        for inner in () if self.is_strict else around:  # grows during iteration
+            if inner is self.graph and action not in self.expected:
                 return False
-            for outer, vertex in self._occurrences.get(id(one), ()):
+            for outer, vertex in self._occurrences.get(id(inner), ()):
                 if action in vertex.targets:
                     continue
                 if vertex.inner is None or vertex.actions[-1:] == [ANY_ACTION]:
@@ -251,7 +251,7 @@ class Subject:
 
     @cached_property
     def nodes(self) -> list[Site]:
-        """The nodes that work, each once."""
+        """The nodes that are not flows, each once."""
         known: set[int] = set()
         found: list[Site] = []
         for level in self.levels:
@@ -264,22 +264,22 @@ class Subject:
 
     @cached_property
     def variables(self) -> dict[int, str]:
-        """What a node is called in the module of its definition, by its id."""
+        """The variables of nodes in the modules of their definitions, by id."""
         homes = {getattr(vertex.node, "__module__", "") for _, vertex in self.nodes}
         modules = [vars(sys.modules[home]) for home in homes if sys.modules.get(home) is not None]
-        return {id(one): name for known in modules for name, one in reversed([*known.items()])}
+        return {id(value): name for known in modules for name, value in reversed([*known.items()])}
 
     @cached_property
     def _by_class(self) -> dict[type, list[Site]]:
         found: dict[type, list[Site]] = {}
-        for one in self.nodes:
-            found.setdefault(type(one.vertex.node), []).append(one)
+        for node in self.nodes:
+            found.setdefault(type(node.vertex.node), []).append(node)
         return found
 
     def _of(self, kind: type) -> Iterator[tuple[Site, Node]]:
         for made, sites in self._by_class.items():
             if issubclass(made, kind):
-                yield from ((one, one.vertex.node) for one in sites)
+                yield from ((site, site.vertex.node) for site in sites)
 
     @cached_property
     def functions(self) -> list[tuple[Site, AnyFunctionNode]]:
@@ -289,17 +289,16 @@ class Subject:
 
     @cached_property
     def fans_out(self) -> list[tuple[Site, SplitNode]]:
-        """The nodes that have branches, or a flow on a store of its own."""
+        """The nodes that have branches, or a flow on a separate store."""
         return [(at, node) for at, node in self._of(SplitNode) if isinstance(node, SplitNode)]
 
     @cached_property
     def classes(self) -> list[Site]:
         """Each function, and the first node of each other class."""
-        every = self._by_class.items()
         return [
-            one
-            for kind, nodes in every
-            for one in (nodes if issubclass(kind, FunctionNode) else nodes[:1])
+            site
+            for kind, sites in self._by_class.items()
+            for site in (sites if issubclass(kind, FunctionNode) else sites[:1])
         ]
 
     @cached_property
@@ -310,9 +309,9 @@ class Subject:
 
     @cached_property
     def definitions(self) -> list[Site]:
-        """The nodes with definitions of their own: of a class of which there are many, the first.
+        """The nodes with distinct definitions: of several nodes of a class, the first.
 
-        What is wrong with a class is one mistake, however many nodes there are of it.
+        A mistake in a class is one mistake, however many nodes it has.
         """
         known: set[tuple[type, int]] = set()
         found = []
@@ -329,7 +328,7 @@ class Subject:
     def is_typed(self) -> bool:
         """Whether there is something to prove.
 
-        There is not in a flow of classic nodes without annotations, of which none asks or runs
+        There is nothing in a flow of classic nodes without annotations, none of which asks or runs
         others, without a schema, inputs and outputs, and wired by ``node.then`` alone.
         """
         if self.fields or self.inputs is not None or self.outputs is not None:
@@ -341,22 +340,22 @@ class Subject:
 
     @property
     def sends(self) -> bool:
-        """Whether some node of it is called by an executor."""
+        """Whether an executor calls one of its nodes."""
         return self.executor is not None or self.graph.has_executors
 
     @cached_property
     def is_wrapped(self) -> bool:
-        """Whether middleware may write to the store, lead elsewhere or keep an error to itself."""
-        visits = (one for level in self.levels for one in level.graph.middleware.visits)
+        """Whether middleware may write to the store, change an action or suppress an error."""
+        visits = (visit for level in self.levels for visit in level.graph.middleware.visits)
         return Exception in self.around or not all(map(lets_through, visits))
 
     @cached_property
     def _caught(self) -> dict[int, frozenset[type[Exception]]]:
-        """What is caught of each node, by an edge of it, of a flow or of a branch around it."""
+        """The caught errors of each node, by its edges or those of an enclosing flow or branch."""
         known: dict[int, frozenset[type[Exception]]] = {}
         every = frozenset((Exception,)) if self.is_wrapped else frozenset(self.around)
         waiting = [(self.walk, every)]
-        for walk, outer in waiting:  # grows while it is walked through
+        for walk, outer in waiting:  # grows during iteration
             for spot in walk.spots:
                 node = spot.vertex.node
                 caught = outer.union(*(way.catch.kinds for way in spot.ways if way.catch))
@@ -369,7 +368,7 @@ class Subject:
 
     @cached_property
     def _catches(self) -> bool:
-        """Whether anything at all is caught, of whichever node."""
+        """Whether an error of any node is caught."""
         vertices = (vertex for level in self.levels for vertex in level.graph.nodes.values())
         return (
             bool(self.around)
@@ -378,20 +377,20 @@ class Subject:
         )
 
     def caught_of(self, node: Node) -> frozenset[type[Exception]]:
-        """The classes of what a node may raise without ending the run."""
+        """The classes of errors that a node may raise without ending the run."""
         return self._caught.get(id(node), frozenset()) if self._catches else frozenset()
 
     def unless_caught(
         self, vertex: Vertex, errors: tuple[type[Exception], ...] = _REFUSALS
     ) -> Severity:
-        """How bad it is that a store raises one of some errors: none fails if that is caught."""
+        """The severity of errors that a store raises: a warning if they are caught."""
         kinds = tuple(self.caught_of(vertex.node))
-        return "warning" if any(issubclass(one, kinds) for one in errors) else "error"
+        return "warning" if any(issubclass(error, kinds) for error in errors) else "error"
 
     def actions(self, vertex: Vertex) -> tuple[str, ...] | None:
         """The actions that a node can return, as it declares them or by the source of classes.
 
-        ``None`` if they are not known.
+        ``None`` if they are unknown.
         """
         declared = self.declared(vertex)
         if declared is not None:
@@ -404,17 +403,17 @@ class Subject:
         return self._ends[id(vertex.inner)]
 
     def declared(self, vertex: Vertex) -> tuple[str, ...] | None:
-        """The actions that the definition of a node tells; ``None`` if it does not, or is wrong.
+        """The actions that a node declares; ``None`` if it declares none, or wrong ones.
 
-        A run holds no ``post`` to ``-> None``, so what its source returns counts.
+        A run does not enforce ``-> None`` of a ``post``, so its source counts.
         """
         declared = vertex.declared
         if declared is None or vertex.promised is not None:
             return declared
         if vertex.inner is not None:
-            inside = (one for graph in vertex.inner.inner_first() for one in graph.nodes.values())
-            own = (one for one in inside if one.inner is None)
-            return declared if all(self.declared(one) == one.declared for one in own) else None
+            inside = (node for graph in vertex.inner.inner_first() for node in graph.nodes.values())
+            plain = (node for node in inside if node.inner is None)
+            return declared if all(self.declared(v) == v.declared for v in plain) else None
         if isinstance(vertex.node, (FunctionNode, SplitNode)) or not has_own_post(
             type(vertex.node)
         ):
@@ -422,9 +421,9 @@ class Subject:
         return declared if all(map(set(declared).issuperset, self.returned(vertex))) else None
 
     def returned(self, vertex: Vertex) -> list[tuple[str, ...]]:
-        """What a class may return at each end of its ``post``; ``("",)`` if that is not known."""
+        """The possible actions at each end of ``post`` of a class; ``("",)`` if unknown."""
         ends = self.effects(vertex).exits
-        return [(one.action,) if one.action else (*sorted(one.choices),) or ("",) for one in ends]
+        return [(end.action,) if end.action else (*sorted(end.choices),) or ("",) for end in ends]
 
     def _by_source(self, vertex: Vertex) -> tuple[str, ...] | None:
         if isinstance(vertex.node, (FunctionNode, SplitNode)):
@@ -433,12 +432,12 @@ class Subject:
         return found if found and "" not in found else None
 
     def effects(self, vertex: Vertex) -> Effects:
-        """What a node does to the store."""
+        """The effects of a node on the store."""
         found = self._effects.get(id(vertex.node))
         if found is None:
             if vertex.branches and self._is_flat:
                 self._is_flat = False
-                # The innermost branches first, so that no calls pile up, however deep they are.
+                # The innermost branches first, which limits the recursion depth.
                 for level in reversed(self.levels):
                     for inner in level.graph.nodes.values():
                         if inner.branches:
@@ -447,7 +446,7 @@ class Subject:
         return found
 
     def inside(self, branch: Graph) -> DataFlow:
-        """What the nodes of a branch find in the store, if nothing was there before."""
+        """The data flow of a branch that starts with an empty store."""
         found = self._branches.get(id(branch))
         if found is None:
             walk = self.walk_from(branch.start)
@@ -457,7 +456,7 @@ class Subject:
 
     @property
     def is_current(self) -> bool:
-        """Whether its nodes would be read now as they were."""
+        """Whether the analysis of its nodes is still valid."""
         return all(effects.is_current for effects in self._effects.values())
 
     def _effects_of(self, vertex: Vertex) -> Effects:
@@ -470,13 +469,13 @@ class Subject:
             return effects_of_branches(vertex, node, [*map(self.inside, vertex.branches)])
         if isinstance(node, FunctionNode):
             effects = _of_function(node, self.fields.attributes)
-            if node.signature.takes_store:  # which may have given a field its value itself
+            if node.signature.takes_store:  # it may have set the field itself
                 return effects
-            return self._with_increments(effects, [one.name for one in node.signature.writes])
+            return self._with_increments(effects, [write.name for write in node.signature.writes])
         return self._of_class(node)
 
     def _of_class(self, node: Node) -> Effects:
-        """What a classic node does: its class, with what the node has of its own in its place."""
+        """The effects of a classic node: of its class, with the attributes of the node."""
         if _is_patched(node):
             return UNKNOWN
         kind: type = type(node)
@@ -492,22 +491,22 @@ class Subject:
         attributes = self.fields.attributes
         phases = (kind.prep, kind.post)
         if all(map(is_constant, own.values())) and all(map(inspect.isfunction, phases)):
-            constants = tuple((name, type(one), one) for name, one in own.items())
+            constants = tuple((name, type(value), value) for name, value in own.items())
             found = _of_class(kind, constants, attributes, *phases)
-            if found.is_current:  # else a constant of a module has been set anew
+            if found.is_current:  # else a constant of a module has changed
                 return found
-        key = (kind, *((name, id(one)) for name, one in own.items()))
+        key = (kind, *((name, id(value)) for name, value in own.items()))
         if key not in self._classes:
             self._classes[key] = _of_phases(kind, own, attributes)
         return self._classes[key]
 
     def _with_increments(self, effects: Effects, written: list[str]) -> Effects:
-        """With the fields among some that are reduced into, which takes a value that is there."""
+        """The effects with a need for each written field that has a reducer."""
         reduced = {key: effects.writes[key] for key in written if self.fields.reduces(key)}
         return replace(effects, needs={**reduced, **effects.needs}) if reduced else effects
 
     def exit(self, spot: Spot, way: Way) -> Exit:
-        """What a node has written when a run leaves it on one of its ways."""
+        """The exit of a node for one of its edges."""
         if way.is_guess:
             return ANYTHING
         effects = self.effects(spot.vertex)
@@ -518,11 +517,11 @@ class Subject:
             isinstance(node, FunctionNode) and not node.signature.takes_store
         )
         failed = effects.on_error(whole, None if field is None else field.name)
-        # A budget may be spent inside of the step, or be found to be when it has ended.
+        # A budget may be spent inside the step, or found to be spent at its end.
         return failed if way.catch.spent is None else join((*effects.exits, failed))
 
     def finding(self, code: str, message: str, fix: str, **about: Unpack[About]) -> Finding:
-        """A finding about this flow; it is where its edge, its node or the flow is, by default."""
+        """A finding about this flow; its default location is that of its edge, node or flow."""
         at, edge, where = about.get("at"), about.get("edge"), about.get("where")
         if where is None and edge is not None:
             where = (edge.file, edge.line)
@@ -542,7 +541,7 @@ class Subject:
     def lacking(
         self, said: str, key: str, fields: Fields, advice: str = "", **about: Unpack[About]
     ) -> Iterator[Finding]:
-        """PF201, if a schema does not have a field that is named."""
+        """PF201, if a schema does not have a field."""
         if fields.lacks(key):
             yield self.finding(
                 "PF201",
@@ -555,14 +554,14 @@ class Subject:
     def misfit(
         self, said: str, given: object, takes: object, fix: str, **about: Unpack[About]
     ) -> Iterator[Finding]:
-        """PF203, if no value of a type fits the field that it is written to."""
+        """PF203, if no value of a type fits the field to which it is written."""
         if not fits_field(given, takes):
             about["types"] = (given, takes)
             yield self.finding("PF203", f"{said} {type_label(takes)}", fix, **about)
 
 
 def _severity(code: str) -> Severity:
-    from pocoflow.check.rules import RULES  # which reads files
+    from pocoflow.check.rules import RULES  # it reads files
 
     return RULES[code].severity
 
@@ -571,19 +570,19 @@ def _severity(code: str) -> Severity:
 def _is_typed(kind: type) -> bool:
     if issubclass(kind, FunctionNode):
         return True
-    own = [one for one in ("prep", "exec", "exec_async", "post") if overrides(kind, one)]
+    phases = [name for name in ("prep", "exec", "exec_async", "post") if overrides(kind, name)]
     return names_actions(kind) or any(
-        getattr(getattr(kind, one), "__annotations__", None) for one in own
+        getattr(getattr(kind, name), "__annotations__", None) for name in phases
     )
 
 
 def is_constant(value: object) -> bool:
-    """Whether a value that a node has of its own is equal to another one only if it is alike."""
+    """Whether equal values of this type are interchangeable."""
     return type(value) in (str, int, float, bool, NoneType)
 
 
 def _is_patched(node: Node) -> bool:
-    """Whether a phase was set on the node itself, so that its class does not tell."""
+    """Whether a phase was set on the node itself, which overrides its class."""
     own = getattr(node, "__dict__", {})
     return "prep" in own or "post" in own
 
@@ -597,7 +596,7 @@ def _of_subflow(node: Subflow) -> Effects:
 
 
 def _plain(needs: Locations, looks: Locations, writes: Locations) -> Effects:
-    """What something does that reads first and writes at its end."""
+    """The effects of reads at the start and writes at the end."""
     written = frozenset(writes)
     return Effects(
         needs=needs,
@@ -613,36 +612,36 @@ def _plain(needs: Locations, looks: Locations, writes: Locations) -> Effects:
 def _of_class(
     kind: type, own: tuple[tuple[str, type, object], ...], attributes: frozenset[str], *_: object
 ) -> Effects:
-    """The same for all nodes of a class; the other arguments are what its phases are now."""
-    return _of_phases(kind, {name: one for name, _, one in own}, attributes)
+    """The effects of all nodes of a class; the other arguments are its current phases."""
+    return _of_phases(kind, {name: value for name, _, value in own}, attributes)
 
 
 def _of_phases(kind: type, own: Mapping[str, object], attributes: frozenset[str]) -> Effects:
-    """What the phases of a class do, from their source."""
-    phases = [_as_defined(kind, one) for one in ("prep", "post") if overrides(kind, one)]
+    """The effects of the phases of a class, from their source."""
+    phases = [_as_defined(kind, name) for name in ("prep", "post") if overrides(kind, name)]
     return read_source(*phases, kind=kind, own=own, attributes=attributes) if phases else NOTHING
 
 
 def effects_of_class(kind: Any, attributes: frozenset[str]) -> Effects:
-    """What a class does whose phases are functions; it may be what it did before."""
+    """The effects of a class whose phases are functions; they may be outdated."""
     return _of_class(kind, (), attributes, kind.prep, kind.post)
 
 
 def _as_defined(kind: type, name: str) -> Any:
-    """An attribute of a class as it stands there; quicker than ``inspect.getattr_static``."""
+    """An attribute of a class, without binding; faster than ``inspect.getattr_static``."""
     return next((vars(base)[name] for base in kind.__mro__ if name in vars(base)), None)
 
 
 def _of_function(node: AnyFunctionNode, attributes: frozenset[str]) -> Effects:
-    """What a function does, from its signature, and from its source if it takes the store."""
+    """The effects of a function, from its signature, and from its source if it takes the store."""
     signature = node.signature
     code = signature.function.__code__
     at = Location(code.co_filename, code.co_firstlineno)
-    taken = [(one, one.field.name) for one in signature.parameters if one.field is not None]
-    needs = {key: at for one, key in taken if one.required}
+    taken = [(param, param.field.name) for param in signature.parameters if param.field is not None]
+    needs = {key: at for param, key in taken if param.required}
     if signature.each is not None:
         needs = {signature.each.name: at, **needs}
-    looks = {key: at for one, key in taken if not one.required}
+    looks = {key: at for param, key in taken if not param.required}
     writes = {field.name: at for field in signature.writes}
     if not signature.takes_store:
         return _plain(needs, looks, writes)
@@ -650,5 +649,5 @@ def _of_function(node: AnyFunctionNode, attributes: frozenset[str]) -> Effects:
         signature.function,
         stores=[p.name for p in signature.parameters if p.field is None and p.resource is None],
         attributes=attributes,
-        around=Around(*(tuple(one.items()) for one in (needs, looks, writes))),
+        around=Around(*(tuple(keys.items()) for keys in (needs, looks, writes))),
     )

@@ -55,7 +55,7 @@ def check_types(subject: Subject) -> Iterator[Finding]:
 
 
 def _unknown_ends(subject: Subject) -> Iterator[Finding]:
-    outputs = () if subject.is_inner else subject.outputs or ()  # of links it is said elsewhere
+    outputs = () if subject.is_inner else subject.outputs or ()  # links are checked elsewhere
     for kind, keys in (("input", subject.inputs or ()), ("output", outputs)):
         for key in keys:
             yield from subject.lacking(f"the flow has the {kind}", key, subject.fields)
@@ -94,9 +94,9 @@ def _unknown_fields(subject: Subject, site: Site) -> Iterator[Finding]:
 
 
 def _attributes(subject: Subject, site: Site) -> Iterator[Finding]:
-    """What a store has no attribute for; a warning, as a run may be given one of another class.
+    """Unknown attributes of the store; a warning, as a run may be given one of another class.
 
-    Nothing is said if an annotation names that class.
+    Nothing is reported if an annotation names that class.
     """
     unknown = subject.effects(site.vertex).unknown_attributes
     every = (hint for _, hints in _phases_with_store(site.vertex) for hint in hints.values())
@@ -125,7 +125,7 @@ def _attributes(subject: Subject, site: Site) -> Iterator[Finding]:
 
 
 def supplying(vertex: Vertex, key: str) -> str:
-    """What to add to an advice where a decorator may supply what is missing; else nothing."""
+    """The addition to an advice if a decorator may supply what is missing; else nothing."""
     wrapped = isinstance(vertex.node, FunctionNode) and hasattr(
         vertex.node.signature.function, "__wrapped__"
     )
@@ -133,14 +133,14 @@ def supplying(vertex: Vertex, key: str) -> str:
 
 
 def _how(vertex: Vertex, key: str) -> str | None:
-    """How a function node comes to use a field."""
+    """The use of a field by a function node, as text."""
     if isinstance(vertex.node, FunctionNode):
         each = vertex.node.signature.each
         if each is not None and each.name == key:
             return "works on each item of"
-        for one in vertex.node.signature.parameters:
-            if one.field is not None and one.field.name == key:
-                return f"has the parameter {one.name!r} for field"
+        for param in vertex.node.signature.parameters:
+            if param.field is not None and param.field.name == key:
+                return f"has the parameter {param.name!r} for field"
     if isinstance(vertex.node, SplitNode) and key in vertex.node.private:
         return "has the private field"
     if isinstance(vertex.node, FanOut) and key == vertex.node.item:
@@ -149,7 +149,7 @@ def _how(vertex: Vertex, key: str) -> str | None:
 
 
 def _failures(subject: Subject, at: Site) -> Iterator[Finding]:
-    """The field that gets the failures of branches has to hold a list of them."""
+    """The type of the field that receives the failures of branches."""
     field = at.vertex.node.errors if isinstance(at.vertex.node, SplitNode) else None
     if field is None or subject.fields.lacks(field):
         return
@@ -163,11 +163,11 @@ def _failures(subject: Subject, at: Site) -> Iterator[Finding]:
 
 
 def _unresolved(subject: Subject, at: Site, signature: Signature) -> Iterator[Finding]:
-    """Annotations with a name that the file of the function does not know."""
-    for one, hint in signature.hints.items():
+    """Annotations with a name that is not defined in the file of the function."""
+    for owner, hint in signature.hints.items():
         for name in unknown_names(hint):
             if not knows_name(signature.function, name):
-                what = "what it returns" if one == "return" else f"parameter {one!r}"
+                what = "what it returns" if owner == "return" else f"parameter {owner!r}"
                 yield subject.finding(
                     "PF210",
                     f"the annotation of {what} names {name!r}, which is defined nowhere in its "
@@ -179,21 +179,21 @@ def _unresolved(subject: Subject, at: Site, signature: Signature) -> Iterator[Fi
 
 def _parameters(subject: Subject, at: Site, node: AnyFunctionNode) -> Iterator[Finding]:
     hints = node.signature.hints
-    for one in node.signature.parameters:
-        hint = hints.get(one.name, Any)
-        if one.resource is not None:
-            given, gives = one.resource.__facts__.kind, f" and takes {one.resource!r}"
+    for param in node.signature.parameters:
+        hint = hints.get(param.name, Any)
+        if param.resource is not None:
+            given, gives = param.resource.__facts__.kind, f" and takes {param.resource!r}"
             instead = "take another resource"
-        elif one.field is not None:
-            given = subject.fields.held(one.field)
-            gives = f" for {_holder(subject, one.field)} holds {type_label(given)}"
+        elif param.field is not None:
+            given = subject.fields.held(param.field)
+            gives = f" for {_holder(subject, param.field)} holds {type_label(given)}"
             instead = "change the field"
         else:
             continue
         if not fits(given, hint):
             yield subject.finding(
                 "PF202",
-                f"parameter {one.name!r} is annotated as {type_label(hint)}{gives}",
+                f"parameter {param.name!r} is annotated as {type_label(hint)}{gives}",
                 f"annotate it as {type_label(given)}, or {instead}",
                 at=at,
                 types=(given, hint),
@@ -202,15 +202,15 @@ def _parameters(subject: Subject, at: Site, node: AnyFunctionNode) -> Iterator[F
 
 
 def _none_at_first(subject: Subject) -> Iterator[Finding]:
-    """Parameters that take no ``None``, before anybody may have written the field that has it.
+    """Parameters that do not allow ``None``, whose fields are ``None`` until they are written.
 
-    Looked at is what every run comes to, up to the first choice, and what is no input by the looks
-    of it.
+    Only nodes that every run reaches, up to the first choice, and fields that are not inputs by all
+    appearances.
     """
     if subject.fields.model is None or subject.has_writers or not subject.is_start:
         return
     fields = subject.fields.model.model_fields
-    unset = {key for key, one in fields.items() if one.default is None}
+    unset = {key for key, field in fields.items() if field.default is None}
     if subject.inputs is None:
         every = [subject.effects(spot.vertex) for spot in subject.walk.spots]
         unset &= {key for effects in every for key in effects.writes}
@@ -231,14 +231,14 @@ def _takes_no_none(
     subject: Subject, spot: Spot, signature: Signature, unset: set[str]
 ) -> Iterator[Finding]:
     given = signature.parameters if signature.each is None else signature.parameters[1:]
-    for one in given:
-        hint = signature.hints.get(one.name, Any)
-        if one.field is None or one.field.name not in unset or fits(NoneType, hint):
+    for param in given:
+        hint = signature.hints.get(param.name, Any)
+        if param.field is None or param.field.name not in unset or fits(NoneType, hint):
             continue
         yield subject.finding(
             "PF202",
-            f"parameter {one.name!r} is annotated as {type_label(hint)}, and field "
-            f"{one.field.name!r} is None here, its default: nothing has written it by then",
+            f"parameter {param.name!r} is annotated as {type_label(hint)}, and field "
+            f"{param.field.name!r} is None here, its default: nothing has written it by then",
             f"annotate it as {type_label(hint)} | None, or write the field before",
             node=spot.name,
             where=definition_location(signature.function),
@@ -247,7 +247,7 @@ def _takes_no_none(
 
 
 def _takes_none(subject: Subject, signature: Signature) -> bool:
-    """Whether a function may give ``None``, for each item if it works on several."""
+    """Whether a function may return ``None``, for each item if it works on several."""
     if signature.unpacks:
         return False
     (field,) = signature.writes
@@ -285,16 +285,16 @@ def _result(subject: Subject, at: Site, node: AnyFunctionNode) -> Iterator[Findi
                 )
             return
         given = list(parts)
-    for field, one in zip(signature.writes, given, strict=True):
-        yield from _part(subject, at, field, one, signature.each)
+    for field, hint in zip(signature.writes, given, strict=True):
+        yield from _part(subject, at, field, hint, signature.each)
 
 
 def _part(
     subject: Subject, at: Site, field: StoreField, given: object, each: StoreField | None
 ) -> Iterator[Finding]:
-    """What is wrong with what a function returns for one field."""
+    """Mistakes in the result of a function for one field."""
     takes, severity = _taken(subject, field), subject.unless_caught(at.vertex)
-    # With a schema it is known what the reducer of a field takes.
+    # With a schema, the type of the increments of a field is known.
     if not subject.fields and fields_of(field.model).reduces(field.name):
         yield subject.finding(
             "PF203",
@@ -305,7 +305,7 @@ def _part(
             severity="warning" if fits_field(given, takes) else severity,
         )
         return
-    is_reduced = subject.fields.reduces(field.name)  # and it is known what the reducer takes
+    is_reduced = subject.fields.reduces(field.name)  # and the type of its increments is known
     how_bad = _against_increment(given, takes) if is_reduced else _against(given, takes)
     if how_bad is None:
         return
@@ -329,7 +329,7 @@ def _part(
 
 
 def _holder(subject: Subject, field: StoreField, by: str = "") -> str:
-    """A field as what holds something; whose it is, if a reference names that of another model."""
+    """A field with its type, for messages, and its model, if a reference names another one."""
     schema = subject.fields.model
     if field.model is None or schema is None or issubclass(schema, field.model):
         return f"field {field}, which"
@@ -342,7 +342,7 @@ def _taken(subject: Subject, field: StoreField) -> object:
 
 
 def _written_values(subject: Subject, at: Site) -> Iterator[Finding]:
-    """What is written where the source tells what it is."""
+    """Writes of values that the source shows."""
     vertex = at.vertex
     effects, fields = subject.effects(vertex), subject.fields
     hints: Mapping[str, object] | None = None
@@ -364,7 +364,7 @@ def _written_values(subject: Subject, at: Site) -> Iterator[Finding]:
             shown = short(value.constant)
             severity, why = fields.refuses(write.key, value.constant) or (None, "")
         if write.key in fields and severity is not None:
-            fits_type = fits_field(given, takes)  # so it is something else that is wrong
+            fits_type = fits_field(given, takes)  # then the mistake is another one
             right = "write what it takes" if fits_type else f"write {type_label(takes)}"
             yield subject.finding(
                 "PF203",
@@ -393,21 +393,21 @@ def _against(given: object, takes: object) -> Severity | None:
 
 
 def _against_increment(given: object, takes: object) -> Severity | None:
-    """The same of an increment; nobody means the characters of a text as items."""
+    """The same for an increment; the characters of a text are never meant as items."""
     is_text = get_origin(takes) is Iterable and item_of(given) is None
     return "error" if is_text else _against(given, takes)
 
 
 def _hints_of(subject: Subject, vertex: Vertex) -> Mapping[str, object]:
-    """What is known of the parameters of the function of a node that writes."""
+    """The types of the parameters of the function of a node that writes."""
     if isinstance(vertex.node, FunctionNode):
         return vertex.node.signature.hints
     kind: Any = type(vertex.node)
     given = (
-        {} if any(one.graph.middleware.attempts for one in subject.levels) else given_to_post(kind)
+        {} if any(at.graph.middleware.attempts for at in subject.levels) else given_to_post(kind)
     )
     hints = hints_of(kind.post)
-    return {**hints, **{one: kind for one, kind in given.items() if hints.get(one, Any) is Any}}
+    return {**hints, **{name: kind for name, kind in given.items() if hints.get(name, Any) is Any}}
 
 
 def _stores(subject: Subject, at: Site) -> Iterator[Finding]:
@@ -432,7 +432,7 @@ def _stores(subject: Subject, at: Site) -> Iterator[Finding]:
 def _phases_with_store(
     vertex: Vertex,
 ) -> Iterator[tuple[Callable[..., object], Mapping[str, object]]]:
-    """The functions of a node that may be given the store, with their annotations."""
+    """The functions of a node that may receive the store, with their annotations."""
     if isinstance(vertex.node, FunctionNode):
         signature = vertex.node.signature
         if signature.takes_store:
@@ -463,7 +463,7 @@ def _nested_schemas(subject: Subject) -> Iterator[Finding]:
             around = f"the flow around it {model.__name__}, and both work on one store"
             fix = f"let {model.__name__} be a subclass of {name}, or give both one schema"
         elif subject.fields:
-            continue  # a dict of types, which may say the same
+            continue  # a dict of types, which may be equivalent
         else:
             around, severity = "the flow around it none, so that this one does not count", "warning"
             fix = f"give the flow around it the schema, too: Flow(..., schema={name})"
@@ -479,7 +479,7 @@ def _nested_schemas(subject: Subject) -> Iterator[Finding]:
 
 
 def _nested(subject: Subject) -> Iterator[tuple[tuple[str, ...], AnyNode, Severity]]:
-    """The flows on the store of this one, with their names, and how bad another schema is there."""
+    """The flows on the same store, with their names, and the severity of another schema there."""
     branches = {level.path for level in subject.levels if isinstance(level.node, SplitNode)}
     for level in subject.levels:
         if level.node is not None and not isinstance(level.node, SplitNode):

@@ -1,4 +1,4 @@
-"""What the graph does not show: what middleware may do, and whether a node may end a run."""
+"""Effects that the graph does not show: of middleware, and of nodes that may end a run."""
 
 from __future__ import annotations
 
@@ -20,35 +20,34 @@ _HARMLESS = {
 
 
 def lets_through(middleware: object) -> bool:
-    """Whether a middleware of visits, by its source, only looks on.
+    """Whether a middleware of visits, by its source, only observes.
 
-    It has nothing to do with the store, returns the action that it was given, and raises what was
-    raised.
+    It does not use the store, returns the action that it received, and reraises errors.
     """
     function = getattr(middleware, "__func__", middleware)
     found = definition_of(function) if isinstance(function, FunctionType) else None
     if found is None:
         return False
     node = found[0]
-    names = [one.arg for one in (*node.args.posonlyargs, *node.args.args)]
-    own = names[1:] if inspect.ismethod(middleware) else names
+    names = [arg.arg for arg in (*node.args.posonlyargs, *node.args.args)]
+    given = names[1:] if inspect.ismethod(middleware) else names
     parts = list(inner_parts(node.body))
-    return bool(own) and _only_asks(node, own[0]) and _hands_on(node, parts)
+    return bool(given) and _only_asks(node, given[0]) and _hands_on(node, parts)
 
 
 def _only_asks(node: Function, visit: str) -> bool:
-    """Whether the visit is only asked for what is not the store."""
-    uses = [one for one in ast.walk(node) if isinstance(one, ast.Name) and one.id == visit]
+    """Whether no use of the visit is its store."""
+    uses = [part for part in ast.walk(node) if isinstance(part, ast.Name) and part.id == visit]
     asked = [
-        one.value
-        for one in ast.walk(node)
-        if isinstance(one, ast.Attribute) and one.attr != "store"
+        part.value
+        for part in ast.walk(node)
+        if isinstance(part, ast.Attribute) and part.attr != "store"
     ]
-    return all(any(use is one for one in asked) for use in uses)
+    return all(any(use is owner for owner in asked) for use in uses)
 
 
 def _hands_on(node: Function, parts: list[ast.AST]) -> bool:
-    """Whether what comes of going on, an action or an error, is what comes of the middleware."""
+    """Whether the outcome of the visit, an action or an error, is the outcome of the middleware."""
     bound = bindings_of(node.body)
 
     def is_action(value: ast.expr | None) -> bool:
@@ -64,14 +63,14 @@ def _hands_on(node: Function, parts: list[ast.AST]) -> bool:
             case ast.ExceptHandler(body=body) if not _always_raises(body):
                 return False
             case ast.With() | ast.AsyncWith() | ast.TryStar():
-                return False  # which may keep what is raised to themselves
+                return False  # which may suppress errors
             case _:
                 pass
     return _always_returns(node.body)
 
 
 def _always_raises(body: list[ast.stmt]) -> bool:
-    returns = any(isinstance(one, ast.Return) for one in inner_parts(body))
+    returns = any(isinstance(part, ast.Return) for part in inner_parts(body))
     return isinstance(body[-1], ast.Raise) and not returns
 
 
@@ -85,31 +84,31 @@ def _always_returns(body: list[ast.stmt]) -> bool:
             return False
 
 
-# -- what may end a run ---------------------------------------------------------------------------
+# -- nodes that may end a run --------------------------------------------------------------------
 
 
 def may_stop(vertex: Vertex) -> bool:
-    """Whether a node may raise something, as far as its source tells: perhaps the way out.
+    """Whether a node may raise an exception, as far as its source shows: perhaps the exit.
 
-    It has a timeout or a resource, or it calls, or waits for, what is not known to return.
+    It has a timeout or a resource, or it calls, or awaits, something that may not return.
     """
     if isinstance(vertex.node, Subflow):
         return True
-    every = [vertex]
-    for one in every:  # grows while it is walked through
-        every += (inner for graph in one.within for inner in graph.nodes.values())
-    return any(_may_raise(one.node) for one in every)
+    vertices = [vertex]
+    for outer in vertices:  # grows during iteration
+        vertices += (inner for graph in outer.within for inner in graph.nodes.values())
+    return any(_may_raise(inner.node) for inner in vertices)
 
 
 def _may_raise(node: Node) -> bool:
     if node.timeout is not None:
         return True
     if isinstance(node, FunctionNode):
-        if any(one.resource is not None for one in node.signature.parameters):
+        if any(param.resource is not None for param in node.signature.parameters):
             return True
         return _raises(node.signature.function)
     kind: type = type(node)
-    return any(_raises(getattr(kind, one)) for one in PHASES if overrides(kind, one))
+    return any(_raises(getattr(kind, phase)) for phase in PHASES if overrides(kind, phase))
 
 
 def _raises(function: object) -> bool:
@@ -119,7 +118,7 @@ def _raises(function: object) -> bool:
     code = function.__code__
     local = (*code.co_varnames, *code.co_cellvars, *code.co_freevars)
     known = _HARMLESS.difference(function.__globals__, local)
-    return any(_is_risky(part, known) for one in found[0].body for part in ast.walk(one))
+    return any(_is_risky(part, known) for top in found[0].body for part in ast.walk(top))
 
 
 def _is_risky(part: ast.AST, known: set[str]) -> bool:

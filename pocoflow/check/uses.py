@@ -1,4 +1,4 @@
-"""What the expressions of a function do to the store, as steps of its control-flow graph."""
+"""The effects of expressions on the store, as steps of the control-flow graph."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _KEYED: dict[str, tuple[Does, ...]] = {
     "setdefault": ("default",),
 }
 _LOOKS_AT_ALL = ("as_dict", "items", "keys", "snapshot", "to_model", "validate", "values")
-_CHANGING = ("append", "extend", "insert")  # of lists; a client may well have an `add`
+_CHANGING = ("append", "extend", "insert")  # of lists; a client may have an `add`
 _HARMLESS = ("add_observer", "name", "remove_observer", "schema", "unsaved")
 _ONLY_READS = (
     *(all, any, bool, dict, enumerate, getattr, hasattr, isinstance, iter, len, list, max, min),
@@ -46,18 +46,18 @@ GENERATOR = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 
 
 Takes: TypeAlias = tuple[type[BaseException], ...] | None
-"""The exceptions that a handler takes; ``None`` if that is not known."""
+"""The exceptions that a handler catches; ``None`` if unknown."""
 
 
 @dataclass
 class Around:
-    """A block around the statements that are read: what leaves it comes by here first.
+    """An enclosing block of the statements that are read.
 
     Attributes:
-        landings: Where exceptions lead, and which.
-        is_handler: Whether they are handled there; else they go on from there.
+        landings: The targets of exceptions, with their classes.
+        is_handler: Whether they are handled there; otherwise they propagate from there.
         last: The ``finally`` of the block.
-        head, breaks: Of a loop: where it goes on, and what leaves it.
+        head, breaks: Of a loop: its head, and the steps that leave it.
     """
 
     landings: Sequence[tuple[int, Takes]] = ()
@@ -67,25 +67,25 @@ class Around:
     breaks: list[int] = field(default_factory=list)
 
     def takes(self, errors: Sequence[type[BaseException]]) -> bool:
-        """Whether some of these errors are handled here, perhaps."""
-        every = [kinds for _, kinds in self.landings] if self.is_handler else []
-        return any(_may_take(kinds, errors) for kinds in every)
+        """Whether some of these errors may be handled here."""
+        landings = self.landings if self.is_handler else ()
+        return any(_may_take(kinds, errors) for _, kinds in landings)
 
 
 def _since(found: Does) -> Does:
-    """What is left of a look some time later: what was not there may be there now."""
+    """The result of a test some time later: an absent key may be present now."""
     return "likely" if found == "present" else "nothing"
 
 
 def _may_take(kinds: Takes, errors: Sequence[type[BaseException]]) -> bool:
-    return kinds is None or not errors or any(issubclass(one, kinds) for one in errors)
+    return kinds is None or not errors or any(issubclass(error, kinds) for error in errors)
 
 
 class Return(NamedTuple):
-    """A way out of a function: the action, the steps before it, and where it is written.
+    """An exit of a function: the action, the steps before it, and the location.
 
     Attributes:
-        choices: If the action is none, those one of which it is, if they are known.
+        choices: If the action is ``None``, the possible actions, if they are known.
     """
 
     action: str | None
@@ -96,17 +96,17 @@ class Return(NamedTuple):
 
 
 class Uses:
-    """Draws the graph of functions, expression by expression; ``Statements`` does the rest.
+    """Builds the graph of functions, expression by expression; ``Statements`` does the rest.
 
     Args:
         owner: The class of the node.
-        attributes: What the model of the store defines beside its fields.
+        attributes: The attributes that the model of the store defines besides its fields.
 
     Attributes:
-        at: Where the reading stands; empty behind a ``return``.
+        at: The current steps; empty after a ``return``.
         scope: The function that is read.
-        returns: Its ways out.
-        reads_all: Whether every key may be read, in whatever way.
+        returns: Its exits.
+        reads_all: Whether every key may be read, in any way.
     """
 
     scope: Scope
@@ -116,7 +116,7 @@ class Uses:
         self.owner = owner
         self.at: list[int] = [0]
         self.around: list[Around] = []
-        self.base = 0  # of the blocks, those of the function that is read
+        self.base = 0  # the index of the first block of the current function
         self.returns: list[Return] = []
         self.reads_all = False
         self._attributes = attributes
@@ -129,7 +129,7 @@ class Uses:
     # -- the graph ------------------------------------------------------------------------------
 
     def location(self, node: object) -> Location:
-        """Where something stands in the source."""
+        """The location of a node in the source."""
         return Location(self.scope.function.__code__.co_filename, getattr(node, "lineno", 0))
 
     def step(
@@ -142,17 +142,17 @@ class Uses:
         if is_use:
             self._may_refuse(does, value, key)
         step = Step(does, key, self.location(node), value)
-        step.is_guarded = is_use and any(one.takes(_ERRORS[does]) for one in self.around)
+        step.is_guarded = is_use and any(block.takes(_ERRORS[does]) for block in self.around)
         self.at = [self.chart.add(step, self.at)]
 
     def may_raise(
         self, errors: Sequence[type[BaseException]] = (), missing: str | None = None
     ) -> None:
-        """Note that an exception may be raised here: one of some classes, or any.
+        """Add edges for an exception that may be raised here: of some classes, or any.
 
         Args:
             errors: The classes.
-            missing: The key that is not there if one of them is raised.
+            missing: The key that is absent if one of them is raised.
         """
         before = self.at
         for around in reversed(self.around):
@@ -166,7 +166,7 @@ class Uses:
                     return
 
     def _may_refuse(self, does: Does, value: object, key: str | None) -> None:
-        """Note that a store may refuse something; of a constant, it depends on the schema."""
+        """Add edges for a refusal of the store; for a constant, it depends on the schema."""
         before = self.at
         if isinstance(value, Value) and value.kind is value.parameter is None:
             self.at = [self.chart.add(Step("ask"), before)]
@@ -174,23 +174,23 @@ class Uses:
         self.at = before
 
     def joint(self) -> int:
-        """A new place that several ways lead to."""
+        """A new step where several paths meet."""
         return self.chart.add(Step("nothing"), ())
 
     def lead_to(self, joint: int) -> None:
-        """Go on at a joint."""
-        for one in self.at:
-            self.chart.link(one, joint)
+        """Continue at a joint."""
+        for previous in self.at:
+            self.chart.link(previous, joint)
 
     def unknown(self) -> None:
-        """From here on, anything may be done with the store."""
+        """From here on, anything may be done to the store."""
         self.reads_all = True
         if self.at:
             self.may_raise()
             self.step("unknown")
 
     def _asks(self, node: ast.AST) -> bool:
-        """Whether a test asks for the schema, for what there is, or for a setting of the node."""
+        """Whether a test depends on the schema, the attributes of the store, or a setting."""
         match node:
             case ast.Attribute(value=owner):
                 sort = self.scope.sort(owner)
@@ -238,9 +238,9 @@ class Uses:
             case ast.Starred(value=owner) | ast.FormattedValue(value=owner):
                 self._whole(owner)
             case ast.Dict(keys=keys, values=values):
-                for one, value in zip(keys, values, strict=True):
-                    self.expressions((one, value) if one is not None else ())
-                    self._whole(value if one is None else None)
+                for key, value in zip(keys, values, strict=True):
+                    self.expressions((key, value) if key is not None else ())
+                    self._whole(value if key is None else None)
             case _ if isinstance(node, _INNER):
                 if self._mentions(node):
                     self.unknown()
@@ -253,16 +253,16 @@ class Uses:
                 self.may_raise()
 
     def _whole(self, node: ast.AST | None) -> None:
-        """Read an expression whose items, or text, are all that is taken of it."""
+        """Read an expression of which only the items, or the text, are used."""
         if self.scope.is_store(node):
             self.reads_all = True
         else:
             self.expression(node)
 
     def _mentions(self, node: ast.AST) -> bool:
-        own = {one.arg for one in ast.walk(node) if isinstance(one, ast.arg)}
-        names = (one for one in ast.walk(node) if isinstance(one, ast.Name) and one.id not in own)
-        return any(self.scope.is_store(one) for one in names)
+        own = {part.arg for part in ast.walk(node) if isinstance(part, ast.arg)}
+        names = (p for p in ast.walk(node) if isinstance(p, ast.Name) and p.id not in own)
+        return any(self.scope.is_store(name) for name in names)
 
     def key(self, node: ast.expr) -> None:
         """Read the expression of a key, unless it is known."""
@@ -270,7 +270,7 @@ class Uses:
             self.expression(node)
 
     def item(self, does: Does, node: ast.AST, value: Value | None = None) -> bool:
-        """Take note of ``store[key]``, or ``store.state.key``, if an expression is one."""
+        """Add a step for ``store[key]``, or ``store.state.key``, if an expression is one."""
         match node:
             case ast.Subscript(value=owner, slice=key) if self.scope.is_store(owner):
                 self.key(key)
@@ -291,7 +291,7 @@ class Uses:
         return True
 
     def use(self, does: Does, key: str | None, node: ast.AST, value: Value | None = None) -> None:
-        """Take note of a use of a key; ``None`` is one that is not known."""
+        """Add a step for a use of a key; ``None`` is an unknown key."""
         if key is not None:
             self.step(does, key, node, value)
         elif does in ("read", "look"):
@@ -309,10 +309,10 @@ class Uses:
         head = self.joint()
         self.lead_to(head)
         self.at = [head]
-        for number, one in enumerate([first, *more]):
+        for number, generator in enumerate([first, *more]):
             if number:
-                self._whole(one.iter)
-            self.expressions(one.ifs)
+                self._whole(generator.iter)
+            self.expressions(generator.ifs)
         self.expressions(getattr(node, part, None) for part in ("key", "value", "elt"))
         self.lead_to(head)
         self.at = [head]
@@ -323,7 +323,7 @@ class Uses:
         self.at = list(dict.fromkeys([*ways[0], *ways[1]]))
 
     def either(self, test: ast.expr, body: Callable[[], None], other: Callable[[], None]) -> None:
-        """Read a test and what follows on each of its ways."""
+        """Read a test and both of its branches."""
         yes, no = self.test(test)
         self.at = yes
         body()
@@ -333,7 +333,7 @@ class Uses:
         self._joined((ends, self.at))
 
     def test(self, node: ast.expr) -> tuple[list[int], list[int]]:
-        """Read an expression as a test: where it leads if it holds, and where if it does not."""
+        """Read an expression as a test: the steps if it holds, and the steps if it does not."""
         match node:
             case ast.UnaryOp(op=ast.Not(), operand=inner):
                 yes, no = self.test(inner)
@@ -350,7 +350,7 @@ class Uses:
             self.reads_all = True
             return self.at, self.at
         self.expression(node)
-        if any(self._asks(one) for one in ast.walk(node)):
+        if any(self._asks(part) for part in ast.walk(node)):
             self.step("ask")
         before, found = self.at, self._asks_for(node)
         if found is None or not before:
@@ -363,14 +363,14 @@ class Uses:
 
     def _several(self, is_all: bool, values: Sequence[ast.expr]) -> tuple[list[int], list[int]]:
         left: list[int] = []
-        for one in values:
-            yes, no = self.test(one)
+        for value in values:
+            yes, no = self.test(value)
             self.at, out = (yes, no) if is_all else (no, yes)
             left = list(dict.fromkeys([*left, *out]))
         return (self.at, left) if is_all else (left, self.at)
 
     def _asks_for(self, node: ast.expr) -> tuple[str, Does, Does] | None:
-        """The key that a test looks for, and what holds if the test does, and if not."""
+        """The key that an expression tests for, and the steps if the test holds, and if not."""
         scope = self.scope
         while isinstance(node, ast.NamedExpr):
             node = node.value
@@ -392,8 +392,8 @@ class Uses:
                 not_there: Does = "vague" if there == "present" else "nothing"
                 is_not = isinstance(op, ast.IsNot)
                 return (key, there, not_there) if is_not else (key, not_there, there)
-            case ast.Call(func=ast.Attribute(value=owner, attr="get"), args=[one], keywords=[]):
-                key = scope.key(one) if scope.sort(owner) is Sort.STORE else None
+            case ast.Call(func=ast.Attribute(value=owner, attr="get"), args=[arg], keywords=[]):
+                key = scope.key(arg) if scope.sort(owner) is Sort.STORE else None
                 return None if key is None else (key, "present", "nothing")
             case ast.Name(id=name):
                 inner = scope.ask_of(name, self._asks_for)
@@ -403,11 +403,11 @@ class Uses:
 
     def _compare(self, node: ast.Compare) -> None:
         self._whole(node.left)
-        for op, one in zip(node.ops, node.comparators, strict=True):
-            if isinstance(op, (ast.In, ast.NotIn)) and self.scope.sort(one) is Sort.STORE:
+        for op, right in zip(node.ops, node.comparators, strict=True):
+            if isinstance(op, (ast.In, ast.NotIn)) and self.scope.sort(right) is Sort.STORE:
                 self.use("look", self.scope.key(node.left), node)
             else:
-                self._whole(one)
+                self._whole(right)
         self.may_raise()
 
     # -- calls ----------------------------------------------------------------------------------
@@ -437,14 +437,14 @@ class Uses:
             self.reads_all = self.reads_all or scope.called(called) is not isinstance
             for given in node.args:
                 self._whole(given)
-            self.expressions(one.value for one in node.keywords)
+            self.expressions(keyword.value for keyword in node.keywords)
             return
         self.follow(node, is_awaited=is_awaited)
-        for one in self.followed:
-            self.at = list(dict.fromkeys([*self.at, *one.at]))
+        for end in self.followed:
+            self.at = list(dict.fromkeys([*self.at, *end.at]))
 
     def _named_attribute(self, node: ast.Call) -> bool:
-        """Take note of ``getattr(store.state, "key")`` and its like, with a name that is known."""
+        """Add a step for ``getattr(store.state, "key")`` and the like, with a known name."""
         match node:
             case ast.Call(args=[owner, name, *rest], keywords=[]) if self.scope.is_state(owner):
                 key, called = self.scope.key(name), self.scope.called(node.func)
@@ -468,24 +468,24 @@ class Uses:
 
     def _arguments(self, node: ast.Call) -> None:
         self.expressions(node.args)
-        for one in node.keywords:
-            if one.arg is None:
-                self._whole(one.value)
+        for keyword in node.keywords:
+            if keyword.arg is None:
+                self._whole(keyword.value)
             else:
-                self.expression(one.value)
+                self.expression(keyword.value)
 
     def _passes(self, node: ast.Call) -> bool:
-        """Whether a call is given the store, or something that has it."""
-        given = (*node.args, *(one.value for one in node.keywords))
+        """Whether a call passes the store, or something that contains it."""
+        given = (*node.args, *(keyword.value for keyword in node.keywords))
         return any(
-            self.scope.is_store(one.value if isinstance(one, ast.Starred) else one) for one in given
+            self.scope.is_store(arg.value if isinstance(arg, ast.Starred) else arg) for arg in given
         )
 
     def follow(self, node: ast.Call, *, is_awaited: bool = False) -> None:
-        """Read a function where it is called with the store; ``followed`` has its ways out."""
-        for one in (*node.args, *(one.value for one in node.keywords)):
-            if not self.scope.is_store(one):
-                self.expression(one)
+        """Read a function that is called with the store; ``followed`` has its exits."""
+        for arg in (*node.args, *(keyword.value for keyword in node.keywords)):
+            if not self.scope.is_store(arg):
+                self.expression(arg)
         self.followed: list[Return] = []
         target = self.scope.target(node.func)
         inner = None if target is None else self._scope_of(target, node, is_awaited)
@@ -503,7 +503,7 @@ class Uses:
         self.scope, self.base, self.returns = before
 
     def _scope_of(self, target: Target, node: ast.Call, is_awaited: bool) -> Scope | None:
-        function: Any = target.function  # as it is, not bound to anything
+        function: Any = target.function  # unbound
         code = function.__code__
         if len(self._calls) >= _DEPTH or len(self.chart.steps) > _STEPS or code in self._calls:
             return None
@@ -515,13 +515,13 @@ class Uses:
         try:
             bound = inspect.signature(function, follow_wrapped=False).bind(
                 *values,
-                *(None if isinstance(one, ast.Starred) else self._given(one) for one in node.args),
-                **{str(one.arg): self._given(one.value) for one in node.keywords},
+                *(None if isinstance(arg, ast.Starred) else self._given(arg) for arg in node.args),
+                **{str(keyword.arg): self._given(keyword.value) for keyword in node.keywords},
             )
         except (TypeError, ValueError):
             return None
         if not bound.arguments.keys() <= {*names} or any(
-            isinstance(one, ast.Starred) for one in node.args
+            isinstance(arg, ast.Starred) for arg in node.args
         ):
             return None
         for name in names:
@@ -541,9 +541,9 @@ class Uses:
         if name in ("put", "update"):
             self.update(call, is_put=name == "put")
             return
-        for one in (*call.args, *(one.value for one in call.keywords)):
-            if not self.scope.is_store(one):
-                self._whole(one.value if isinstance(one, ast.Starred) else one)
+        for arg in (*call.args, *(keyword.value for keyword in call.keywords)):
+            if not self.scope.is_store(arg):
+                self._whole(arg.value if isinstance(arg, ast.Starred) else arg)
         key = self.scope.key(call.args[0]) if call.args else None
         has_default = len(call.args) > 1 or bool(call.keywords)
         if name in _KEYED:
@@ -559,8 +559,8 @@ class Uses:
             self.unknown_attribute(name, call)
 
     def unknown_attribute(self, name: str, node: ast.AST) -> None:
-        """Take note of an attribute of the store that, as far as is known, it does not have."""
-        if name == "name":  # is it that of the store, or a field of the schema?
+        """Add a step for an attribute that the store does not have, as far as is known."""
+        if name == "name":  # that of the store, or a field of the schema
             self.step("unknown_attribute", name, node)
             return
         if not (hasattr(Store, name) or name in _HARMLESS or name[:1] == "_"):
@@ -568,14 +568,14 @@ class Uses:
         self.unknown()
 
     def update(self, call: ast.Call, *, is_put: bool = False) -> None:
-        """Take note of an ``update``: it writes all or nothing, when everything is evaluated."""
+        """Add the steps of an ``update``: it writes all or nothing, after all evaluations."""
         found: list[tuple[str | None, ast.expr, ast.expr | None]] = []
         for argument in call.args:
             match argument:
                 case ast.Dict(keys=keys, values=values):
                     self.expression(argument)
-                    for key, one in zip(keys, values, strict=True):
-                        found.append((None if key is None else self.scope.key(key), one, one))
+                    for key, part in zip(keys, values, strict=True):
+                        found.append((None if key is None else self.scope.key(key), part, part))
                 case _:
                     self._whole(argument)
                     found.append((None, argument, None))
@@ -590,13 +590,13 @@ class Uses:
                 self.use("write", name, node, self.value(value))
 
     def value(self, node: ast.expr | None) -> Value | None:
-        """What is known of a value that is written."""
+        """What is known about a value that is written."""
         if isinstance(node, ast.Name) and not self._calls and self.scope.is_parameter(node.id):
             return Value(parameter=node.id)
         return self.scope.value(node)
 
     def _change(self, node: ast.AST) -> None:
-        """Take note of a change in place, of what a key holds or of a part of it."""
+        """Add a step for a change in place of the value of a key or of a part of it."""
         while isinstance(node, ast.Subscript) and not self.scope.is_store(node.value):
             node = node.value
         match node:
@@ -610,10 +610,10 @@ class Uses:
             self.step("change", key, node)
 
     def caught(self, kinds: Iterable[ast.expr | None]) -> Takes:
-        """The errors that a handler of these classes takes."""
+        """The errors that a handler of these classes catches."""
         found = []
-        for one in kinds:
-            kind = BaseException if one is None else self.scope.object(one)
+        for expression in kinds:
+            kind = BaseException if expression is None else self.scope.object(expression)
             if not (is_a(kind, type) and issubclass(kind, BaseException)):
                 return None
             found.append(kind)
