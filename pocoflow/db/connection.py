@@ -198,7 +198,7 @@ class Connection(ABC):
         """Whether an open transaction of this thread is still open on the connection."""
         return True
 
-    def begin_anew(self, *, at_rest: bool) -> None:
+    def reset_after_fork(self, *, at_rest: bool) -> None:
         """Reset the connection in a forked child, whose parent owns what is open.
 
         Args:

@@ -97,9 +97,9 @@ class _Run:
             return
         is_open = run["status"] in ("queued", "running", "paused")
         is_open |= run["error_type"] == "Interrupted"
-        wanted = {"thread": run["thread"], "flow": run["flow_name"], "run_no": number}
-        wanted |= {"started_at": run["started_at"], "open": int(is_open)}
-        later = raw.execute(QUERIES["later_than_copied"], wanted).fetchone()
+        parameters = {"thread": run["thread"], "flow": run["flow_name"], "run_no": number}
+        parameters |= {"started_at": run["started_at"], "open": int(is_open)}
+        later = raw.execute(QUERIES["later_than_copied"], parameters).fetchone()
         if later is not None:
             raise DatabaseError(
                 f"run {run['run_id']!r} of run thread {run['thread']!r} is not copied: run "

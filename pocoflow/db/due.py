@@ -69,13 +69,13 @@ class Reached(NamedTuple):
         return self.in_all or flow_name in self.flows or not held.isdisjoint(labels)
 
 
-def _is_rate(given: object) -> bool:
+def _is_rate(value: object) -> bool:
     """Whether it is a pair of a number of runs and a number of seconds."""
     return (
-        isinstance(given, tuple | list)
-        and len(given) == 2
-        and isinstance(given[1], int | float)
-        and not isinstance(given[1], bool)
+        isinstance(value, tuple | list)
+        and len(value) == 2
+        and isinstance(value[1], int | float)
+        and not isinstance(value[1], bool)
     )
 
 
@@ -307,16 +307,16 @@ def store_schedules(
     ahead, and is replaced.
     """
     with database.writing() as raw:
-        wanted = {schedule[:2]: schedule for schedule in schedules}
+        missing = {schedule[:2]: schedule for schedule in schedules}
         for name in flow_names:
             for row in raw.execute(QUERIES["schedules_of_flow"], (name,)).fetchall():
                 stored = Scheduled(*row)
-                new = wanted.get(stored[:2])
+                new = missing.get(stored[:2])
                 if new and new[2:4] == stored[2:4] and stored.next_at <= new.next_at:
-                    del wanted[stored[:2]]
+                    del missing[stored[:2]]
                 else:
                     raw.execute(QUERIES["delete_schedule"], stored[:2])
-        raw.executemany(QUERIES["insert_schedule"], wanted.values())
+        raw.executemany(QUERIES["insert_schedule"], missing.values())
 
 
 def due_schedules(database: WorkflowDB, flow_name: str) -> Iterator[Scheduled]:

@@ -92,9 +92,9 @@ class SharedSpending:
         amounts: How much, by name.
     """
 
-    def __init__(self, sql: str, wanted: Mapping[str, object]) -> None:
+    def __init__(self, sql: str, parameters: Mapping[str, object]) -> None:
         self.amounts: Amounts = NO_AMOUNTS
-        self._sql, self._wanted = sql, wanted
+        self._sql, self._parameters = sql, parameters
         self.forget()
 
     def forget(self) -> None:
@@ -111,18 +111,18 @@ class SharedSpending:
         Raises:
             DecodeError: A row of it is damaged.
         """
-        known = {"newest": self._newest, "open": json.dumps(self._open)}
-        completed, others = [self._completed], list[Amounts]()
+        progress = {"newest": self._newest, "open": json.dumps(self._open)}
+        completed, unfinished = [self._completed], list[Amounts]()
         open_runs = set[int]()
-        for row in read(self._sql, {**self._wanted, **known}):
+        for row in read(self._sql, {**self._parameters, **progress}):
             self._newest = max(self._newest, row["run_no"])
             is_completed = row["status"] == "completed"
             if not is_completed:
                 open_runs.add(row["run_no"])
             if row["data"] is not None:
-                (completed if is_completed else others).append(_read(row)[0])
+                (completed if is_completed else unfinished).append(_read(row)[0])
         self._completed, self._open = sum_of(completed), list(open_runs)
-        self.amounts = sum_of((self._completed, *others))
+        self.amounts = sum_of((self._completed, *unfinished))
 
 
 def _read(row: Record) -> tuple[Amounts, tuple[str, ...]]:

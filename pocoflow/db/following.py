@@ -58,8 +58,8 @@ class CommitWatch:
 
     def changed(self) -> bool:
         """Whether something may have been committed; never blocks."""
-        seen, self._seen = self._seen, self._connection.version(self._run_no)
-        return self._seen is None or self._seen != seen
+        before, self._seen = self._seen, self._connection.version(self._run_no)
+        return self._seen is None or self._seen != before
 
 
 class Following(RunsFile):
@@ -122,8 +122,8 @@ class _Follower:
     """
 
     def __init__(self, file: RunsFile, run_id: str, after: int, until: Until) -> None:
-        given: object = after
-        if type(given) is not int or given < -1:
+        number: object = after
+        if type(number) is not int or number < -1:
             raise DefinitionError(f"follow(after={after!r}): the number of an event, or -1")
         if until not in ("end", "pause"):
             raise DefinitionError(f"follow(until={until!r}): 'end' or 'pause'")
@@ -204,8 +204,8 @@ class _Follower:
                 node, path = _address(row)
                 return (NodeStarted(run_id, node, step, path),)
             case Kind.PAUSED:
-                asked = read_json(row["data"] or "[]", is_anything, "the questions of a pause")
-                return (FlowPaused(run_id, flow, row["steps"], tuple(asked)),)
+                questions = read_json(row["data"] or "[]", is_anything, "the questions of a pause")
+                return (FlowPaused(run_id, flow, row["steps"], tuple(questions)),)
             case Kind.FAILED:
                 return self._failed(row)
             case Kind.CANCELLED:
@@ -253,7 +253,7 @@ class _Follower:
     def _emitted(self, row: Record, last: int) -> Iterator[tuple[int, Event]]:
         """The values that a node has emitted; the last has the number of the row."""
         node, path = _address(row)
-        trees = read_json(row["data"], lambda given: isinstance(given, list), "emitted values")
+        trees = read_json(row["data"], lambda value: isinstance(value, list), "emitted values")
         first = last - 2 * (len(trees) - 1)
         for index, tree in enumerate(trees):
             facts = (self._run_id, node, row["step"], decode(tree), row["item"], path)

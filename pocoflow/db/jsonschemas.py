@@ -93,8 +93,8 @@ class _TooMuch(Exception):
 def _bounded() -> dict[str, _Check]:
     """The checks of the supported keywords, with a bound on their total number."""
     count = iter(range(_MOST_CHECKS))
-    known = Draft202012Validator.VALIDATORS
-    checks: dict[str, _Check] = {name: known[name] for name in _KEYWORDS}
+    keywords = Draft202012Validator.VALIDATORS
+    checks: dict[str, _Check] = {name: keywords[name] for name in _KEYWORDS}
     checks |= {"pattern": _pattern, "additionalProperties": _additional}
 
     def counted(check: _Check) -> _Check:
@@ -125,16 +125,16 @@ def _pattern(
 
 
 def _additional(
-    checker: Any, given: object, value: object, schema: Mapping[str, object]
+    checker: Any, rule: object, value: object, schema: Mapping[str, object]
 ) -> Iterator[Misfit]:
     # With patternProperties only the flow can say which keys are additional, as in _pattern.
     if isinstance(value, dict) and "patternProperties" not in schema:
         fields = schema.get("properties")
         extras = value.keys() - (fields if isinstance(fields, dict) else {}).keys()
         for key in sorted(extras):
-            if isinstance(given, dict):
-                yield from checker.descend(value[key], given, path=key)
-            elif given is False:
+            if isinstance(rule, dict):
+                yield from checker.descend(value[key], rule, path=key)
+            elif rule is False:
                 yield Misfit(f"{key!r} is not a field of it")
 
 

@@ -402,8 +402,8 @@ class LineRecorder:
                 self._put_marks(raw, step, {item.number: item.mark})
             self._put_input(raw, step)
             self._put_bills(raw, (of_item,))
-            text, asked = escaped(question.text), str(number)
-            self._put(raw, Kind.ASKED, step, address=address.names, note=text, data=asked)
+            note, data = escaped(question.text), str(number)
+            self._put(raw, Kind.ASKED, step, address=address.names, note=note, data=data)
         self._is_open = True
         return int(number or 0)
 
@@ -576,7 +576,7 @@ class LineRecorder:
         note = self._values.note or ""
         row = (self.line, step + 1, step, run.clock(), note, *columns)
         error = None if failure is None else Described.of(failure)
-        last, asked = run.append_step(raw, self._result, row, error, put)
+        last, is_stopping = run.append_step(raw, self._result, row, error, put)
         if self._is_open or (self._result and last != self._result):
             self._close(raw, last)  # before the values, which reuse the space that it frees
         self._values.write(raw, run.run_no, step, changes)
@@ -584,7 +584,7 @@ class LineRecorder:
             self._end_line(raw, node, path)
         run.last, run.steps = last, step + 1
         self.storage.at_end(partial(self._finished, step, last, changes, successor))
-        return step, asked
+        return step, is_stopping
 
     def remark(self, text: str) -> None:
         """Record a remark with the next row."""

@@ -251,16 +251,16 @@ class RunLog:
         head = (self.end, *row, *caught, *claim)
         # 0: only if the run was not asked to stop; 1: in any case, and the caller learns of it.
         number = put(raw, _APPEND_STEP, (*head, 0, self.last), self.last + 1)
-        asked = False
+        is_stopping = False
         if number is None:
             number = put_one(raw, _APPEND_STEP, (*head, 1, self.last), self.last + 1)
             if number is None:
                 raise self.lost(raw)
             run = raw.execute(QUERIES["claim_of_run"], (self.run_no,)).fetchone()
-            asked = bool(run["cancel_requested"])
+            is_stopping = bool(run["cancel_requested"])
             if not run["owned"]:
                 raw.execute(QUERIES["reopen_run"], (self.run_no,))
-        return number, asked
+        return number, is_stopping
 
     def append(self, raw: Transaction, row: Row, put: PutsOne = put_one) -> int:
         """Append any other row, in the caller's transaction; returns its number.

@@ -41,10 +41,10 @@ def _open(path: str, flags: int) -> int:
     except OSError as exc:
         if isinstance(exc, FileNotFoundError) and not creates:
             raise
-        way = ""
+        remedy = ""
         if isinstance(exc, PermissionError):
-            way = "; it is to have the owner and the mode of the database that it is beside"
-        raise DatabaseFileError(f"cannot open lock file {path}: {exc.strerror}{way}") from exc
+            remedy = "; it must have the owner and the mode of the database"
+        raise DatabaseFileError(f"cannot open lock file {path}: {exc.strerror}{remedy}") from exc
     if sys.platform != "win32":
         _give_away(descriptor, path.rpartition("-lock")[0])
     return descriptor

@@ -121,13 +121,13 @@ class Locks(ABC):
                 return False
             self._held[run_no] = owner
             try:
-                taken = self._lock(run_no, owner)
+                is_acquired = self._lock(run_no, owner)
             except BaseException:
                 self.release(run_no, owner)
                 raise
-            if not taken:
+            if not is_acquired:
                 self._held.pop(run_no, None)
-            return taken
+            return is_acquired
 
     def has(self, run_no: int, owner: object) -> bool:
         """Whether this owner acquired the lock of a run, in this process, and still holds it."""

@@ -67,7 +67,7 @@ def _after_fork_in_child() -> None:
     global _guard  # noqa: PLW0603
     _guard = threading.RLock()
     for connection in _connections:
-        connection.begin_anew(at_rest=bool(_locked.locks))
+        connection.reset_after_fork(at_rest=bool(_locked.locks))
     _locked.locks.clear()
 
 

@@ -255,8 +255,8 @@ class Questions(RunsFile):
         return [asked for asked in self.get_questions(one.run_id) if asked.is_open]
 
 
-def _is_text(given: object) -> bool:
+def _is_text(value: object) -> bool:
     try:
-        return isinstance(given, str) and given.encode() is not None
+        return isinstance(value, str) and value.encode() is not None
     except UnicodeEncodeError:
         return False

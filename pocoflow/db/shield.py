@@ -97,11 +97,11 @@ class Shield:
         copied = _copied(index)
         if _is_copying(copied, index):
             return False
-        head, known = os.pread(file, _HEAD, 0), self._head
-        if known and head != known:
+        head, before = os.pread(file, _HEAD, 0), self._head
+        if before and head != before:
             if _is_copying(_copied(index), index):
                 return False
-            if _changes(head) < _changes(known) or self._copied == _copied(index):
+            if _changes(head) < _changes(before) or self._copied == _copied(index):
                 return True
         self._head, self._copied = head, copied
         return False
@@ -199,8 +199,8 @@ def close_inherited(file: Path, patience: float) -> None:
         if not raws:
             return
         (_, first, length), *_ = _shielded(file)
-        with open(file, "rb") as held:
-            while not oslocks.share(held.fileno(), first, length):
+        with open(file, "rb") as locked:
+            while not oslocks.share(locked.fileno(), first, length):
                 if time.monotonic() >= until:
                     return
                 time.sleep(0.01)

@@ -97,8 +97,8 @@ class SQLiteConnection(Connection):
 
     # -- opening and closing --------------------------------------------------------------------
 
-    def begin_anew(self, *, at_rest: bool) -> None:  # noqa: D102 - see the base class
-        super().begin_anew(at_rest=at_rest)
+    def reset_after_fork(self, *, at_rest: bool) -> None:  # noqa: D102 - see the base class
+        super().reset_after_fork(at_rest=at_rest)
         if self._raw is not None:
             inherit(self._raw, self.file, at_rest=at_rest)
             self._raw, self._is_inherited = None, True
@@ -493,8 +493,8 @@ class SQLiteConnection(Connection):
         if self._raw is not None:
             try:
                 self._check_files()
-            except DatabaseFileError as gone:
-                return gone
+            except DatabaseFileError as lost:
+                return lost
         name = getattr(exc, "sqlite_errorname", "")
         text = str(exc)
         if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):

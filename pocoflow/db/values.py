@@ -164,9 +164,9 @@ class ValueWriter:
         changes: list[Change] = []
         items: Iterable[tuple[str, object]]
         if touched is None:
-            items, gone = store.own_items(), self.watch.gone(store)
+            items, removed = store.own_items(), self.watch.gone(store)
         else:
-            items, gone = touched.touched()
+            items, removed = touched.touched()
         changed = [*self.watch.changed_among(items)]
         rechecked = [self._recheck(store, entry) for entry in changed]
         if any(rechecked):  # validators may have changed any value in place
@@ -181,8 +181,8 @@ class ValueWriter:
         for key, mark in store.unsaved.items():
             if self._unsaved.get(key) != mark:
                 changes.append(_unsaved(key, mark))
-        if gone or self._unsaved:
-            deleted = {key: None for key in gone if key in self.watch}
+        if removed or self._unsaved:
+            deleted = {key: None for key in removed if key in self.watch}
             deleted |= {key: None for key in self._unsaved if key not in store}
             changes += [Change(key, DELETED, None) for key in deleted if key not in store.unsaved]
         return changes
@@ -196,12 +196,12 @@ class ValueWriter:
         key: str,
         value: object,
         before: Frozen | str | None = None,
-        found: tuple[Sequence[Edit], Frozen] | None = None,
+        diff: tuple[Sequence[Edit], Frozen] | None = None,
     ) -> Change | None:
         frozen = None
         try:
             if before is not None:
-                change = self._changed(key, value, before, found)
+                change = self._changed(key, value, before, diff)
                 if change is not None:
                     return change
             frozen = freeze_parts(value)
@@ -221,7 +221,7 @@ class ValueWriter:
         key: str,
         value: Any,
         before: Frozen | str,
-        found: tuple[Sequence[Edit], Frozen] | None,
+        diff: tuple[Sequence[Edit], Frozen] | None,
     ) -> Change | None:
         """The change of a value, or ``None`` if it is to be written as a whole."""
         size = self._sizes.get(key)
@@ -231,9 +231,9 @@ class ValueWriter:
                 return None
             tail = codec.dumps(value[len(before) :])
             return Change(key, APPENDED, tail, value, None, size.grown(len(tail)))
-        if found is None:
+        if diff is None:
             return None
-        edits, frozen = found
+        edits, frozen = diff
         if [(edit.path, edit.operation) for edit in edits] == [((), "append")]:
             if size is not None and not size.has_room:
                 return None
@@ -528,12 +528,12 @@ def _read_value(
     label: str,
     classes: codec.Classes,
 ) -> None:
-    known, has_whole = classes.of_field(key), pieces[0][0] == WHOLE
+    classes, has_whole = classes.of_field(key), pieces[0][0] == WHOLE
     try:
         if any(op == CHANGED for op, _ in pieces):
-            value = _changed_value(pieces, known)
+            value = _changed_value(pieces, classes)
         else:
-            value, *tails = (codec.loads(text, known) for _, text in pieces)
+            value, *tails = (codec.loads(text, classes) for _, text in pieces)
             if type(value) is str:
                 value += "".join(tails)
             else:
@@ -548,9 +548,9 @@ def _read_value(
         raise DecodeError(f"{label}: key {key!r} cannot be read: {exc}") from exc
 
 
-def _changed_value(pieces: Sequence[tuple[int, str]], known: codec.Classes) -> Any:
+def _changed_value(pieces: Sequence[tuple[int, str]], classes: codec.Classes) -> Any:
     tree = tree_of(*_in_order(pieces))
-    return codec.decode(tree, known) if any(TAG in text for _, text in pieces) else tree
+    return codec.decode(tree, classes) if any(TAG in text for _, text in pieces) else tree
 
 
 def whole_text(pieces: Sequence[tuple[int, str]]) -> str:

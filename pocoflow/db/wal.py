@@ -32,12 +32,12 @@ class _Log(NamedTuple):
     Attributes:
         page_size: The size of a page.
         pages: The number of pages of the database with the log.
-        found: The pages in the log.
+        logged: The pages in the log.
     """
 
     page_size: int
     pages: int
-    found: frozenset[int]
+    logged: frozenset[int]
 
 
 def refuse_other_log(file: Path, label: str) -> None:
@@ -95,7 +95,7 @@ def _lacking(file: Path) -> int:
         # What is written meanwhile reaches the file only after the log.
         pages = os.stat(file).st_size // now.page_size
         locked = _LOCKED_AT // now.page_size + 1
-        lacking = set(range(pages + 1, now.pages + 1)) - now.found - {locked}
+        lacking = set(range(pages + 1, now.pages + 1)) - now.logged - {locked}
         if not lacking:
             return 0
         before = now
@@ -112,7 +112,7 @@ def _read(log: Path, *, is_sure: bool) -> _Log | None:
         return None
     order = "big" if magic & 1 else "little"
     sums = _checksum(data[:24], (0, 0), order) if is_sure else (0, 0)
-    pages, committed, found = 0, 0, list[int]()
+    pages, committed, logged = 0, 0, list[int]()
     whole = _FRAME.size + page_size
     for at in range(_HEADER.size, len(data) - whole + 1, whole):
         page, size, *frame_salt, sum_1, sum_2 = _FRAME.unpack_from(data, at)
@@ -123,10 +123,10 @@ def _read(log: Path, *, is_sure: bool) -> _Log | None:
             sums = _checksum(data[at + _FRAME.size : at + whole], sums, order)
             if sums != (sum_1, sum_2):
                 break
-        found.append(page)
+        logged.append(page)
         if size:
-            pages, committed = size, len(found)
-    return _Log(page_size, pages, frozenset(found[:committed]))
+            pages, committed = size, len(logged)
+    return _Log(page_size, pages, frozenset(logged[:committed]))
 
 
 def _checksum(data: bytes, sums: tuple[int, int], order: str) -> tuple[int, int]:

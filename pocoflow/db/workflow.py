@@ -317,8 +317,8 @@ class WorkflowDB(Questions, Checkpoints, Following, Retention):
             return False
         with self.writing(run["run_no"]) as raw:
             # It may have paused, or been resumed, since the read.
-            asked = raw.execute(QUERIES["request_cancel"], (run_id,)).fetchone() is not None
-            return asked or self._cancel_waiting(raw, run_id)
+            is_asked = raw.execute(QUERIES["request_cancel"], (run_id,)).fetchone() is not None
+            return is_asked or self._cancel_waiting(raw, run_id)
 
     def _cancel_waiting(self, raw: Transaction, run_id: str) -> bool:
         now, number = self.connection.now(), self.number(run_id)

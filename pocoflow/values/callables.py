@@ -27,13 +27,13 @@ UNSET: Final[Any] = _Unset()
 
 
 @cache
-def lists_keywords(*known: type) -> Callable[[FunctionT], FunctionT]:
+def lists_keywords(*dicts: type) -> Callable[[FunctionT], FunctionT]:
     """Have ``help`` and ``inspect.signature`` of a function list the keywords of its ``**``.
 
     Args:
-        known: Typed dicts of its keywords.
+        dicts: Typed dicts of its keywords.
     """
-    hints = {name: hint for dict_ in known for name, hint in inspect.get_annotations(dict_).items()}
+    hints = {name: hint for dict_ in dicts for name, hint in inspect.get_annotations(dict_).items()}
     keywords = [
         inspect.Parameter(
             name,

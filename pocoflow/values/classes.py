@@ -105,15 +105,15 @@ class Classes:
 
     def of(self, hints: Iterable[object]) -> Classes:
         """The classes for a value with these annotations."""
-        made = self.within(tuple(hints), self._fields)
-        made._relocates = made._given
-        return made
+        other = self.within(tuple(hints), self._fields)
+        other._relocates = other._given
+        return other
 
     def within(self, types: Iterable[object], fields: Mapping[str, object]) -> Classes:
         """The classes for a nested part with a schema of its own."""
-        made = Classes(types, supplied=self._supplied, aliases=self._aliases, fields=fields)
-        made._around, made._moved, made._shapes = self, self._moved, self._shapes
-        return made
+        other = Classes(types, supplied=self._supplied, aliases=self._aliases, fields=fields)
+        other._around, other._moved, other._shapes = self, self._moved, self._shapes
+        return other
 
     def find(self, name: str) -> type:
         """Return the class of a name, ``module:qualname``.
@@ -126,10 +126,10 @@ class Classes:
         known = self.known()
         moved = _renamed(name, self._moved) if self._moved else None
         is_of_script = moved is not None and _MAIN in (name.partition(":")[0], moved.__module__)
-        found = known.get(name) or (moved if is_of_script else None) or _loaded(name) or moved
-        found = found or _of_script(name, known)
-        found = found or _relocated(name, self._relocates) or _relocated(name, self._supplied)
-        if found is None:
+        kind = known.get(name) or (moved if is_of_script else None) or _loaded(name) or moved
+        kind = kind or _of_script(name, known)
+        kind = kind or _relocated(name, self._relocates) or _relocated(name, self._supplied)
+        if kind is None:
             module = name.partition(":")[0]
             is_loaded = module in sys.modules or "<locals>" in name
             raise UnknownClassError(
@@ -139,7 +139,7 @@ class Classes:
                 + ("" if is_loaded else f"; or import {module} first, if it is still there"),
                 class_name=name,
             )
-        return found
+        return kind
 
     def has(self, kind: type) -> bool:
         """Whether looking up the name of a class finds that class."""
@@ -224,14 +224,14 @@ def _loaded(name: str) -> type | None:
     """The class of that name in the loaded modules, without running their attribute hooks."""
     plain, bracket, _ = name.partition("[")
     module, _, qualname = plain.partition(":")
-    found: object = sys.modules.get(module)
+    target: object = sys.modules.get(module)
     for part in qualname.split("."):
-        found = found.__dict__.get(part) if isinstance(found, type | types.ModuleType) else None
-    if not isinstance(found, type):
+        target = target.__dict__.get(part) if isinstance(target, type | types.ModuleType) else None
+    if not isinstance(target, type):
         return None
     if not bracket:
-        return found
-    return next((cls for cls in _subclasses(found) if name_of(cls) == name), None)
+        return target
+    return next((cls for cls in _subclasses(target) if name_of(cls) == name), None)
 
 
 def _subclasses(kind: type) -> Iterator[type]:

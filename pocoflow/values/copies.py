@@ -155,28 +155,28 @@ def stored_copy(value: Any) -> Any:
         return value
 
 
-def _stored_copy(value: Any, known: dict[int, object], alive: list[object]) -> object:
+def _stored_copy(value: Any, copies: dict[int, object], alive: list[object]) -> object:
     kind = type(value)
     if kind in IMMUTABLE:
         return value
-    if id(value) in known:
-        if known[id(value)] is _OPEN:
+    if id(value) in copies:
+        if copies[id(value)] is _OPEN:
             raise RecursionError("it contains itself")
-        return known[id(value)]
-    known[id(value)] = _OPEN
+        return copies[id(value)]
+    copies[id(value)] = _OPEN
     alive.append(value)  # so that no id is used again
     copy: object
     if kind is list:
-        copy = [_stored_copy(part, known, alive) for part in value]
+        copy = [_stored_copy(part, copies, alive) for part in value]
     elif kind is dict:
-        copy = {key: _stored_copy(part, known, alive) for key, part in value.items()}
+        copy = {key: _stored_copy(part, copies, alive) for key, part in value.items()}
     else:
-        copy = _rebuilt(value, kind, known, alive)
-    known[id(value)] = copy
+        copy = _rebuilt(value, kind, copies, alive)
+    copies[id(value)] = copy
     return copy
 
 
-def _rebuilt(value: object, kind: type, known: dict[int, object], alive: list[object]) -> object:
+def _rebuilt(value: object, kind: type, copies: dict[int, object], alive: list[object]) -> object:
     """A standard value, or an object of a user's class, rebuilt from copies of its parts."""
     try:
         standard = kind_of(kind)
@@ -190,7 +190,7 @@ def _rebuilt(value: object, kind: type, known: dict[int, object], alive: list[ob
         else:
             return value
         parts = split(value).items()
-        return join(kind, **{name: _stored_copy(part, known, alive) for name, part in parts})
+        return join(kind, **{name: _stored_copy(part, copies, alive) for name, part in parts})
     except RecursionError:
         raise
     except Exception:  # noqa: BLE001 - it cannot be stored: a live object, which is shared

@@ -119,9 +119,9 @@ def _from_base64(value: object) -> bytes:
     return binascii.a2b_base64(required(str, value), strict_mode=True)
 
 
-def _refuse_attributes(value: object, known: str = "") -> None:
+def _refuse_attributes(value: object, expected: str = "") -> None:
     # Counter[str]() has the attribute __orig_class__, set by typing.
-    extra = [name for name in value.__dict__ if name not in (known, "__orig_class__")]
+    extra = [name for name in value.__dict__ if name not in (expected, "__orig_class__")]
     if extra:
         raise Refusal(value, f"it has attributes of its own: {', '.join(extra)}")
 
@@ -212,8 +212,8 @@ def _split_zoneinfo(value: Any) -> Parts:
 
 
 def _split_uuid(value: UUID) -> Parts:
-    known = value.is_safe.value
-    return {"value": str(value)} | ({} if known is None else {"is_safe": known})
+    is_safe = value.is_safe.value
+    return {"value": str(value)} | ({} if is_safe is None else {"is_safe": is_safe})
 
 
 def _join_uuid(cls: type[UUID], value: object, is_safe: object = None) -> UUID:

@@ -182,15 +182,15 @@ def _complete(
 ) -> dict[str, object]:
     """The stored fields, and the defaults of new ones."""
     known = set(names)
-    gone = [name for name in stored if name not in known]
+    removed = [name for name in stored if name not in known]
     new = [name for name in names if name not in stored and name not in defaults]
-    if gone or new:
-        raise DecodeError(f"fields {_change(gone, new)}")
+    if removed or new:
+        raise DecodeError(f"fields {_change(removed, new)}")
     return {name: stored[name] if name in stored else defaults[name] for name in names}
 
 
-def _change(gone: list[str], new: list[str]) -> str:
-    parts = (("not there any more", gone), ("new and without a default", new))
+def _change(removed: list[str], new: list[str]) -> str:
+    parts = (("not there any more", removed), ("new and without a default", new))
     return "; ".join(f"{label}: {', '.join(names)}" for label, names in parts if names)
 
 

@@ -141,9 +141,9 @@ def open_server(
         DatabaseFileError: The database does not exist, or refuses this user.
         DatabaseError: The server cannot be reached, or refuses the connection.
     """
-    given: object = lease
+    value: object = lease
     seconds = LEASE if lease is None else lease
-    is_number = given is None or (isinstance(given, int | float) and not isinstance(given, bool))
+    is_number = value is None or (isinstance(value, int | float) and not isinstance(value, bool))
     if not is_number or not 0.1 <= seconds < float("inf"):
         raise DefinitionError(f"WorkflowDB(lease={lease!r}): seconds, at least 0.1")
     try:

@@ -32,15 +32,15 @@ class Statement(NamedTuple):
     text: bytes
     names: Sequence[str]
 
-    def encoded(self, given: Parameters) -> list[bytes | None]:
+    def encoded(self, parameters: Parameters) -> list[bytes | None]:
         """The parameters in the format of the server.
 
         Raises:
             DefinitionError: A text has a character that the server cannot store.
             UnicodeEncodeError: A text has a character that no database can store.
         """
-        if isinstance(given, Mapping):
-            given = [given[name] for name in self.names]
+        if isinstance(parameters, Mapping):
+            parameters = [parameters[name] for name in self.names]
         return [
             value
             if value is None
@@ -49,7 +49,7 @@ class Statement(NamedTuple):
             else value.encode()
             if type(value) is str and "\0" not in value
             else _encoded(value)
-            for value in given
+            for value in parameters
         ]
 
 

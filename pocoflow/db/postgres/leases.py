@@ -97,12 +97,12 @@ class Leases(Locks):
         return self._alone
 
     def _lock(self, run_no: int, owner: object) -> bool:
-        taken = bool(self._execute(_HOLD, run_no, self._holder, self._seconds))
-        if taken and self._thread is None:
+        is_acquired = bool(self._execute(_HOLD, run_no, self._holder, self._seconds))
+        if is_acquired and self._thread is None:
             work = partial(_renew, weakref.ref(self), self._ends, self._seconds / 3)
             self._thread = threading.Thread(target=work, name="pocoflow-leases", daemon=True)
             self._thread.start()
-        return taken
+        return is_acquired
 
     def _unlock(self, run_no: int) -> None:
         try:

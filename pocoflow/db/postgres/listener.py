@@ -48,7 +48,7 @@ class Listener:
     def __init__(self, connect: Callable[[], psycopg.Connection], channel: str) -> None:
         self._connect, self._channel = connect, channel
         self._name = uuid4().hex
-        self._asked: dict[int, float] = {}
+        self._polled: dict[int, float] = {}
         self._commits: dict[int, int] = {}
         self._guard = threading.Lock()
         self._ends = threading.Event()
@@ -62,7 +62,7 @@ class Listener:
             if self._pid != os.getpid():
                 self._pid, self._is_at_work = os.getpid(), False
                 self._commits, self._name = {}, uuid4().hex
-            self._asked[run_no] = now
+            self._polled[run_no] = now
             starts = not self._is_at_work and not self._ends.is_set()
             self._is_at_work |= starts
             commits = self._commits.get(run_no)
@@ -83,7 +83,7 @@ class Listener:
                 _log.debug("followers look by themselves for a while: %s", exc)
             with self._guard:
                 self._commits.clear()
-                if not self._asked or self._ends.is_set():
+                if not self._polled or self._ends.is_set():
                     self._is_at_work = False
                     return
             self._ends.wait(_AGAIN)
@@ -96,12 +96,12 @@ class Listener:
         while not self._ends.is_set():
             now = time.monotonic()
             with self._guard:
-                for run_no, asked in list(self._asked.items()):
-                    if asked < now - _AGAIN:
-                        del self._asked[run_no]
+                for run_no, polled_at in list(self._polled.items()):
+                    if polled_at < now - _AGAIN:
+                        del self._polled[run_no]
                         self._commits.pop(run_no, None)
-                runs = list(self._asked)
-                is_new = bool(self._asked.keys() - self._commits.keys())
+                runs = list(self._polled)
+                is_new = bool(self._polled.keys() - self._commits.keys())
             if not runs:
                 break
             if is_new or recorded < now - _AGAIN:

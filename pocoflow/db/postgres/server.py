@@ -141,8 +141,8 @@ class ServerConnection(Connection):
 
     # -- opening and closing ----------------------------------------------------------------------
 
-    def begin_anew(self, *, at_rest: bool) -> None:  # noqa: D102 - see the base class
-        super().begin_anew(at_rest=at_rest)
+    def reset_after_fork(self, *, at_rest: bool) -> None:  # noqa: D102 - see the base class
+        super().reset_after_fork(at_rest=at_rest)
         if self._pipeline is not None:
             _abandoned.append(self._pipeline)  # it belongs to the parent process
             self._pipeline = None
@@ -168,14 +168,14 @@ class ServerConnection(Connection):
                 f"database {self.label} has the encoding {encoding}, which cannot hold every text; "
                 "use one that was made with CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0"
             )
-        path, user, is_there = _one(connection.execute(_SEARCH_PATH))
-        schema = self._chosen(path, user, is_there)
+        path, user, has_user_schema = _one(connection.execute(_SEARCH_PATH))
+        schema = self._chosen(path, user, has_user_schema)
         self._schema, self._channel = schema, channel_of(schema)
         info = connection.info
         self._home = (info.host, info.port, info.dbname, schema)
         before = ticks()
-        (there,) = _one(connection.execute(_CLOCK))
-        self._ahead = there - (before + ticks()) // 2
+        (server_time,) = _one(connection.execute(_CLOCK))
+        self._ahead = server_time - (before + ticks()) // 2
         settings = {
             **_SERVER_NOTICES,
             "search_path": composed.Identifier(schema).as_string(connection),
@@ -198,12 +198,12 @@ class ServerConnection(Connection):
     def now(self) -> str:  # noqa: D102 - see the base class
         return (_EPOCH + timedelta(microseconds=self.micros())).isoformat()
 
-    def _chosen(self, path: str, user: str, is_there: bool) -> str:
+    def _chosen(self, path: str, user: str, has_user_schema: bool) -> str:
         """The first schema of a search path; that of the user if it exists, or is the only one."""
         names = _names(path)
         if names == ["$user", "public"]:
             return _SCHEMA  # the default search path
-        if names[1:] and names[0] == "$user" and not is_there:
+        if names[1:] and names[0] == "$user" and not has_user_schema:
             names.pop(0)
         schema = names[0] if names else ""
         schema = user if schema == "$user" else schema
@@ -310,12 +310,12 @@ class ServerConnection(Connection):
             pipeline = self._current()
             with self._translated():
                 try:
-                    found = self._read(pipeline, sql, parameters)
+                    rows = self._read(pipeline, sql, parameters)
                 except psycopg.OperationalError:
                     if self._is_in or not pipeline.is_lost:
                         raise
-                    found = self._read(self._open(), sql, parameters)  # a read may be retried
-                return checked(found, f"database {self.label}")
+                    rows = self._read(self._open(), sql, parameters)  # a read may be retried
+                return checked(rows, f"database {self.label}")
 
     def _read(self, pipeline: Pipeline, sql: str, parameters: Parameters) -> list[Record]:
         try:
