@@ -69,7 +69,7 @@ class Shield:
                 if not oslocks.share(descriptor, first, length):
                     raise BlockingIOError
         finally:
-            # Only now: closing them releases locks of SQLite's, which are replaced by now.
+            # Only now: closing them releases locks of SQLite's, which the new locks replace.
             for descriptor, *_ in before:
                 os.close(descriptor)
         self.is_overwritten, self._check_from, self._head = False, 0.0, b""

@@ -108,7 +108,7 @@ class Leases(Locks):
         try:
             self._execute(_RELEASE, run_no, self._holder)
         except DatabaseError as exc:
-            _log.debug("the lease of run %d ends by itself: %s", run_no, exc)
+            _log.debug("the lease of run %d was not released, and expires: %s", run_no, exc)
 
     def renew(self) -> None:
         """Renew the leases of this process; those that another process has acquired are lost.
