@@ -39,15 +39,15 @@ COMMANDS: dict[str, Command] = {
     "rule": Command("pocoflow.cli.rule", "explain a rule of the check"),
     "graph": Command("pocoflow.cli.graph", "draw a flow"),
     "runs": Command("pocoflow.cli.runs", "list the runs in a database, or show one"),
-    "questions": Command("pocoflow.cli.questions", "list what runs ask"),
-    "answer": Command("pocoflow.cli.answer", "answer what a run asks"),
+    "questions": Command("pocoflow.cli.questions", "list the open questions of runs"),
+    "answer": Command("pocoflow.cli.answer", "answer the questions of a run"),
     "monitor": Command("pocoflow.cli.monitor", "watch the runs in a database in the browser"),
-    "resume": Command("pocoflow.cli.resume", "go on with a run"),
-    "fork": Command("pocoflow.cli.fork", "make a new run from a step of another one"),
-    "recover": Command("pocoflow.cli.recover", "go on with every run of a flow that can"),
-    "carry-on": Command("pocoflow.cli.carry_on", "carry on with one run, if it is due"),
-    "worker": Command("pocoflow.cli.worker", "carry on with the runs that are due"),
-    "dispatch": Command("pocoflow.cli.dispatch", "give the runs that are due to a cluster"),
+    "resume": Command("pocoflow.cli.resume", "resume a run"),
+    "fork": Command("pocoflow.cli.fork", "create a new run from a step of another one"),
+    "recover": Command("pocoflow.cli.recover", "resume every run of a flow that can be resumed"),
+    "carry-on": Command("pocoflow.cli.carry_on", "resume one run, if it is due"),
+    "worker": Command("pocoflow.cli.worker", "execute the runs that are due"),
+    "dispatch": Command("pocoflow.cli.dispatch", "send the runs that are due to a cluster"),
     "prune": Command("pocoflow.cli.prune", "remove old runs"),
     "copy": Command("pocoflow.cli.copy_runs", "copy runs to another database, file or server"),
     "migrate-db": Command("pocoflow.cli.migrate_db", "migrate a database of version 0.2.1"),
@@ -98,8 +98,8 @@ def make_parser(called: str | None = None) -> argparse.ArgumentParser:
     """
     parser = _Parser(
         prog="pocoflow",
-        description="Run the demo; look at runs in a database, answer them, go on with them, "
-        "remove them.",
+        description="Run the demo; inspect the runs in a database, answer their questions, resume "
+        "them, remove them.",
         epilog="'pocoflow COMMAND --help' explains a command.",
     )
     version = f"pocoflow {__version__}"

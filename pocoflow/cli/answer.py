@@ -43,12 +43,12 @@ _OVER = ("completed", "cancelled")
 def register(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``pocoflow answer``."""
     parser.description = (
-        "Answer what a run asks: the question is shown with its context, and the answer is asked "
-        "for by its JSON schema, unless --value gives it. A wrong entry is asked for again; Ctrl-D "
-        "and Ctrl-C leave the question open. If several questions are open they are asked one "
-        "after another; where nobody is at a terminal, or with --value, --question says which one. "
-        "With --flow the answer is also checked by its type, and the run goes on when no question "
-        "is open any more."
+        "Answer the questions of a run: each question is shown with its context, and the answer is "
+        "requested by its JSON schema, unless --value gives it. A wrong entry is requested again; "
+        "Ctrl-D and Ctrl-C leave the question open. If several questions are open, they are asked "
+        "one after another; without a terminal, or with --value, --question says which one. With "
+        "--flow the answer is also checked against its type, and the run is resumed when no "
+        "question is open any more."
     )
     parser.add_argument("run_id", metavar="RUN", help=RUN_HELP)
     parser.add_argument(

@@ -21,10 +21,10 @@ from pocoflow.views.targets import (
 def register(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``pocoflow carry-on``."""
     parser.description = (
-        "Carry on with one run if it is due and nobody runs it, and print its status. A queue, a "
-        "cluster or a job that is given an id may be given it twice, or late: that somebody else "
-        "has the run, or that it has ended, is no failure. Ends with 0 whatever the status is, and "
-        "with another code if the run has to be delivered again."
+        "Carry on with one run if it is due and no process runs it, and print its status. A queue, "
+        "a cluster or a job may deliver an id twice, or late: it is not a failure if another "
+        "process runs the run, or if it has ended. Ends with 0 whatever the status is, and with "
+        "another code if the run has to be delivered again."
     )
     parser.add_argument("run_id", metavar="RUN_ID", help="the run, by its whole id")
     add_owner(parser)

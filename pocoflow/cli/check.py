@@ -37,7 +37,7 @@ def register(parser: argparse.ArgumentParser) -> None:
         "those of [tool.pocoflow] in pyproject.toml are checked: flows = ['package.module:flow']. "
         "Ends with 1 if there are errors, with 2 if a flow cannot be imported. A comment at the "
         "line of a finding, # pocoflow: ignore[PF301], or Flow(ignore=('PF301',)), silences it, "
-        "here and in a run; --strict tells which of them silence nothing."
+        "here and in a run; --strict reports those that silence nothing."
     )
     parser.add_argument("flows", metavar="FLOW", nargs="*", help=TARGET_HELP)
     parser.add_argument("--format", choices=FORMATS, default="text", help="how to report (text)")
@@ -47,11 +47,11 @@ def register(parser: argparse.ArgumentParser) -> None:
             metavar="CODES",
             type=_codes,
             action="extend",
-            help=f"{what} these rules; a code, or the beginning of some, such as PF3; with commas",
+            help=f"{what} these rules: codes, or prefixes such as PF3, separated by commas",
         )
     parser.add_argument("--strict", action="store_true", help="end with 1 for warnings, too")
     add_database(
-        parser, "look whether their runs in this database that have not completed can go on"
+        parser, "check whether their runs in this database that have not completed can be resumed"
     )
     parser.set_defaults(execute=check)
 

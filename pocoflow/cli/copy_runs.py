@@ -16,11 +16,11 @@ from pocoflow.views.targets import check_there, named_database
 def register(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``pocoflow copy``."""
     parser.description = (
-        "Copy runs from one database to another, a file or a PostgreSQL server, with all that is "
-        "on record of them: a resume goes on there where it would here. A run that somebody runs "
-        "is left out, and so is one whose id is there already, so the command may be called "
-        "again. Ends with 1 if a run was at work. Where both have a run, see to it that only one "
-        "of them goes on with it."
+        "Copy runs from one database to another, a file or a PostgreSQL server, with their whole "
+        "record: they can be resumed there like here. A run that is active is left out, and so is "
+        "a run whose id is in the target already, so the command may be repeated. Ends with 1 if a "
+        "run was active. If both databases have a run, make sure that it is resumed in only one of "
+        "them."
     )
     where = "a path, a postgresql:// URL, or env:NAME for the environment variable that has it"
     parser.add_argument("source", metavar="FROM", type=named_database, help=where)

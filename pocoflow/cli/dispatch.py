@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 def register(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``pocoflow dispatch``."""
     parser.description = (
-        "Give the ids of the runs that are due to a cluster of Dask, whose workers carry on with "
+        "Send the ids of the runs that are due to a cluster of Dask, whose workers carry on with "
         "them as 'pocoflow worker' does. Each needs the modules of the flows and their database; "
-        "a run that a worker is given twice, or late, is run once. One that is killed leaves its "
-        "runs to the others. The first SIGTERM or Ctrl-C submits no more, and waits for those at "
-        "work; a second one ends the process."
+        "a run that is delivered twice, or late, is run once. A worker that is killed leaves its "
+        "runs to the others. The first SIGTERM or Ctrl-C stops submitting, and waits for the "
+        "active runs; a second one ends the process."
     )
     parser.add_argument("--dask", metavar="ADDRESS", required=True, help="tcp://host:8786")
-    add_arguments(parser, 64, "runs that are submitted at once")
+    add_arguments(parser, 64, "concurrently submitted runs")
     parser.set_defaults(execute=dispatch)
 
 

@@ -21,7 +21,7 @@ from pocoflow.views.targets import (
 def register(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``pocoflow fork``."""
     parser.description = (
-        "Make a new run that begins after a step of another one, which is left as it is. The new "
+        "Create a new run that begins after a step of another one, which stays unchanged. The new "
         "run waits until 'pocoflow resume' runs it."
     )
     parser.add_argument("run_id", metavar="RUN_ID", help=RUN_HELP)
@@ -29,7 +29,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     step = "the step after which it begins, -1 for before the first node (the last one)"
     parser.add_argument("--step", metavar="N", type=int, help=step)
     add_changes(parser)
-    parser.add_argument("--new-id", metavar="ID", help="the id of the new run (made)")
+    parser.add_argument("--new-id", metavar="ID", help="the id of the new run (generated)")
     add_repeated(parser, "--label", "KEY=VALUE", label, "a label of the new run")
     parser.set_defaults(execute=fork)
 

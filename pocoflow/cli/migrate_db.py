@@ -14,7 +14,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Bring a database that version 0.2.1 wrote to the layout of this version, in one "
         "transaction, keeping a copy of it. Programs of 0.2.1 cannot use the file any more. "
-        "Commands that only look never need this."
+        "Commands that only read never need this."
     )
     parser.add_argument(
         "database",
@@ -26,7 +26,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--close-running",
         action="store_true",
-        help="record the runs that read as running as interrupted: no process of 0.2.1 is at work "
+        help="record the runs that read as running as interrupted: no process of 0.2.1 is active "
         "any more",
     )
     parser.set_defaults(execute=migrate_db)

@@ -22,15 +22,15 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Watch the runs in a database in the browser, while they run. The page can be reached from "
         "this machine only, and fetches nothing from anywhere. The database is only read, "
-        "but for the answers to what runs ask; with --flow, runs of that flow can be resumed, "
+        "except to record answers to questions; with --flow, runs of that flow can be resumed, "
         "forked and cancelled."
     )
     add_page(parser)
     parser.add_argument(
         "--port", metavar="N", type=_port, default=8501, help="where the page is served (8501)"
     )
-    host = "a name, with any port, that the page may be called by beside 127.0.0.1 and localhost "
-    host += "with this port, such as that of a proxy"
+    host = "another name of the page, with any port, besides 127.0.0.1 and localhost with this "
+    host += "port, such as that of a proxy"
     add_repeated(parser, "--allow-host", "NAME", _host, host)
     parser.set_defaults(execute=run_monitor)
 

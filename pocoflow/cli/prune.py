@@ -30,7 +30,7 @@ def register(parser: argparse.ArgumentParser) -> None:
         "--older-than",
         metavar="AGE",
         type=_age,
-        help="runs in which nothing has happened for so long: 90m, 12h, 30d, 8w",
+        help="runs without any event for this long: 90m, 12h, 30d, 8w",
     )
     parser.add_argument(
         "--keep",
@@ -51,9 +51,9 @@ def register(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also the last completed run of a run thread, which then begins with inputs alone",
     )
-    parser.add_argument("--dry-run", action="store_true", help="say how many, and remove nothing")
+    parser.add_argument("--dry-run", action="store_true", help="print how many, and remove nothing")
     parser.add_argument(
-        "--vacuum", action="store_true", help="write the file anew, so that it becomes smaller"
+        "--vacuum", action="store_true", help="rewrite the file, so that it becomes smaller"
     )
     add_file(parser)
     parser.set_defaults(execute=prune)

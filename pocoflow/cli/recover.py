@@ -15,9 +15,9 @@ from pocoflow.views.targets import add_owner, owner_of_runs, relocations_of, rem
 def register(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``pocoflow recover``."""
     parser.description = (
-        "Go on with every run of a flow whose process ended before it did, or that was paused and "
-        "has an answer or is past the deadline of a question, one after another. Ends with 1 if "
-        "one of them fails, else with 3 if one pauses for an answer."
+        "Resume every run of a flow whose process ended before it did, or that was paused and has "
+        "an answer or is past the deadline of a question, one after another. Ends with 1 if one of "
+        "them fails, else with 3 if one pauses for an answer."
     )
     add_owner(parser)
     parser.set_defaults(execute=recover)

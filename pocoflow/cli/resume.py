@@ -31,14 +31,13 @@ from pocoflow.views.targets import (
 def register(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``pocoflow resume``."""
     parser.description = (
-        "Go on with a run that failed, was cancelled or interrupted, was paused and answered, or "
-        "was forked. What was finished is not executed again. Ends with 3 if the run pauses for "
-        "an answer."
+        "Resume a run that failed, was cancelled or interrupted, was paused and answered, or was "
+        "forked. Finished work is not executed again. Ends with 3 if the run pauses for an answer."
     )
     parser.add_argument("run_id", metavar="RUN_ID", help=RUN_HELP)
     add_owner(parser)
     add_changes(parser)
-    rename_help = 'a node that has another name now, or {"OLD": "NEW"}'
+    rename_help = 'a node that was renamed, or {"OLD": "NEW"}'
     add_repeated(parser, "--rename", "OLD=NEW", _renaming, rename_help)
     add_resources(parser)
     parser.set_defaults(execute=resume)

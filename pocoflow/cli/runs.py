@@ -24,7 +24,7 @@ from pocoflow.views.runs import describe, labels_of, seconds, waits_for, waits_f
 
 def register(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``pocoflow runs``."""
-    parser.description = "Look at the runs in a database, or ask one to stop."
+    parser.description = "List the runs in a database, show one, or ask one to stop."
     parts = parser.add_subparsers(metavar="list|show|cancel", required=True, dest="part")
 
     listing = parts.add_parser(
@@ -46,9 +46,8 @@ def register(parser: argparse.ArgumentParser) -> None:
     showing = parts.add_parser(
         "show",
         help="one run: its events, questions, errors and last store",
-        description="Show one run: its row, its events with their times, the attempts, what it "
-        "asked and was answered, errors with traceback, and the store after its last finished "
-        "step.",
+        description="Show one run: its row, its events with their times, its attempts, its "
+        "questions and answers, errors with traceback, and the store after its last finished step.",
     )
     showing.add_argument("run_id", metavar="RUN_ID", help=RUN_HELP)
     showing.set_defaults(execute=show_run)
@@ -56,9 +55,9 @@ def register(parser: argparse.ArgumentParser) -> None:
     cancelling = parts.add_parser(
         "cancel",
         help="ask a run to stop",
-        description="Ask a run, in whatever process it is, to stop after the step that it is at; "
-        "one that nobody runs, as it is queued, paused or interrupted, is cancelled at once. It "
-        "can be resumed.",
+        description="Ask a run, in any process, to stop after its current step; a run that no "
+        "process runs, as it is queued, paused or interrupted, is cancelled at once. It can be "
+        "resumed.",
     )
     cancelling.add_argument("run_id", metavar="RUN_ID", help=RUN_HELP)
     cancelling.set_defaults(execute=cancel_run)

@@ -29,11 +29,11 @@ _SHOWN = 5
 def register(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``pocoflow worker``."""
     parser.description = (
-        "Carry on with the runs of flows, on one database: those that were submitted and are due, "
-        "the occurrences of schedules, those that were interrupted, and paused ones that have an "
-        "answer or have passed the deadline of a question. Any number of workers may do so at "
-        "once. The first SIGTERM or Ctrl-C lets the runs at work end and takes no more; a second "
-        "one ends the process. Limits hold for all workers of the database that have them."
+        "Execute the due runs of flows, on one database: submitted runs whose time has come, the "
+        "occurrences of schedules, interrupted runs, and paused runs that have an answer or have "
+        "passed the deadline of a question. Any number of workers may do so concurrently. The "
+        "first SIGTERM or Ctrl-C lets the active runs end and takes no more; a second one ends the "
+        "process. Limits hold for all workers of the database that have them."
     )
     add_arguments(parser, 8, "runs at once in this process")
     parser.set_defaults(execute=work)
@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser, at_once: int, what: str) -> N
     parser.add_argument("flow", metavar="FLOW", nargs="+", help=TARGET_HELP)
     add_database(parser, "the database (that of the flows)")
     parser.add_argument(
-        "--create", action="store_true", help="make the file that --db names, if it is not there"
+        "--create", action="store_true", help="create the file of --db, if it does not exist"
     )
     parser.add_argument(
         "--concurrency",
@@ -64,17 +64,17 @@ def add_arguments(parser: argparse.ArgumentParser, at_once: int, what: str) -> N
     parser.add_argument("--per-flow", metavar="N", type=run_count, help="runs at once of each flow")
     per_label_help = "runs at once of each value of a label"
     add_repeated(parser, "--per-label", "KEY=N", _per_label, per_label_help)
-    rate_help = "queued runs of each value of a label that begin in so many seconds"
+    rate_help = "queued runs of each value of a label that may begin in this many seconds"
     add_repeated(parser, "--rate", "KEY=N/SECONDS", _rate, rate_help)
     parser.add_argument(
         "--grace",
         metavar="SECONDS",
         type=_seconds,
         default=30.0,
-        help="how long runs at work may take to end once the worker was told to (30)",
+        help="how long active runs may take to end after the worker was stopped (30)",
     )
     parser.add_argument(
-        "--until-idle", action="store_true", help="end as soon as nothing is due and none at work"
+        "--until-idle", action="store_true", help="end as soon as no run is due or active"
     )
 
 

@@ -34,7 +34,7 @@ DATABASE = "pocoflow.db"
 
 TARGET_HELP = (
     "the flow: package.module:name or path/file.py:name, where name is a flow, or a function "
-    "without parameters that makes one"
+    "without parameters that returns one"
 )
 
 
@@ -82,7 +82,7 @@ def _add_variable(add: Callable[..., object]) -> None:
         dest="db",
         type=_variable,
         default=argparse.SUPPRESS,
-        help="the environment variable that has its path, or its postgresql:// URL",
+        help="the environment variable with its path, or its postgresql:// URL",
     )
 
 
@@ -189,7 +189,7 @@ def add_page(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         type=_database,
         default=argparse.SUPPRESS,
-        help=f"the database ({DATABASE}); it need not be there yet",
+        help=f"the database ({DATABASE}); it need not exist yet",
     )
     _add_variable(parser.add_argument)
     parser.add_argument("--flow", metavar="TARGET", help=TARGET_HELP)
@@ -226,9 +226,9 @@ def add_repeated(
 
 def add_relocations(parser: argparse.ArgumentParser) -> None:
     """Add the options for stored runs that know the flow, or classes, by other names."""
-    was = "a name that the flow had before, when its run was started"
+    was = "a previous name of the flow, when its run was started"
     add_repeated(parser, "--flow-was", "NAME", str, was)
-    alias = "a class of stored values that has another name now, as in "
+    alias = "a class of stored values that was renamed or moved, as in "
     alias += "old.module:Name=new.module:Name"
     add_repeated(parser, "--alias", "OLD=NEW", _alias, alias)
 
@@ -238,7 +238,7 @@ def add_resources(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--resources",
         metavar="TARGET",
-        help="the resources of runs, a dict or a function that makes one: module:name or "
+        help="the resources of runs, a dict or a function that returns one: module:name or "
         "path/file.py:name",
     )
 

@@ -34,8 +34,8 @@ _MAX_BYTES = 200_000
 def register(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``pocoflow demo``."""
     parser.description = (
-        "Make a reading card of a text: a flow of typed steps, kept in a database, that lets a "
-        "language model choose, reword and name, and checks what it says. Without FILE it reads "
+        "Make a reading card of a text: a flow of typed steps, stored in a database, that lets a "
+        "language model choose, reword and name, and checks its answers. Without FILE it reads "
         "the opening of Alice in Wonderland. The model runs on this machine, or is the endpoint "
         "that OPENAI_BASE_URL, OPENAI_API_KEY and OPENAI_MODEL name."
     )

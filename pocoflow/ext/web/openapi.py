@@ -209,16 +209,16 @@ class _Schemas:
         return result
 
 
-def _used(part: object, definitions: JsonSchemaValue, found: JsonSchemaValue) -> JsonSchemaValue:
+def _used(part: object, definitions: JsonSchemaValue, used: JsonSchemaValue) -> JsonSchemaValue:
     """The definitions that a schema refers to, transitively."""
     if isinstance(part, list):
         for inner in part:
-            _used(inner, definitions, found)
+            _used(inner, definitions, used)
     elif isinstance(part, dict):
         name = str(part.get("$ref", "")).removeprefix("#/$defs/")
-        if name in definitions and name not in found:
-            found[name] = definitions[name]
-            _used(found[name], definitions, found)
+        if name in definitions and name not in used:
+            used[name] = definitions[name]
+            _used(used[name], definitions, used)
         for inner in part.values():
-            _used(inner, definitions, found)
-    return found
+            _used(inner, definitions, used)
+    return used

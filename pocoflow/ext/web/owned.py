@@ -122,7 +122,7 @@ class Refusal(Exception):
 
 
 class Start(BaseModel):
-    """What a run is started with."""
+    """The body of a request that starts a run."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -157,7 +157,7 @@ class OpenQuestion(BaseModel):
 
 
 class Run(BaseModel):
-    """How a run stands."""
+    """The status of a run."""
 
     id: str
     status: Stands
@@ -169,21 +169,21 @@ class Run(BaseModel):
 
 
 class WholeRun(Run):
-    """How a run stands, what it waits for and, once it is completed, what has come of it."""
+    """A run with its open questions and, once it is completed, its result."""
 
     questions: list[OpenQuestion]
     result: dict[str, Any] | None
 
 
 class Runs(BaseModel):
-    """The newest runs first; ``next`` is what ``before`` has to be for those after them."""
+    """The newest runs first; ``next`` is the value of ``before`` for the next page."""
 
     runs: list[Run]
     next: str | None
 
 
 class Wrong(BaseModel):
-    """What is wrong at one place of a request."""
+    """An error at one location in a request."""
 
     type: str
     loc: list[str | int]
@@ -191,7 +191,7 @@ class Wrong(BaseModel):
 
 
 class Problem(BaseModel):
-    """Why something is not done."""
+    """Why a request is refused."""
 
     detail: str | list[Wrong]
 
@@ -366,7 +366,7 @@ class OwnedRuns:
         """Answer a question of a run.
 
         Raises:
-            Refusal: There is no such question, the answer does not fit, or it comes too late.
+            Refusal: There is no such question, the answer does not fit, or it is too late.
         """
         row, location = self.row(owner, run_id), ("body", "answer")
         questions = self.flow.database.get_questions(row["run_id"])

@@ -1,1 +1,1 @@
-"""Going on with a stored run, and forking one: what is needed before the step loop takes over."""
+"""Resuming a stored run, or forking one, up to the point where the step loop takes over."""

@@ -37,14 +37,14 @@ class Reader:
         self._relocation, self._run_id, self._now = relocation, relocation.run_id, now
 
     def prepared(
-        self, found: Unfinished, vertex: Vertex, classes: codec.Classes
+        self, record: Unfinished, vertex: Vertex, classes: codec.Classes
     ) -> tuple[object, ...]:
         """The recorded result of ``prep`` as the only element, if there is one."""
-        if not found.prepared:
+        if not record.prepared:
             return ()
         known = classes.of(prep_types(vertex.node))
         try:
-            return tuple(codec.loads(text, known) for text in found.prepared)
+            return tuple(codec.loads(text, known) for text in record.prepared)
         except DecodeError as exc:
             raise exc.about(
                 f"run {self._run_id!r}: what prep of node {vertex.name!r} returned cannot be read"
@@ -52,7 +52,7 @@ class Reader:
 
     def line(
         self,
-        found: Unfinished,
+        record: Unfinished,
         nodes: list[Vertex],
         depth: int,
         classes: codec.Classes,
@@ -61,7 +61,7 @@ class Reader:
         """A line, and those of the branches in its step.
 
         Args:
-            found: The line as it is in the log.
+            record: The line as it is in the log.
             nodes: The flows around the next node, and the node.
             depth: How many names enclose its graph.
             classes: The classes of its values.
@@ -72,39 +72,39 @@ class Reader:
             DecodeError: A value is damaged.
         """
         leaf, path = first_of(nodes[-1])
-        depth = (len(found.names) if found.names else depth + 1) + len(path)
-        results = self._results(found, leaf, classes) | answers(found.asked, leaf, self._now)
-        templates = self._templates(found, leaf, depth)
+        depth = (len(record.names) if record.names else depth + 1) + len(path)
+        results = self._results(record, leaf, classes) | answers(record.asked, leaf, self._now)
+        templates = self._templates(record, leaf, depth)
         return replace(
-            found,
+            record,
             vertices=tuple(nodes),
-            taken=rename_taken(found.taken, found.names or (), self._relocation.renamed),
+            taken=rename_taken(record.taken, record.names or (), self._relocation.renamed),
             classes=classes,
             results=results,
-            calls=_calls_now(found.calls, self._relocation.moved),
-            prepared=self.prepared(found, leaf, classes),
+            calls=_calls_now(record.calls, self._relocation.moved),
+            prepared=self.prepared(record, leaf, classes),
             templates=templates,
-            branches=self._branches(found, leaf, templates, depth, classes, is_known),
+            branches=self._branches(record, leaf, templates, depth, classes, is_known),
         )
 
-    def _templates(self, found: Unfinished, vertex: Vertex, depth: int) -> dict[int, int | None]:
+    def _templates(self, record: Unfinished, vertex: Vertex, depth: int) -> dict[int, int | None]:
         """The index of the current branch for each started branch, by its number."""
-        if found.branches and not vertex.branches:
+        if record.branches and not vertex.branches:
             raise ResumeError(
                 f"run {self._run_id!r} stands in the parallel branches of {vertex.name!r}, "
                 f"which has none now{self._relocation.listed}"
             )
         if not isinstance(vertex.node, Parallel):
-            return dict.fromkeys(found.branches, 0)  # they are all of one graph
+            return dict.fromkeys(record.branches, 0)  # they are all of one graph
         starts = [graph.start.name for graph in vertex.branches]
         return {
             number: self._relocation.branch(starts, branch.began[: depth + 1])
-            for number, branch in found.branches.items()
+            for number, branch in record.branches.items()
         }
 
     def _branches(
         self,
-        found: Unfinished,
+        record: Unfinished,
         vertex: Vertex,
         templates: Mapping[int, int | None],
         depth: int,
@@ -116,7 +116,7 @@ class Reader:
             classes = classes_within(classes, node.flow.schema)
             is_known = False  # its schema is not recorded
         branches: dict[int, Unfinished] = {}
-        for number, branch in found.branches.items():
+        for number, branch in record.branches.items():
             which = templates[number]
             if which is None:
                 continue
@@ -144,7 +144,7 @@ class Reader:
         return branches
 
     def _results(
-        self, found: Unfinished, vertex: Vertex, classes: codec.Classes
+        self, record: Unfinished, vertex: Vertex, classes: codec.Classes
     ) -> dict[int, object]:
         """The finished results of ``exec``, by item.
 
@@ -152,17 +152,17 @@ class Reader:
             ResumeError: The node works on items now and did not before, or vice versa.
             DecodeError: A result cannot be read.
         """
-        if not found.results:
+        if not record.results:
             return {}
-        _same_items(self._run_id, vertex.node, next(item < 0 for item in found.results))
+        _same_items(self._run_id, vertex.node, next(item < 0 for item in record.results))
         known = classes.of(exec_types(vertex.node))
         try:
-            return {item: codec.loads(text, known) for item, text in found.results.items()}
+            return {item: codec.loads(text, known) for item, text in record.results.items()}
         except DecodeError as exc:
-            name = found.names[-1] if found.names else vertex.name
+            name = record.names[-1] if record.names else vertex.name
             raise exc.about(
                 f"run {self._run_id!r}: the finished result of exec of node {name!r} (step "
-                f"{found.steps}) cannot be read (a fork calls it again)"
+                f"{record.steps}) cannot be read (a fork calls it again)"
             ) from exc
 
 

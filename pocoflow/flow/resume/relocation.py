@@ -93,22 +93,22 @@ class Relocation:
         lines = "".join(f"\n  - {line}" for line in self.changed)
         return f"\nWhat has changed since the run was started:{lines}" if lines else ""
 
-    def pending(self, found: Unfinished) -> list[Vertex]:
+    def pending(self, record: Unfinished) -> list[Vertex]:
         """The flows around the next node, and the node.
 
         Raises:
             ResumeError: No node has its name, or the node has another definition; or a renaming is
                 about an unknown node.
         """
-        if not found.names:
+        if not record.names:
             raise ResumeError(
                 f"run {self.run_id!r} does not record which node comes next (a version before 0.3 "
                 "wrote it): use flow.run(store, resume_from=node) with the store of its last "
                 "checkpoint"
             )
-        self._rename = self._pending_renamings(found)
-        nodes = self.find(self._graph, found.names, 0)
-        self.refuse_another(found.names)
+        self._rename = self._pending_renamings(record)
+        nodes = self.find(self._graph, record.names, 0)
+        self.refuse_another(record.names)
         return nodes
 
     def find(self, graph: Graph, names: tuple[str, ...], skipped: int) -> list[Vertex]:
@@ -218,7 +218,7 @@ class Relocation:
                 remedies=[renaming(self.run_id, name, now[-1])],
             )
 
-    def _pending_renamings(self, found: Unfinished) -> Mapping[str, str]:
+    def _pending_renamings(self, record: Unfinished) -> Mapping[str, str]:
         """The renamings without those that an earlier resume has recorded.
 
         Raises:
@@ -228,7 +228,7 @@ class Relocation:
             return self._rename
         # A fork of an early step may have a pending node whose name is not in the flow that last
         # resumed its parent.
-        pending = [plain(line.names) for line in found.lines() if line.names]
+        pending = [plain(line.names) for line in record.lines() if line.names]
         had = _known(chain(self._before, pending))
         has = _known(self._now)
         for old, new in self._rename.items():

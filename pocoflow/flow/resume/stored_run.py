@@ -149,22 +149,22 @@ class StoredRun:
             _log.warning("run %r: %s", self.run_id, text)
         return line
 
-    def continue_in(self, line: Line, found: Unfinished, emits: bool) -> None:
+    def continue_in(self, line: Line, record: Unfinished, emits: bool) -> None:
         """Continue the reopened run in a line; ``emits`` records what its nodes emit."""
-        line.ledger, line.unfinished, line.frames = self.recorder, found, found.vertices[:-1]
+        line.ledger, line.unfinished, line.frames = self.recorder, record, record.vertices[:-1]
         if emits:
             self.recorder.record_emitted()
-        line.step = line.finished = found.steps
-        line.sums = Account(found.spent)
+        line.step = line.finished = record.steps
+        line.sums = Account(record.spent)
         line.past = frozenset(line.sums.past.get(0, ()))
         if self._graph.is_limited:
-            line.taken = Taken(0, found.taken)
+            line.taken = Taken(0, record.taken)
 
-    def _usable(self, found: Unfinished) -> Unfinished:
+    def _usable(self, record: Unfinished) -> Unfinished:
         """Without the result of ``prep`` if it must run again, as the caller changes values."""
-        return found.without_inputs() if self._resuming.changes else found
+        return record.without_inputs() if self._resuming.changes else record
 
-    def _read(self, found: Unfinished, prove: Prove) -> tuple[Relocation, list[Vertex], Store]:
+    def _read(self, record: Unfinished, prove: Prove) -> tuple[Relocation, list[Vertex], Store]:
         """Look up the next node, and read and check the store; the latter as it is stored."""
         database, run_id, resuming = self._db, self.run_id, self._resuming
         current = describe(self._graph, self._schema)
@@ -173,14 +173,14 @@ class StoredRun:
         relocation = Relocation(run_id, self._graph, before, current, resuming.rename, was_resumed)
         self._fingerprint = relocation.now
         self._classes.move(relocation.moved)
-        nodes = relocation.pending(found)
-        stored = database.load_store(run_id, found.steps - 1, self._classes)
+        nodes = relocation.pending(record)
+        stored = database.load_store(run_id, record.steps - 1, self._classes)
         paused = stored
-        if found.changes:
-            paused = database.load_store(run_id, found.steps - 1, self._classes, found.changes)
+        if record.changes:
+            paused = database.load_store(run_id, record.steps - 1, self._classes, record.changes)
         changes, listed = resuming.changes, relocation.listed
         self.store = under_schema(run_id, paused, self._schema, changes, listed)
-        Reader(relocation, found.read_at).prepared(found, nodes[-1], self._classes)
+        Reader(relocation, record.read_at).prepared(record, nodes[-1], self._classes)
         try:
             prove(nodes[-1], tuple(nodes[:-1]), self.store)
         except MissingInputError as exc:
@@ -191,9 +191,9 @@ class StoredRun:
             ) from exc
         return relocation, nodes, stored
 
-    def _line(self, relocation: Relocation, found: Unfinished, nodes: list[Vertex]) -> Unfinished:
-        reader = Reader(relocation, found.read_at)
-        return reader.line(found, nodes, 0, self._classes)
+    def _line(self, relocation: Relocation, record: Unfinished, nodes: list[Vertex]) -> Unfinished:
+        reader = Reader(relocation, record.read_at)
+        return reader.line(record, nodes, 0, self._classes)
 
 
 def _redefined(before: Store, now: Store, changes: Container[str]) -> list[str]:
@@ -280,12 +280,12 @@ def fork_run(
 
 
 def _remarks(
-    changed: list[str], changes: Mapping[str, object], next_name: str, found: Unfinished
+    changed: list[str], changes: Mapping[str, object], next_name: str, record: Unfinished
 ) -> Iterator[str]:
     """Remarks on a resume: changed code, and finished work that is not repeated."""
     if changed:
         yield f"it goes on under changed code: {'; '.join(changed)}"
-    if changes and (found.results or found.branches):
+    if changes and (record.results or record.branches):
         keys = ", ".join(map(repr, changes))
         yield (
             f"what is finished of node {next_name!r} is kept as it was before {keys} changed; "
