@@ -145,10 +145,10 @@ class Store(MutableMapping[str, Any], Generic[SchemaT_co]):
             UnknownFieldError: ``data`` has a key that the schema's model does not have.
             InvalidValueError: A value does not fit; ``data`` is unchanged.
         """
-        store: Store = cls.__new__(cls)
+        made: Store = cls.__new__(cls)
         # A copy, as other threads, such as those of other runs, may write to the dict meanwhile.
-        store._setup(data, name, dict(data), make_schema(schema), under)
-        return store
+        made._setup(data, name, dict(data), make_schema(schema), under)
+        return made
 
     def _setup(
         self,
@@ -721,16 +721,16 @@ class Store(MutableMapping[str, Any], Generic[SchemaT_co]):
         Raises:
             StoreError: A value does not fit the schema, and its validators cannot read it.
         """
-        store = cls({}, None, name)
-        store._unsaved = dict(unsaved)
+        made = cls({}, None, name)
+        made._unsaved = dict(unsaved)
         new_schema = make_schema(schema)
         known = dict.fromkeys(data, UNKNOWN) if under is None else dict(under)
         if new_schema is None:
-            store._accepted = known
+            made._accepted = known
         else:
-            data = revalidate(new_schema, store._label, data, known, unsaved)
-        store._accept(data, new_schema)
-        return store
+            data = revalidate(new_schema, made._label, data, known, unsaved)
+        made._accept(data, new_schema)
+        return made
 
     def miss(self, unsaved: Mapping[str, Unsaved]) -> None:
         """Mark absent keys whose values could not be stored."""
