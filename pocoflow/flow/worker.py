@@ -293,12 +293,9 @@ class Worker:
 
     def _store_schedules(self) -> None:
         now = self.database.connection.now()
-        schedules = [
-            each.first(name, now)
-            for name, flow in self._named()
-            for each in flow.schedules.values()
-        ]
-        store_schedules(self.database, self._flows, schedules)
+        named = self._named()
+        first = [it.first(name, now) for name, flow in named for it in flow.schedules.values()]
+        store_schedules(self.database, self._flows, first)
 
     def _named(self) -> Iterator[tuple[str, Flow]]:
         return ((name, flow) for name, flow in self._flows.items() if name == flow.flow_name)

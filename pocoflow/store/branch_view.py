@@ -311,11 +311,7 @@ class BranchStore(Store):
         return Writes(
             {c.key: c.value for c in self._at_split.changed(self) if c.key not in local},
             [increment for increment in self.increments if increment[0] not in self._private],
-            [
-                key
-                for key in self._at_split.gone(self)
-                if key not in local and key not in self._unsaved
-            ],
+            [k for k in self._at_split.gone(self) if k not in local and k not in self._unsaved],
             {key: mark for key, mark in self._unsaved.items() if key not in local},
         )
 

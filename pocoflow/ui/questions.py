@@ -204,13 +204,12 @@ def _record(path: str, flow: Flow | None, question: Asked, answer: object, by: s
         database.answer_json(question.run_id, answer, question=question.question, by=by)
 
 
-def _is_closed(panel: Panel, question: Asked) -> bool:
+def _is_closed(panel: Panel, asked: Asked) -> bool:
     """Whether a question is no longer open, so that its form is not shown."""
     try:
         with WorkflowDB(panel.path, read_only=True) as database:
-            return not any(
-                it.question == question.question and it.is_open for it in database.pending()
-            )
+            pending = database.pending()
+            return not any(it.question == asked.question and it.is_open for it in pending)
     except PocoflowError:
         return False
 

@@ -219,13 +219,11 @@ def walk(run: RunRow, steps: Iterable[Step], edges: Iterable[Edge]) -> Walk:
     return path
 
 
-def _target(
-    node: Names, targets: Sequence[Names | None], next_nodes: Sequence[Names]
-) -> Names | None:
+def _target(node: Names, targets: Sequence[Names | None], nexts: Sequence[Names]) -> Names | None:
     """The target that was taken: an edge with a limit has two."""
     if len(targets) == 1:
         return targets[0]
-    next_names = next((names for names in next_nodes if names[: len(node) - 1] == node[:-1]), ())
+    next_names = next((names for names in nexts if names[: len(node) - 1] == node[:-1]), ())
     taken = (names for names in targets if names is not None and next_names[: len(names)] == names)
     return next(taken, None if None in targets else targets[0])
 

@@ -50,13 +50,11 @@ class _Fields:
         definitions: JsonSchemaValue = {}
         required_fields: list[str] = []
         if model is not None:
-            described = model.model_json_schema(
-                by_alias=False, mode=mode, schema_generator=_Describing
-            )
-            definitions = described.get("$defs", {})
-            if "$ref" in described:  # of a recursive model
-                described = definitions[described["$ref"].rpartition("/")[2]]
-            known, required_fields = described.get("properties", {}), described.get("required", [])
+            whole = model.model_json_schema(by_alias=False, mode=mode, schema_generator=_Describing)
+            definitions = whole.get("$defs", {})
+            if "$ref" in whole:  # of a recursive model
+                whole = definitions[whole["$ref"].rpartition("/")[2]]
+            known, required_fields = whole.get("properties", {}), whole.get("required", [])
         else:
             for name in names:
                 known[name], more = _described(self._fields.type_of(name), mode)

@@ -49,10 +49,8 @@ def next_store(
         store = Store.over({}, schema, name)
     fields = make_schema(schema)
     values, definitions = inputs.values, {} if fields is None else fields.definitions
-    reduced = (
-        {} if fields is None else {key: values[key] for key in fields.reducers if key in values}
-    )
-    increments = [(key, value) for key, value in reduced.items() if key in store]
+    reducers = () if fields is None else fields.reducers
+    increments = [(key, values[key]) for key in reducers if key in values and key in store]
     given = dict(increments)
     # A model has accepted its values: no validator of their fields sees them again.
     known = {key for key in values if is_same_field(inputs.under.get(key), definitions.get(key))}

@@ -192,22 +192,20 @@ def answers(asked: Mapping[int, Asked], vertex: Vertex, now: str) -> dict[int, o
     """The answers of people as results of ``exec``, with a ``Waiting`` for each open question."""
     results: dict[int, object] = {}
     kind = None
-    for item, question in asked.items():
-        _same_items(question.run_id, vertex.node, item < 0)
-        if question.answer is None:
-            results[item] = Waiting(question, question.is_expired(now))
+    for item, it in asked.items():
+        _same_items(it.run_id, vertex.node, item < 0)
+        if it.answer is None:
+            results[item] = Waiting(it, it.is_expired(now))
             continue
         try:
             kind = kind or answer_type(vertex.node)
-            results[item] = kind.read(question.answer)
+            results[item] = kind.read(it.answer)
         except AnswerError as exc:
             raise ResumeError(
-                f"run {question.run_id!r}: question {question.about} cannot go on with its answer: "
+                f"run {it.run_id!r}: question {it.about} cannot go on with its answer: "
                 f"{exc}; it was given under another type, or checked by its JSON schema alone; "
                 "flow.answer and flow.answer_json take another one in its place",
-                remedies=[
-                    Remedy.of_answering("answer it anew", question.run_id, question.question)
-                ],
+                remedies=[Remedy.of_answering("answer it anew", it.run_id, it.question)],
             ) from exc
     return results
 
