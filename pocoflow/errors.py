@@ -521,7 +521,7 @@ class DatabaseFileError(DatabaseError, OSError):
 
 
 class RunExistsError(DatabaseError, ValueError):
-    """A run id is in use."""
+    """A run of that id exists already."""
 
 
 class RunNotFoundError(DatabaseError, KeyError):

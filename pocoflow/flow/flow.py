@@ -487,7 +487,7 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
             MissingInputError: The store lacks an input of the flow; no node has run.
             ResourceError: A function node asks for a resource that is missing or of another type.
             InvalidValueError: The store does not fit the schema.
-            RunExistsError: ``run_id`` is in use; where runs are joined, by a run of another
+            RunExistsError: A run of that ``run_id`` exists; where runs are joined, one of another
                 flow or with other inputs.
             RunFailedError: The joined run has failed.
             ThreadBusyError: Another run of the thread is open.
@@ -650,7 +650,7 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
         Raises:
             NotStorableError: A value of the inputs cannot be stored.
             DefinitionError: The flow has no ``db_path``, or an argument is invalid.
-            RunExistsError: ``run_id`` is in use.
+            RunExistsError: A run of that ``run_id`` exists.
             ThreadBusyError: A run of the thread is open.
             TooManyRunsError: As many runs are open as ``most_open`` allows.
             Exception: As :meth:`run`, before the first node.
@@ -962,7 +962,7 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
             The id of the new run, which is ``queued``: :meth:`resume` runs it.
 
         Raises:
-            RunExistsError: ``new_id`` is in use.
+            RunExistsError: A run of that ``new_id`` exists.
             RunNotFoundError: There is no such run.
             OtherFlowError: It is a run of another flow.
             CheckpointNotFoundError: It has no checkpoint of that step.

@@ -58,7 +58,7 @@ class Records:
             start: Starts it, with the store and the record of what identifies it.
 
         Raises:
-            RunExistsError: Its id is in use.
+            RunExistsError: A run of its id exists.
             ThreadBusyError: A run of its thread is open.
         """
         while True:
@@ -128,7 +128,7 @@ class Records:
             emits: Whether what its nodes emit is recorded, too.
 
         Raises:
-            RunExistsError: Its id is in use.
+            RunExistsError: A run of its id exists.
             ThreadBusyError: A run of its thread is open.
             ThreadMovedError: One has completed since, so it must begin with another store.
         """

@@ -231,7 +231,7 @@ def fork_run(
     """Create a run from a checkpoint of another one; it is ``queued`` until it is resumed.
 
     Raises:
-        RunExistsError: Its id is in use.
+        RunExistsError: A run of its id exists.
         RunNotFoundError: There is no such run.
         OtherFlowError: It is a run of another flow.
         CheckpointNotFoundError: It has no checkpoint of that step.
