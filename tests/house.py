@@ -110,18 +110,33 @@ def names() -> Counter[str]:
 
 
 def private() -> list[str]:
-    """Uses of private attributes of other objects."""
+    """Uses of private attributes of objects whose class is in another module."""
     found = []
     for file in modules():
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        own = _attributes(tree)
+        for node in ast.walk(tree):
             if not isinstance(node, ast.Attribute) or not re.match(r"_[a-z]", node.attr):
                 continue
-            if node.attr in _DOCUMENTED_NAMES:
+            if node.attr in _DOCUMENTED_NAMES or node.attr in own:
                 continue
-            owner = node.value
-            mine = isinstance(owner, ast.Name) and owner.id in ("self", "cls", "other", "made")
-            if not mine and not (isinstance(owner, ast.Call) and ast.unparse(owner) == "super()"):
+            owner = ast.unparse(node.value)
+            if owner not in ("self", "cls", "super()"):
                 found.append(f"{file.relative_to(PACKAGE)}:{node.lineno} {ast.unparse(node)}")
+    return found
+
+
+def _attributes(tree: ast.Module) -> set[str]:
+    """The attributes that the classes of a module define, in their bodies or by ``self``."""
+    found = set[str]()
+    for kind in (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)):
+        for node in ast.walk(kind):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                found.add(node.name)
+            elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                found.add(node.id)
+            elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+                found.update([node.attr] if ast.unparse(node.value) == "self" else [])
     return found
 
 
