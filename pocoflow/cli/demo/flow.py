@@ -7,8 +7,8 @@
                  │                             ▼
                  └────────────next───────── Heading ──*──► Title
 
-What the model says is checked in ``exec``, so that a refused answer is asked for again there;
-``exec_fallback`` lets the text speak for itself.
+The answers of the model are checked in ``exec``, so that a refused answer is requested again there;
+``exec_fallback`` uses the words of the text itself.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class AskModel(Node[PrepT, ExecT, PostT]):
 
 
 class ChooseLine(AskModel[list[str], str, Literal["speech", "telling"]]):
-    """Let the model choose one line of the passage; what it chooses decides the way."""
+    """Let the model choose one line of the passage; its choice decides the next node."""
 
     max_retries = 2
 
@@ -144,14 +144,14 @@ class Rewrite(AskModel[str, Written, Literal["reworded", "kept"]]):
 
     def exec(self, line: str) -> Written:
         """The line in other words; every attempt asks in another way."""
-        ways = (
+        prompts = (
             ("", "Rewrite this passage as one short, plain sentence:\n\n"),
             (_CONCISE, ""),
         )
         if len(content_words(line)) < 2:
             raise CheckError("the line says too little to be reworded")
-        seed, way = divmod(context().attempt - 1, len(ways))
-        system, request = ways[way]
+        seed, index = divmod(context().attempt - 1, len(prompts))
+        system, request = prompts[index]
         prompt = Prompt(request + as_sentence(line), system=system, max_tokens=60, seed=seed)
         answer = self.model.complete(prompt, self.on_token)
         return Written(text=check_rewrite(answer, line), by="model")
@@ -227,8 +227,8 @@ class Title(AskModel[list[Entry], Written, Literal["titled"]]):
     def exec(self, entries: list[Entry]) -> Written:
         """A name made of the words of the sentences; none of the headings, if there are several."""
         taken = [entry.heading.text for entry in entries] if len(entries) > 1 else []
-        told = " ".join(entry.sentence.text for entry in entries)[:PASSAGE]
-        return _name_for(self.model, told, "{}\n\nGive this story a short title.", taken)
+        sentences = " ".join(entry.sentence.text for entry in entries)[:PASSAGE]
+        return _name_for(self.model, sentences, "{}\n\nGive this story a short title.", taken)
 
     def exec_fallback(self, entries: list[Entry], exc: Exception) -> Written:
         """The first heading."""
@@ -248,9 +248,9 @@ def build_flow(
     """Wire the demo; run it with ``flow.run(Store({"text": ...}, schema=ReadingCard))``.
 
     Args:
-        model: Who chooses, rewords and names.
-        db_path: The SQLite file that keeps the run, or ``None``.
-        on_token: Told each piece of a rewrite as it arrives.
+        model: The model that chooses, rewords and names.
+        db_path: The SQLite file that stores the run, or ``None``.
+        on_token: Called with each piece of a rewrite as it arrives.
     """
     split, choose, quote = Split(), ChooseLine(model), Quote()
     rewrite, heading, title = Rewrite(model, on_token), Heading(model), Title(model)
