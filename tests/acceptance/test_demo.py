@@ -79,7 +79,7 @@ class TestForReal:
     def test_progress(self, finished: Finished) -> None:
         """Every step has a line with its time, and nothing of llama.cpp is among them."""
         lines = finished.process.stderr.splitlines()
-        steps = [line for line in lines if re.match(r" *[\d.]+ m?s .* -> ", line)]
+        steps = [line for line in lines if re.match(r" *(\d+ min \d+ s|[\d.]+ m?s) .* -> ", line)]
         assert len(steps) == len(finished.checkpoints)
         other = [line for line in lines if line not in steps and "refused, " not in line]
         assert len(other) < 10
