@@ -472,17 +472,17 @@ class ExecCalls:
         if isinstance(error, NodeTimeoutError) and self._in_flight:
             return True
         seen: set[int] = set()
-        left: list[BaseException | None] = [error]
-        while left:
-            linked = left.pop()
+        pending: list[BaseException | None] = [error]
+        while pending:
+            linked = pending.pop()
             if linked is None or id(linked) in seen:
                 continue
             if any(linked is raised for raised in self._raised):
                 return True
             seen.add(id(linked))
-            left += [linked.__cause__, linked.__context__]
+            pending += [linked.__cause__, linked.__context__]
             if isinstance(linked, BaseExceptionGroup):
-                left += linked.exceptions
+                pending += linked.exceptions
         return False
 
     # -- in another process -----------------------------------------------------------------------
@@ -528,8 +528,8 @@ class ExecCalls:
     def unused(self, attempt: int) -> str | None:
         """A remark on recorded calls that ``exec`` did not repeat; ``None`` if there are none."""
         used = self._used if attempt == self._attempt else set()
-        left = {**self._texts, **self._values}.keys() - used
-        names = [_name_of(key) for key in left]
+        unused = {**self._texts, **self._values}.keys() - used
+        names = [_name_of(key) for key in unused]
         self._texts.clear()
         self._values.clear()
         if not names:

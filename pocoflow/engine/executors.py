@@ -75,14 +75,14 @@ class Executors:
 
         A function's resources are opened where it is called; a class may use them in other phases.
         """
-        found: dict[Resource, str] = {}
+        taken: dict[Resource, str] = {}
         for path, level in graph.levels():
             for vertex in level.nodes.values():
                 is_away = isinstance(vertex.node, FunctionNode) and self.of(vertex) is not None
                 if vertex.reachable and vertex.inner is None and not is_away:
                     for key in declared(vertex.node):
-                        found.setdefault(key, label(vertex.name, path))
-        return found
+                        taken.setdefault(key, label(vertex.name, path))
+        return taken
 
     def refuse_given(self, graph: Graph, given: Resources) -> None:
         """Refuse a run that was given a resource which cannot be sent to an executor.

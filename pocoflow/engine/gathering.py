@@ -24,8 +24,8 @@ class Entered:
 
     __slots__ = ("_around", "_own")
 
-    def __init__(self, own: RunContext) -> None:
-        self._own = own
+    def __init__(self, context: RunContext) -> None:
+        self._own = context
 
     def __enter__(self) -> None:
         self._around = current.get()

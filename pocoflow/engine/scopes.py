@@ -254,7 +254,7 @@ class _Open:
 
     key: Resource
     guard: threading.Lock = field(default_factory=threading.Lock)
-    found: list[object] = field(default_factory=list)
+    opened: list[object] = field(default_factory=list)
 
 
 class _Process:
@@ -273,15 +273,15 @@ class _Process:
             entry = self._open.setdefault(key, _Open(key))
         _check_alike(entry.key, key)
         with entry.guard:  # other resources can be opened meanwhile
-            if not entry.found:
+            if not entry.opened:
                 manager = Context().run(manager_of, key)
                 if hasattr(manager, "__enter__"):
-                    entry.found.append(Context().run(manager.__enter__))
+                    entry.opened.append(Context().run(manager.__enter__))
                     self._left.append((key, manager.__exit__))
                 else:
-                    entry.found.append(_Awaited([manager]))
+                    entry.opened.append(_Awaited([manager]))
             self._close_in_time()
-            return entry.found[0]
+            return entry.opened[0]
 
     def _close_in_time(self) -> None:
         """Register for the exit of a process that multiprocessing forked, which skips atexit."""

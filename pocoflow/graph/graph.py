@@ -277,14 +277,15 @@ class Graph:
         has_executors: Whether a node in it, at any depth, sets what calls its ``exec``.
     """
 
-    def __init__(self, reach: Reach, own: FlowEdges) -> None:
-        self.middleware, self.is_strict, self.rules = own.middleware, own.is_strict, (*own.rules,)
+    def __init__(self, reach: Reach, wiring: FlowEdges) -> None:
+        self.middleware, self.rules = wiring.middleware, (*wiring.rules,)
+        self.is_strict = wiring.is_strict
         # By identity: a node may be a dataclass with == and so without a hash.
         self._by_node: dict[int, Vertex] = {}
         self.nodes: dict[str, Vertex] = {}
         self._numbers: dict[str, int] = {}
         self.resources: dict[Resource, str] = {}
-        self.wraps, self.has_own_edges = own.middleware != NO_MIDDLEWARE, bool(own.sources)
+        self.wraps, self.has_own_edges = wiring.middleware != NO_MIDDLEWARE, bool(wiring.sources)
         self.is_async = self.only_awaits = True
         self.is_limited = self.has_executors = False
         for number, (node, edges) in enumerate(reach.nodes):
@@ -292,7 +293,7 @@ class Graph:
         self.start, self.shape = self._by_node[id(reach.nodes[0][0])], reach.shape
         for vertex in self.nodes.values():
             self._connect(vertex)
-        self.conflicts = tuple(conflicts_in(self, own))
+        self.conflicts = tuple(conflicts_in(self, wiring))
         self.final: tuple[tuple[str, ...] | None] | None = None
         self.checks_each = False
 

@@ -71,17 +71,17 @@ def edges_in(graph: Graph) -> Iterator[GraphEdge]:
                 yield listed._replace(target=_name(graph, edge.limit.then), is_after=True)
 
 
-def conflicts_in(graph: Graph, own: FlowEdges) -> Iterator[Conflict]:
-    """The edges that do not count, each with the one that does; ``own`` are those of the flow."""
-    for node, before, after in own.replaced:
+def conflicts_in(graph: Graph, wiring: FlowEdges) -> Iterator[Conflict]:
+    """The edges that do not count, each with the one that does; ``wiring`` is that of the flow."""
+    for node, before, after in wiring.replaced:
         name = graph.name_of(node)
         yield Conflict(_listed(graph, name, after), _listed(graph, name, before))
     for vertex in graph.nodes.values():
         for before, after in vertex.node.replaced:
             yield Conflict(_listed(graph, vertex.name, after), _listed(graph, vertex.name, before))
-    for node in own.sources:
+    for node in wiring.sources:
         name = graph.name_of(node)
-        for action, edge in own.of(node).items():
+        for action, edge in wiring.of(node).items():
             dropped = node.edges.get(action)
             if dropped is not None and not edge.leads_like(dropped):
                 yield Conflict(_listed(graph, name, edge), _listed(graph, name, dropped))

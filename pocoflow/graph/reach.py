@@ -32,19 +32,19 @@ class Reach(NamedTuple):
     shape: list[object]
 
     @classmethod
-    def of(cls, start: NodeLike, own: FlowEdges) -> Reach:
+    def of(cls, start: NodeLike, wiring: FlowEdges) -> Reach:
         """The nodes that can be reached from a start, and those of a flow's edges."""
         nodes: list[tuple[NodeLike, Edges]] = []
         shape: list[object] = []
         numbers, reached = {id(END): -1}, 0
-        own.in_graph = True
-        for first in (start, *own.sources):
+        wiring.in_graph = True
+        for first in (start, *wiring.sources):
             queue = [] if id(first) in numbers else [first]
             numbers.setdefault(id(first), len(numbers) - 1)
             for node in queue:  # grows during the iteration
                 mark_in_graph(node)
                 edges: Edges = node.edges
-                if own_edges := own.of(node):
+                if own_edges := wiring.of(node):
                     edges = {**edges, **own_edges}
                 nodes.append((node, edges))
                 shape.append(len(edges))

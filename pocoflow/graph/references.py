@@ -61,22 +61,22 @@ class Reference(NamedTuple):
         Raises:
             ExecutorError: Its module cannot be imported here, or does not have it.
         """
-        module, found = self.attribute()
-        if self.kind == "class" and isinstance(found, type) and issubclass(found, Node):
-            created: AnyNode = found.__new__(found)
+        module, value = self.attribute()
+        if self.kind == "class" and isinstance(value, type) and issubclass(value, Node):
+            created: AnyNode = value.__new__(value)
             vars(created).update(state)
             return created
-        if self.kind == "flow" and isinstance(found, NodeLike) and found.is_flow:
-            found = next(
-                (node for path, n, node in _within(found) if (path, n) == (self.path, self.number)),
+        if self.kind == "flow" and isinstance(value, NodeLike) and value.is_flow:
+            value = next(
+                (node for path, n, node in _within(value) if (path, n) == (self.path, self.number)),
                 None,
             )
-        if not isinstance(found, Node) or found.is_flow:
+        if not isinstance(value, Node) or value.is_flow:
             raise ExecutorError(
                 f"a worker has no node {self.text} (its {self.module} is "
                 f"{getattr(module, '__file__', None)}): does it have the same code?"
             )
-        return found
+        return value
 
     def attribute(self) -> tuple[ModuleType, object]:
         """The module in this process, and its attribute of that name; ``None`` if it has none.
@@ -124,11 +124,11 @@ def refer(node: AnyNode, files: Iterable[str]) -> tuple[Reference, State] | str:
     """
     definition = made_of(node)
     home = sys.modules.get(definition.__module__)
-    found = _attribute(home, definition.__qualname__)
+    attribute = _attribute(home, definition.__qualname__)
     what = f"{definition.__qualname__} of module {definition.__module__}"
-    if found is node:
+    if attribute is node:
         return _named("node", home, definition.__qualname__)
-    if found is type(node):
+    if attribute is type(node):
         state = state_of(node)
         problem = _unsent(state)
         if not problem:

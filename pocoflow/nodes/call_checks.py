@@ -114,12 +114,12 @@ def keyword_only(init: MethodT) -> MethodT:
             settings = {name: value for name, value in named.items() if name != "name"}
             kind = type(self)
             what = f"{kind.__name__}(...) takes no argument but name="
-            own = ""
+            advice = ""
             if given and all(type(value) in (int, float) for value in given):
                 of_pocketflow = dict(zip(("max_retries", "wait"), given, strict=False))
                 settings, given = {**of_pocketflow, **settings}, given[2:]
-                own = "; in an __init__: super().__init__(), then self.max_retries = ..."
-            raise TypeError(about_settings(what, kind, settings, given) + own)
+                advice = "; in an __init__: super().__init__(), then self.max_retries = ..."
+            raise TypeError(about_settings(what, kind, settings, given) + advice)
         init(self, **named)
 
     return cast(MethodT, checked)

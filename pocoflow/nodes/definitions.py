@@ -179,11 +179,11 @@ def _class_actions(kind: Any) -> tuple[tuple[str, ...] | None, bool]:
         if hint is None or is_variable(hint):
             continue
         try:
-            found = actions_of(hint)
+            actions = actions_of(hint)
         except TypeError:
             continue  # str, for one: any action
-        if found is not None:
-            return found, bool(found) and plain(hint) not in (None, NoneType)
+        if actions is not None:
+            return actions, bool(actions) and plain(hint) not in (None, NoneType)
     return None, False
 
 

@@ -116,10 +116,10 @@ class Edge(NamedTuple, Generic[NodeT]):
 
     def leads_like(self, other: Edge[NodeT]) -> bool:
         """Whether another edge has the same targets and the same limit."""
-        mine, theirs = (
+        own, theirs = (
             (*map(id, edge.targets), edge.limit and edge.limit.at_most) for edge in (self, other)
         )
-        return mine == theirs
+        return own == theirs
 
 
 class _Wiring:

@@ -95,12 +95,12 @@ def check_middleware(kind: str, given: object) -> None:
     Raises:
         DefinitionError: It is not a generator function, or cannot be called with one argument.
     """
-    wanted = f"flow.use({kind}=...) takes a generator function of one argument"
+    message = f"flow.use({kind}=...) takes a generator function of one argument"
     if not callable(given) or not is_generator(given, asynchronous=False):
         raise DefinitionError(
-            f"{wanted}: 'yield' proceeds and returns the outcome, 'yield coroutine' awaits one; "
+            f"{message}: 'yield' proceeds and returns the outcome, 'yield coroutine' awaits one; "
             f"{short(given)} is not one"
         )
     wrong = misfit(given, "visit")
     if wrong is not None:
-        raise DefinitionError(f"{wanted}; {wrong}")
+        raise DefinitionError(f"{message}; {wrong}")

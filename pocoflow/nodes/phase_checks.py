@@ -160,13 +160,13 @@ def check_called(kind: Any) -> None:
     """
     if kind.is_flow:
         return  # refuse_phases is for these
-    own = own_bases(kind)
-    ours = {name for base in kind.__mro__ if base not in own for name in vars(base)}
-    defined = {name for base in own for name in vars(base)}
+    bases = own_bases(kind)
+    ours = {name for base in kind.__mro__ if base not in bases for name in vars(base)}
+    defined = {name for base in bases for name in vars(base)}
     dead = {f"{phase}_async": phase for phase in _PHASES if phase not in defined}
     dead = {name: phase for name, phase in dead.items() if name not in ours}
     for name, phase in dead.items():
-        if name not in defined or any(name in used for base in own for used in names_used(base)):
+        if name not in defined or any(name in used for base in bases for used in names_used(base)):
             continue
         function = inspect.unwrap(getattr(kind, name))
         code = getattr(function, "__code__", None)
@@ -202,12 +202,12 @@ def refuse_phases(kind: Any) -> None:
     """
     names = (*OF_STEPS, *(f"{phase}_async" for phase in _PHASES))
     bases = own_bases(kind)
-    own = [name for name in names if any(name in vars(base) for base in bases)]
-    if not own:
+    defined = [name for name in names if any(name in vars(base) for base in bases)]
+    if not defined:
         _refuse_arguments(kind)
         return
-    what = f"class {kind.__name__} defines {' and '.join(own)}"
-    if not any(name.startswith(_PHASES) for name in own):
+    what = f"class {kind.__name__} defines {' and '.join(defined)}"
+    if not any(name.startswith(_PHASES) for name in defined):
         raise DefinitionError(f"{what}, and a flow has no such settings: they are of its nodes")
     raise DefinitionError(
         f"{what}, and a flow has no phases of its own: put what prep does into a node before the "
@@ -225,9 +225,9 @@ def refuse_settings(node: Any) -> None:
     Raises:
         DefinitionError: The node, or its class, has some; names it.
     """
-    own = [vars(base) for base in own_bases(type(node))]
+    attributes_by_base = [vars(base) for base in own_bases(type(node))]
     for name in _NOT_OF_BRANCHES:
-        if any(name in attributes for attributes in (vars(node), *own)):
+        if any(name in attributes for attributes in (vars(node), *attributes_by_base)):
             raise DefinitionError(
                 f"{node.name} has {name}, which is for nodes that are one step: this one runs "
                 "branches; set it in the nodes that they are"
@@ -236,14 +236,14 @@ def refuse_settings(node: Any) -> None:
 
 def _refuse_arguments(kind: Any) -> None:
     """Refuse attributes of a class of flows that its ``__init__`` would overwrite."""
-    own = own_bases(kind)
-    ours = next(base for base in kind.__mro__ if base not in own)
-    arguments = inspect.signature(ours.__init__).parameters if kind in own else {}
-    for name in arguments.keys() & {name for base in own for name in vars(base)}:
+    bases = own_bases(kind)
+    ours = next(base for base in kind.__mro__ if base not in bases)
+    arguments = inspect.signature(ours.__init__).parameters if kind in bases else {}
+    for name in arguments.keys() & {name for base in bases for name in vars(base)}:
         value = inspect.getattr_static(kind, name)
         if hasattr(value, "__get__"):
             continue
-        if not any(name in used for base in own for used in names_used(base)):
+        if not any(name in used for base in bases for used in names_used(base)):
             raise DefinitionError(
                 f"class {kind.__name__} defines {name}, which is an argument and would be written "
                 f"over: write super().__init__(..., {name}=...)"

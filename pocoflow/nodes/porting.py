@@ -110,19 +110,19 @@ def refuse_dead(kind: type) -> None:
     Raises:
         DefinitionError: Names it, and how it is written here.
     """
-    own = own_bases(kind)
-    if kind not in own:
+    bases = own_bases(kind)
+    if kind not in bases:
         return
     for name in (*sorted(_READ), "name"):
         first = next((base for base in kind.__mro__ if name in vars(base)), None)
-        if first in own and (name in _READ or _is_method(vars(first)[name])):
+        if first in bases and (name in _READ or _is_method(vars(first)[name])):
             raise DefinitionError(
                 f"{first.__qualname__}.{name} hides what a run reads there: give it another name"
             )
-    mixins = [base for base in own if not hasattr(base, "is_flow")]  # not checked by themselves
+    mixins = [base for base in bases if not hasattr(base, "is_flow")]  # not checked by themselves
     for base in (kind, *mixins):
         for name in NEVER_CALLED.keys() & vars(base).keys():
-            if any(name in used for other in own for used in names_used(other, name)):
+            if any(name in used for other in bases for used in names_used(other, name)):
                 continue
             if not (callable(vars(base)[name]) or hasattr(vars(base)[name], "__get__")):
                 continue  # a value of the user's

@@ -182,13 +182,13 @@ def _chosen(read: Signature, hints: dict[str, object], actions: object) -> objec
         hints.pop("return", None)
         return hint if hint is Any else split_choice(hint)[1]
     parts, choice = split_choice(hint)
-    wanted = len(read.writes)
-    if len(parts) != wanted:
+    count = len(read.writes)
+    if len(parts) != count:
         written = ", ".join(map(str, read.writes))
         _refuse(
             read.function,
             f"with actions=True it returns a tuple of what it writes ({written}) and its action, "
-            f"tuple[{', '.join(['...'] * wanted)}, Literal['...']], not {type_label(hint)}",
+            f"tuple[{', '.join(['...'] * count)}, Literal['...']], not {type_label(hint)}",
         )
     hints["return"] = GenericAlias(tuple, parts) if read.unpacks else parts[0]
     return choice
