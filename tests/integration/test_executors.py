@@ -262,7 +262,7 @@ def test_what_a_cancelled_call_brings_is_ignored_and_said_so(
         handle.wait()
     (tmp_path / "may-end").touch()
     wait_for((tmp_path / "ended").exists, "end")
-    said = "was taken back" if engine in ("dask", "ray") else "is ignored, as the run does not wait"
+    said = "was cancelled; if" if engine in ("dask", "ray") else "is ignored, as the run no longer"
     wait_for(lambda: said in caplog.text, "message")
 
 
@@ -527,7 +527,7 @@ def test_a_killed_worker_is_a_failed_attempt(name: str, tmp_path: Path) -> None:
 
 def test_a_pool_that_is_broken_says_what_to_do(tmp_path: Path) -> None:
     """A pool that takes nothing any more fails each attempt, and the error has the way out."""
-    with spawning(1) as pool, pytest.raises(ExecutorError, match="a function that gives one"):
+    with spawning(1) as pool, pytest.raises(ExecutorError, match="a function that returns one"):
         answer(sent.dies_once, pool, State(folder=str(tmp_path)))
 
 
