@@ -25,6 +25,9 @@ _MAGIC = 0x377F0682
 _LOCKED_AT = 0x40000000
 """The page with this byte has no content."""
 
+_BUFFER = 1 << 20
+"""Bytes of a log that are read at once; a reader that lasts long may let it grow to gigabytes."""
+
 
 class _Log(NamedTuple):
     """The content of a log.
@@ -104,28 +107,28 @@ def _lacking(file: Path) -> int:
 
 def _read(log: Path, *, is_sure: bool) -> _Log | None:
     """The committed content of a log; ``is_sure`` verifies the checksum of each page, slowly."""
-    data = log.read_bytes()
-    if len(data) < _HEADER.size:
-        return None
-    magic, _, page_size, _, *salt, _, _ = _HEADER.unpack_from(data)
-    if magic & ~1 != _MAGIC or not page_size:
-        return None
-    order = "big" if magic & 1 else "little"
-    sums = _checksum(data[:24], (0, 0), order) if is_sure else (0, 0)
-    pages, committed, logged = 0, 0, list[int]()
-    whole = _FRAME.size + page_size
-    for at in range(_HEADER.size, len(data) - whole + 1, whole):
-        page, size, *frame_salt, sum_1, sum_2 = _FRAME.unpack_from(data, at)
-        if frame_salt != salt:
-            break
-        if is_sure:
-            sums = _checksum(data[at : at + 8], sums, order)
-            sums = _checksum(data[at + _FRAME.size : at + whole], sums, order)
-            if sums != (sum_1, sum_2):
+    with log.open("rb", buffering=_BUFFER) as file:
+        header = file.read(_HEADER.size)
+        if len(header) < _HEADER.size:
+            return None
+        magic, _, page_size, _, *salt, _, _ = _HEADER.unpack(header)
+        if magic & ~1 != _MAGIC or not 512 <= page_size <= 65536:
+            return None
+        order = "big" if magic & 1 else "little"
+        sums = _checksum(header[:24], (0, 0), order) if is_sure else (0, 0)
+        pages, committed, logged = 0, 0, list[int]()
+        while len(frame := file.read(_FRAME.size)) == _FRAME.size:
+            content = file.read(page_size)
+            page, size, *frame_salt, sum_1, sum_2 = _FRAME.unpack(frame)
+            if len(content) < page_size or frame_salt != salt:
                 break
-        logged.append(page)
-        if size:
-            pages, committed = size, len(logged)
+            if is_sure:
+                sums = _checksum(content, _checksum(frame[:8], sums, order), order)
+                if sums != (sum_1, sum_2):
+                    break
+            logged.append(page)
+            if size:
+                pages, committed = size, len(logged)
     return _Log(page_size, pages, frozenset(logged[:committed]))
 
 
