@@ -7,6 +7,10 @@ without flushing the log stops it at one instant: what was not yet written to it
 if the power were gone. It is then mounted again, which replays the log, and other processes look at
 the database and go on with the run. The ledger is on another disk. Needs root, on Linux.
 
+The process first gets a mount namespace of its own. A namespace that others create meanwhile, such
+as ``ip netns exec`` does, would else hold a copy of the mount, and with it the file system that was
+shut down: mounting the disk again would give that one, where every write fails.
+
 With ``--synchronous NORMAL`` the last acknowledged steps may be gone; that shows how much these
 trials find.
 """
@@ -14,6 +18,7 @@ trials find.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import fcntl
 import os
 import random
@@ -34,6 +39,7 @@ __all__ = ["CannotCut", "Disk", "main"]
 
 _SHUTDOWN = 0x8004587D
 _WITHOUT_LOG = struct.pack("I", 2)
+_NEW_MOUNTS = 0x20000
 
 SHAPES = ("long", "growing list", "in place", "typed")
 
@@ -83,6 +89,14 @@ def _command(*words: str) -> None:
         raise CannotCut(f"{' '.join(words)}: {exc.stderr.strip()}") from exc
 
 
+def separate_mounts() -> None:
+    """What this process mounts from now on is seen by itself and its children only."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(_NEW_MOUNTS) != 0:
+        raise CannotCut(f"no mount namespace: {os.strerror(ctypes.get_errno())}")
+    _command("mount", "--make-rprivate", "/")
+
+
 @contextmanager
 def mounted_disk() -> Iterator[Disk]:
     """A disk, and nothing of it afterwards.
@@ -92,6 +106,7 @@ def mounted_disk() -> Iterator[Disk]:
     """
     if sys.platform != "linux" or os.geteuid() != 0:
         raise CannotCut("needs root on Linux to mount a disk")
+    separate_mounts()
     folder = Path(tempfile.mkdtemp(prefix="pocoflow-power-"))
     try:
         disk = Disk(folder)
