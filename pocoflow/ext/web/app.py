@@ -7,9 +7,10 @@ import json
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, TypeAlias, TypeVar
+from threading import Lock
+from typing import Annotated, Any, TypeAlias
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -36,7 +37,8 @@ from pocoflow.values.json_text import read_json
 Who: TypeAlias = Callable[[Request], Awaitable[str | None] | str | None]
 """Identifies the sender of a request by a permanent, unique name; ``None`` if unknown."""
 
-T = TypeVar("T")
+_Endpoint: TypeAlias = Callable[[Request, Owned, Any], Response]
+"""Responds to a request of an owner with a JSON body; called in a thread."""
 
 _log = OwnLogger("web")
 
@@ -45,8 +47,8 @@ _SAFE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 _SOON = 2
 """Seconds after which a client may retry while others write to the database."""
 
-_MOST = 1 << 33
-"""Greater than the number of any event of a run."""
+_AFTER: TypeAdapter[int] = TypeAdapter(Annotated[int, Field(ge=-1, lt=1 << 33)])
+"""The number of an event, or -1; no run has events with greater ones."""
 
 
 class RunsApp(Starlette):
@@ -91,11 +93,12 @@ class RunsApp(Starlette):
         self._limits = limits or WebLimits()
         self._runs = OwnedRuns(flow, self._limits)
         self._streams: Counter[str] = Counter()
+        self._lock = Lock()
         routes = [
             Route("/runs", self._owned(self._start, changes=True), methods=["POST"]),
             Route("/runs", self._owned(self._list), methods=["GET"]),
             Route("/runs/{run_id}", self._owned(self._look), methods=["GET"]),
-            Route("/runs/{run_id}/events", _streams(self._owned(self._follow)), methods=["GET"]),
+            Route("/runs/{run_id}/events", self._owned(self._follow), methods=["GET"]),
             Route(
                 "/runs/{run_id}/questions/{question}",
                 self._owned(self._answer, changes=True),
@@ -108,7 +111,7 @@ class RunsApp(Starlette):
         ]
         super().__init__(
             routes=routes,
-            exception_handlers={Refusal: _refusal_response, HTTPException: _http_error_response},
+            exception_handlers={HTTPException: _error_response},
         )
 
     def openapi(self, prefix: str = "") -> dict[str, Any]:
@@ -122,7 +125,7 @@ class RunsApp(Starlette):
     # -- who may ------------------------------------------------------------------------------
 
     def _owned(
-        self, endpoint: Callable[[Request, Owned], Awaitable[Response]], *, changes: bool = False
+        self, endpoint: _Endpoint, *, changes: bool = False
     ) -> Callable[[Request], Awaitable[Response]]:
         """An endpoint for owners; one that changes something accepts only JSON.
 
@@ -134,15 +137,21 @@ class RunsApp(Starlette):
             kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
             if changes and kind != "application/json":
                 raise Refusal(415, "send this as application/json")
+            body = await self._body(request) if changes else None
             try:
-                return await endpoint(request, owner)
+                return await run_in_threadpool(endpoint, request, owner, body)
             except RunNotFoundError as exc:  # removed since it was read
                 raise Refusal(404, "there is no such run") from exc
-            except DatabaseBusyError as exc:
-                raise Refusal(503, "too many write at once", _SOON) from exc
-            except DatabaseLostError as exc:
-                _log.warning("%s", exc)
-                raise Refusal(503, "the database cannot be reached", _SOON) from exc
+            except (DatabaseBusyError, DatabaseLostError) as exc:
+                accepted = request.headers.get("accept", "")
+                if isinstance(exc, DatabaseLostError):
+                    _log.warning("%s", exc)
+                if endpoint == self._follow and EventStream.media_type in accepted:
+                    # An EventSource would not reconnect after a 503.
+                    return Response(RETRY, headers=_SAFE, media_type=EventStream.media_type)
+                is_busy = isinstance(exc, DatabaseBusyError)
+                why = "too many write at once" if is_busy else "the database cannot be reached"
+                raise Refusal(503, why, _SOON) from exc
 
         return handle
 
@@ -160,12 +169,11 @@ class RunsApp(Starlette):
 
     # -- the routes ---------------------------------------------------------------------------
 
-    async def _start(self, request: Request, owner: Owned) -> Response:
-        body = await self._body(request)
-        run, is_new = await run_in_threadpool(self._runs.start, owner, body)
+    def _start(self, request: Request, owner: Owned, body: Any) -> Response:
+        run, is_new = self._runs.start(owner, body)
         return _json(run, 202 if is_new else 200)
 
-    async def _list(self, request: Request, owner: Owned) -> Response:
+    def _list(self, request: Request, owner: Owned, body: Any) -> Response:
         parameters: dict[str, object] = dict(request.query_params)
         if labels := request.query_params.getlist("label"):
             parameters["label"] = labels
@@ -173,47 +181,43 @@ class RunsApp(Starlette):
             listing = Listing.model_validate(parameters)
         except ValidationError as exc:
             raise Refusal.of_values(("query",), exc) from exc
-        return _json(await run_in_threadpool(self._runs.page, owner, listing))
+        return _json(self._runs.page(owner, listing))
 
-    async def _look(self, request: Request, owner: Owned) -> Response:
-        return _json(await run_in_threadpool(self._runs.look, owner, _run_id(request)))
+    def _look(self, request: Request, owner: Owned, body: Any) -> Response:
+        return _json(self._runs.look(owner, request.path_params["run_id"]))
 
-    async def _follow(self, request: Request, owner: Owned) -> Response:
-        run_id, after = _run_id(request), _after(request)
-        if await run_in_threadpool(self._runs.is_known, owner, run_id, after):
+    def _follow(self, request: Request, owner: Owned, body: Any) -> Response:
+        run_id, after = request.path_params["run_id"], _after(request)
+        if self._runs.is_known(owner, run_id, after):
             return Response(status_code=204, headers=_SAFE)  # so that a browser does not reconnect
         if request.method == "HEAD":
             return Response(media_type=EventStream.media_type, headers=_SAFE)
-        follow = partial(self._runs.flow.follow_async, owner.stored(run_id), after)
-        events = await run_in_threadpool(follow)
-        if self._streams[owner.name] >= self._limits.streams:
-            message = f"{self._limits.streams} streams are open, and no more are: close one"
-            raise Refusal(429, message, _SOON)
-        self._streams[owner.name] += 1
+        events = self._runs.flow.follow_async(owner.stored(run_id), after)
+        with self._lock:
+            if self._streams[owner.name] >= self._limits.streams:
+                message = f"{self._limits.streams} streams are open, and no more are: close one"
+                raise Refusal(429, message, _SOON)
+            self._streams[owner.name] += 1
         stream = EventStream(events, self._limits, partial(self._on_stream_end, owner.name))
         stream.headers.update(_SAFE)
         return stream
 
     def _on_stream_end(self, owner: str) -> None:
-        self._streams[owner] -= 1
-        if not self._streams[owner]:
-            del self._streams[owner]
+        with self._lock:
+            self._streams[owner] -= 1
+            if not self._streams[owner]:
+                del self._streams[owner]
 
-    async def _answer(self, request: Request, owner: Owned) -> Response:
-        body = await self._body(request)
+    def _answer(self, request: Request, owner: Owned, body: Any) -> Response:
         if not isinstance(body, dict) or body.keys() != {"answer"}:
             raise Refusal.of_value(("body",), "an object with the key 'answer', and no other")
-        run_id, number = _run_id(request), _question(request)
-        answer = partial(self._runs.answer, owner, run_id, number, body["answer"])
-        return _json(await run_in_threadpool(answer))
+        return _json(self._runs.answer(owner, **request.path_params, answer=body["answer"]))
 
-    async def _cancel(self, request: Request, owner: Owned) -> Response:
-        await self._body(request)
-        return _json(await run_in_threadpool(self._runs.cancel, owner, _run_id(request)))
+    def _cancel(self, request: Request, owner: Owned, body: Any) -> Response:
+        return _json(self._runs.cancel(owner, request.path_params["run_id"]))
 
-    async def _describe(self, request: Request, owner: Owned) -> Response:
-        root = str(request.scope.get("root_path", ""))
-        return _json(await run_in_threadpool(self.openapi, root))
+    def _describe(self, request: Request, owner: Owned, body: Any) -> Response:
+        return _json(self.openapi(str(request.scope.get("root_path", ""))))
 
     async def _body(self, request: Request) -> Any:
         """The JSON value of the body, whose size is checked as it arrives."""
@@ -242,22 +246,6 @@ class RunsApp(Starlette):
             raise Refusal.of_value(("body",), str(exc), "json_invalid") from exc
 
 
-def _streams(
-    endpoint: Callable[[Request], Awaitable[Response]],
-) -> Callable[[Request], Awaitable[Response]]:
-    """An endpoint for an ``EventSource``, which would not reconnect after a 503."""
-
-    async def handle(request: Request) -> Response:
-        try:
-            return await endpoint(request)
-        except Refusal as exc:
-            if exc.status != 503 or EventStream.media_type not in request.headers.get("accept", ""):
-                raise
-            return Response(RETRY, headers=_SAFE, media_type=EventStream.media_type)
-
-    return handle
-
-
 def _check(flow: object, who: object, limits: object) -> None:
     if not isinstance(flow, Flow):
         raise DefinitionError(f"RunsApp({short(flow)}, who=...): a Flow is needed")
@@ -281,30 +269,14 @@ def _check(flow: object, who: object, limits: object) -> None:
         ) from exc
 
 
-def _run_id(request: Request) -> str:
-    return str(request.path_params["run_id"])
-
-
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdecimal() and len(text) < 20 and int(text) < _MOST
-
-
-def _question(request: Request) -> int:
-    text = str(request.path_params["question"])
-    if not _is_number(text):
-        raise Refusal(404, "there is no such question")
-    return int(text)
-
-
 def _after(request: Request) -> int:
     """The number of the last known event; the header of a reconnecting browser takes precedence."""
     known = request.headers.get("last-event-id")
-    given = known or request.query_params.get("after") or "-1"
-    text = given.removeprefix("-") if given == "-1" else given
-    if not _is_number(text):
+    try:
+        return _AFTER.validate_python(known or request.query_params.get("after") or "-1")
+    except ValidationError as exc:
         location = ("header", "last-event-id") if known else ("query", "after")
-        raise Refusal.of_value(location, "the number of an event, or -1")
-    return int(given)
+        raise Refusal.of_values(location, exc) from exc
 
 
 def _json(value: object, status: int = 200, **headers: str) -> Response:
@@ -314,12 +286,6 @@ def _json(value: object, status: int = 200, **headers: str) -> Response:
     return Response(content, status, {**_SAFE, **headers}, "application/json")
 
 
-async def _refusal_response(request: Request, exc: Exception) -> Response:
-    assert isinstance(exc, Refusal)
-    again = {} if exc.again is None else {"Retry-After": str(exc.again)}
-    return _json({"detail": exc.detail}, exc.status, **again)
-
-
-async def _http_error_response(request: Request, exc: Exception) -> Response:
+async def _error_response(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, HTTPException)
     return _json({"detail": exc.detail}, exc.status_code, **(exc.headers or {}))

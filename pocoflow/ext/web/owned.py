@@ -1,7 +1,7 @@
 """The runs of one owner: the operations on them, and how they are shown.
 
-Nothing here depends on HTTP except the numbers of statuses. All of it reads or writes the database,
-so it is called in threads.
+Nothing here depends on HTTP except the refusals. All of it reads or writes the database, so it is
+called in threads.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from urllib.parse import quote
 from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.exceptions import HTTPException
 
 from pocoflow.db import RunRow
 from pocoflow.errors import (
@@ -44,6 +45,7 @@ _RETRY_AFTER = 10
 """Seconds after which a client may retry what was refused because of a limit."""
 
 Stands = Literal["queued", "running", "paused", "interrupted", "completed", "failed", "cancelled"]
+_OVER = ("completed", "failed", "cancelled")
 
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._~-]*$", max_length=100)]
 # A database server cannot store the character NUL.
@@ -87,7 +89,7 @@ class WebLimits:
 _OBJECTS = {"dict_type", "model_type", "dataclass_type"}
 
 
-class Refusal(Exception):
+class Refusal(HTTPException):
     """A request is refused.
 
     Args:
@@ -96,9 +98,8 @@ class Refusal(Exception):
         again: Seconds after which a retry may succeed.
     """
 
-    def __init__(self, status: int, detail: object, again: int | None = None) -> None:
-        super().__init__(status, detail)
-        self.status, self.detail, self.again = status, detail, again
+    def __init__(self, status: int, detail: Any, again: int | None = None) -> None:
+        super().__init__(status, detail, None if again is None else {"Retry-After": str(again)})
 
     @classmethod
     def of_values(cls, location: tuple[str, ...], wrong: ValidationError) -> Refusal:
@@ -247,7 +248,7 @@ class OwnedRuns:
         row = self.row(owner, run_id)
         facts = self._facts(owner, row)
         questions = self.flow.database.get_questions(row["run_id"])
-        is_over = facts["status"] in ("completed", "failed", "cancelled")
+        is_over = facts["status"] in _OVER
         unanswered = [] if is_over else [_open_question(it) for it in questions if it.is_open]
         result = self.outputs.of(row) if row["status"] == "completed" else None
         return WholeRun(**facts, questions=unanswered, result=result)
@@ -301,9 +302,7 @@ class OwnedRuns:
     def is_known(self, owner: Owned, run_id: str, after: int) -> bool:
         """Whether a run has ended, and has no events after this one."""
         row = self.row(owner, run_id)
-        if self._facts(owner, row)["status"] not in ("completed", "failed", "cancelled"):
-            return False
-        return next(self.flow.follow(row["run_id"], after), None) is None
+        return _status(row) in _OVER and next(self.flow.follow(row["run_id"], after), None) is None
 
     # -- changing -----------------------------------------------------------------------------
 
@@ -362,19 +361,21 @@ class OwnedRuns:
         except ValueError as exc:
             raise Refusal.of_value(location, str(exc)) from exc
 
-    def answer(self, owner: Owned, run_id: str, question: int, answer: object) -> WholeRun:
-        """Answer a question of a run.
+    def answer(self, owner: Owned, run_id: str, question: str, answer: object) -> WholeRun:
+        """Answer a question of a run, by its number.
 
         Raises:
             Refusal: There is no such question, the answer does not fit, or it is too late.
         """
         row, location = self.row(owner, run_id), ("body", "answer")
-        questions = self.flow.database.get_questions(row["run_id"])
-        if all(each.question != question for each in questions):
+        asked = self.flow.database.get_questions(row["run_id"])
+        numbers = {str(it.question): it.question for it in asked}
+        if question not in numbers:
             raise Refusal(404, "there is no such question")
         try:
             write_json(answer)
-            self.flow.answer_json(row["run_id"], answer, question=question, by=owner.name)
+            number = numbers[question]
+            self.flow.answer_json(row["run_id"], answer, question=number, by=owner.name)
         except AnsweredError as exc:
             raise Refusal(409, "the question was answered already") from exc
         except AnswerError as exc:
