@@ -6,15 +6,18 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
-from pydantic import PydanticUserError, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticSerializationError
+from pydantic_core.core_schema import model_schema
 
 from pocoflow.check.schemas import Fields as SchemaFields, fields_of
 from pocoflow.db import RunRow
 from pocoflow.flow.flow import Flow
 from pocoflow.logging import OwnLogger
 from pocoflow.store.schema import make_schema
+from pocoflow.store.schema.cores import only
+from pocoflow.store.schema.dicts import typed_dict
+from pocoflow.store.schema.model_facts import facts_of
 from pocoflow.store.schema.vouching import classes_of
 from pocoflow.values import has_marks
 from pocoflow.values.json_text import as_json, scalar_as_json, write_json
@@ -43,40 +46,25 @@ class _Fields:
     def _fields(self) -> SchemaFields:
         return fields_of(self._flow.schema)
 
-    def _schema_of(self, names: tuple[str, ...], mode: JsonSchemaMode) -> JsonSchemaValue:
+    def _schema_of(
+        self, names: tuple[str, ...], mode: JsonSchemaMode, template: str
+    ) -> JsonSchemaValue:
         """The JSON schema of an object with these fields, with referenced schemas in ``$defs``."""
         model = self._fields.model
-        known: JsonSchemaValue = {}
-        definitions: JsonSchemaValue = {}
-        required_fields: list[str] = []
-        if model is not None:
-            whole = model.model_json_schema(by_alias=False, mode=mode, schema_generator=_Describing)
-            definitions = whole.get("$defs", {})
-            if "$ref" in whole:  # of a recursive model
-                whole = definitions[whole["$ref"].rpartition("/")[2]]
-            known, required_fields = whole.get("properties", {}), whole.get("required", [])
+        if model is None:
+            core = typed_dict({name: self._fields.type_of(name) for name in names}).core_schema
         else:
-            for name in names:
-                known[name], more = _described(self._fields.type_of(name), mode)
-                definitions |= more
-        schema: JsonSchemaValue = {
+            facts = facts_of(model)
+            core = model_schema(model, only(facts.fields, names), config=facts.config)
+        whole = _Describing(by_alias=model is None, ref_template=template).generate(core, mode)
+        known = whole.get("properties", {})
+        return {
             "type": "object",
             "properties": {name: known.get(name, {}) for name in names},
+            "required": whole.get("required", []),
             "additionalProperties": False,
-            "$defs": definitions,
+            "$defs": whole.get("$defs", {}),
         }
-        if required := [name for name in names if name in required_fields]:
-            schema["required"] = required
-        return schema
-
-
-def _described(hint: Any, mode: JsonSchemaMode) -> tuple[JsonSchemaValue, JsonSchemaValue]:
-    try:
-        adapter: TypeAdapter[object] = TypeAdapter(hint)
-        schema = adapter.json_schema(mode=mode, schema_generator=_Describing)
-    except PydanticUserError:
-        return {}, {}
-    return schema, schema.pop("$defs", {})
 
 
 class Inputs(_Fields):
@@ -106,9 +94,9 @@ class Inputs(_Fields):
         schema = make_schema(self._flow.schema)
         return dict(given) if schema is None else schema.from_json(given)
 
-    def schema(self) -> JsonSchemaValue:
-        """Their JSON schema."""
-        return self._schema_of(self.names, "validation")
+    def schema(self, template: str) -> JsonSchemaValue:
+        """Their JSON schema; ``template`` is that of its references."""
+        return self._schema_of(self.names, "validation", template)
 
 
 class Outputs(_Fields):
@@ -158,12 +146,9 @@ class Outputs(_Fields):
                 return as_json(dumped[key])
         return as_json(value)
 
-    def schema(self) -> JsonSchemaValue:
-        """Their JSON schema."""
-        if self.names is not None:
-            return self._schema_of(self._shown(self.names), "serialization")
-        schema = self._schema_of(self._shown(tuple(self._fields)), "serialization")
-        return {**schema, "additionalProperties": True}
-
-    def _shown(self, names: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(name for name in names if not self._is_hidden(name))
+    def schema(self, template: str) -> JsonSchemaValue:
+        """Their JSON schema; ``template`` is that of its references."""
+        names = self._fields if self.names is None else self.names
+        shown = tuple(name for name in names if not self._is_hidden(name))
+        schema = self._schema_of(shown, "serialization", template)
+        return {**schema, "additionalProperties": self.names is None}

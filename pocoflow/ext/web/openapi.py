@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
@@ -24,6 +24,15 @@ _REFUSALS = {
     503: "the database is busy or cannot be reached; Retry-After says when to try again",
 }
 
+_OURS: list[tuple[type[BaseModel], JsonSchemaMode]] = [
+    (Start, "validation"),
+    (Listing, "validation"),
+    (WholeRun, "serialization"),
+    (Runs, "serialization"),
+    (Problem, "serialization"),
+]
+"""The models of requests and responses."""
+
 _ID = {"name": "run_id", "in": "path", "required": True, "schema": {"type": "string"}}
 _NUMBER = {"name": "question", "in": "path", "required": True, "schema": {"type": "integer"}}
 _AFTER = {"type": "integer", "minimum": -1, "default": -1}
@@ -38,19 +47,14 @@ def describe(runs: OwnedRuns, limits: WebLimits, prefix: str) -> JsonSchemaValue
         prefix: The prefix of the paths.
     """
     name = runs.flow.flow_name
-    schemas = _Schemas(name)
-    listing = _put_ours(schemas, runs)
-    answers = [schemas.put("Answer", schema) for schema in _answers(runs)] or [{}]
-    answer = schemas.put(
-        "Answering",
-        {
-            "type": "object",
-            "properties": {"answer": answers[0] if len(answers) == 1 else {"anyOf": answers}},
-            "required": ["answer"],
-            "additionalProperties": False,
-        },
-    )
-    run, problem = schemas.reference("WholeRun"), _content(_JSON, schemas.reference("Problem"))
+    owner = "".join(char if char.isalnum() else "_" for char in name)
+    schemas = _schemas(runs, owner)
+    listing = schemas.pop(f"{owner}.Listing")["properties"]
+
+    def reference(part: str) -> JsonSchemaValue:
+        return {"$ref": f"#/components/schemas/{owner}.{part}"}
+
+    run, problem = reference("WholeRun"), _content(_JSON, reference("Problem"))
     good = {200: _given(run)}
 
     def operation(
@@ -68,7 +72,7 @@ def describe(runs: OwnedRuns, limits: WebLimits, prefix: str) -> JsonSchemaValue
     page = operation(
         "list",
         "List your runs, the newest first",
-        {200: _given(schemas.reference("Runs"))},
+        {200: _given(reference("Runs"))},
         *(404, 422, 503),
         parameters=[{"name": k, "in": "query", "schema": schema} for k, schema in listing.items()],
     )
@@ -79,7 +83,7 @@ def describe(runs: OwnedRuns, limits: WebLimits, prefix: str) -> JsonSchemaValue
         "Start a run",
         started,
         *(409, 413, 415, 422, 429, 503),
-        requestBody=body(schemas.reference("Start")),
+        requestBody=body(reference("Start")),
     )
     events = {
         "description": "server-sent events: the number as id, a JSON object as data",
@@ -96,7 +100,7 @@ def describe(runs: OwnedRuns, limits: WebLimits, prefix: str) -> JsonSchemaValue
             {"name": "Last-Event-ID", "in": "header", "schema": _AFTER},
         ],
     )
-    taken = {"parameters": [_ID, _NUMBER], "requestBody": body(answer)}
+    taken = {"parameters": [_ID, _NUMBER], "requestBody": body(reference("Answering"))}
     refused = (404, 413, 415, 422, 503)
     reply = operation("answer", "Answer a question of a run", good, 404, 409, *refused[1:], **taken)
     taken = {"parameters": [_ID], "requestBody": body({"type": "object"})}
@@ -113,29 +117,44 @@ def describe(runs: OwnedRuns, limits: WebLimits, prefix: str) -> JsonSchemaValue
             f"{run_path}/questions/{{question}}": {"post": reply},
             f"{run_path}/cancel": {"post": cancel},
         },
-        "components": {"schemas": schemas.all},
+        "components": {"schemas": schemas},
     }
 
 
-def _put_ours(schemas: _Schemas, runs: OwnedRuns) -> JsonSchemaValue:
-    """Add the schemas of requests and responses; return those of the parameters of a list."""
-    models: list[tuple[type[BaseModel], JsonSchemaMode]] = [
-        (Start, "validation"),
-        (Listing, "validation"),
-        (WholeRun, "serialization"),
-        (Runs, "serialization"),
-        (Problem, "serialization"),
-    ]
-    _, generated = models_json_schema(models)
-    definitions = generated["$defs"]
-    listing: JsonSchemaValue = definitions.pop("Listing")["properties"]
-    for name, schema in definitions.items():
-        schemas.put(name, schema)
-    inputs = schemas.put("Inputs", runs.inputs.schema())
-    result = schemas.put("Result", runs.outputs.schema())
-    schemas.known("Start")["properties"]["inputs"] = inputs
-    schemas.known("WholeRun")["properties"]["result"] = {"anyOf": [result, {"type": "null"}]}
-    return listing
+def _schemas(runs: OwnedRuns, owner: str) -> JsonSchemaValue:
+    """The schemas of requests and responses, by their names, which begin with that of the flow."""
+    schemas: JsonSchemaValue = {}
+
+    def template(part: str) -> str:
+        """The template of references to the definitions in the schema of a part."""
+        return f"#/components/schemas/{owner}.{part}.{{model}}"
+
+    def put(part: str, schema: JsonSchemaValue) -> JsonSchemaValue:
+        for key, definition in schema.pop("$defs", {}).items():
+            schemas[f"{owner}.{part}.{key}"] = definition
+        schemas[f"{owner}.{part}"] = schema
+        return {"$ref": f"#/components/schemas/{owner}.{part}"}
+
+    _, ours = models_json_schema(_OURS, ref_template=f"#/components/schemas/{owner}.{{model}}")
+    for part, schema in ours["$defs"].items():
+        put(part, schema)
+    inputs = put("Inputs", runs.inputs.schema(template("Inputs")))
+    result = put("Result", runs.outputs.schema(template("Result")))
+    schemas[f"{owner}.Start"]["properties"]["inputs"] = inputs
+    properties = schemas[f"{owner}.WholeRun"]["properties"]
+    properties["result"] = {"anyOf": [result, {"type": "null"}]}
+    answers = []
+    for number, hint in enumerate(_answers(runs), 1):
+        part, adapter = f"Answer{number}", TypeAdapter[Any](hint)
+        answers.append(put(part, adapter.json_schema(ref_template=template(part))))
+    answering = {
+        "type": "object",
+        "properties": {"answer": answers[0] if len(answers) == 1 else {"anyOf": answers}},
+        "required": ["answer"],
+        "additionalProperties": False,
+    }
+    put("Answering", answering)
+    return schemas
 
 
 def _given(schema: JsonSchemaValue, about: str = "done") -> JsonSchemaValue:
@@ -146,79 +165,12 @@ def _content(kind: str, schema: JsonSchemaValue) -> JsonSchemaValue:
     return {"content": {kind: {"schema": schema}}}
 
 
-def _answers(runs: OwnedRuns) -> Iterator[JsonSchemaValue]:
-    """The schemas of the answers that nodes of the flow ask for, each once."""
-    seen: list[object] = []
+def _answers(runs: OwnedRuns) -> list[Any]:
+    """The types of the answers that nodes of the flow ask for, each once; any without questions."""
+    hints: list[Any] = []
     for _, graph in runs.flow.graph.levels():
         for vertex in graph.nodes.values():
-            if vertex.within or not asks(vertex.node):
-                continue
-            hint = answer_type(vertex.node).hint
-            if hint not in seen:
-                seen.append(hint)
-                adapter: TypeAdapter[Any] = TypeAdapter(hint)
-                yield adapter.json_schema()
-
-
-class _Schemas:
-    """Schemas by name, for the components of a description; names are prefixed by the flow."""
-
-    def __init__(self, owner: str) -> None:
-        self._owner = "".join(char if char.isalnum() else "_" for char in owner)
-        self.all: JsonSchemaValue = {}
-
-    def known(self, name: str) -> JsonSchemaValue:
-        """The schema of a name."""
-        schema: JsonSchemaValue = self.all[f"{self._owner}.{name}"]
-        return schema
-
-    def reference(self, name: str) -> JsonSchemaValue:
-        """A reference to the schema of a name."""
-        return {"$ref": f"#/components/schemas/{self._owner}.{name}"}
-
-    def put(self, name: str, schema: JsonSchemaValue) -> JsonSchemaValue:
-        """Add a schema, and those of its definitions that it uses; return a reference to it."""
-        definitions = schema.get("$defs", {})
-        body = {key: part for key, part in schema.items() if key != "$defs"}
-        used = _used(body, definitions, {})
-        names = {inner: self._name(inner, self._pointed(part, {})) for inner, part in used.items()}
-        for inner, part in used.items():
-            self.all[names[inner]] = self._pointed(part, names)
-        full_name = self._name(name, None)
-        self.all[full_name] = self._pointed(body, names)
-        return {"$ref": f"#/components/schemas/{full_name}"}
-
-    def _name(self, name: str, schema: JsonSchemaValue | None) -> str:
-        """A name that is free, or has exactly this schema."""
-        candidate, count = f"{self._owner}.{name}", 1
-        while candidate in self.all and self.all[candidate] != schema:
-            count += 1
-            candidate = f"{self._owner}.{name}{count}"
-        return candidate
-
-    def _pointed(self, part: object, names: dict[str, str]) -> Any:
-        if isinstance(part, list):
-            return [self._pointed(inner, names) for inner in part]
-        if not isinstance(part, dict):
-            return part
-        result = {key: self._pointed(inner, names) for key, inner in part.items()}
-        target = result.get("$ref")
-        if isinstance(target, str) and target.startswith("#/$defs/"):
-            name = target.removeprefix("#/$defs/")
-            result["$ref"] = f"#/components/schemas/{names.get(name, f'{self._owner}.{name}')}"
-        return result
-
-
-def _used(part: object, definitions: JsonSchemaValue, used: JsonSchemaValue) -> JsonSchemaValue:
-    """The definitions that a schema refers to, transitively."""
-    if isinstance(part, list):
-        for inner in part:
-            _used(inner, definitions, used)
-    elif isinstance(part, dict):
-        name = str(part.get("$ref", "")).removeprefix("#/$defs/")
-        if name in definitions and name not in used:
-            used[name] = definitions[name]
-            _used(used[name], definitions, used)
-        for inner in part.values():
-            _used(inner, definitions, used)
-    return used
+            if not vertex.within and asks(vertex.node):
+                hint = answer_type(vertex.node).hint
+                hints += [] if hint in hints else [hint]
+    return hints or [Any]

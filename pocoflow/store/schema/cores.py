@@ -7,7 +7,7 @@ were raw input.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Container, Iterator, Mapping
 from functools import partial
 from numbers import Integral, Rational, Real
 from operator import attrgetter
@@ -163,6 +163,13 @@ def core_of(fields: CoreSchema, field: str) -> CoreSchema:
     inner = without_definitions(fields)
     core: CoreSchema = inner["fields"][field]["schema"]
     return core if fields is inner else {**fields, "schema": core}
+
+
+def only(fields: CoreSchema, names: Container[str]) -> CoreSchema:
+    """The schema of some fields of :func:`fields_only`."""
+    inner = without_definitions(fields)
+    chosen = {**inner, "fields": {k: v for k, v in inner["fields"].items() if k in names}}
+    return chosen if fields is inner else {**fields, "schema": chosen}
 
 
 def items_of(fields: CoreSchema, field: str) -> CoreSchema | None:

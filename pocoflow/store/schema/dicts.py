@@ -73,13 +73,10 @@ class DictSchema:
             ValueError: It is not a JSON value.
         """
         values = dict(given)
-        types = {key: _hint(self.source[key]) for key in given if key in self.source}
+        types = {key: self.source[key] for key in given if key in self.source}
         if types:
-            typed_dict: Any = TypedDict
-            kind = typed_dict("Inputs", types)
-            kind.__pydantic_config__ = ConfigDict(arbitrary_types_allowed=True)
             text = json.dumps({key: given[key] for key in types}, allow_nan=False)
-            values |= TypeAdapter(kind).validate_json(text, strict=True)
+            values |= typed_dict(types).validate_json(text, strict=True)
         return values
 
     def check(
@@ -189,6 +186,14 @@ class DictSchema:
     def model(self, owner: str, data: Mapping[str, object]) -> None:
         """``None``, as there is no model."""
         return None
+
+
+def typed_dict(types: Mapping[str, object]) -> TypeAdapter[dict[str, object]]:
+    """Reads and describes the values of keys in JSON, by their types."""
+    make: Any = TypedDict
+    kind = make("Values", {key: _hint(expected) for key, expected in types.items()}, total=False)
+    kind.__pydantic_config__ = ConfigDict(arbitrary_types_allowed=True)
+    return TypeAdapter(kind)
 
 
 class _WrongType(Exception):

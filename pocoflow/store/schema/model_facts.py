@@ -19,6 +19,7 @@ from pocoflow.store.schema.cores import (
     exact,
     fields_only,
     has_validators,
+    only,
     own_validators,
     types_only,
     without_definitions,
@@ -205,10 +206,6 @@ def read_json(model: type[BaseModel], given: Mapping[str, object]) -> BaseModel:
         except ValidationError as exc:
             if all(error["type"] != "missing" or len(error["loc"]) > 1 for error in exc.errors()):
                 raise
-    core = facts.fields
-    inner = without_definitions(core)
-    chosen = {**inner, "fields": {k: v for k, v in inner["fields"].items() if k in given}}
-    core = chosen if inner is core else {**core, "schema": chosen}
-    read = SchemaValidator(core, facts.config).validate_json
+    read = SchemaValidator(only(facts.fields, given), facts.config).validate_json
     values, *_ = read(text, strict=True, by_alias=False, by_name=True)
     return instance_of(model, values)
