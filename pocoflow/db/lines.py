@@ -9,27 +9,19 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from functools import partial
-from typing import Any, TypeVar, Unpack
+from typing import Any, TypeVar
 
 from pocoflow import values as codec
 from pocoflow.address import Address
 from pocoflow.db.clock import later
-from pocoflow.db.emitting import EmittedValues, Emitter, ValueRange, append_emitted, mark_void
+from pocoflow.db.emitting import EmittedValues, ValueRange, mark_void
 from pocoflow.db.expenses import SharedSpending
-from pocoflow.db.log import (
-    Described,
-    Facts,
-    Kind,
-    Row,
-    RunLog,
-    dump_taken,
-    split_names,
-)
+from pocoflow.db.log import Described, Kind, Row, RunLog, dump_taken, split_names
 from pocoflow.db.port import PutsOne, Transaction, put_one
 from pocoflow.db.rows import dump_names
 from pocoflow.db.sql import QUERIES
 from pocoflow.db.values import Change, Recorded, ValueWriter, stored_text
-from pocoflow.db.waiting_rows import WaitingRow, WaitingRows, report_lost
+from pocoflow.db.waiting_rows import WaitingRows, report_lost
 from pocoflow.db.workflow import WorkflowDB
 from pocoflow.errors import DatabaseError, NotStorableError, RunLostError
 from pocoflow.graph.step_records import ALONE, Bill, Called, Finished, Identity, Numbers, Tried
@@ -235,10 +227,8 @@ class LineRecorder:
         text = self._encoded(node, result, definition)
         if text is None:
             return
-        facts: Facts = {"item": item.number, "data": text, "mark": item.mark}
-        self._write(
-            f"exec of item {item.number} of node {node!r} has finished", [(step, Kind.ITEM, facts)]
-        )
+        row = Row(Kind.ITEM, step, item=item.number, mark=item.mark, data=text)
+        self._write(f"exec of item {item.number} of node {node!r} has finished", [row])
 
     def call(self, step: int, called: Called) -> None:
         """Commit what a call returned, together with what other threads wait to commit.
@@ -249,22 +239,24 @@ class LineRecorder:
         for prepared in called.given:
             self.take_input(prepared)
         node, (item, mark) = called.address.node, called.item or _NO_ITEM
-        rows: list[WaitingRow] = []
+        rows: list[Row] = []
         if called.spent:
-            bill = _of_bill(called.address, item, called.attempt, called.spent)
-            rows.append((step, Kind.SPENT, {**bill, "note": called.key}))
+            bill = _of_bill(step, called.address, item, called.attempt, called.spent)
+            rows.append(bill._replace(note=called.key))
         text = self._encoded(node, called.result, None, called)
         if text is not None:
-            facts: Facts = {
-                "address": called.address.names,
-                "attempt": called.attempt,
-                "elapsed": int(called.elapsed * 1e6),
-                "note": called.key,
-                "data": f"~{text}" if called.awaited else text,
-                "item": item,
-                "mark": mark,
-            }
-            rows.append((step, Kind.CALL, facts))
+            row = Row(
+                Kind.CALL,
+                step,
+                item=item,
+                address=called.address.names,
+                attempt=called.attempt,
+                elapsed=int(called.elapsed * 1e6),
+                note=called.key,
+                mark=mark,
+                data=f"~{text}" if called.awaited else text,
+            )
+            rows.append(row)
         if rows:
             self._write(f"a call of node {node!r} has returned", rows)
         if text is not None and self.emits:
@@ -278,9 +270,9 @@ class LineRecorder:
         """
         with self._writing(step) as raw:
             number, mark = item or _NO_ITEM
-            self._put(raw, Kind.CALL, step, note=key, item=number, mark=mark)
+            self.put(raw, Row(Kind.CALL, step, item=number, note=key, mark=mark))
 
-    def _write(self, finished: str, rows: Sequence[WaitingRow]) -> None:
+    def _write(self, finished: str, rows: Sequence[Row]) -> None:
         """Commit the rows of an item or a call, together with what other threads wait to commit."""
         if not self.storage.is_shared:
             self._waiting.commit(rows, self._commit_rows)
@@ -299,20 +291,20 @@ class LineRecorder:
         """
         self._waiting.commit_rest(self._commit_rows)
 
-    def _commit_rows(self, rows: Sequence[WaitingRow]) -> None:
+    def _commit_rows(self, rows: Sequence[Row]) -> None:
         try:
-            self.storage.commit(partial(self._write_rows, rows), self.log.run_no)
+            self.storage.commit(partial(self._write_rows, rows[0].step or 0, rows), self.log.run_no)
         except RunLostError as exc:
             if not self._is_after_end(exc):
                 raise
 
-    def _write_rows(self, rows: Sequence[WaitingRow], raw: Transaction, put: PutsOne) -> None:
+    def _write_rows(self, step: int, rows: Sequence[Row], raw: Transaction, put: PutsOne) -> None:
         self._is_open = True
-        self._begin(raw, rows[0][0], after_end=True)
-        self._put_input(raw, rows[0][0])
-        self._put_bills(raw, [row.get("item") for _, kind, row in rows if kind is Kind.ITEM])
-        for step, kind, facts in rows:
-            self._put(raw, kind, step, put, **facts)
+        self._begin(raw, step, after_end=True)
+        self._put_input(raw, step)
+        self._put_bills(raw, [row.item for row in rows if row.kind is Kind.ITEM])
+        for row in rows:
+            self.put(raw, row, put)
 
     def begin_items(self, step: int, marks: Mapping[int, str]) -> None:
         """Commit what identifies the items of parallel branches, by number, before these start.
@@ -326,7 +318,7 @@ class LineRecorder:
     def _put_marks(self, raw: Transaction, step: int, marks: Mapping[int, str]) -> None:
         self._is_open = True
         for item, mark in marks.items():
-            self._put(raw, Kind.MARK, step, item=item, mark=mark)
+            self.put(raw, Row(Kind.MARK, step, item=item, mark=mark))
 
     # -- what prep returned, questions, and failed attempts --------------------------------------
 
@@ -366,7 +358,7 @@ class LineRecorder:
         if text is not None:
             self.storage.at_end(undone=partial(setattr, self, "_input", text))
             # Before the row that it belongs to: the last row of a run is never removed.
-            self._put(raw, Kind.PREPARED, step, data=text)
+            self.put(raw, Row(Kind.PREPARED, step, data=text))
             self._is_open = True
 
     def ask(
@@ -403,7 +395,7 @@ class LineRecorder:
             self._put_input(raw, step)
             self._put_bills(raw, (of_item,))
             note, data = escaped(question.text), str(number)
-            self._put(raw, Kind.ASKED, step, address=address.names, note=note, data=data)
+            self.put(raw, Row(Kind.ASKED, step, address=address.names, note=note, data=data))
         self._is_open = True
         return int(number or 0)
 
@@ -448,7 +440,6 @@ class LineRecorder:
 
         When everything is recorded, the branches have ended, perhaps without a commit.
         """
-        run = self.log
 
         def is_due(owner: LineRecorder, step: int, bill: Bill) -> bool:
             if items is None:
@@ -460,8 +451,7 @@ class LineRecorder:
         for owner, step, bill in due:
             owner.begin_line(raw, step)
             item = None if bill.item == ALONE else bill.item
-            facts = _of_bill(bill.address, item, bill.attempt, bill.amounts)
-            run.last = run.append(raw, Row(Kind.SPENT, owner.line, step, **facts))
+            owner.put(raw, _of_bill(step, bill.address, item, bill.attempt, bill.amounts))
 
     def _take(self, pending: list[T], taken: Sequence[T]) -> None:
         """Remove what is recorded now from a list of what is pending; a rollback puts it back.
@@ -485,17 +475,17 @@ class LineRecorder:
         """
         described = Described.of(tried.error)
         item, mark = tried.item or _NO_ITEM
-        facts: Facts = {"address": tried.address.names, "attempt": tried.attempt}
-        facts |= {"item": item, "mark": mark, "error": described}
+        row = Row(Kind.RETRY, step, item=item, address=tried.address.names, attempt=tried.attempt)
+        row = row._replace(mark=mark, error=described)
         if item is None:
             self.take_input(tried.given)
         with self._writing(step) as raw:
             self._put_input(raw, step)
             self._put_bills(raw, (ALONE if item is None else item,))
             if tried.again:
-                self._put(raw, Kind.CALL, step, note=tried.again, item=item, mark=mark)
+                self.put(raw, Row(Kind.CALL, step, item=item, note=tried.again, mark=mark))
                 self._returned.discard((item, tried.again))
-            self._put(raw, Kind.RETRY, step, **facts)
+            self.put(raw, row)
             self._put_void(raw, step, item)
 
     # -- what nodes emit ----------------------------------------------------------------------
@@ -514,22 +504,23 @@ class LineRecorder:
         text, names = codec.dumps(value), (*context.path, context.node)
         bill = charged.get()
         call = None if bill is None else bill.key
-        emitter = Emitter(context.step, names, context.phase, context.attempt, context.item, call)
+        row = Row(Kind.EMITTED, context.step, item=context.item, address=names)
+        row = row._replace(attempt=context.attempt, event=context.phase, note=call)
         if self.unwritten.emitted is not None:
-            self.unwritten.emitted.add(self.put_emitted, emitter, text)
+            self.unwritten.emitted.add(self.put_emitted, row, text)
 
-    def put_emitted(self, raw: Transaction, emitter: Emitter, texts: Sequence[str]) -> None:
-        """Write values, in the caller's transaction.
+    def put_emitted(self, raw: Transaction, row: Row, texts: Sequence[str]) -> None:
+        """Write values, in the caller's transaction; the last has the number of their row.
 
         Raises:
             RunLostError: Another process has claimed the run.
         """
-        self.begin_line(raw, emitter.step)
-        row = append_emitted(raw, self.log, self.line, emitter, texts)
-        if emitter.phase == "exec":
-            rows = self._emitted.setdefault(emitter.item, [])
-            rows.append((row, emitter.call))
-            self.storage.at_end(undone=partial(rows.remove, (row, emitter.call)))
+        self.begin_line(raw, row.step or 0)
+        number = self.put(raw, row._replace(data=f"[{','.join(texts)}]"), ids=len(texts))
+        if row.event == "exec":
+            rows = self._emitted.setdefault(row.item, [])
+            rows.append((ValueRange.of(self.log, number, len(texts)), row.note))
+            self.storage.at_end(undone=partial(rows.remove, rows[-1]))
 
     def _put_void(self, raw: Transaction, step: int, item: int | None) -> None:
         """Mark what a failed attempt has emitted as void, except in recorded calls."""
@@ -639,16 +630,10 @@ class LineRecorder:
         self.log.last, self.log.steps = last, steps
         self.line, self._since, self._result = line, since, result
 
-    def _put(
-        self,
-        raw: Transaction,
-        kind: Kind,
-        step: int,
-        put: PutsOne = put_one,
-        **facts: Unpack[Facts],
-    ) -> int:
+    def put(self, raw: Transaction, row: Row, puts: PutsOne = put_one, ids: int = 1) -> int:
+        """Append a row of the line, in the caller's transaction; returns its number."""
         run = self.log
-        run.last = number = run.append(raw, Row(kind, self.line, step, **facts), put)
+        run.last = number = run.append(raw, row._replace(line=self.line), puts, ids)
         return number
 
     def _is_after_end(self, error: DatabaseError) -> bool:
@@ -782,14 +767,9 @@ class BranchRecorder(LineRecorder):
         self.storage.at_end(undone=undo)
         self.line = self._values.line = next(run.lines)
         began, number = context.branches[-1]
-        self._since = self._put(
-            raw,
-            Kind.LINE,
-            step,
-            at=self._began,
-            address=address or (*context.path, context.node),
-            data=json.dumps([self.parent.line, began, number]),
-        )
+        names = address or (*context.path, context.node)
+        data = json.dumps([self.parent.line, began, number])
+        self._since = self.put(raw, Row(Kind.LINE, step, at=self._began, address=names, data=data))
 
     def _finished(
         self, step: int, last: int, changes: Sequence[Change], successor: str | None
@@ -819,9 +799,13 @@ def _columns(finished: Finished) -> tuple[object, ...]:
 
 
 def _of_bill(
-    address: Address, item: int | None, attempt: int, amounts: Mapping[str, Decimal | None]
-) -> Facts:
-    """The columns of an expense."""
+    step: int,
+    address: Address,
+    item: int | None,
+    attempt: int,
+    amounts: Mapping[str, Decimal | None],
+) -> Row:
+    """The row of an expense."""
     texts = {name: None if spent is None else str(spent) for name, spent in amounts.items()}
-    data = json.dumps(texts)
-    return {"address": address.names, "item": item, "attempt": attempt, "data": data}
+    names, data = address.names, json.dumps(texts)
+    return Row(Kind.SPENT, step, item=item, address=names, attempt=attempt, data=data)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from enum import IntEnum
 from itertools import count
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple
 
 from pocoflow.db.clock import micros
 from pocoflow.db.port import PutsOne, Record, Transaction, put_one
@@ -148,32 +148,19 @@ class Row(NamedTuple):
     """A row to append; the columns are explained in ``schema.sql``."""
 
     kind: Kind
-    line: int
     step: int | None
+    line: int = 0
     item: int | None = None
     at: int | None = None
     address: Sequence[str] = ()
     attempt: int | None = None
     elapsed: int | None = None
     successor: Sequence[str] = ()
+    event: str | None = None
     note: str | None = None
     error: Described = NO_ERROR
     mark: str | None = None
     data: str | None = None
-
-
-class Facts(TypedDict, total=False):
-    """The optional columns of a row."""
-
-    item: int | None
-    mark: str | None
-    at: int
-    address: Sequence[str]
-    attempt: int
-    elapsed: int
-    note: str
-    error: Described
-    data: str
 
 
 class RunLog:
@@ -262,13 +249,16 @@ class RunLog:
                 raw.execute(QUERIES["reopen_run"], (self.run_no,))
         return number, is_stopping
 
-    def append(self, raw: Transaction, row: Row, put: PutsOne = put_one) -> int:
+    def append(self, raw: Transaction, row: Row, put: PutsOne = put_one, ids: int = 1) -> int:
         """Append any other row, in the caller's transaction; returns its number.
+
+        It uses a number of ids, and has the last of them.
 
         Raises:
             RunLostError: Another process has claimed the run, or its log was changed.
         """
         columns = (
+            ids,
             self.end,
             row.kind,
             row.line,
@@ -280,6 +270,7 @@ class RunLog:
             row.attempt,
             row.elapsed,
             *(split_names(row.successor) if row.successor else _NO_NODE),
+            row.event,
             row.note,
             *row.error,
             row.mark,
@@ -288,7 +279,7 @@ class RunLog:
             self.fence,
             self.last,
         )
-        number = put(raw, _APPEND, columns, self.last + 1)
+        number = put(raw, _APPEND, columns, self.last + ids)
         if number is None:
             raise self.lost(raw)
         return number

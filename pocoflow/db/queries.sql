@@ -372,14 +372,15 @@ INSERT OR IGNORE INTO pf_log (
 );
 
 -- name: append
--- Any other row of a run that this process has claimed.
+-- Any other row of a run that this process has claimed. The first parameter is the number of ids that it
+-- uses, the last of which it has.
 INSERT INTO pf_log (
-    id, kind, line, steps, step, item, at, node, path, attempt, elapsed, next_node, next_path, note,
-    error_type, error_msg, traceback, mark, data
+    id, kind, line, steps, step, item, at, node, path, attempt, elapsed, next_node, next_path, event,
+    note, error_type, error_msg, traceback, mark, data
 )
 SELECT
-    (SELECT id + 1 FROM pf_log WHERE id < ? ORDER BY id DESC LIMIT 1),
-    ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?
+    ? + (SELECT id FROM pf_log WHERE id < ? ORDER BY id DESC LIMIT 1),
+    ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?
 FROM pf_run
 WHERE run_no = ? AND fence = ? AND EXISTS (SELECT 1 FROM pf_log WHERE id = ?);
 
@@ -393,17 +394,6 @@ INSERT OR IGNORE INTO pf_log (id, line, steps, step, at, node, data, kind) VALUE
         WHERE run_no = ? AND fence = ? AND EXISTS (SELECT 1 FROM pf_log WHERE id = ?)
     )
 );
-
--- name: append_emitted
--- Values that a node has emitted. The row uses as many ids as it has values, and has the last of them.
-INSERT INTO pf_log (
-    id, kind, line, steps, step, item, at, node, path, attempt, event, note, data
-)
-SELECT
-    ? + (SELECT id FROM pf_log WHERE id < ? ORDER BY id DESC LIMIT 1),
-    ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?
-FROM pf_run
-WHERE run_no = ? AND fence = ? AND EXISTS (SELECT 1 FROM pf_log WHERE id = ?);
 
 -- name: mark_void
 UPDATE pf_log SET mark = 'void' WHERE id = ?;

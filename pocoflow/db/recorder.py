@@ -364,9 +364,9 @@ class RunRecorder(LineRecorder):
             if now.given:
                 # Before the first row of the resume: the last row of a run is never removed.
                 data = self._changes_text(now.prepared, now.amended)
-                run.last = run.append(raw, Row(Kind.PREPARED, 0, run.steps, data=data))
+                run.last = run.append(raw, Row(Kind.PREPARED, run.steps, data=data))
             kind, step = (Kind.START, INITIAL) if self._is_new else (Kind.RESUMED, run.steps)
-            first = Row(kind, 0, step, successor=now.node.names)
+            first = Row(kind, step, successor=now.node.names)
             run.last = run.append(raw, first._replace(note=self._values.note))
             self._void_unfinished(raw, unfinished)
         self._values.accept(amended)
@@ -464,7 +464,7 @@ class RunRecorder(LineRecorder):
             waits = raw.execute(QUERIES["open_in_run"], (run.run_no,)).fetchall()
             numbers = json.dumps([row[0] for row in waits])
             self._put_bills(raw, of_run=True)
-            run.append(raw, Row(Kind.PAUSED, 0, run.steps, data=numbers))
+            run.append(raw, Row(Kind.PAUSED, run.steps, data=numbers))
             raw.execute(QUERIES["pause_run"], (run.steps, node, run.run_no))
             questions = questions_of(self.storage, run.run_no)
             self.storage.at_end(self.release)
@@ -510,10 +510,10 @@ class RunRecorder(LineRecorder):
                 run.is_over = True
                 if self.unwritten.emitted:
                     self.unwritten.emitted.write(raw)
-                row = Row(Kind.CANCELLED, 0, run.steps)
+                row = Row(Kind.CANCELLED, run.steps)
                 described = Described.of(error)
                 if status == "failed":
-                    row = Row(Kind.FAILED, 0, run.steps, error=described)
+                    row = Row(Kind.FAILED, run.steps, error=described)
                     if node is not None:
                         took = int(elapsed * 1e6)
                         names = node.names

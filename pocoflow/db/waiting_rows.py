@@ -6,17 +6,14 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-from pocoflow.db.log import Facts, Kind
+from pocoflow.db.log import Row
 from pocoflow.errors import DatabaseBusyError, DatabaseError, DatabaseFileError
-
-WaitingRow: TypeAlias = tuple[int, Kind, Facts]
-"""A row of an item or a call: its step, its kind and its other columns."""
 
 _ONE_IS_LOST = "its result could not be recorded: a resume calls it again"
 _SEVERAL_ARE_LOST = "their results could not be recorded: a resume calls them again"
 
 
-CommitsRows: TypeAlias = Callable[[Sequence[WaitingRow]], object]
+CommitsRows: TypeAlias = Callable[[Sequence[Row]], object]
 """Commits the rows of one item or call."""
 
 
@@ -24,10 +21,10 @@ class WaitingRows:
     """The rows of items and calls that are not committed yet, of all threads of a line."""
 
     def __init__(self) -> None:
-        self._waiting: list[tuple[int, Sequence[WaitingRow]]] = []  # by thread
+        self._waiting: list[tuple[int, Sequence[Row]]] = []  # by thread
         self._failed: tuple[DatabaseError, str] | None = None  # with its text
 
-    def commit(self, rows: Sequence[WaitingRow], commit: CommitsRows) -> None:
+    def commit(self, rows: Sequence[Row], commit: CommitsRows) -> None:
         """Commit the rows of an item or a call.
 
         Raises:
@@ -49,7 +46,7 @@ class WaitingRows:
             if entry[0] == threading.get_ident():
                 self._carry_out(entry, commit)
 
-    def _carry_out(self, entry: tuple[int, Sequence[WaitingRow]], commit: CommitsRows) -> None:
+    def _carry_out(self, entry: tuple[int, Sequence[Row]], commit: CommitsRows) -> None:
         if self._failed is not None:
             raise self._lost(*self._failed)  # without another busy timeout
         try:

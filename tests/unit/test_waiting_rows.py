@@ -7,19 +7,19 @@ from collections.abc import Sequence
 
 import pytest
 
-from pocoflow.db.log import Kind
-from pocoflow.db.waiting_rows import WaitingRow, WaitingRows
+from pocoflow.db.log import Kind, Row
+from pocoflow.db.waiting_rows import WaitingRows
 from pocoflow.errors import DatabaseError, DatabaseFileError, RunLostError
 
-ROW: WaitingRow = (0, Kind.ITEM, {"item": 1, "data": "1"})
+ROW = Row(Kind.ITEM, 0, item=1, data="1")
 
 
 def test_what_a_ctrl_c_has_left_is_committed_once() -> None:
     """What was interrupted is left to the next call; what is committed is not."""
-    put: list[Sequence[WaitingRow]] = []
-    other: WaitingRow = (0, Kind.ITEM, {"item": 2, "data": "2"})
+    put: list[Sequence[Row]] = []
+    other = Row(Kind.ITEM, 0, item=2, data="2")
 
-    def interrupted(_: Sequence[WaitingRow]) -> None:
+    def interrupted(_: Sequence[Row]) -> None:
         raise KeyboardInterrupt
 
     rows = WaitingRows()
@@ -33,10 +33,10 @@ def test_what_a_ctrl_c_has_left_is_committed_once() -> None:
 
 def test_what_another_thread_commits_is_left_to_it() -> None:
     """A run that a Ctrl-C ends while items are committed in threads writes none of them twice."""
-    put: list[Sequence[WaitingRow]] = []
+    put: list[Sequence[Row]] = []
     rows = WaitingRows()
 
-    def commit(one: Sequence[WaitingRow]) -> None:
+    def commit(one: Sequence[Row]) -> None:
         interrupted = threading.Thread(target=rows.commit_rest, args=(put.append,))
         interrupted.start()
         interrupted.join()
@@ -50,7 +50,7 @@ def test_what_is_lost_is_counted_as_more_finish() -> None:
     """Nobody waits for the database once more, and each thread is told how many are lost by now."""
     tries = []
 
-    def fail(_: Sequence[WaitingRow]) -> None:
+    def fail(_: Sequence[Row]) -> None:
         tries.append(1)
         raise DatabaseFileError("the disk is full")
 
@@ -72,7 +72,7 @@ def test_what_is_lost_is_counted_as_more_finish() -> None:
 def test_of_a_run_that_is_lost_nothing_is_called_again() -> None:
     """Somebody else goes on with it, and has what is on record."""
 
-    def fail(_: Sequence[WaitingRow]) -> None:
+    def fail(_: Sequence[Row]) -> None:
         raise RunLostError("another process goes on with it")
 
     rows = WaitingRows()
