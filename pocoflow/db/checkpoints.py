@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal, overload
 
@@ -11,15 +10,13 @@ from pocoflow.address import check_id
 from pocoflow.db.file import RunsFile
 from pocoflow.db.log import ENDS_STEP, Kind, append_foreign
 from pocoflow.db.port import Record, Transaction
-from pocoflow.db.rows import check_given, is_graph, read_json
+from pocoflow.db.rows import check_given, is_graph, is_object, read_json
 from pocoflow.db.sql import QUERIES, row_ids
-from pocoflow.db.values import Stored, ValueWriter, key_of, read_store
+from pocoflow.db.values import Stored, ValueWriter, key_of, read_store, store_text
 from pocoflow.errors import CheckpointNotFoundError, DefinitionError
 from pocoflow.messages import short
 from pocoflow.store.schema.vouching import classes_of
 from pocoflow.store.store import ModelT, Store
-from pocoflow.values.changes.together import apply
-from pocoflow.values.encoding import TAG, to_json
 from pocoflow.values.failures import escaped
 
 
@@ -63,13 +60,6 @@ class CheckpointRow(Mapping[str, Any]):
 def _check_step(step: object) -> None:
     if type(step) is not int:
         raise DefinitionError(f"step= is the number of a step, such as 2, not {short(step)}")
-
-
-def _patched(tree: object) -> Any:
-    """A value as the view has it, with the changes that it carries applied."""
-    if type(tree) is dict and tree.get(TAG) == "changed":
-        return apply(tree["value"], tree["changes"])
-    return tree
 
 
 class Checkpoints(RunsFile):
@@ -176,15 +166,15 @@ class Checkpoints(RunsFile):
 
         Raises:
             CheckpointNotFoundError: The run has no checkpoint of that step.
+            DecodeError: A value is damaged.
         """
-        row = self.connection.row(QUERIES["store_json"], (run_id, step))
-        if row is None:
+        run_no = self.number(run_id)
+        rows = self._values_at(run_no, step)
+        if step < 0 or self.row_of_step(run_no, step) is None:
             raise self.no_checkpoint(run_id, step)
-        text = str(row[0])
-        # No string value can contain this: its quotes would be escaped.
-        if f'{{"{TAG}":"changed",' not in text:
-            return text
-        return to_json({key: _patched(tree) for key, tree in json.loads(text).items()})
+        text = store_text(rows)
+        read_json(text, is_object, f"the store of run {run_id!r}")  # whatever wrote the file
+        return text
 
     def load_checkpoint(
         self,

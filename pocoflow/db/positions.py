@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pocoflow.db.connection import Connection
 from pocoflow.db.expenses import expenses_of
 from pocoflow.db.log import Begin, Kind, data_of, names_at, read_begin, read_taken
 from pocoflow.db.port import Record
@@ -25,13 +24,21 @@ from pocoflow.values.failures import Failure
 
 
 @dataclass(slots=True)
-class _Rows:
-    """The rows of a line: that of its last step, or of its start, and those after it."""
+class _Line:
+    """The rows of a line: that of its last step, or of its start, and those after it.
+
+    Attributes:
+        values: Of a branch, its stored values.
+        branches: The lines that branched off it, by step and number.
+    """
 
     last: Record
     begin: Begin | None = None
     count: int = 0
     open: list[Record] = field(default_factory=list)
+    asked: dict[int, Asked] = field(default_factory=dict)
+    values: list[list[Any]] = field(default_factory=list)
+    branches: dict[int, dict[int, int]] = field(default_factory=dict)
 
 
 def read_unfinished(
@@ -55,22 +62,17 @@ def read_unfinished(
         if step is None:
             raise CheckpointNotFoundError(missing)
         return Unfinished(names=None, steps=step + 1)
-    lines, steps, failed = {0: _Rows(start, count=start["step"] + 1)}, start["step"] + 1, 0
-    for row in connection.rows(QUERIES["rows_between"], (start["id"], until)):
-        kind, line = row["kind"], row["line"]
-        if kind == Kind.LINE:
-            lines[line] = _Rows(row, read_begin(row))
-        elif line not in lines:
-            raise DecodeError(f"run {run_id!r}: row {row['id']} of its log is of no line")
-        elif kind in (Kind.STEP, Kind.CAUGHT):
-            rows = lines[line]
-            rows.last, rows.count, rows.open = row, rows.count + 1, []
-            steps = row["step"] + 1
-        elif kind == Kind.FAILED:
-            failed = row["id"]
-        else:
-            lines[line].open.append(row)
-    unfinished = _Reader(connection, run_no, lines, steps, failed).read(0)
+    rows = connection.rows(QUERIES["rows_between"], (start["id"], until))
+    lines, steps, failed = _lines_of(run_id, start, rows)
+    for asked in questions_of(connection, run_no):
+        if not asked.is_closed and asked.line in lines:
+            lines[asked.line].asked[ALONE if asked.item is None else asked.item] = asked
+    if len(lines) > 1:
+        parameters = {"run_no": run_no, "first": sorted(lines)[1], "step": steps - 1}
+        for number, *value in connection.rows(QUERIES["values_of_lines"], parameters):
+            if number in lines:
+                lines[number].values.append(value)
+    unfinished = _read(lines, 0, failed, Unfinished(steps=steps, read_at=connection.now()))
     if step is not None:
         return unfinished  # for a fork, which has spent nothing
     spent = [
@@ -80,98 +82,98 @@ def read_unfinished(
     return replace(unfinished, spent=spent)
 
 
-class _Reader:
-    """Reads the unfinished steps of a run."""
+def _lines_of(
+    run_id: str, start: Record, rows: Iterable[Record]
+) -> tuple[dict[int, _Line], int, int]:
+    """The lines of a run, its number of finished steps, and its failure: the id of a row, or 0."""
+    lines, steps, failed = {0: _Line(start, count=start["step"] + 1)}, start["step"] + 1, 0
+    for row in rows:
+        kind = row["kind"]
+        begin = read_begin(row) if kind == Kind.LINE else None
+        line = lines.get(row["line"] if begin is None else begin.parent)
+        if line is None:
+            raise DecodeError(f"run {run_id!r}: row {row['id']} of its log is of no line")
+        if begin is not None:
+            lines[row["line"]] = _Line(row, begin)
+            line.branches.setdefault(begin.step, {})[begin.number] = row["line"]
+        elif kind in (Kind.STEP, Kind.CAUGHT):
+            line.last, line.count, line.open = row, line.count + 1, []
+            steps = row["step"] + 1
+        elif kind == Kind.FAILED:
+            failed = row["id"]
+        else:
+            line.open.append(row)
+    return lines, steps, failed
 
-    def __init__(
-        self,
-        connection: Connection,
-        run_no: int,
-        lines: Mapping[int, _Rows],
-        steps: int,
-        failed: int,
-    ) -> None:
-        self._lines, self._steps, self._failed = lines, steps, failed
-        self._now = connection.now()
-        self._children: dict[tuple[int, int], dict[int, int]] = {}
-        for line, rows in lines.items():
-            if rows.begin is not None:
-                parent, step, number, _ = rows.begin
-                self._children.setdefault((parent, step), {})[number] = line
-        self._asked: dict[int, dict[int, Asked]] = {}
-        for asked in questions_of(connection, run_no):
-            if not asked.is_closed:
-                item = ALONE if asked.item is None else asked.item
-                self._asked.setdefault(asked.line, {})[item] = asked
-        self._values: dict[int, list[list[Any]]] = {}
-        branches = [line for line in lines if line]
-        if branches:
-            parameters = {"run_no": run_no, "first": min(branches), "step": steps - 1}
-            for line, *rest in connection.rows(QUERIES["values_of_lines"], parameters):
-                self._values.setdefault(line, []).append(rest)
 
-    def read(self, line: int) -> Unfinished:
-        """The unfinished step of a line, with its branches, recursively."""
-        rows, values = self._lines[line], self._values.get(line, ())
-        last = rows.last
-        is_new = last["kind"] == Kind.LINE
-        results = {}
-        changes = given = []
-        changed_at = 0
-        items: dict[int, StartedItem] = {}
-        calls: dict[int, dict[str, str]] = {}
-        prepared: tuple[str, ...] = ()
-        for row in rows.open:
-            kind, item = row["kind"], ALONE if row["item"] is None else row["item"]
-            if kind in (Kind.RESULT, Kind.ITEM):
-                results[item] = data_of(row)
-            if kind in (Kind.ITEM, Kind.MARK):
-                items[item] = StartedItem(row["mark"], 0)
-            elif kind == Kind.RETRY:
-                # A resume of a failed run has all attempts again.
-                again = row["id"] > self._failed
-                tried = items.get(item, _NEW).errors if again else ()
-                tried = (*tried, _failure(row)) if again else ()
-                items[item] = StartedItem(row["mark"], row["attempt"] if again else 0, tried)
-            elif kind == Kind.CALL:
-                returned = calls.setdefault(item, {})
-                returned.pop(row["note"], None)
-                if row["data"] is not None:
-                    returned[row["note"]] = row["data"]
-                if item != ALONE:
-                    items.setdefault(item, StartedItem(row["mark"], 0))
-            elif kind == Kind.PREPARED:
-                text, written = read_json(row["data"], is_input, "what prep of a node gave")
-                changes, changed_at = [(key, op, value) for key, op, value in written], row["id"]
-                if text is None:
-                    given = changes
-                else:
-                    prepared = (text,)
-        return Unfinished(
-            line=line,
-            count=rows.count,
-            began=() if rows.begin is None else rows.begin.names,
-            names=() if is_new else names_at(last["next_node"], last["next_path"]) or None,
-            action=DEFAULT_ACTION if is_new else _action(last),
-            taken=() if is_new else read_taken(last["mark"]),
-            row=last["id"],
-            results=results,
-            items=items,
-            asked=self._asked.get(line, {}),
-            calls=calls,
-            prepared=prepared,
-            changes=changes,
-            changed_at=changed_at,
-            given=given,
-            keys={key_of(key): key_no for key, key_no, _, _ in values},
-            rows=[(key, op, text) for key, _, op, text in values],
-            branches={
-                number: self.read(child)
-                for number, child in self._children.get((line, rows.count), {}).items()
-            },
-            steps=self._steps,
-            read_at=self._now,
-        )
+def _read(lines: Mapping[int, _Line], number: int, failed: int, run: Unfinished) -> Unfinished:
+    """The unfinished step of a line, with its branches, recursively.
+
+    Args:
+        lines: The lines of the run.
+        number: The number of the line.
+        failed: The row that says that the run has failed, or 0.
+        run: What all lines have in common.
+    """
+    line = lines[number]
+    last = line.last
+    is_new = last["kind"] == Kind.LINE
+    results = {}
+    changes = given = []
+    changed_at = 0
+    items: dict[int, StartedItem] = {}
+    calls: dict[int, dict[str, str]] = {}
+    prepared: tuple[str, ...] = ()
+    for row in line.open:
+        kind, item = row["kind"], ALONE if row["item"] is None else row["item"]
+        if kind in (Kind.RESULT, Kind.ITEM):
+            results[item] = data_of(row)
+        if kind in (Kind.ITEM, Kind.MARK):
+            items[item] = StartedItem(row["mark"], 0)
+        elif kind == Kind.RETRY:
+            # A resume of a failed run has all attempts again.
+            again = row["id"] > failed
+            tried = items.get(item, _NEW).errors if again else ()
+            tried = (*tried, _failure(row)) if again else ()
+            items[item] = StartedItem(row["mark"], row["attempt"] if again else 0, tried)
+        elif kind == Kind.CALL:
+            returned = calls.setdefault(item, {})
+            returned.pop(row["note"], None)
+            if row["data"] is not None:
+                returned[row["note"]] = row["data"]
+            if item != ALONE:
+                items.setdefault(item, StartedItem(row["mark"], 0))
+        elif kind == Kind.PREPARED:
+            text, written = read_json(row["data"], is_input, "what prep of a node gave")
+            changes, changed_at = [(key, op, value) for key, op, value in written], row["id"]
+            if text is None:
+                given = changes
+            else:
+                prepared = (text,)
+    return replace(
+        run,
+        line=number,
+        count=line.count,
+        began=() if line.begin is None else line.begin.names,
+        names=() if is_new else names_at(last["next_node"], last["next_path"]) or None,
+        action=DEFAULT_ACTION if is_new else _action(last),
+        taken=() if is_new else read_taken(last["mark"]),
+        row=last["id"],
+        results=results,
+        items=items,
+        asked=line.asked,
+        calls=calls,
+        prepared=prepared,
+        changes=changes,
+        changed_at=changed_at,
+        given=given,
+        keys={key_of(key): key_no for key, key_no, _, _ in line.values},
+        rows=[(key, op, text) for key, _, op, text in line.values],
+        branches={
+            branch: _read(lines, child, failed, run)
+            for branch, child in line.branches.get(line.count, {}).items()
+        },
+    )
 
 
 _NEW = StartedItem("", 0)

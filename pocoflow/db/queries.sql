@@ -319,9 +319,6 @@ SELECT question, path FROM pf_questions WHERE run_no = ? AND closed = 0;
 -- name: rename_question
 UPDATE pf_questions SET path = ? WHERE question = ?;
 
--- name: store_json
-SELECT store_json FROM pf_checkpoints WHERE run_id = ? AND step = ?;
-
 -- name: run_by_number
 SELECT status, owned, run_no FROM pf_run WHERE run_no = ?;
 
@@ -534,10 +531,11 @@ WHERE k.run_no = :run_no AND k.line = 0 AND v.step <= :step AND v.step >= {last_
 ORDER BY k.key_no, v.step;
 
 -- name: stored_at
--- As values_at, with the step that wrote each part, and only the beginning of a long part.
+-- As values_at, with only the beginning of a long part, and the step that wrote each part.
 SELECT
-    k.key, v.op, v.step, length(v.value) AS size,
-    CASE WHEN :limit IS NULL OR v.op = 3 THEN v.value ELSE substr(v.value, 1, :limit) END AS value
+    k.key, v.op,
+    CASE WHEN :limit IS NULL OR v.op = 3 THEN v.value ELSE substr(v.value, 1, :limit) END AS value,
+    v.step, length(v.value) AS size
 FROM pf_key AS k
 JOIN pf_values AS v ON v.run_no = k.run_no AND v.key_no = k.key_no
 WHERE k.run_no = :run_no AND k.line = 0 AND v.step <= :step AND v.step >= {last_whole}

@@ -16,6 +16,7 @@ from pocoflow.db.values import (
     DELETED,
     INITIAL,
     UNSAVED,
+    pieces_of,
     read_mark,
     whole_text,
 )
@@ -156,27 +157,18 @@ def stored_values(
     if limit is not None and any(row["op"] in (APPENDED, CHANGED) for row in rows):
         rows = database.connection.rows(QUERIES["stored_at"], {**parameters, "limit": None})
     values: dict[str, StoredValue] = {}
-    pieces: dict[str, list[tuple[int, str]]] = {}
-    for row in rows:
-        key, op, text = _key(row["key"]), row["op"], row["value"]
+    last = {row["key"]: row for row in rows}
+    for stored_key, pieces in pieces_of(rows).items():
+        key, row, (op, text) = _key(stored_key), last[stored_key], pieces[0]
         about = f"key {key!r} of run {run_id!r}"
-        is_edit = op in (APPENDED, CHANGED)
-        if op == DELETED:
-            continue
-        if text is None or (is_edit and key not in pieces):
-            why = (
-                "something was changed in it before it was there" if is_edit else "it has no value"
-            )
-            raise DecodeError(f"{about} cannot be read: {why}")
+        if row["value"] is None and op != DELETED:
+            raise DecodeError(f"{about} cannot be read: it has no value")
         if op == UNSAVED:
             values[key] = StoredValue(key, row["step"], not_saved=read_mark(text, about))
-            continue
-        values[key] = StoredValue(key, row["step"], text[:limit], row["size"])
-        pieces.setdefault(key, []).append((op, text))
-    for key, parts in pieces.items():
-        if len(parts) > 1:
-            whole = whole_text(parts)
-            values[key].text, values[key].size = whole[:limit], len(whole)
+        elif op != DELETED:
+            whole = whole_text(pieces)
+            size = row["size"] if len(pieces) == 1 else len(whole)
+            values[key] = StoredValue(key, row["step"], whole[:limit], size)
     return values
 
 

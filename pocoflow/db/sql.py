@@ -58,13 +58,3 @@ def schema_statements() -> Iterator[str]:
         if sqlite3.complete_statement(statement):
             yield statement.strip()
             statement = ""
-
-
-def _without_view(statement: str) -> str:
-    # The schema of a file may not call JSON functions (PRAGMA trusted_schema = OFF), our query may.
-    begin = "CREATE VIEW pf_checkpoints AS"
-    view = next(text for text in schema_statements() if begin in text)
-    return statement.replace("pf_checkpoints", f"({view.partition(begin)[2].rstrip(';')})")
-
-
-QUERIES["store_json"] = _without_view(QUERIES["store_json"])

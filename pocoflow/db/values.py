@@ -364,9 +364,9 @@ class ValueWriter:
 
         Others, as of a class with new fields, are written as a whole when they change.
         """
-        stored = _pieces(rows)
+        stored = pieces_of(rows)
         for key, value in store.own_items():
-            pieces = stored.get(key)
+            pieces = stored.get(_key_text(key))
             if pieces is None or pieces[0][0] != WHOLE:
                 continue
             with suppress(NotStorableError, DecodeError):
@@ -496,8 +496,8 @@ def read_values(rows: Iterable[Stored], label: str, classes: codec.Classes) -> B
         DecodeError: A stored value is damaged; the message names the key.
     """
     read = BranchValues({}, {}, [], {})
-    for key, pieces in _pieces(rows).items():
-        op, text = pieces[0]
+    for stored_key, pieces in pieces_of(rows).items():
+        key, (op, text) = key_of(stored_key), pieces[0]
         if op == DELETED:
             read.deleted.append(key)
         elif op == UNSAVED:
@@ -507,18 +507,28 @@ def read_values(rows: Iterable[Stored], label: str, classes: codec.Classes) -> B
     return read
 
 
-def _pieces(rows: Iterable[Stored]) -> dict[str, list[tuple[int, str]]]:
-    """The pieces of each key, operations and texts, from the last whole value on."""
+def pieces_of(rows: Iterable[Stored]) -> dict[str, list[tuple[int, str]]]:
+    """The pieces of each stored key, operations and texts, from the last whole value on."""
     by_key: dict[str, list[tuple[int, str]]] = {}
     last, pieces = None, list[tuple[int, str]]()
-    for stored_key, op, text in rows:
+    for key, op, text, *_ in rows:
         is_change = op in (APPENDED, CHANGED)
-        if stored_key != last or not is_change:
-            last, key = stored_key, key_of(stored_key)
-            before = by_key.pop(key, [])
+        if key != last or not is_change:
+            last, before = key, by_key.pop(key, [])
             pieces = by_key[key] = before if is_change else []
         pieces.append((op, text))
     return by_key
+
+
+def store_text(rows: Iterable[Stored]) -> str:
+    """The JSON text of a store, assembled from the rows of ``values_at``."""
+    fields = []
+    for key, pieces in pieces_of(rows).items():
+        op, text = pieces[0]
+        if op != DELETED:
+            mark = f'{{"{TAG}":"not saved","value":{text}}}'
+            fields.append(f"{to_json(key)}:{mark if op == UNSAVED else whole_text(pieces)}")
+    return f"{{{','.join(fields)}}}"
 
 
 def _read_value(

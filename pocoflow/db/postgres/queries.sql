@@ -88,9 +88,6 @@ WHERE run_no = :run_no AND closed = 0 AND (:line = 0 OR line IN (SELECT line FRO
 -- The caller will write the row, and waits here for other writers.
 SELECT status, total_steps, cancel_requested FROM pf_run WHERE run_no = ? FOR NO KEY UPDATE;
 
--- name: store_json
-SELECT store_json FROM pf_checkpoints WHERE run_id = ? AND step = ?;
-
 -- name: claim
 UPDATE pf_run SET fence = greatest(
     fence + 1, ?, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
@@ -110,8 +107,9 @@ INSERT INTO pf_value (run_no, key_no, step, op, blob) VALUES (?, ?, ?, ?, (
 
 -- name: stored_at
 SELECT
-    k.key, v.op, v.step, length(v.value) AS size,
-    CASE WHEN :limit::int IS NULL OR v.op = 3 THEN v.value ELSE substr(v.value, 1, :limit) END AS value
+    k.key, v.op,
+    CASE WHEN :limit::int IS NULL OR v.op = 3 THEN v.value ELSE substr(v.value, 1, :limit) END AS value,
+    v.step, length(v.value) AS size
 FROM pf_key AS k
 JOIN pf_values AS v ON v.run_no = k.run_no AND v.key_no = k.key_no
 WHERE k.run_no = :run_no AND k.line = 0 AND v.step <= :step AND v.step >= {last_whole}
