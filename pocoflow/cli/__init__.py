@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from pocoflow._version import __version__
 from pocoflow.cli.output import CommandError, printable
-from pocoflow.errors import PocoflowError, RunNotFoundError
+from pocoflow.errors import CheckpointNotFoundError, PocoflowError, RunNotFoundError
 from pocoflow.messages import closest
 
 
@@ -137,10 +137,8 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     except CommandError as exc:
         return _report(exc.prog or _prog(arguments), str(exc), exc.code)
-    except RunNotFoundError as exc:
-        return _report(_prog(arguments), str(exc), 2)
     except PocoflowError as exc:
-        return _report(_prog(arguments), str(exc), getattr(exc, "code", 1))
+        return _report(_prog(arguments), str(exc), _code(exc))
 
 
 def _run(arguments: Sequence[str]) -> int:
@@ -152,11 +150,24 @@ def _run(arguments: Sequence[str]) -> int:
             prog="pocoflow",
         )
     parser = make_parser(called)
-    parsed = parser.parse_args(arguments)
+    parsed = parser.parse_args(arguments, argparse.Namespace(words=arguments))
     if called is None:
         parser.print_help(sys.stderr)
         return 2
-    return int(parsed.execute(parsed))
+    try:
+        return int(parsed.execute(parsed))
+    except PocoflowError as exc:
+        if not (hasattr(parsed, "owner") and hasattr(parsed, "run_id")):
+            raise
+        from pocoflow.cli.failures import refused
+
+        raise refused(exc, parsed, _code(exc)) from exc
+
+
+def _code(exc: PocoflowError) -> int:
+    """The exit code of a command that an error ends."""
+    is_unknown = isinstance(exc, (RunNotFoundError, CheckpointNotFoundError))
+    return 2 if is_unknown else getattr(exc, "code", 1)
 
 
 def _prog(arguments: Sequence[str]) -> str:

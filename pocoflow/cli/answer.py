@@ -18,7 +18,7 @@ from pocoflow.cli.resume import resume_and_report
 from pocoflow.db import RunRow, WorkflowDB
 from pocoflow.db.jsonschemas import misfits
 from pocoflow.db.question_rows import choose, refuse_closed, refuse_expired
-from pocoflow.errors import AnswerError, OtherFlowError
+from pocoflow.errors import AnswerError
 from pocoflow.flow.answering import questions_now
 from pocoflow.flow.flow import Flow
 from pocoflow.nodes.question import Asked
@@ -27,14 +27,11 @@ from pocoflow.values.json_text import read_json
 from pocoflow.views.forms import Field, form_of
 from pocoflow.views.targets import (
     DATABASE,
-    RELOCATIONS,
     TARGET_HELP,
     add_database,
     add_relocations,
     command,
     owner_of_runs,
-    relocations_of,
-    remedies,
 )
 
 _OVER = ("completed", "cancelled")
@@ -122,13 +119,8 @@ def answer(args: argparse.Namespace) -> int:
         flow = owner_of_runs(args)
         db = flow.database
         args.run_id = find_run(db, args.run_id)["run_id"]
-        try:
-            flow.check_owner(args.run_id)
-            return _answer(_Recipient(db, flow, by), args, args.db)
-        except (AnswerError, OtherFlowError) as exc:
-            hints = remedies(exc, args.run_id, args.flow, db.path, args.db, RELOCATIONS)
-            lines = (str(exc), *hints)
-            raise CommandError("\n".join(lines), code=1) from exc
+        flow.check_owner(args.run_id)
+        return _answer(_Recipient(db, flow, by), args, args.db)
     path = args.db or DATABASE
     with open_database(path, read_only=False) as db:
         args.run_id = find_run(db, args.run_id)["run_id"]
@@ -148,7 +140,7 @@ def _answer(recipient: _Recipient, args: argparse.Namespace, path: str | None) -
         print(*show_paused(args.run_id, waiting, now, path, args.flow), sep="\n")
         return PAUSED if recipient.flow is not None else 0
     if recipient.flow is not None:
-        return resume_and_report(recipient.flow, args.run_id, args.flow, path, relocations_of(args))
+        return resume_and_report(recipient.flow, args)
     print(f"go on with: {command('resume', args.run_id, 'FLOW', path=path)}")
     return 0
 

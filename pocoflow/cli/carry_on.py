@@ -5,17 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from pocoflow.cli.output import CommandError
-from pocoflow.errors import ResumeError, UnknownClassError
 from pocoflow.flow.worker import failure
-from pocoflow.views.targets import (
-    RELOCATIONS,
-    add_owner,
-    add_resources,
-    load_resources,
-    owner_of_runs,
-    remedies,
-)
+from pocoflow.views.targets import add_owner, add_resources, load_resources, owner_of_runs
 
 
 def register(parser: argparse.ArgumentParser) -> None:
@@ -36,11 +27,7 @@ def carry_on(args: argparse.Namespace) -> int:
     """Carry on with a run and print its status."""
     flow = owner_of_runs(args)
     resources = None if args.resources is None else load_resources(args.resources)
-    try:
-        print(flow.carry_on(args.run_id, resources=resources), flush=True)
-    except (ResumeError, UnknownClassError) as exc:
-        hints = remedies(exc, args.run_id, args.flow, flow.database.path, args.db, RELOCATIONS)
-        raise CommandError("\n".join((str(exc), *hints)), code=1) from exc
+    print(flow.carry_on(args.run_id, resources=resources), flush=True)
     if message := failure(flow.database, args.run_id):
         print(message, file=sys.stderr)
     return 0

@@ -5,17 +5,9 @@ from __future__ import annotations
 import argparse
 
 from pocoflow.cli.database import RUN_HELP, find_run, label
-from pocoflow.cli.output import CommandError, printable
+from pocoflow.cli.output import printable
 from pocoflow.cli.resume import add_changes
-from pocoflow.errors import CheckpointNotFoundError, PocoflowError
-from pocoflow.views.targets import (
-    RELOCATIONS,
-    add_owner,
-    add_repeated,
-    command,
-    owner_of_runs,
-    remedies,
-)
+from pocoflow.views.targets import add_owner, add_repeated, command, owner_of_runs
 
 
 def register(parser: argparse.ArgumentParser) -> None:
@@ -37,15 +29,9 @@ def register(parser: argparse.ArgumentParser) -> None:
 def fork(args: argparse.Namespace) -> int:
     """Create the run, and print the command that runs it."""
     flow = owner_of_runs(args)
-    parent = find_run(flow.database, args.run_id)["run_id"]
+    parent = args.run_id = find_run(flow.database, args.run_id)["run_id"]
     changes, labels = dict(args.set), dict(args.label)
-    try:
-        new_id = flow.fork(parent, args.step, changes, new_id=args.new_id, labels=labels)
-    except PocoflowError as exc:
-        shared = {*RELOCATIONS, "--set"}
-        lines = (str(exc), *remedies(exc, parent, args.flow, flow.database.path, args.db, shared))
-        code = 2 if isinstance(exc, CheckpointNotFoundError) else 1
-        raise CommandError("\n".join(lines), code=code) from exc
+    new_id = flow.fork(parent, args.step, changes, new_id=args.new_id, labels=labels)
     run = find_run(flow.database, new_id)
     step = run["parent_step"]
     begins = "before the first node" if step == -1 else f"after step {step}"

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
+from pocoflow.cli.failures import given_options
 from pocoflow.cli.output import CommandError
 from pocoflow.db.postgres import is_server, url_of
 from pocoflow.views.targets import add_page, add_repeated
@@ -69,7 +70,5 @@ def _command(args: argparse.Namespace) -> Iterator[str]:
         yield args.db
     if args.flow:
         yield from ("--flow", args.flow)
-    for name in args.flow_was:
-        yield from ("--flow-was", name)
-    for old, new in args.alias:
-        yield from ("--alias", f"{old}={new}")
+    for option in given_options(args):
+        yield from option

@@ -6,10 +6,11 @@ import argparse
 
 from pocoflow.cli.asked import PAUSED
 from pocoflow.cli.database import failed_left
+from pocoflow.cli.failures import hints
 from pocoflow.cli.output import one_line, printable, width
 from pocoflow.errors import PocoflowError, RunPaused
 from pocoflow.messages import counted
-from pocoflow.views.targets import add_owner, owner_of_runs, relocations_of, remedies
+from pocoflow.views.targets import add_owner, owner_of_runs
 
 
 def register(parser: argparse.ArgumentParser) -> None:
@@ -27,13 +28,12 @@ def recover(args: argparse.Namespace) -> int:
     """Recover the runs and print how each ended; 1 if one of them failed again."""
     flow = owner_of_runs(args)
     outcomes = flow.recover()
-    database, columns = flow.database.path, width()
+    columns = width()
     for run_id, error in outcomes.items():
         line = printable(f"{run_id}  {_ended(run_id, error)}")
         print(line if columns is None else one_line(line, columns))
         if isinstance(error, PocoflowError) and not _is_paused(run_id, error):
-            given = relocations_of(args)
-            for hint in remedies(error, run_id, args.flow, database, args.db, given=given):
+            for hint in hints(error, args, run_id):
                 print(f"  {hint}")
     if not outcomes:
         print(f"no interrupted runs of flow {printable(flow.flow_name)}")

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable
 
 from typing_extensions import Unpack
 
 from pocoflow.cli.asked import PAUSED, show_paused
 from pocoflow.cli.database import RUN_HELP, find_run
+from pocoflow.cli.failures import hints
 from pocoflow.cli.output import CommandError, printable
 from pocoflow.errors import PocoflowError, RunPaused
 from pocoflow.flow.flow import Flow
 from pocoflow.flow.resuming import ResumeKeywords
-from pocoflow.messages import renaming_option
 from pocoflow.nodes.question import Asked
 from pocoflow.views.targets import (
     add_owner,
@@ -23,8 +22,6 @@ from pocoflow.views.targets import (
     command,
     load_resources,
     owner_of_runs,
-    relocations_of,
-    remedies,
 )
 
 
@@ -51,54 +48,38 @@ def add_changes(parser: argparse.ArgumentParser) -> None:
 def resume(args: argparse.Namespace) -> int:
     """Resume a run and print how it ended."""
     flow = owner_of_runs(args)
-    changes, rename = dict(args.set), dict(args.rename)
-    run_id = find_run(flow.database, args.run_id)["run_id"]
+    args.run_id = find_run(flow.database, args.run_id)["run_id"]
     resources = None if args.resources is None else load_resources(args.resources)
-    how = ResumeKeywords(changes=changes, rename=rename, resources=resources)
-    given = relocations_of(args)
-    given += [("--set", f"{key}={json.dumps(value)}") for key, value in changes.items()]
-    given += [("--rename", renaming_option(*pair)) for pair in rename.items()]
-    given += [] if args.resources is None else [("--resources", args.resources)]
-    return resume_and_report(flow, run_id, args.flow, args.db, given, **how)
+    changes, rename = dict(args.set), dict(args.rename)
+    return resume_and_report(flow, args, changes=changes, rename=rename, resources=resources)
 
 
-def resume_and_report(
-    flow: Flow,
-    run_id: str,
-    target: str,
-    path: str | None,
-    given: Iterable[tuple[str, str]],
-    **how: Unpack[ResumeKeywords],
-) -> int:
-    """Resume a run of a flow, print how it ended, and return the exit code.
+def resume_and_report(flow: Flow, args: argparse.Namespace, **how: Unpack[ResumeKeywords]) -> int:
+    """Resume the run of a command, print how it ended, and return the exit code.
 
     Args:
         flow: The flow.
-        run_id: The run.
-        target: The target of the flow, as it was given.
-        path: The database, if one was given.
-        given: The options that were given.
+        args: The arguments of the command.
         **how: As in ``Flow.resume``.
 
     Raises:
         CommandError: It has failed, or cannot be resumed.
     """
-    database = flow.database.path
+    run_id = args.run_id
     try:
         flow.resume(run_id, **how)
     except RunPaused as exc:
         if exc.run_id != run_id:  # another run, for which a node waits: a failure of this run
             raise
         questions, now = _open(flow, run_id), flow.database.now()
-        print(*show_paused(run_id, questions, now, path, target), sep="\n")
+        print(*show_paused(run_id, questions, now, args.db, args.flow), sep="\n")
         return PAUSED
     except PocoflowError as exc:
-        lines = (str(exc), *remedies(exc, run_id, target, database, path, given=given))
-        raise CommandError("\n".join(lines), code=1) from exc
+        raise CommandError("\n".join((str(exc), *hints(exc, args, run_id))), code=1) from exc
     except Exception as exc:
         raise CommandError(
             f"run {run_id} failed: {type(exc).__name__}: {exc}\n"
-            f"'{command('runs', 'show', run_id, path=database)}' has the traceback",
+            f"'{command('runs', 'show', run_id, path=flow.database.path)}' has the traceback",
             code=1,
         ) from exc
     print(f"run {printable(run_id)} is completed")

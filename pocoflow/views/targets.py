@@ -123,10 +123,6 @@ def command(*words: str, path: str | None) -> str:
     return command_line(*words, *given)
 
 
-RELOCATIONS = frozenset({"--flow-was", "--alias"})
-"""The options of ``pocoflow resume`` that all commands about stored runs have."""
-
-
 def remedies(
     exc: PocoflowError,
     run_id: str,
@@ -169,14 +165,6 @@ def remedies(
 def _about(option: str, text: str) -> tuple[str, str]:
     """The subject of an option: for ``--set a=1`` it is the key."""
     return option, text.partition("=")[0]
-
-
-def relocations_of(args: argparse.Namespace) -> list[tuple[str, str]]:
-    """The given options of a command that say what was renamed."""
-    return [
-        *(("--flow-was", name) for name in args.flow_was),
-        *(("--alias", f"{old}={new}") for old, new in args.alias),
-    ]
 
 
 def add_page(parser: argparse.ArgumentParser) -> None:
@@ -251,7 +239,7 @@ def add_owner(parser: argparse.ArgumentParser) -> None:
 
 
 def owner_of_runs(args: argparse.Namespace) -> Flow:
-    """The flow whose stored runs a command acts on, with its database.
+    """The flow whose stored runs a command acts on, with its database; also ``args.owner``.
 
     Raises:
         TargetError: The target is not a flow, or there is no database.
@@ -268,7 +256,8 @@ def owner_of_runs(args: argparse.Namespace) -> Flow:
         raise TargetError(f"flow {flow.flow_name!r} has no db_path: name its database with --db")
     elif isinstance(flow.db_path, str | os.PathLike):
         check_there(flow.db_path)
-    return flow.using(db_path=args.db, formerly=args.flow_was, aliases=aliases)
+    owner = args.owner = flow.using(db_path=args.db, formerly=args.flow_was, aliases=aliases)
+    return owner
 
 
 def _alias(text: str) -> tuple[str, str]:
