@@ -112,14 +112,11 @@ class Worker:
             self._add(flow)
         # Its put() is reentrant, for signal handlers; that of other queues is not.
         self._wake_ups: SimpleQueue[None] = SimpleQueue()
-        self._work: SimpleQueue[tuple[Flow, DueRun] | None] = SimpleQueue()
-        self._lock = threading.Lock()
         self._active: dict[int, str] = {}
         self._refused: dict[int, _Refused] = {}
         self._fault = ""
         self._suspect = 0
         self._failed: dict[tuple[str, str], float] = {}
-        self._threads = 0
         self._is_stopping = self._logged = False
 
     def _add(self, flow: Flow) -> None:
@@ -152,8 +149,7 @@ class Worker:
     @property
     def active(self) -> Sequence[str]:
         """The ids of the runs that are active here."""
-        with self._lock:
-            return list(self._active.values())
+        return list(self._active.copy().values())  # other threads remove theirs
 
     @property
     def refused(self) -> Sequence[str]:
@@ -177,23 +173,15 @@ class Worker:
             DatabaseError: The database cannot be read.
         """
         self._store_schedules()
-        try:
-            while not self._is_stopping:
-                was_active = bool(self.active)
-                is_idle = not self._take_due() and not was_active
-                if until_idle and is_idle:
-                    break
-                self._wait(_POLL_EVERY)
-            return self._drain(grace)
-        finally:
-            for _ in range(self._threads):
-                self._work.put(None)
-            self._threads = 0
-
-    def _drain(self, grace: float | None) -> bool:
-        end = None if grace is None else time.monotonic() + grace
+        while not self._is_stopping:
+            was_active = bool(self.active)
+            is_idle = not self._take_due() and not was_active
+            if until_idle and is_idle:
+                break
+            self._wait(_POLL_EVERY)
+        end = inf if grace is None else time.monotonic() + grace
         while self.active:
-            seconds = _POLL_EVERY if end is None else min(_POLL_EVERY, end - time.monotonic())
+            seconds = min(_POLL_EVERY, end - time.monotonic())
             if seconds <= 0:
                 return False
             self._wait(seconds)
@@ -228,14 +216,10 @@ class Worker:
                 if self._suspect in self._active:
                     continue
                 self._suspect = run.run_no
-            with self._lock:
-                self._active[run.run_no] = run.run_id
-            if self._threads < min(len(self.active), self.concurrency):
-                self._threads += 1
-                # Daemons, so that runs that exceed the grace period do not block the exit.
-                name = f"pocoflow-worker-{self._threads}"
-                threading.Thread(target=self._serve, name=name, daemon=True).start()
-            self._work.put((flow, run))
+            self._active[run.run_no] = run.run_id
+            # A daemon, so that a run that exceeds the grace period does not block the exit.
+            name = f"pocoflow-worker-{run.run_id}"
+            threading.Thread(target=self._work, args=(flow, run), name=name, daemon=True).start()
         return len(due)
 
     def _due(self, most: int) -> Iterator[tuple[Flow, DueRun]]:
@@ -246,15 +230,12 @@ class Worker:
             if run.run_no not in self._active and not is_early:
                 yield self._flows[run.flow_name], run
 
-    def _serve(self) -> None:
-        while (work := self._work.get()) is not None:
-            flow, run = work
-            try:
-                self._carry_on(flow, run)
-            finally:
-                with self._lock:
-                    self._active.pop(run.run_no, None)
-                self._wake_ups.put(None)
+    def _work(self, flow: Flow, run: DueRun) -> None:
+        try:
+            self._carry_on(flow, run)
+        finally:
+            del self._active[run.run_no]
+            self._wake_ups.put(None)
 
     def _carry_on_here(self, flow: Flow, run_id: str) -> Status:
         with suppress(SystemExit):  # of a node: it ends the run, but must not end the worker
