@@ -6,7 +6,6 @@ import importlib
 import importlib.util
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -45,40 +44,35 @@ class OpenAICompatible:
         host = _host(base_url)
         self.label = label or f"{model} at {host}"
         self._name = label or f"the endpoint {base_url} (model {model!r})"
-        self._address, self._model, self._api_key = base_url, model, api_key.strip()
-        if not self._api_key.isascii() or not self._api_key.isprintable():
+        key = api_key.strip()
+        if not key.isascii() or not key.isprintable():
             raise NoModelError("OPENAI_API_KEY holds characters that no key has; it is not shown")
-        self._timeout, self._extra, self._is_here = timeout, extra, host in _HERE
         if importlib.util.find_spec("openai") is None:
             raise NoModelError(f"to ask {self.label}, install its client:\n\n{INSTALL}")
-
-    @cached_property
-    def _openai(self) -> Any:
-        return importlib.import_module("openai")
-
-    @cached_property
-    def _client(self) -> Any:
+        self._openai: Any = importlib.import_module("openai")
         # A redirect would carry the key to another address; it is reported instead. No proxy leads
         # to this machine.
         http = self._openai.DefaultHttpxClient(
-            follow_redirects=False, trust_env=not self._is_here, timeout=self._timeout
+            follow_redirects=False, trust_env=host not in _HERE, timeout=timeout
         )
-        return self._openai.OpenAI(
-            base_url=self._address,
-            api_key=self._api_key or "none",
-            timeout=self._timeout,
+        self._client: Any = self._openai.OpenAI(
+            base_url=base_url,
+            api_key=key or "none",
+            timeout=timeout,
             max_retries=0,  # the flow asks again
             http_client=http,
         )
+        headers = None if key else {"Authorization": self._openai.omit}
+        self._settings = {"model": model, "extra_body": extra, "extra_headers": headers}
+        self._timeout = timeout
 
     def complete(self, prompt: Prompt, on_token: OnToken | None = None) -> str:
         """Answer a prompt; see :meth:`LanguageModel.complete`."""
         pieces: list[str] = []
         last = None
-        headers = None if self._api_key else {"Authorization": self._openai.omit}
-        more = {"extra_body": self._extra, "extra_headers": headers, **prompt.as_chat()}
+        request = {**self._settings, **prompt.as_chat()}
         with self._reporting():
-            chunks = self._client.chat.completions.create(model=self._model, stream=True, **more)
+            chunks = self._client.chat.completions.create(stream=True, **request)
         with chunks:
             while True:
                 with self._reporting():

@@ -5,11 +5,9 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import secrets
-import threading
-from functools import cached_property
 from pathlib import Path
 
-from pocoflow.cli.demo.models.chat import INSTALL, ModelError, NoModelError, OnToken, Prompt
+from pocoflow.cli.demo.models.chat import INSTALL, ModelError, NoModelError
 from pocoflow.cli.demo.models.endpoint import OpenAICompatible
 
 _PATIENCE = 600
@@ -41,34 +39,30 @@ def find_weights() -> Path:
     return files[0]
 
 
-class OfflineModel:
-    """A gguf file on llama.cpp, in this process. Loaded on first use; thread-safe.
+class OfflineModel(OpenAICompatible):
+    """A gguf file on llama.cpp, in this process. Thread-safe.
 
     The same request has the same answer, whatever was asked before.
 
     Args:
         weights: The model file.
         context: Tokens that a prompt and its answer may have together.
+
+    Raises:
+        ModelError: llama.cpp cannot load it.
     """
 
     def __init__(self, weights: Path, *, context: int = 4096) -> None:
-        self.label = f"{weights.name.split('.')[0]}, offline"
-        self._weights = weights
-        self._context = context
-        self._lock = threading.Lock()
-
-    @cached_property
-    def _endpoint(self) -> OpenAICompatible:
+        # It listens on a loopback port, which no other user should use: the key is secret.
+        key = secrets.token_urlsafe()
         try:
             xllamacpp = importlib.import_module("xllamacpp")
             params = xllamacpp.CommonParams()
-            params.model.path = str(self._weights)
-            params.n_ctx = self._context
+            params.model.path = str(weights)
+            params.n_ctx = context
             params.n_gpu_layers = 0
             params.warmup = False
             params.verbosity = 0  # llama.cpp writes to stderr; above 0, more than errors
-            # It listens on a loopback port, which no other user should use: the key is secret.
-            key = secrets.token_urlsafe()
             params.api_keys = [key]
             # Threads of llama.cpp spin while they wait for one another. Two are a third faster on
             # an idle machine, and many times slower on one whose cores have other work to do.
@@ -77,21 +71,10 @@ class OfflineModel:
             address = f"{self._server.listening_address}/v1"
         except (ImportError, RuntimeError, AttributeError) as exc:
             raise ModelError(
-                f"llama.cpp cannot load {self._weights}: {exc}. Installing all of it again may "
-                f"help:\n\n{_INSTALL}"
+                f"llama.cpp cannot load {weights}: {exc}. Installing all of it again may help:\n\n"
+                f"{_INSTALL}"
             ) from exc
+        label = f"{weights.name.split('.')[0]}, offline"
         # Previous requests must not change the answer.
-        return OpenAICompatible(
-            address,
-            self.label,
-            api_key=key,
-            timeout=_PATIENCE,
-            label=self.label,
-            extra={"cache_prompt": False},
-        )
-
-    def complete(self, prompt: Prompt, on_token: OnToken | None = None) -> str:
-        """Answer a prompt; see :meth:`LanguageModel.complete`."""
-        with self._lock:
-            endpoint = self._endpoint
-        return endpoint.complete(prompt, on_token)
+        more = {"cache_prompt": False}
+        super().__init__(address, label, api_key=key, timeout=_PATIENCE, label=label, extra=more)
