@@ -24,8 +24,7 @@ def questions_now(database: WorkflowDB, graph: Graph, run_id: str) -> list[Asked
     Raises:
         RunNotFoundError: There is no such run.
     """
-    kinds = _AnswerTypes(graph)
-    return [kinds.as_open(asked) for asked in database.get_questions(run_id)]
+    return [_as_open(graph, asked) for asked in database.get_questions(run_id)]
 
 
 def answer(
@@ -52,15 +51,11 @@ def answer(
             of_unknown_nodes.append(asked)
     if not of_node:
         _refuse_unasked(graph, reply.node, of_unknown_nodes)
-    kind, kinds = answer_type(reply.node), _AnswerTypes(graph)
-    current = [kinds.as_open(asked) for asked in of_node]
-    asked = choose(current, run_id, question, reply.node.name)
-    refuse_closed(asked)
+    asked, outdated = _choose(graph, of_node, run_id, question, reply.node.name)
     try:
-        text = kind.from_python(reply.answer)
+        text = answer_type(reply.node).from_python(reply.answer)
     except LossyAnswerError as exc:
         raise AnswerError(f"{exc}; flow.answer_json takes the JSON that the type takes") from exc
-    outdated = _outdated_answer(of_node, asked)
     return database.keep_answer(asked, text, reply.by, instead_of=outdated)
 
 
@@ -78,53 +73,42 @@ def answer_json(
         RunNotFoundError: There is no such run.
         AnswerError: The answer does not fit, or there is no such open question.
     """
-    kinds = _AnswerTypes(graph)
-    known = database.get_questions(run_id)
-    current = [kinds.as_open(asked) for asked in known]
-    asked = choose(current, run_id, question)
-    refuse_closed(asked)
-    kind = kinds.of(asked)
+    asked, outdated = _choose(graph, database.get_questions(run_id), run_id, question)
+    kind = _type_of(graph, asked)
     if kind is None:
         raise AnswerError(
             f"question {asked.about} of run {run_id!r} was asked by a node that this flow does not "
             f"have: {_WITHOUT_CODE}",
             remedies=_without_code(asked),
         )
-    text, outdated = kind.from_json(value), _outdated_answer(known, asked)
-    return database.keep_answer(asked, text, by, instead_of=outdated)
+    return database.keep_answer(asked, kind.from_json(value), by, instead_of=outdated)
 
 
-class _AnswerTypes:
-    """The answer types of the nodes of a flow, each looked up once."""
+def _type_of(graph: Graph, asked: Asked) -> AnswerType | None:
+    """The answer type of the node that asked; ``None`` if the flow does not have the node."""
+    vertex = asker(graph, asked)
+    return None if vertex is None else answer_type(vertex.node)
 
-    def __init__(self, graph: Graph) -> None:
-        self._graph = graph
-        self._types: dict[int, AnswerType] = {}
 
-    def of(self, asked: Asked) -> AnswerType | None:
-        """The answer type of the node that asked; ``None`` if the flow does not have the node."""
-        vertex = asker(self._graph, asked)
-        if vertex is None:
-            return None
-        if id(vertex.node) not in self._types:
-            self._types[id(vertex.node)] = answer_type(vertex.node)
-        return self._types[id(vertex.node)]
-
-    def as_open(self, asked: Asked) -> Asked:
-        """The question, unanswered if its node does not accept its answer."""
-        kind = None if asked.answer is None or asked.is_closed else self.of(asked)
-        if kind is None or asked.answer is None:
-            return asked
-        try:
-            kind.read(asked.answer)
-        except AnswerError:
-            return asked._replace(answer=None, schema=kind.schema)
+def _as_open(graph: Graph, asked: Asked) -> Asked:
+    """The question, unanswered if its node does not accept its answer."""
+    kind = None if asked.answer is None or asked.is_closed else _type_of(graph, asked)
+    if kind is None or asked.answer is None:
         return asked
+    try:
+        kind.read(asked.answer)
+    except AnswerError:
+        return asked._replace(answer=None, schema=kind.schema)
+    return asked
 
 
-def _outdated_answer(known: list[Asked], asked: Asked) -> str | None:
-    """The stored answer of a question that counts as open."""
-    return next(stored.answer for stored in known if stored.question == asked.question)
+def _choose(
+    graph: Graph, known: list[Asked], run_id: str, question: int | None, node: str | None = None
+) -> tuple[Asked, str | None]:
+    """The open question that an answer is meant for, and its stored answer, which is replaced."""
+    asked = choose([_as_open(graph, it) for it in known], run_id, question, node)
+    refuse_closed(asked)
+    return asked, next(it.answer for it in known if it.question == asked.question)
 
 
 _WITHOUT_CODE = (

@@ -146,9 +146,12 @@ def answer_type(node: AnyNode) -> AnswerType:
     """
     hint = _hint(node)
     try:
-        return AnswerType(Any if is_unknown(hint) else hint)
+        return _of_hint(Any if is_unknown(hint) else hint)
     except DefinitionError as exc:
         raise DefinitionError(f"node {node.name!r}: {exc}") from exc
+
+
+_of_hint = remembered(AnswerType)
 
 
 def _hint(node: AnyNode) -> object:
