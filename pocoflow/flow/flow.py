@@ -820,13 +820,13 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
             RunNotFoundError: There is no such run.
             DefinitionError: The flow has no ``db_path``.
         """
-        from pocoflow.flow.resume.stored_run import StoredRun, can_resume
+        from pocoflow.flow.resume.stored_run import StoredRun
 
         refuse_unknown("resumed", how, ChangeKeywords.__annotations__)
         resuming = self._resuming(how, how.get("changes"), how.get("rename"))
         graph = self.graph
         stored = StoredRun(self._database_of(run_id), run_id, graph, self.schema, resuming)
-        return can_resume(stored, partial(self._prove, graph))
+        return stored.rehearse(partial(self._prove, graph))
 
     def check_owner(self, run_id: str, *, flow_was: str | None = None) -> None:
         """Refuse a stored run of another flow, by the flow name on its record.
@@ -1166,10 +1166,8 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
         where: object = frames or vertex
         if vertex is not graph.start:
             where = (where, is_new)
-        key = (where, schema, self._settings)
-        if not self._proofs.admits(key, store):
-            make_subject = partial(self._subject, (graph, vertex, frames), schema, is_new=is_new)
-            self._proofs.stop(key, store, make_subject)
+        make_subject = partial(self._subject, (graph, vertex, frames), schema, is_new=is_new)
+        self._proofs.check((where, schema, self._settings), store, make_subject)
 
     def _subject(self, where: Beginning, schema: object, *, is_new: bool = True) -> Subject:
         """The flow as the rules of validation see it, for runs that begin at a vertex."""

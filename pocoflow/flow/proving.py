@@ -52,12 +52,7 @@ class Proofs:
         """Discard the last proof, as a setting of the flow may have changed."""
         self._last = None
 
-    def admits(self, key: Key, store: Store) -> bool:
-        """Whether the last proof has this key and accepts a store."""
-        known = self._latest(key)
-        return known is not None and _passes(known, store)
-
-    def stop(self, key: Key, store: Store, make_subject: Callable[[], Subject]) -> None:
+    def check(self, key: Key, store: Store, make_subject: Callable[[], Subject]) -> None:
         """Refuse a run that cannot succeed.
 
         Args:
@@ -69,9 +64,10 @@ class Proofs:
             FlowValidationError: The flow has errors.
             MissingInputError: A key that it needs is not in the store.
         """
-        from pocoflow.check.alike import clean_like, keep, likeness_of
+        known = self._latest(key)
+        if known is None:
+            from pocoflow.check.alike import clean_like, keep, likeness_of
 
-        if self._latest(key) is None:
             subject = make_subject()
             likeness = likeness_of(subject)
             clean = clean_like(likeness)
@@ -79,8 +75,8 @@ class Proofs:
                 keep(likeness, subject, self._prove(key, subject))
             else:
                 self._logged_graph, self.remarks, self._last = subject.graph, (), (key, clean)
-        known = self._latest(key)
-        if known is None or not _passes(known, store):
+            known = self._latest(key)
+        if known is None or known.is_refused or not all(map(store.__contains__, known.needs)):
             keys = (*store, *store.unsaved)
             self._prove(key, make_subject()).check(keys, is_observed=store.is_observed)
 
@@ -109,7 +105,3 @@ class Proofs:
         for text in remarks:
             if self._logged.setdefault(text, token) is token:
                 _log.warning("%s", text)
-
-
-def _passes(proof: Proof | Clean, store: Store) -> bool:
-    return not proof.is_refused and all(map(store.__contains__, proof.needs))

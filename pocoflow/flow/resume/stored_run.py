@@ -70,16 +70,22 @@ class StoredRun:
         self.recorder = RunRecorder(database, run_id, self._classes)
 
     def rehearse(self, prove: Prove) -> Resumable:
-        """Read everything that a resume of the run would read, and write nothing.
+        """Whether it could be resumed: read everything that a resume would read; write nothing.
 
-        A reason to refuse it that does not depend on the code, such as a process that is running
-        it, is returned as the refusal.
+        After a refusal that does not depend on the code, such as a process that is running it, the
+        pending node and the changes are in the result, too.
 
         Raises:
-            OtherFlowError: It is a run of another flow.
-            ResumeError: It is completed, or the code of its pending node has changed.
-            DecodeError: A stored value is damaged, or a finished result of an unknown class.
+            RunNotFoundError: There is no such run.
         """
+        try:
+            return self._rehearsed(prove)
+        except RunNotFoundError:
+            raise
+        except Exception as exc:  # noqa: BLE001 - whatever would stop a resume
+            return Resumable(self.run_id, refusal=exc)
+
+    def _rehearsed(self, prove: Prove) -> Resumable:
         self._resuming.refuse_other(self._db, self.run_id)
         self.recorder.refuse_completed()
         unfinished = self.recorder.unfinished()
@@ -204,20 +210,6 @@ def _redefined(before: Store, now: Store, changes: Container[str]) -> list[str]:
         for key in now
         if key in old and key not in changes and not is_same_field(old[key], new.get(key))
     ]
-
-
-def can_resume(stored: StoredRun, prove: Prove) -> Resumable:
-    """Whether a stored run could be resumed, and what would prevent it.
-
-    Raises:
-        RunNotFoundError: There is no such run.
-    """
-    try:
-        return stored.rehearse(prove)
-    except RunNotFoundError:
-        raise
-    except Exception as exc:  # noqa: BLE001 - whatever would stop a resume
-        return Resumable(stored.run_id, refusal=exc)
 
 
 def fork_run(
