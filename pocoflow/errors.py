@@ -60,9 +60,10 @@ for a missing checkpoint, ``RuntimeError`` for ``max_steps``), ours is also that
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from decimal import Decimal
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 if TYPE_CHECKING:
     from pocoflow.check.findings import Finding
@@ -256,9 +257,11 @@ class NotStorableError(CodecError, TypeError):
 class DecodeError(CodecError, ValueError):
     """Stored text is damaged, or contains something that this version cannot read."""
 
-    def about(self, what: str) -> DecodeError:
+    def about(self, what: str) -> Self:
         """The same error, saying what it is about."""
-        return type(self)(f"{what}: {self}", remedies=self.remedies)
+        other = copy(self)
+        other.args = (f"{what}: {self}",)
+        return other
 
 
 class UnknownClassError(DecodeError):
@@ -276,10 +279,6 @@ class UnknownClassError(DecodeError):
             ("resume", Gap.RUN, Gap.FLOW, "--alias", f"{class_name}=MODULE:CLASS"),
         )
         super().__init__(*args, remedies=[remedy] if class_name else [])
-
-    def about(self, what: str) -> UnknownClassError:
-        """The same error, saying what it is about."""
-        return type(self)(f"{what}: {self}", class_name=self.class_name)
 
 
 class UnreadableKeyError(MissingKeyError, UnknownClassError):

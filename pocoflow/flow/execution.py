@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import repeat
 from typing import TYPE_CHECKING, Generic, TypeAlias
 
 from pocoflow.engine.commits import commit
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from pocoflow.db.stored_handle import StoredRunHandle
     from pocoflow.db.workflow import WorkflowDB
     from pocoflow.graph.event_types import Event
-
-_FIRST_PAUSE = 0.002
 
 Started: TypeAlias = "tuple[Line, WorkflowDB | None]"
 """A run that was started, and the database that records it as running, or ``None``."""
@@ -89,29 +88,27 @@ class Execution(Generic[StateT]):
         return stream_async(self.begin_on_loop)
 
     def _start_or_wait(self) -> StartedOrJoined:
-        pause = _FIRST_PAUSE
+        pauses = _pauses()
         while True:
             try:
                 return self.start()
             except PocoflowError as exc:
                 if not self.waits or not isinstance(exc, ThreadBusyError):
                     raise exc.with_traceback(None)  # noqa: B904 - itself, without frames of ours
-                time.sleep(pause)
-                pause = _longer(pause)
+                time.sleep(next(pauses))
 
     async def begin_on_loop(self) -> Line | StoredRunHandle:
         """Start the run on the caller's event loop, without blocking it."""
         import asyncio
 
-        pause = _FIRST_PAUSE
+        pauses = _pauses()
         while True:
             try:
                 return await self._start_once()
             except PocoflowError as exc:
                 if not self.waits or not isinstance(exc, ThreadBusyError):
                     raise exc.with_traceback(None)  # noqa: B904 - as above
-                await asyncio.sleep(pause)
-                pause = _longer(pause)
+                await asyncio.sleep(next(pauses))
 
     async def _start_once(self) -> Line | StoredRunHandle:
         if (storage := self.home()) is None:
@@ -139,9 +136,10 @@ class Execution(Generic[StateT]):
         results.append(self.start())
 
 
-def _longer(pause: float) -> float:
-    """Seconds until the next check whether another run has ended."""
-    return min(2 * pause, 0.1)
+def _pauses() -> Iterator[float]:
+    """Seconds until each next check whether another run has ended."""
+    yield from (0.002, 0.004, 0.008, 0.016, 0.032, 0.064)
+    yield from repeat(0.1)
 
 
 def _end(results: Iterable[StartedOrJoined], exc: BaseException) -> None:

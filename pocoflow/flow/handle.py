@@ -63,7 +63,9 @@ class RunHandle(Generic[StateT]):
                 self._start_on(Companion(run.context.token).loop())
             else:
                 self._start_in_thread()
-            self._register(is_read)
+            # Not before it is active: if a Ctrl-C prevents that, it ends with its last reference.
+            _active[self] = run, is_read
+            self._outcome.add_done_callback(lambda _: _active.pop(self, None))
         except Exception as exc:
             exhaust(fail(run, exc))
             raise
@@ -73,11 +75,6 @@ class RunHandle(Generic[StateT]):
             if self._take_steps() is not None:
                 exhaust(fail(run, exc))
             raise
-
-    def _register(self, is_read: bool) -> None:
-        # Not before it is active: if a Ctrl-C prevents that, the run ends with its last reference.
-        _active[self] = self._run, is_read
-        self._outcome.add_done_callback(lambda _: _active.pop(self, None))
 
     def _start_on(self, loop: CompanionLoop) -> None:
         """Run on the loop that all such runs share, without a thread."""

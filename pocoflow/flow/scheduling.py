@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
+from itertools import takewhile
 from typing import Any, NamedTuple, Self, TypeAlias
 from zoneinfo import ZoneInfo
 
@@ -204,12 +205,8 @@ class Schedule:
             stored = stored._replace(next_at=next_at)
 
     def _until(self, now: datetime, first: datetime) -> list[datetime]:
-        occurrences = []
-        for occurrence in self._occurrences(first - timedelta(seconds=1)):
-            if occurrence > now:
-                break
-            occurrences.append(occurrence)
-        return occurrences
+        occurrences = self._occurrences(first - timedelta(seconds=1))
+        return list(takewhile(lambda moment: moment <= now, occurrences))
 
     def run_id(self, flow_name: str, moment: datetime) -> str:
         """The id of the run of an occurrence."""
