@@ -4,7 +4,7 @@ Each command is a module, named in :data:`COMMANDS` and imported only when it is
 ``pocoflow --help`` costs little more than ``import pocoflow``. The module has one function,
 ``register(parser)``, which adds the arguments of the command and sets the function to call with
 ``parser.set_defaults(execute=...)``; that function takes the parsed arguments and returns the exit
-code. The library never imports this package.
+code, and its docstring is the help of the command. The library never imports this package.
 
 Exit codes: 0 done; 1 something was found or failed; 2 the arguments are invalid, or what they name
 does not exist; 3 a run waits for an answer; 130 interrupted with Ctrl-C.
@@ -55,7 +55,7 @@ COMMANDS: dict[str, Command] = {
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line."""
+    """A parser whose errors are one line, and whose help is the docstring of its command."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**{"allow_abbrev": False, **settings})
@@ -72,6 +72,12 @@ class _Parser(argparse.ArgumentParser):
             suggestion = suggestion.replace("mean '", "mean '--") or self._meant(unknown[0], parsed)
             self.error(f"unrecognized arguments: {' '.join(unknown)}{suggestion}")
         return parsed, unknown
+
+    def format_help(self) -> str:
+        """The help, with the description of the command."""
+        if (execute := self.get_default("execute")) is not None:
+            self.description = execute.__doc__
+        return super().format_help()
 
     def _meant(self, word: str, parsed: object) -> str:
         """A suggestion for a superfluous argument that looks like a database or a flow."""

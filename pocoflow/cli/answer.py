@@ -39,14 +39,6 @@ _OVER = ("completed", "cancelled")
 
 def register(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``pocoflow answer``."""
-    parser.description = (
-        "Answer the questions of a run: each question is shown with its context, and the answer is "
-        "requested by its JSON schema, unless --value gives it. A wrong entry is requested again; "
-        "Ctrl-D and Ctrl-C leave the question open. If several questions are open, they are asked "
-        "one after another; without a terminal, or with --value, --question says which one. With "
-        "--flow the answer is also checked against its type, and the run is resumed when no "
-        "question is open any more."
-    )
     parser.add_argument("run_id", metavar="RUN", help=RUN_HELP)
     parser.add_argument(
         "--question", metavar="N", type=int, help="the number of the question, if several are open"
@@ -113,7 +105,12 @@ class _Recipient:
 
 
 def answer(args: argparse.Namespace) -> int:
-    """Answer one question, or all open ones, and resume the run if the flow is given."""
+    """Answer the questions of a run: each question is shown with its context, and the answer is
+    requested by its JSON schema, unless --value gives it. A wrong entry is requested again; Ctrl-D
+    and Ctrl-C leave the question open. If several questions are open, they are asked one after
+    another; without a terminal, or with --value, --question says which one. With --flow the answer
+    is also checked against its type, and the run is resumed when no question is open any more.
+    """
     by = args.by if args.by is not None else _login()
     if args.flow:
         flow = owner_of_runs(args)

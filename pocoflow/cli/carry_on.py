@@ -11,12 +11,6 @@ from pocoflow.views.targets import add_owner, add_resources, load_resources, own
 
 def register(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``pocoflow carry-on``."""
-    parser.description = (
-        "Carry on with one run if it is due and no process runs it, and print its status. A queue, "
-        "a cluster or a job may deliver an id twice, or late: it is not a failure if another "
-        "process runs the run, or if it has ended. Ends with 0 whatever the status is, and with "
-        "another code if the run has to be delivered again."
-    )
     parser.add_argument("run_id", metavar="RUN_ID", help="the run, by its whole id")
     add_owner(parser)
     add_resources(parser)
@@ -24,7 +18,11 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 
 def carry_on(args: argparse.Namespace) -> int:
-    """Carry on with a run and print its status."""
+    """Carry on with one run if it is due and no process runs it, and print its status. A queue, a
+    cluster or a job may deliver an id twice, or late: it is not a failure if another process runs
+    the run, or if it has ended. Ends with 0 whatever the status is, and with another code if the
+    run has to be delivered again.
+    """
     flow = owner_of_runs(args)
     resources = None if args.resources is None else load_resources(args.resources)
     print(flow.carry_on(args.run_id, resources=resources), flush=True)

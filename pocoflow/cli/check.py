@@ -32,13 +32,6 @@ _SETTINGS = ("flows", "select", "ignore", "strict")
 
 def register(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``pocoflow check``."""
-    parser.description = (
-        "Look for mistakes in flows: their modules are imported, no node is run. Without FLOW, "
-        "those of [tool.pocoflow] in pyproject.toml are checked: flows = ['package.module:flow']. "
-        "Ends with 1 if there are errors, with 2 if a flow cannot be imported. A comment at the "
-        "line of a finding, # pocoflow: ignore[PF301], or Flow(ignore=('PF301',)), silences it, "
-        "here and in a run; --strict reports those that silence nothing."
-    )
     parser.add_argument("flows", metavar="FLOW", nargs="*", help=TARGET_HELP)
     parser.add_argument("--format", choices=FORMATS, default="text", help="how to report (text)")
     for name, what in (("select", "only"), ("ignore", "not")):
@@ -65,7 +58,12 @@ def _codes(text: str) -> list[str]:
 
 
 def check(args: argparse.Namespace) -> int:
-    """Check the flows and print the report."""
+    """Look for mistakes in flows: their modules are imported, no node is run. Without FLOW, those
+    of [tool.pocoflow] in pyproject.toml are checked: flows = ['package.module:flow']. Ends with 1
+    if there are errors, with 2 if a flow cannot be imported. A comment at the line of a finding, #
+    pocoflow: ignore[PF301], or Flow(ignore=('PF301',)), silences it, here and in a run; --strict
+    reports those that silence nothing.
+    """
     given = _configuration() if not args.flows else {}
     targets: Sequence[str] = args.flows or given.get("flows", [])
     if not targets:

@@ -71,15 +71,16 @@ def chosen(args: argparse.Namespace) -> dict[str, Any]:
     return {"flow_name": args.flow, "thread": args.thread, "labels": dict(args.label)}
 
 
-def open_database(path: str, *, read_only: bool = True) -> WorkflowDB:
-    """Open an existing database.
+def open_database(path: str, *, read_only: bool = True, creates: bool = False) -> WorkflowDB:
+    """Open a database, which exists unless the command ``creates`` it.
 
     Raises:
         CommandError: There is no such file, or it is not a database of this library.
     """
     from pocoflow.db import WorkflowDB  # not loaded by commands without a database
 
-    check_there(path)
+    if not creates:
+        check_there(path)
     try:
         return WorkflowDB(path, read_only=read_only)
     except (DatabaseFileError, DatabaseLostError, DefinitionError) as exc:
@@ -113,12 +114,7 @@ def find_run(db: WorkflowDB, given: str) -> RunRow:
         shown = [f"  {printable(run_id)}" for run_id in candidates[:_CANDIDATES]]
         more = ["  ..."] if len(candidates) > _CANDIDATES else []
         raise CommandError("\n".join([f"several runs begin with {given!r}:", *shown, *more]))
-    if candidates:
-        return _row(db, candidates[0])
-    return _row(db, given)
-
-
-def _row(db: WorkflowDB, run_id: str) -> RunRow:
+    run_id = candidates[0] if candidates else given
     try:
         db.number(run_id)
     except RunNotFoundError as exc:  # it suggests the nearest id

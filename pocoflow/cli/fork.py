@@ -12,10 +12,6 @@ from pocoflow.views.targets import add_owner, add_repeated, command, owner_of_ru
 
 def register(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``pocoflow fork``."""
-    parser.description = (
-        "Create a new run that begins after a step of another one, which stays unchanged. The new "
-        "run waits until 'pocoflow resume' runs it."
-    )
     parser.add_argument("run_id", metavar="RUN_ID", help=RUN_HELP)
     add_owner(parser)
     step = "the step after which it begins, -1 for before the first node (the last one)"
@@ -27,7 +23,9 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 
 def fork(args: argparse.Namespace) -> int:
-    """Create the run, and print the command that runs it."""
+    """Create a new run that begins after a step of another one, which stays unchanged. The new run
+    waits until 'pocoflow resume' runs it.
+    """
     flow = owner_of_runs(args)
     parent = args.run_id = find_run(flow.database, args.run_id)["run_id"]
     changes, labels = dict(args.set), dict(args.label)

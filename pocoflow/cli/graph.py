@@ -14,7 +14,6 @@ from pocoflow.views.targets import TARGET_HELP, load_flow
 
 def register(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``pocoflow graph``."""
-    parser.description = "Draw a flow. Its module is imported, no node is run."
     parser.add_argument("flow", metavar="FLOW", help=TARGET_HELP)
     parser.add_argument(
         "--format", choices=("mermaid", "dot"), default="mermaid", help="the language (mermaid)"
@@ -26,7 +25,7 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 
 def draw(args: argparse.Namespace) -> int:
-    """Print the picture."""
+    """Draw a flow. Its module is imported, no node is run."""
     with redirect_stdout(sys.stderr):  # what modules print is not part of the picture
         flow = load_flow(args.flow)
         graph = flow.graph

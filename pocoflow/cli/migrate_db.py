@@ -11,11 +11,6 @@ from pocoflow.views.targets import DATABASE, check_there
 
 def register(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``pocoflow migrate-db``."""
-    parser.description = (
-        "Bring a database that version 0.2.1 wrote to the layout of this version, in one "
-        "transaction, keeping a copy of it. Programs of 0.2.1 cannot use the file any more. "
-        "Commands that only read never need this."
-    )
     parser.add_argument(
         "database",
         metavar="FILE",
@@ -33,7 +28,10 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 
 def migrate_db(args: argparse.Namespace) -> int:
-    """Migrate a file, and print the path of the copy."""
+    """Bring a database that version 0.2.1 wrote to the layout of this version, in one transaction,
+    keeping a copy of it. Programs of 0.2.1 cannot use the file any more. Commands that only read
+    never need this.
+    """
     check_there(args.database, "name it with FILE")
     with open_database(args.database, read_only=False) as db:
         copy = db.migrate(close_running=args.close_running)

@@ -20,12 +20,6 @@ _VARIABLE = "POCOFLOW_DATABASE"
 
 def register(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``pocoflow monitor``."""
-    parser.description = (
-        "Watch the runs in a database in the browser, while they run. The page can be reached from "
-        "this machine only, and fetches nothing from anywhere. The database is only read, "
-        "except to record answers to questions; with --flow, runs of that flow can be resumed, "
-        "forked and cancelled."
-    )
     add_page(parser)
     parser.add_argument(
         "--port", metavar="N", type=_port, default=8501, help="where the page is served (8501)"
@@ -49,7 +43,11 @@ def _host(text: str) -> str:
 
 
 def run_monitor(args: argparse.Namespace) -> int:
-    """Run the Streamlit process that serves the page, until Ctrl-C."""
+    """Watch the runs in a database in the browser, while they run. The page can be reached from
+    this machine only, and fetches nothing from anywhere. The database is only read, except to
+    record answers to questions; with --flow, runs of that flow can be resumed, forked and
+    cancelled.
+    """
     command = [sys.executable, *_command(args)]
     sys.stdout.flush()
     if os.name == "posix":

@@ -21,11 +21,6 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks
 
 def register(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``pocoflow prune``."""
-    parser.description = (
-        "Remove runs that have ended, with their events and checkpoints. A run that is alive is "
-        "never removed, nor, without --whole-threads, is the last completed run of a run thread. "
-        "Say which with --older-than, --keep, or both."
-    )
     parser.add_argument(
         "--older-than",
         metavar="AGE",
@@ -60,7 +55,10 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 
 def prune(args: argparse.Namespace) -> int:
-    """Remove runs, and print how many, and the size of the file."""
+    """Remove runs that have ended, with their events and checkpoints. A run that is alive is never
+    removed, nor, without --whole-threads, is the last completed run of a run thread. Say which with
+    --older-than, --keep, or both.
+    """
     if args.older_than is None and args.keep is None:
         raise CommandError("say which runs: --older-than AGE, --keep N, or both")
     which = {"status": args.status} if args.status else {}

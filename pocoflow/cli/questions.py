@@ -12,10 +12,6 @@ from pocoflow.cli.output import printable
 
 def register(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``pocoflow questions``."""
-    parser.description = (
-        "List the questions that wait for an answer, the oldest first. 'pocoflow answer RUN' "
-        "answers them."
-    )
     parser.add_argument(
         "--run", metavar="RUN", help="only those of this run; the beginning of its id will do"
     )
@@ -27,7 +23,9 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 
 def list_questions(args: argparse.Namespace) -> int:
-    """Print the open questions."""
+    """List the questions that wait for an answer, the oldest first. 'pocoflow answer RUN' answers
+    them.
+    """
     with open_database(args.db) as db:
         run_id = None if args.run is None else find_run(db, args.run)["run_id"]
         questions = [question for question in db.pending() if run_id in (None, question.run_id)]

@@ -15,17 +15,15 @@ from pocoflow.views.targets import add_owner, owner_of_runs
 
 def register(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``pocoflow recover``."""
-    parser.description = (
-        "Resume every run of a flow whose process ended before it did, or that was paused and has "
-        "an answer or is past the deadline of a question, one after another. Ends with 1 if one of "
-        "them fails, else with 3 if one pauses for an answer."
-    )
     add_owner(parser)
     parser.set_defaults(execute=recover)
 
 
 def recover(args: argparse.Namespace) -> int:
-    """Recover the runs and print how each ended; 1 if one of them failed again."""
+    """Resume every run of a flow whose process ended before it did, or that was paused and has an
+    answer or is past the deadline of a question, one after another. Ends with 1 if one of them
+    fails, else with 3 if one pauses for an answer.
+    """
     flow = owner_of_runs(args)
     outcomes = flow.recover()
     columns = width()

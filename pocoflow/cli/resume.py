@@ -14,7 +14,6 @@ from pocoflow.cli.output import CommandError, printable
 from pocoflow.errors import PocoflowError, RunPaused
 from pocoflow.flow.flow import Flow
 from pocoflow.flow.resuming import ResumeKeywords
-from pocoflow.nodes.question import Asked
 from pocoflow.views.targets import (
     add_owner,
     add_repeated,
@@ -27,10 +26,6 @@ from pocoflow.views.targets import (
 
 def register(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``pocoflow resume``."""
-    parser.description = (
-        "Resume a run that failed, was cancelled or interrupted, was paused and answered, or was "
-        "forked. Finished work is not executed again. Ends with 3 if the run pauses for an answer."
-    )
     parser.add_argument("run_id", metavar="RUN_ID", help=RUN_HELP)
     add_owner(parser)
     add_changes(parser)
@@ -46,7 +41,9 @@ def add_changes(parser: argparse.ArgumentParser) -> None:
 
 
 def resume(args: argparse.Namespace) -> int:
-    """Resume a run and print how it ended."""
+    """Resume a run that failed, was cancelled or interrupted, was paused and answered, or was
+    forked. Finished work is not executed again. Ends with 3 if the run pauses for an answer.
+    """
     flow = owner_of_runs(args)
     args.run_id = find_run(flow.database, args.run_id)["run_id"]
     resources = None if args.resources is None else load_resources(args.resources)
@@ -71,8 +68,8 @@ def resume_and_report(flow: Flow, args: argparse.Namespace, **how: Unpack[Resume
     except RunPaused as exc:
         if exc.run_id != run_id:  # another run, for which a node waits: a failure of this run
             raise
-        questions, now = _open(flow, run_id), flow.database.now()
-        print(*show_paused(run_id, questions, now, args.db, args.flow), sep="\n")
+        waiting = [it for it in flow.database.get_questions(run_id) if it.is_open]
+        print(*show_paused(run_id, waiting, flow.database.now(), args.db, args.flow), sep="\n")
         return PAUSED
     except PocoflowError as exc:
         raise CommandError("\n".join((str(exc), *hints(exc, args, run_id))), code=1) from exc
@@ -84,10 +81,6 @@ def resume_and_report(flow: Flow, args: argparse.Namespace, **how: Unpack[Resume
         ) from exc
     print(f"run {printable(run_id)} is completed")
     return 0
-
-
-def _open(flow: Flow, run_id: str) -> list[Asked]:
-    return [question for question in flow.database.get_questions(run_id) if question.is_open]
 
 
 def _change(text: str) -> tuple[str, object]:

@@ -11,13 +11,12 @@ from pocoflow.messages import closest
 
 def register(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``pocoflow rule``."""
-    parser.description = "Explain a rule: what it finds, why, and an example. All rules by default."
     parser.add_argument("code", metavar="CODE", nargs="?", help="the code, such as PF301")
     parser.set_defaults(execute=explain)
 
 
 def explain(args: argparse.Namespace) -> int:
-    """Print a rule, or the list of all."""
+    """Explain a rule: what it finds, why, and an example. All rules by default."""
     if args.code is None:
         rows = [(rule.code, rule.severities, rule.what) for rule in RULES.values()]
         print(*table(rows), sep="\n")

@@ -27,9 +27,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.description = "List the runs in a database, show one, or ask one to stop."
     parts = parser.add_subparsers(metavar="list|show|cancel", required=True, dest="part")
 
-    listing = parts.add_parser(
-        "list", help="the newest runs", description="List runs, the newest first."
-    )
+    listing = parts.add_parser("list", help="the newest runs")
     listing.add_argument(
         "--limit", metavar="N", type=run_count, default=20, help="at most N runs (20)"
     )
@@ -43,22 +41,12 @@ def register(parser: argparse.ArgumentParser) -> None:
     add_filters(listing)
     listing.set_defaults(execute=list_runs)
 
-    showing = parts.add_parser(
-        "show",
-        help="one run: its events, questions, errors and last store",
-        description="Show one run: its row, its events with their times, its attempts, its "
-        "questions and answers, errors with traceback, and the store after its last finished step.",
-    )
+    what = "one run: its events, questions, errors and last store"
+    showing = parts.add_parser("show", help=what)
     showing.add_argument("run_id", metavar="RUN_ID", help=RUN_HELP)
     showing.set_defaults(execute=show_run)
 
-    cancelling = parts.add_parser(
-        "cancel",
-        help="ask a run to stop",
-        description="Ask a run, in any process, to stop after its current step; a run that no "
-        "process runs, as it is queued, paused or interrupted, is cancelled at once. It can be "
-        "resumed.",
-    )
+    cancelling = parts.add_parser("cancel", help="ask a run to stop")
     cancelling.add_argument("run_id", metavar="RUN_ID", help=RUN_HELP)
     cancelling.set_defaults(execute=cancel_run)
 
@@ -80,7 +68,9 @@ def _status(text: str) -> str:
 
 
 def cancel_run(args: argparse.Namespace) -> int:
-    """Ask a run to stop, or cancel one that is not active; 1 if it has ended."""
+    """Ask a run, in any process, to stop after its current step; a run that no process runs, as it
+    is queued, paused or interrupted, is cancelled at once. It can be resumed.
+    """
     with open_database(args.db) as db:
         run = find_run(db, args.run_id)
     run_id = run["run_id"]
@@ -99,7 +89,7 @@ def cancel_run(args: argparse.Namespace) -> int:
 
 
 def list_runs(args: argparse.Namespace) -> int:
-    """Print the newest runs."""
+    """List runs, the newest first."""
     with open_database(args.db) as db:
         runs = db.list_runs(args.limit + 1, status=args.status, **chosen(args))
         is_paused = any(run["status"] == "paused" for run in runs)

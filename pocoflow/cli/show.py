@@ -39,7 +39,9 @@ _VALUE = 200
 
 
 def show_run(args: argparse.Namespace) -> int:
-    """Print one run: its row, events, errors and last store."""
+    """Show one run: its row, its events with their times, its attempts, its questions and answers,
+    errors with traceback, and the store after its last finished step.
+    """
     with open_database(args.db) as db:
         run = find_run(db, args.run_id)
         if args.format == "json":

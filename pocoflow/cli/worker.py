@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+from collections.abc import Callable, Sequence
 
 from pocoflow.cli.database import failed_left, run_count
 from pocoflow.cli.output import CommandError, printable
@@ -12,6 +13,7 @@ from pocoflow.db.postgres import is_server
 from pocoflow.errors import DefinitionError
 from pocoflow.flow.flow import Flow
 from pocoflow.flow.worker import Limits, Worker
+from pocoflow.nodes.resources import Resources
 from pocoflow.views.targets import (
     TARGET_HELP,
     add_database,
@@ -28,13 +30,6 @@ _SHOWN = 5
 
 def register(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``pocoflow worker``."""
-    parser.description = (
-        "Execute the due runs of flows, on one database: submitted runs whose time has come, the "
-        "occurrences of schedules, interrupted runs, and paused runs that have an answer or have "
-        "passed the deadline of a question. Any number of workers may do so concurrently. The "
-        "first SIGTERM or Ctrl-C lets the active runs end and takes no more; a second one ends the "
-        "process. Limits hold for all workers of the database that have them."
-    )
     add_arguments(parser, 8, "runs at once in this process")
     parser.set_defaults(execute=work)
 
@@ -79,17 +74,14 @@ def add_arguments(parser: argparse.ArgumentParser, at_once: int, what: str) -> N
 
 
 def work(args: argparse.Namespace) -> int:
-    """Work until stopped; 1 if runs were still active, or could not be resumed."""
+    """Execute the due runs of flows, on one database: submitted runs whose time has come, the
+    occurrences of schedules, interrupted runs, and paused runs that have an answer or have passed
+    the deadline of a question. Any number of workers may do so concurrently. The first SIGTERM or
+    Ctrl-C lets the active runs end and takes no more; a second one ends the process. Limits hold
+    for all workers of the database that have them.
+    """
     resources = None if args.resources is None else load_resources(args.resources)
-    try:
-        worker = Worker(
-            *flows_of(args),
-            concurrency=args.concurrency,
-            limits=limits_of(args),
-            resources=resources,
-        )
-    except DefinitionError as exc:
-        raise CommandError(str(exc)) from exc
+    worker = worker_of(args, flows_of(args), resources=resources)
     return run_until_stopped(worker, "worker", args)
 
 
@@ -107,9 +99,28 @@ def flows_of(args: argparse.Namespace) -> list[Flow]:
     return flows
 
 
-def limits_of(args: argparse.Namespace) -> Limits:
-    """The limits on the runs of all workers."""
-    return Limits(args.in_all, args.per_flow, dict(args.per_label), dict(args.rate))
+def worker_of(
+    args: argparse.Namespace,
+    flows: Sequence[Flow],
+    *,
+    resources: Resources | None = None,
+    deliver: Callable[[Flow, str], object] | None = None,
+) -> Worker:
+    """The worker of some flows.
+
+    Raises:
+        CommandError: An argument is invalid.
+    """
+    try:
+        return Worker(
+            *flows,
+            concurrency=args.concurrency,
+            limits=Limits(args.in_all, args.per_flow, dict(args.per_label), dict(args.rate)),
+            resources=resources,
+            deliver=deliver,
+        )
+    except DefinitionError as exc:
+        raise CommandError(str(exc)) from exc
 
 
 def run_until_stopped(worker: Worker, what: str, args: argparse.Namespace) -> int:

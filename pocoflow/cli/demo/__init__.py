@@ -33,12 +33,6 @@ _MAX_BYTES = 200_000
 
 def register(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``pocoflow demo``."""
-    parser.description = (
-        "Make a reading card of a text: a flow of typed steps, stored in a database, that lets a "
-        "language model choose, reword and name, and checks its answers. Without FILE it reads "
-        "the opening of Alice in Wonderland. The model runs on this machine, or is the endpoint "
-        "that OPENAI_BASE_URL, OPENAI_API_KEY and OPENAI_MODEL name."
-    )
     parser.add_argument(
         "file",
         metavar="FILE",
@@ -50,7 +44,16 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", metavar="FILE", type=Path, help="write the card to FILE instead of showing it"
     )
-    parser.set_defaults(execute=lambda args: run_demo(args.file, db_path=args.db, card=args.out))
+    parser.set_defaults(execute=demo)
+
+
+def demo(args: argparse.Namespace) -> int:
+    """Make a reading card of a text: a flow of typed steps, stored in a database, that lets a
+    language model choose, reword and name, and checks its answers. Without FILE it reads the
+    opening of Alice in Wonderland. The model runs on this machine, or is the endpoint that
+    OPENAI_BASE_URL, OPENAI_API_KEY and OPENAI_MODEL name.
+    """
+    return run_demo(args.file, db_path=args.db, card=args.out)
 
 
 def run_demo(
