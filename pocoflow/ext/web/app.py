@@ -10,7 +10,7 @@ from functools import partial
 from threading import Lock
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -27,11 +27,12 @@ from pocoflow.errors import (
     RunNotFoundError,
 )
 from pocoflow.ext.web.openapi import describe
-from pocoflow.ext.web.owned import Listing, Owned, OwnedRuns, Refusal, WebLimits
+from pocoflow.ext.web.owned import Listing, Owned, OwnedRuns, Refusal, WebLimits, checking
 from pocoflow.ext.web.sse import RETRY, EventStream
 from pocoflow.flow.flow import Flow
 from pocoflow.logging import OwnLogger
 from pocoflow.messages import short
+from pocoflow.values.callables import misfit
 from pocoflow.values.json_text import read_json
 
 Who: TypeAlias = Callable[[Request], Awaitable[str | None] | str | None]
@@ -177,10 +178,8 @@ class RunsApp(Starlette):
         parameters: dict[str, object] = dict(request.query_params)
         if labels := request.query_params.getlist("label"):
             parameters["label"] = labels
-        try:
+        with checking("query"):
             listing = Listing.model_validate(parameters)
-        except ValidationError as exc:
-            raise Refusal.of_values(("query",), exc) from exc
         return _json(self._runs.page(owner, listing))
 
     def _look(self, request: Request, owner: Owned, body: Any) -> Response:
@@ -209,8 +208,9 @@ class RunsApp(Starlette):
                 del self._streams[owner]
 
     def _answer(self, request: Request, owner: Owned, body: Any) -> Response:
-        if not isinstance(body, dict) or body.keys() != {"answer"}:
-            raise Refusal.of_value(("body",), "an object with the key 'answer', and no other")
+        with checking("body"):
+            if not isinstance(body, dict) or body.keys() != {"answer"}:
+                raise ValueError("an object with the key 'answer', and no other")
         return _json(self._runs.answer(owner, **request.path_params, answer=body["answer"]))
 
     def _cancel(self, request: Request, owner: Owned, body: Any) -> Response:
@@ -237,13 +237,8 @@ class RunsApp(Starlette):
             raise Refusal(400, "the body ends too early") from exc
         if not size:
             return {}
-        try:
+        with checking("body", kind="json_invalid"):
             return read_json(b"".join(parts).decode())
-        except UnicodeDecodeError as exc:
-            text = f"not JSON: byte {exc.start} is not of a text in UTF-8"
-            raise Refusal.of_value(("body",), text, "json_invalid") from exc
-        except ValueError as exc:
-            raise Refusal.of_value(("body",), str(exc), "json_invalid") from exc
 
 
 def _check(flow: object, who: object, limits: object) -> None:
@@ -256,27 +251,18 @@ def _check(flow: object, who: object, limits: object) -> None:
         raise DefinitionError(
             f"RunsApp(flow, who={who!r}): {wanted}; without one, everybody could do everything"
         )
-    try:
-        signature = inspect.signature(who)
-    except ValueError:  # of some functions in C
-        return
-    try:
-        signature.bind(Request({"type": "http"}))
-    except TypeError as exc:
+    wrong = misfit(who, Request({"type": "http"}))
+    if wrong is not None:
         raise DefinitionError(
-            f"RunsApp(flow, who={short(who)}): {wanted}; this one cannot be called with a request: "
-            f"{exc}"
-        ) from exc
+            f"RunsApp(flow, who=...): {wanted}; this one cannot be called with a request: {wrong}"
+        )
 
 
 def _after(request: Request) -> int:
     """The number of the last known event; the header of a reconnecting browser takes precedence."""
     known = request.headers.get("last-event-id")
-    try:
+    with checking(*(("header", "last-event-id") if known else ("query", "after"))):
         return _AFTER.validate_python(known or request.query_params.get("after") or "-1")
-    except ValidationError as exc:
-        location = ("header", "last-event-id") if known else ("query", "after")
-        raise Refusal.of_values(location, exc) from exc
 
 
 def _json(value: object, status: int = 200, **headers: str) -> Response:

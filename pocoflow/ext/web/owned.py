@@ -6,13 +6,14 @@ called in threads.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 from uuid import uuid4
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from starlette.exceptions import HTTPException
 
 from pocoflow.db import RunRow
@@ -29,7 +30,6 @@ from pocoflow.errors import (
 from pocoflow.ext.web.json_fields import Inputs, Outputs
 from pocoflow.flow.flow import Flow
 from pocoflow.logging import OwnLogger
-from pocoflow.nodes.question import Asked
 from pocoflow.nodes.setting_checks import is_time
 from pocoflow.values.json_text import as_json, write_json
 
@@ -101,22 +101,26 @@ class Refusal(HTTPException):
     def __init__(self, status: int, detail: Any, again: int | None = None) -> None:
         super().__init__(status, detail, None if again is None else {"Retry-After": str(again)})
 
-    @classmethod
-    def of_values(cls, location: tuple[str, ...], wrong: ValidationError) -> Refusal:
-        """The validation errors in a request, with locations and without values."""
-        errors = wrong.errors(include_url=False, include_context=False, include_input=False)
+
+@contextmanager
+def checking(*location: str, kind: str = "value_error") -> Iterator[None]:
+    """Refuse a part of a request that does not fit, without showing its values.
+
+    Args:
+        location: Its location.
+        kind: The type of an error that is not Pydantic's.
+    """
+    try:
+        yield
+    except ValidationError as exc:
+        errors = exc.errors(include_url=False, include_context=False, include_input=False)
         for error in errors:
             error["loc"] = (*location, *error["loc"])
             if error["type"] in _OBJECTS:
                 error["msg"] = "Input should be an object"  # like the message of Pydantic for JSON
-        return cls(422, errors)
-
-    @classmethod
-    def of_value(
-        cls, location: tuple[str, ...], message: str, kind: str = "value_error"
-    ) -> Refusal:
-        """The same for a single error."""
-        return cls(422, [{"type": kind, "loc": list(location), "msg": message}])
+        raise Refusal(422, errors) from exc
+    except ValueError as exc:
+        raise Refusal(422, [{"type": kind, "loc": [*location], "msg": str(exc)}]) from exc
 
 
 # -- what is sent and received --------------------------------------------------------------------
@@ -148,12 +152,14 @@ class Listing(BaseModel):
 class OpenQuestion(BaseModel):
     """A question that waits for an answer."""
 
+    model_config = ConfigDict(from_attributes=True)
+
     question: int
     node: str
     item: int | None
     text: str
-    context: dict[str, Any]
-    answer_schema: dict[str, Any]
+    context: Annotated[dict[str, Any], BeforeValidator(as_json)]
+    answer_schema: dict[str, Any] = Field(validation_alias="schema")
     deadline: str | None
 
 
@@ -247,11 +253,11 @@ class OwnedRuns:
         """A run."""
         row = self.row(owner, run_id)
         facts = self._facts(owner, row)
-        questions = self.flow.database.get_questions(row["run_id"])
         is_over = facts["status"] in _OVER
-        unanswered = [] if is_over else [_open_question(it) for it in questions if it.is_open]
+        asked = [] if is_over else self.flow.database.get_questions(row["run_id"])
+        questions = [OpenQuestion.model_validate(it) for it in asked if it.is_open]
         result = self.outputs.of(row) if row["status"] == "completed" else None
-        return WholeRun(**facts, questions=unanswered, result=result)
+        return WholeRun(**facts, questions=questions, result=result)
 
     def page(self, owner: Owned, listing: Listing) -> Runs:
         """The newest runs that match."""
@@ -312,12 +318,11 @@ class OwnedRuns:
         Raises:
             Refusal: The request is invalid, or is not possible now.
         """
-        try:
+        with checking("body"):
             given = Start.model_validate(body)
-        except ValidationError as exc:
-            raise Refusal.of_values(("body",), exc) from exc
+        with checking("body", "inputs"):
+            inputs = self.inputs.read(given.inputs)
         run_id = given.id or uuid4().hex
-        inputs = self._inputs(given.inputs)
         database, stored = self.flow.database, owner.stored(run_id)
         is_new = database.get_run(stored) is None
         try:
@@ -348,18 +353,11 @@ class OwnedRuns:
         except StoreError as exc:
             # Its text may contain other values in the store of the thread.
             _log.warning("run %r cannot begin: %s", stored, exc)
-            message = "the inputs do not fit together, or not what the thread holds"
-            raise Refusal.of_value(("body", "inputs"), message) from exc
+            with checking("body", "inputs"):
+                raise ValueError(
+                    "the inputs do not fit together, or not what the thread holds"
+                ) from exc
         return self.look(owner, run_id), is_new
-
-    def _inputs(self, given: Mapping[str, object]) -> object:
-        location = ("body", "inputs")
-        try:
-            return self.inputs.read(given)
-        except ValidationError as exc:
-            raise Refusal.of_values(location, exc) from exc
-        except ValueError as exc:
-            raise Refusal.of_value(location, str(exc)) from exc
 
     def answer(self, owner: Owned, run_id: str, question: str, answer: object) -> WholeRun:
         """Answer a question of a run, by its number.
@@ -367,24 +365,23 @@ class OwnedRuns:
         Raises:
             Refusal: There is no such question, the answer does not fit, or it is too late.
         """
-        row, location = self.row(owner, run_id), ("body", "answer")
+        row = self.row(owner, run_id)
         asked = self.flow.database.get_questions(row["run_id"])
         numbers = {str(it.question): it.question for it in asked}
         if question not in numbers:
             raise Refusal(404, "there is no such question")
-        try:
+        with checking("body", "answer"):
             write_json(answer)
-            number = numbers[question]
-            self.flow.answer_json(row["run_id"], answer, question=number, by=owner.name)
-        except AnsweredError as exc:
-            raise Refusal(409, "the question was answered already") from exc
-        except AnswerError as exc:
-            if isinstance(exc.__cause__, ValidationError):
-                raise Refusal.of_values(location, exc.__cause__) from exc
-            _log.info("run %r: %s", row["run_id"], exc)
-            raise Refusal(409, "the question cannot be answered any more") from exc
-        except ValueError as exc:
-            raise Refusal.of_value(location, str(exc)) from exc
+            try:
+                number = numbers[question]
+                self.flow.answer_json(row["run_id"], answer, question=number, by=owner.name)
+            except AnsweredError as exc:
+                raise Refusal(409, "the question was answered already") from exc
+            except AnswerError as exc:
+                if isinstance(exc.__cause__, ValidationError):
+                    raise exc.__cause__ from None
+                _log.info("run %r: %s", row["run_id"], exc)
+                raise Refusal(409, "the question cannot be answered any more") from exc
         return self.look(owner, run_id)
 
     def cancel(self, owner: Owned, run_id: str) -> WholeRun:
@@ -397,15 +394,3 @@ def _status(row: RunRow) -> Stands:
     if row["status"] == "failed" and row["error_type"] == "Interrupted":
         return "interrupted"
     return row["status"]
-
-
-def _open_question(asked: Asked) -> OpenQuestion:
-    return OpenQuestion(
-        question=asked.question,
-        node=asked.node,
-        item=asked.item,
-        text=asked.text,
-        context=as_json(dict(asked.context)),
-        answer_schema=dict(asked.schema),
-        deadline=asked.deadline,
-    )

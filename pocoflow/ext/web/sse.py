@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 
 from pydantic_core import PydanticSerializationError
 from starlette.responses import Response
@@ -36,30 +36,28 @@ RETRY = b"retry: 1000\n\n"
 """The milliseconds after which a browser reconnects when the stream has ended."""
 
 
+_PARTS: Mapping[type, tuple[str, ...]] = {
+    NodeEnded: ("action",),
+    NodeRetried: ("attempt", "item"),
+    NodeFailed: ("is_caught",),
+    NodeAsked: ("item",),
+    Emitted: ("value", "item"),
+    EmittedVoid: ("numbers",),
+    FlowPaused: ("questions",),
+}
+"""What the owner of a run sees of an event, besides its time and its node."""
+
+
 def shown_event(entry: Followed) -> dict[str, object]:
     """The parts of an event that the owner of a run sees: no exception, nor parts of one."""
     event = entry.event
     facts: dict[str, object] = {"number": entry.number, "at": entry.at, "kind": event.kind}
     if isinstance(event, NodeEvent):
         facts |= {"node": Address(event.path, event.node).text, "step": event.step}
-    match event:
-        case NodeEnded(action=action):
-            facts["action"] = action
-        case NodeRetried(attempt=attempt, item=item):
-            facts |= {"attempt": attempt, "item": item}
-        case NodeFailed(is_caught=is_caught):
-            facts["is_caught"] = is_caught
-        case Emitted(value=value, item=item):
-            facts |= {"value": _shown(value), "item": item}
-        case EmittedVoid(numbers=numbers):
-            facts["numbers"] = list(numbers)
-        case NodeAsked(number=question, item=item):
-            text, context = event.question.text, _shown(dict(event.question.context))
-            facts |= {"question": question, "item": item, "text": text, "context": context}
-        case FlowPaused(questions=questions):
-            facts["questions"] = list(questions)
-        case _:
-            pass
+    facts |= {name: _shown(getattr(event, name)) for name in _PARTS.get(type(event), ())}
+    if isinstance(event, NodeAsked):
+        text, context = event.question.text, _shown(dict(event.question.context))
+        facts |= {"question": event.number, "text": text, "context": context}
     return facts
 
 
