@@ -51,22 +51,6 @@ def draw_graph(graph: Fingerprint, walk: Walk, *, dark: bool = False) -> str:
     return _Drawing(graph, walk, _DARK if dark else _LIGHT).text()
 
 
-def _in_order(graph: Fingerprint) -> list[Names]:
-    """The nodes as they are reached from the start, the others after them, nested ones too."""
-    nodes = nodes_of(graph)
-    targets: dict[Names, list[Names]] = {}
-    for source, _, target in edges_of(graph):
-        targets.setdefault(source, []).extend([] if target is None else [target])
-    ordered: dict[Names, None] = {}
-    queue: list[Names] = [(graph["start"],)]
-    while queue:
-        name = queue.pop(0)
-        if name not in ordered and name in nodes:
-            ordered[name] = None
-            queue += targets.get(name, [])
-    return [*ordered, *(name for name in nodes if name not in ordered)]
-
-
 class _Drawing:
     """One drawing."""
 
@@ -78,7 +62,7 @@ class _Drawing:
     ) -> None:
         self._graph, self._walk, self._colours = graph, walk, colours
         self._limits = limits_of(graph)
-        self._ids = {name: f"n{number}" for number, name in enumerate(_in_order(graph))}
+        self._ids = {name: f"n{number}" for number, name in enumerate(nodes_of(graph))}
         # For each nested flow, the inner node to which edges of its box are drawn.
         self._inside: dict[Names, Names] = {}
         flows = {self._flow_of(name) for name in self._ids} - {()}

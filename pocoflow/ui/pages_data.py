@@ -33,17 +33,14 @@ def open_database(path: str) -> WorkflowDB:
     try:
         status = os.stat(os.sep if is_server(path) else file)
     except OSError:
-        with _lock:
-            _databases.pop(file, None)
+        _databases.pop(file, None)
         raise DatabaseFileError(f"there is no database {path}") from None
     identity = (status.st_dev, status.st_ino)
     with _lock:
-        known = _databases.get(file)
-        if known is not None and known[0] == identity:
-            return known[1]
         # A replaced database is closed when nothing refers to it any more.
-        _databases.pop(file, None)
-        database = WorkflowDB(path, read_only=True)
+        known, database = _databases.pop(file, (identity, None))
+        if database is None or known != identity:
+            database = WorkflowDB(path, read_only=True)
         _databases[file] = (identity, database)
         return database
 

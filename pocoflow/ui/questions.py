@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from contextlib import nullcontext, suppress
 from datetime import datetime
 from functools import partial
 from typing import Any, Literal
@@ -18,7 +19,7 @@ from pocoflow.flow.flow import Flow
 from pocoflow.nodes.question import Asked
 from pocoflow.ui.acting import resume_here
 from pocoflow.ui.details import answers_table
-from pocoflow.ui.pages_data import RunView
+from pocoflow.ui.pages_data import RunView, open_database
 from pocoflow.ui.panel import Panel
 from pocoflow.ui.tables import question_facts
 from pocoflow.ui.text import LONG, cut, visible
@@ -39,29 +40,20 @@ def show_open(panel: Panel, view: RunView, now: datetime) -> None:
         panel.show_message("heard")
     waiting = [question for question in view.open if not question.is_expired(now.isoformat())]
     expired = len(view.open) - len(waiting)
+    # At fixed positions, as Streamlit shows replaced elements together for a while.
     with st.container():
-        for question in _positioned(view, waiting[:_MOST]):
-            with st.container():
-                if question is not None:
-                    with st.container(border=True, key=panel.name(f"question.{question.question}")):
-                        _question(panel, view, question, now)
+        positions = [st.container() for _ in view.questions[:_POSITIONS]]
+    shown = {question.question for question in waiting[:_MOST]}
+    for number, question in enumerate(view.questions):
+        if question.question in shown:
+            key = panel.name(f"question.{question.question}")
+            with positions[number % len(positions)], st.container(border=True, key=key):
+                _question(panel, view, question, now)
     with st.container():
         if len(waiting) > _MOST:
             st.caption(f"{len(waiting) - _MOST} more questions follow when these are answered.")
         if view.run["status"] == "paused" and not waiting:
             _show_resuming(panel, view, expired)
-
-
-def _positioned(view: RunView, shown: Sequence[Asked]) -> list[Asked | None]:
-    """Questions at fixed positions: Streamlit shows replaced elements together for a while."""
-    order = {question.question: number for number, question in enumerate(view.questions)}
-    positions: list[Asked | None] = [None] * min(len(view.questions), _POSITIONS)
-    for question in shown:
-        index = order[question.question] % len(positions)
-        while positions[index] is not None:
-            index = (index + 1) % len(positions)
-        positions[index] = question
-    return positions
 
 
 def _flow_of(panel: Panel, view: RunView) -> Flow | None:
@@ -197,21 +189,16 @@ def _send(panel: Panel, flow: Flow | None, question: Asked, form: Field) -> None
 
 
 def _record(path: str, flow: Flow | None, question: Asked, answer: object, by: str | None) -> None:
-    if flow is not None:
-        flow.answer_json(question.run_id, answer, question=question.question, by=by)
-        return
-    with WorkflowDB(path) as database:
-        database.answer_json(question.run_id, answer, question=question.question, by=by)
+    with WorkflowDB(path) if flow is None else nullcontext(flow) as recipient:
+        recipient.answer_json(question.run_id, answer, question=question.question, by=by)
 
 
 def _is_closed(panel: Panel, asked: Asked) -> bool:
     """Whether a question is no longer open, so that its form is not shown."""
-    try:
-        with WorkflowDB(panel.path, read_only=True) as database:
-            pending = database.pending()
-            return not any(it.question == asked.question and it.is_open for it in pending)
-    except PocoflowError:
-        return False
+    with suppress(PocoflowError):
+        pending = open_database(panel.path).pending()
+        return not any(it.question == asked.question and it.is_open for it in pending)
+    return False
 
 
 # -- afterwards -----------------------------------------------------------------------------------

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any
 
 import streamlit as st
 
@@ -14,8 +13,6 @@ from pocoflow.errors import DatabaseError
 from pocoflow.ui.pages_data import Filters, open_database, read_page
 from pocoflow.ui.panel import Panel
 from pocoflow.ui.tables import flows_table, runs_table, summary
-
-ChoiceT = TypeVar("ChoiceT")
 
 PAGE = 50
 
@@ -54,8 +51,9 @@ def show_runs(panel: Panel) -> None:
             return
         questions = sum(waiting(database).values())
         panel.show("summary", summary(counts, questions))
-        filters = _filters(panel, [flow.flow_name for flow in counts])
-        _page(panel, database, filters)
+        pages: list[int] = st.session_state.setdefault(panel.name("pages"), [])
+        filters = _filters(panel, [flow.flow_name for flow in counts], pages)
+        _page(panel, database, filters, pages)
         with st.expander("Counts and failure rate of each flow", key=panel.name("flows")):
             panel.show("flows-table", flows_table(counts))
     except DatabaseError as exc:
@@ -69,52 +67,25 @@ def _advice(panel: Panel) -> str:
     )
 
 
-def _filters(panel: Panel, flows: list[str]) -> Filters:
-    def first_page() -> None:
-        st.session_state[panel.name("pages")] = []
-
-    def typed(label: str, part: str, example: str, width: int) -> str:
-        return st.text_input(
-            label,
-            key=panel.name(part),
-            placeholder=example,
-            on_change=first_page,
-            bind="query-params",
-            width=width,
-        )
-
-    def chosen(
-        label: str, part: str, options: Sequence[ChoiceT], otherwise: str, width: int
-    ) -> ChoiceT | None:
-        return st.selectbox(
-            label,
-            options,
-            index=None,
-            key=panel.name(part),
-            placeholder=otherwise,
-            on_change=first_page,
-            bind="query-params",
-            width=width,
-        )
+def _filters(panel: Panel, flows: list[str], pages: list[int]) -> Filters:
+    def filter_settings(part: str, width: int) -> dict[str, Any]:
+        key = panel.name(part)
+        return {"key": key, "on_change": pages.clear, "bind": "query-params", "width": width}
 
     with st.container(horizontal=True, vertical_alignment="bottom", key=panel.name("filters")):
-        text = typed("Search", "q", "run, flow, node, error", 240)
-        flow = chosen("Flow", "flow", flows, "all flows", 200)
-        status = chosen("Status", "status", STATUSES, "any status", 160)
-        within = st.selectbox(
-            "Started",
-            list(_WITHIN),
-            key=panel.name("started"),
-            on_change=first_page,
-            bind="query-params",
-            width=200,
-        )
-        found_by = typed("Run thread or label", "by", "ann, or user=ann", 200)
+        example = "run, flow, node, error"
+        text = st.text_input("Search", placeholder=example, **filter_settings("q", 240))
+        settings = filter_settings("flow", 200)
+        flow = st.selectbox("Flow", flows, index=None, placeholder="all flows", **settings)
+        settings = filter_settings("status", 160)
+        status = st.selectbox("Status", STATUSES, index=None, placeholder="any status", **settings)
+        within = st.selectbox("Started", list(_WITHIN), **filter_settings("started", 200))
+        settings = filter_settings("by", 200)
+        found_by = st.text_input("Run thread or label", placeholder="ann, or user=ann", **settings)
     return Filters(text, flow, status, _WITHIN[within], found_by)
 
 
-def _page(panel: Panel, database: WorkflowDB, filters: Filters) -> None:
-    pages: list[int] = st.session_state.setdefault(panel.name("pages"), [])
+def _page(panel: Panel, database: WorkflowDB, filters: Filters, pages: list[int]) -> None:
     now = database.now()
     page = read_page(database, filters, pages[-1] if pages else None, PAGE, now)
     if not page.runs:
@@ -127,26 +98,19 @@ def _page(panel: Panel, database: WorkflowDB, filters: Filters) -> None:
     if not pages and page.next_before is None:
         return
 
-    def older() -> None:
-        pages.append(page.next_before or 0)
-
     def newer() -> None:
         pages.pop()
 
     with st.container(horizontal=True, vertical_alignment="center", key=panel.name("pager")):
-        st.button(
-            "Newer",
-            icon="◀",
-            key=panel.name("newer"),
-            on_click=newer,
-            disabled=not pages,
-        )
+        key = panel.name("newer")
+        st.button("Newer", icon="◀", key=key, on_click=newer, disabled=not pages)
         st.button(
             "Older",
             icon="▶",
             icon_position="right",
             key=panel.name("older"),
-            on_click=older,
+            on_click=pages.append,
+            args=(page.next_before,),
             disabled=page.next_before is None,
         )
         first = len(pages) * PAGE + 1

@@ -18,7 +18,6 @@ from pocoflow.ui.drawing import draw_graph
 from pocoflow.ui.pages_data import RunView, changes_between, open_database, read_run, store_text
 from pocoflow.ui.panel import Panel
 from pocoflow.ui.questions import show_answers, show_open
-from pocoflow.ui.steps import THE_RUN, Error
 from pocoflow.ui.tables import run_facts
 from pocoflow.ui.text import LONG, SHORT, cut, file_name, pretty, visible
 from pocoflow.views.runs import users_frames
@@ -132,7 +131,7 @@ def _errors(panel: Panel, view: RunView) -> None:
             panel.notice(
                 f"error-text{number}",
                 cut(error.message, 2000),
-                title=visible(": ".join(filter(None, [_headline(error), error.kind]))),
+                title=visible(": ".join(filter(None, [error.title, error.kind]))),
                 tone="red" if error.is_final else "yellow",
             )
             if error.traceback:
@@ -143,13 +142,6 @@ def _errors(panel: Panel, view: RunView) -> None:
         st.caption(
             f"The last {_MOST_ERRORS} of {len(view.errors)} errors; the export has them all."
         )
-
-
-def _headline(error: Error) -> str:
-    """Where an error occurred, and its consequence."""
-    if error.title == THE_RUN:
-        return "The run ended"
-    return f"{error.title}, {'ended the run' if error.is_final else 'was tried again'}"
 
 
 # -- its store -----------------------------------------------------------------------------------

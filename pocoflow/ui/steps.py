@@ -61,7 +61,7 @@ class Step:
     attempts: list[Attempt] = field(default_factory=list)
 
 
-THE_RUN = "The run"
+_ENDED = "The run ended"
 """The title of errors outside steps."""
 
 
@@ -70,7 +70,7 @@ class Error:
     """An error in a run.
 
     Attributes:
-        title: What failed: the step, its node and the attempt.
+        title: What failed, the step, its node and the attempt, and the consequence.
         kind: The type of the exception.
         message: Its message.
         traceback: Its traceback, ``""`` if none was recorded.
@@ -139,26 +139,21 @@ def errors_of(run: RunRow, events: Sequence[EventRow]) -> list[Error]:
         kind = event["event"]
         if kind not in ("node_retry", "node_error", "flow_error"):
             continue
-        is_caught = kind == "node_error" and bool(event["action"])
-        is_final = kind != "node_retry" and not is_caught
         trace = event["traceback"] or ""
         if kind == "flow_error" and errors and errors[-1].traceback == trace and trace:
             continue
-        where = THE_RUN if event["node_name"] is None else f"Step {event['step']}, "
-        where += event["node_name"] or ""
-        attempt = f", attempt {event['attempt']}" if event.get("attempt") else ""
-        errors.append(
-            Error(
-                where + attempt + (", caught" if is_caught else ""),
-                event.get("error_type") or "",
-                event["error_msg"] or "",
-                trace,
-                is_final,
-            )
-        )
+        is_caught = kind == "node_error" and bool(event["action"])
+        is_final = kind != "node_retry" and not is_caught
+        title = _ENDED
+        if event["node_name"] is not None:
+            attempt = f", attempt {event['attempt']}" if event.get("attempt") else ""
+            after = "ended the run" if is_final else "caught" if is_caught else "was tried again"
+            title = f"Step {event['step']}, {event['node_name']}{attempt}, {after}"
+        about = event.get("error_type") or "", event["error_msg"] or "", trace
+        errors.append(Error(title, *about, is_final))
     if run["error_msg"] and not any(error.is_final for error in errors):
         about = run.get("error_type") or "", str(run["error_msg"]), run.get("traceback") or ""
-        errors.append(Error(THE_RUN, *about, is_final=True))
+        errors.append(Error(_ENDED, *about, is_final=True))
     return errors[::-1]
 
 

@@ -153,8 +153,8 @@ def test_a_step_that_a_resume_begins_again_is_one_visit(tmp_path: Path) -> None:
 def test_errors_are_told_once_with_their_traceback(view: RunView) -> None:
     """The error that ended the run comes first, then the attempt that was tried again."""
     assert [(one.title, one.kind, one.is_final) for one in view.errors] == [
-        ("Step 3, Boom, attempt 1", "ValueError", True),
-        ("Step 0, Turn, attempt 1", "TimeoutError", False),
+        ("Step 3, Boom, attempt 1, ended the run", "ValueError", True),
+        ("Step 0, Turn, attempt 1, was tried again", "TimeoutError", False),
     ]
     assert "in exec" in view.errors[0].traceback
 
