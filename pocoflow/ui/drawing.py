@@ -112,34 +112,27 @@ class _Drawing:
             if self._flow_of(name) != flow:
                 continue
             if name not in self._inside:
-                lines.append(f"    {node_id} [{self._node(name)}]")
+                lines.append(f"    {node_id} [{self._look(name)}]")
                 continue
-            status = self._walk.status.get(name, "")
-            _, line, ink = self._colours.get(status, self._colours[""])
-            about = f" {_SIGNS.get(status, '')} {status}" if status else ""
-            lines.append(f"    subgraph cluster_{node_id} {{")
-            lines.append(
-                f'    label="{_quoted(name[-1])}{about}"; style=rounded; color="{line}"; '
-                f'fontcolor="{ink}"; fontname="sans-serif"; fontsize=11'
-            )
+            look = f'{self._look(name)}, style=rounded, fontname="sans-serif", fontsize=11'
+            lines += [f"    subgraph cluster_{node_id} {{", f"    graph [{look}]"]
             lines += self._boxes(name)
             lines.append("    }")
         return lines
 
-    def _node(self, name: Names) -> str:
+    def _look(self, name: Names) -> str:
+        """The attributes of a node, or of the box of a nested flow."""
         title, walk = _quoted(name[-1]), self._walk
         status = walk.status.get(name, "")
         fill, line, ink = self._colours.get(status, self._colours[""])
-        visits = walk.visits.get(name, 0)
-        sign = _SIGNS.get(status, "")
-        about = " ".join(filter(None, [sign, status, f"×{visits}" if visits > 1 else ""]))
+        visits = walk.visits[name]
         is_current = name == walk.current
-        if is_current:
-            about = f"{about} · here" if about else "here"
-        questions = walk.questions.get(name, 0)
-        if questions:
-            about += f"\\n{counted(questions, 'question')}"
-        label = f"{title}\\n{about}" if about else title
+        about = [_SIGNS.get(status, ""), status, f"×{visits}" if visits > 1 else ""]
+        about += ["·" if status else "", "here"] if is_current else []
+        questions = walk.questions[name]
+        lines = [title, " ".join(filter(None, about))]
+        lines.append(counted(questions, "question") if questions else "")
+        label = "\\n".join(filter(None, lines))
         pen = ", penwidth=3" if is_current else ""
         dashed = "" if visits or is_current else ', style="rounded,filled,dashed"'
         return (
@@ -147,7 +140,7 @@ class _Drawing:
         )
 
     def _edge(self, source: Names, action: str, target: Names | None) -> str:
-        count = self._walk.taken.get((source, action, target), 0)
+        count = self._walk.taken[source, action, target]
         parts = [] if action == "default" else [_quoted(action)]
         if (source, action) in self._limits:
             at_most, then = self._limits[source, action]

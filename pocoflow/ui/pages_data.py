@@ -174,10 +174,8 @@ def read_run(database: WorkflowDB, run_id: str, now: datetime) -> RunView:
     errors, items = errors_of(run, events), finished_items(database, run["run_no"])
     expenses = database.get_expenses(run_id)
     view = RunView(run, events, steps, errors, graph, path, stored, questions, items, expenses)
-    for question in view.open:
-        # The graph has the branches of a node for items only once.
-        node = plain(question.path)
-        path.questions[node] = path.questions.get(node, 0) + 1
+    # The graph has the branches of a node for items only once.
+    path.questions.update(plain(question.path) for question in view.open)
     return view
 
 

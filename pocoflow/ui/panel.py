@@ -50,6 +50,10 @@ class Panel:
             return self.error_text(exc, run_id)
         return ""
 
+    def flow_of(self, run_id: str) -> Flow | None:
+        """The flow of this monitor, if there is one and it may act on a run."""
+        return None if self.refusal(run_id) else self.flow
+
     def error_text(self, exc: Exception, run_id: str) -> str:
         """The text of an error with its remedies, a line for each."""
         if not isinstance(exc, PocoflowError):

@@ -56,11 +56,6 @@ def show_open(panel: Panel, view: RunView, now: datetime) -> None:
             _show_resuming(panel, view, expired)
 
 
-def _flow_of(panel: Panel, view: RunView) -> Flow | None:
-    """The flow of the run, if the monitor was given it."""
-    return None if panel.refusal(view.run["run_id"]) else panel.flow
-
-
 def _question(panel: Panel, view: RunView, question: Asked, now: datetime) -> None:
     panel.notice(f"asks.{question.question}", title=visible(question.text), tone="yellow")
     panel.show(f"about.{question.question}", question_facts(question, now))
@@ -76,7 +71,7 @@ def _question(panel: Panel, view: RunView, question: Asked, now: datetime) -> No
         enter_to_submit=False,
         clear_on_submit=False,
     ):
-        for number, field in enumerate(_fields(form)):
+        for number, field in enumerate(form.fields or (form,)):
             _widget(panel, question, field, number)
         _by(panel, question)
         st.form_submit_button(
@@ -84,7 +79,7 @@ def _question(panel: Panel, view: RunView, question: Asked, now: datetime) -> No
             type="primary",
             key=panel.name(f"send.{question.question}"),
             on_click=_send,
-            args=(panel, _flow_of(panel, view), question, form),
+            args=(panel, panel.flow_of(view.run["run_id"]), question, form),
         )
         refused = st.session_state.get(panel.name(f"refused.{question.question}"))
         if refused:
@@ -115,10 +110,6 @@ def _context(panel: Panel, question: Asked) -> None:
 
 
 # -- the form -------------------------------------------------------------------------------------
-
-
-def _fields(form: Field) -> tuple[Field, ...]:
-    return form.fields if form.kind == "object" else (form,)
 
 
 def _name(panel: Panel, question: Asked, number: int | str) -> str:
@@ -168,7 +159,7 @@ def _send(panel: Panel, flow: Flow | None, question: Asked, form: Field) -> None
     """Record an answer, and set the message about it."""
     entered = {
         field.name: st.session_state.get(_name(panel, question, number))
-        for number, field in enumerate(_fields(form))
+        for number, field in enumerate(form.fields or (form,))
     }
     by = str(st.session_state.get(_name(panel, question, "by")) or "").strip()
     st.session_state[panel.name("answered-by")] = by
@@ -209,7 +200,7 @@ def _show_resuming(panel: Panel, view: RunView, expired: int) -> None:
     run_id = view.run["run_id"]
     passed = f"{expired} deadline{'s have' if expired != 1 else ' has'} passed" if expired else ""
     title = f"Nothing more can be answered: {passed}" if expired else "All questions are answered"
-    flow = _flow_of(panel, view)
+    flow = panel.flow_of(view.run["run_id"])
     if flow is not None:
         panel.notice("can-go-on", "The run can go on.", title=title)
         act, advice = partial(resume_here, flow, run_id), "It runs in the process of this monitor."

@@ -78,9 +78,8 @@ def show_export(panel: Panel, run_id: str) -> None:
 def _head(panel: Panel, database: WorkflowDB, view: RunView, now: datetime) -> None:
     run = view.run
     run_id = run["run_id"]
-    facts = run_facts(run, view.began, now, len(view.open), view.items)
     with st.container():
-        panel.show("facts", facts)
+        panel.show("facts", run_facts(view, now))
         if run["status"] == "failed" and run["error_msg"]:
             about = cut(run["error_msg"], 600)
             panel.notice("why", about, title=visible(run["error_type"] or "Error"), tone="red")

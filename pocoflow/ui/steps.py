@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -171,11 +172,11 @@ class Walk:
     """
 
     status: dict[Names, str] = field(default_factory=dict)
-    visits: dict[Names, int] = field(default_factory=dict)
-    taken: dict[Edge, int] = field(default_factory=dict)
+    visits: Counter[Names] = field(default_factory=Counter)
+    taken: Counter[Edge] = field(default_factory=Counter)
     current: Names | None = None
     first_inside: dict[Names, Names] = field(default_factory=dict)
-    questions: dict[Names, int] = field(default_factory=dict)
+    questions: Counter[Names] = field(default_factory=Counter)
 
 
 _LOOKAHEAD = 50
@@ -198,14 +199,13 @@ def walk(run: RunRow, steps: Iterable[Step], edges: Iterable[Edge]) -> Walk:
         is_repeated = (step.names, step.number) in seen
         seen.add((step.names, step.number))
         if step.attempts and path.status.get(node) != "paused" and not is_repeated:
-            path.visits[node] = path.visits.get(node, 0) + 1
+            path.visits[node] += 1
         path.status[node] = "retried" if _is_retrying(step) else step.status
         for depth in range(1, len(node)):
             path.first_inside.setdefault(node[:depth], node[: depth + 1])
         if step.action is not None:
             next_nodes = positions[number : number + _LOOKAHEAD]
-            for edge in _edges_of(node, step.action, known, (step_nodes, next_nodes)):
-                path.taken[edge] = path.taken.get(edge, 0) + 1
+            path.taken.update(_edges_of(node, step.action, known, (step_nodes, next_nodes)))
     if run["status"] != "completed":
         # Runs that a program has recorded itself may have no events.
         current = run["current_node"]

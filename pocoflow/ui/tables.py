@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeAlias
 from pocoflow.db import RunRow
 from pocoflow.db.run_reports import FlowCounts
 from pocoflow.nodes.question import Asked
-from pocoflow.ui.pages_data import ListedRun
+from pocoflow.ui.pages_data import ListedRun, RunView
 from pocoflow.ui.text import cut, visible
 from pocoflow.views.runs import describe, finished, labels_of, seconds, waits_for
 
@@ -157,18 +157,9 @@ def flows_table(counts: Sequence[FlowCounts]) -> Block:
 # -- a run ----------------------------------------------------------------------------------------
 
 
-def run_facts(
-    run: RunRow, began: str | None, now: datetime, questions: int = 0, items: int = 0
-) -> Block:
-    """The facts of a run.
-
-    Args:
-        run: Its row.
-        began: When its current node began.
-        now: The current time.
-        questions: The number of its open questions.
-        items: The number of finished items of its current batch.
-    """
+def run_facts(view: RunView, now: datetime) -> Block:
+    """The facts of a run."""
+    run, questions = view.run, len(view.open)
     is_cancelled = run["status"] == "running" and run["cancel_requested"]
     is_waiting = run["status"] == "paused" or questions
     parent = f"{cut(run['parent_run_id'] or '', NAME)}, step {run['parent_step']}"
@@ -181,8 +172,8 @@ def run_facts(
         ("Duration", "seconds", duration(run, now)),
         ("Steps", "number", run["total_steps"]),
         (label, "text", cut(run["current_node"] or "", NAME)),
-        ("Items", "text", finished(items)),
-        ("In this node for", "since", began),
+        ("Items", "text", finished(view.items)),
+        ("In this node for", "since", view.began),
         ("Cancel", "text", "asked to stop after this step" if is_cancelled else None),
         ("Questions", "text", waits_for(questions) if is_waiting else None),
         ("Run thread", "code", cut(run["thread"] or "", NAME)),

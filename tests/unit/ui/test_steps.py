@@ -218,7 +218,7 @@ def test_parallel_branches_are_steps_of_their_own(tmp_path: Path) -> None:
     )
     assert view.walk.taken == {(("both",), "default", ("last",)): 1}
     assert view.graph is not None
-    assert 'label="both ✓ completed"' in draw_graph(view.graph, view.walk)
+    assert 'label="both\\n✓ completed"' in draw_graph(view.graph, view.walk)
     code = resume_snippet(str(path), view.run, view.graph, view.walk, step=0)
     assert "from my_module import flow" in code
 
