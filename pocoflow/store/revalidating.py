@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
+from pydantic import BaseModel
+
 from pocoflow.errors import StoreError
 from pocoflow.messages import is_same_field
 from pocoflow.store.schema import Schema
 from pocoflow.store.schema.cores import UNKNOWN
 from pocoflow.store.schema.model_facts import model_values
-from pocoflow.store.schema.models import ModelSchema
 from pocoflow.values import has_marks
 
 
@@ -30,15 +31,13 @@ def revalidate(
     Raises:
         StoreError: A value does not fit, and the model's validators cannot read it.
     """
-    if not isinstance(schema, ModelSchema):
-        return schema.revalidate(owner, values, under)
-    known, fields = schema.definitions, schema.source.model_fields
+    known = schema.definitions
     same = {key for key in values if is_same_field(under.get(key), known.get(key))}
     schema.mistyped.update(key for key in values if has_marks(values[key]))
     try:
         schema.check_names(owner, values)
         result = dict(values)
-        for key in sorted(values.keys() - schema.mistyped - same, key=schema.order):
+        for key in schema.in_order(values.keys() - schema.mistyped - same):
             if key not in known or under.get(key) != UNKNOWN or schema.mismatch(key, values[key]):
                 result[key] = schema.assigned(owner, result, key, values[key])
         for key in same & schema.custom:
@@ -47,22 +46,27 @@ def revalidate(
         schema.check_accepted(owner, result, same | (result.keys() - schema.custom))
         if len(same) == len(known) == len(result):
             return {key: result[key] for key in known}
-        excluded = {*without, *result}
+        excluded = {*without, *result, *schema.missing({})}
         for key in known:
-            if key not in excluded and not fields[key].is_required():
+            if key not in excluded:
                 result[key] = schema.default(owner, result, key)
         result = {key: result[key] for key in (*known, *result) if key in result}
         return result | schema.check_whole(owner, result, result, result)
     except StoreError as exc:
-        return _migrated(schema, values, same, exc)
+        if schema.model is None:
+            raise
+        return _migrated(schema, schema.model, values, same, exc)
 
 
 def _migrated(
-    schema: ModelSchema, values: Mapping[str, object], same: set[str], exc: StoreError
+    schema: Schema,
+    model: type[BaseModel],
+    values: Mapping[str, object],
+    same: set[str],
+    exc: StoreError,
 ) -> dict[str, object]:
     """Let the model's validators read values that were stored under an older schema, or raise."""
     # A field that the model no longer has must be read by a validator or alias, not dropped.
-    model = schema.source
     extra: Literal["forbid"] | None = None
     if model.model_config.get("extra") != "allow":
         extra = "forbid"

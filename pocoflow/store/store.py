@@ -642,7 +642,7 @@ class Store(MutableMapping[str, Any], Generic[SchemaT_co]):
         model = None
         if schema is not None:
             copies = {key: stored_copy(value) for key, value in self._data.items()}
-            model = schema.model(self._label, copies)
+            model = schema.instance(self._label, copies)
         if model is None:
             raise StoreError(f"{self._label} has no model schema: Store(..., schema=Model)")
         return cast(SchemaT_co, model)

@@ -19,7 +19,7 @@ from pydantic_core import CoreConfig, CoreSchema, MultiHostUrl, Url
 UNKNOWN = "?"
 """The definition of a field if it is unknown under which a value was accepted."""
 
-_ANY = {"type": "any"}
+ANY = {"type": "any"}
 _NOT_SCHEMAS = frozenset({"metadata", "config", "serialization", "default", "expected", "cls"})
 
 
@@ -223,7 +223,7 @@ def _accepted(node: CoreSchema, found: list[object]) -> CoreSchema:
     kind = node["type"]
     if kind.startswith("function-") and _is_users(node["function"]["function"]):
         found.append(node)
-        return _ANY if kind == "function-plain" else node["schema"]
+        return ANY if kind == "function-plain" else node["schema"]
     if kind == "tagged-union":  # the tag may come from a function that reads raw input
         return {"type": "union", "choices": list(node["choices"].values())}
     if kind == "chain":
@@ -232,7 +232,7 @@ def _accepted(node: CoreSchema, found: list[object]) -> CoreSchema:
         return last
     if kind == "json":
         found.append(node)
-        parsed: CoreSchema = node.get("schema", _ANY)
+        parsed: CoreSchema = node.get("schema", ANY)
         return parsed
     return node
 
@@ -345,7 +345,7 @@ def own_validators(
         for node in _levels(core)
         if node["type"] == "function-after" or (build and node["type"].startswith("function-"))
     ]
-    schema: CoreSchema = _ANY if build is None else _call(build)
+    schema: CoreSchema = ANY if build is None else _call(build)
     for node in reversed(validators):
         schema = {"type": node["type"], "function": node["function"], "schema": schema}
     return schema if validators else None

@@ -1,30 +1,31 @@
-"""Calls of the validators of a user's model; their errors are raised as errors of ours."""
+"""Calls of the validators of a user's schema; their errors are raised as errors of ours."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from pocoflow.errors import InvalidValueError
 from pocoflow.messages import defined_again, describe, given_as, short, type_label
 from pocoflow.store.schema.cores import cause_of
+from pocoflow.store.schema.model_facts import Facts
 
 T = TypeVar("T")
 
 
 def validated(
-    model: type[BaseModel],
+    facts: Facts,
     owner: str,
     given: Mapping[str, object] | Iterable[str],
     call: Callable[[], T],
     field: str | None = None,
 ) -> T:
-    """The result of a call that validates fields of a model.
+    """The result of a call that validates fields.
 
     Args:
-        model: The model.
+        facts: The facts about their schema.
         owner: The name of the store in messages.
         given: The values by field; or the names of fields, if they are written together.
         call: Validates them.
@@ -39,32 +40,33 @@ def validated(
         values = given if isinstance(given, Mapping) else {}
         written = "" if field or values else ", ".join(map(repr, given))
         about = f"{owner}: writing {written}" if written else owner
-        raise explained(model, about, values, exc) from cause_of(exc)
+        raise explained(facts, about, values, exc) from cause_of(exc)
     except Exception as exc:
-        where = model.__name__ if field is None else f"field {field!r}"
+        where = facts.label if field is None else f"{facts.noun} {field!r}"
         what = "a validator" if field is None else "its validator or default"
         raise InvalidValueError(f"{owner}: {where}: {what} raised {describe(exc)}") from exc
 
 
-def shown(model: type[BaseModel], value: object) -> str:
+def shown(facts: Facts, value: object) -> str:
     """A value for a message, unless the model hides it."""
-    return "(hidden)" if model.model_config.get("hide_input_in_errors") else short(value)
+    return "(hidden)" if facts.hides_input else short(value)
 
 
 def explained(
-    model: type[BaseModel], owner: str, values: Mapping[str, object], exc: ValidationError
+    facts: Facts, owner: str, values: Mapping[str, object], exc: ValidationError
 ) -> InvalidValueError:
     """One line per field: what it expects, what it was given, and where in the value it fails."""
-    hints = {name: field.annotation for name, field in model.model_fields.items()}
+    hints = facts.hints
     reasons: dict[str, list[str]] = {}
     for error in exc.errors(include_url=False, include_context=False):
         key, *inner = error["loc"] or ("",)
         hint, given = hints.get(str(key)), error["input"]
         reason = "".join(f"[{part!r}]" for part in inner) + (": " if inner else "")
-        reason += error["msg"]
+        # That it is no instance of its type is said anyway.
+        reason += "" if error["type"] == "is_instance_of" and not inner else error["msg"]
         if inner and given is not values.get(str(key)):
-            reason += f", got {given_as(given, hint)}: {shown(model, given)}"
-        reason += defined_again(given, hint, model.__name__)
+            reason += f", got {given_as(given, hint)}: {shown(facts, given)}"
+        reason += defined_again(given, hint, facts.label)
         reasons.setdefault(str(key), []).append(reason)
     lines = []
     for key, messages in reasons.items():
@@ -72,8 +74,9 @@ def explained(
         if key in values:
             value, hint = values[key], hints.get(key)
             expected = "what its model says" if hint is None else type_label(hint)
-            got = f"got {given_as(value, hint)}: {shown(model, value)} ({text})"
-            lines.append(f"{owner}: field {key!r} expects {expected}, {got}")
+            got = f"got {given_as(value, hint)}: {shown(facts, value)}"
+            got += f" ({text})" if text else ""
+            lines.append(f"{owner}: {facts.noun} {key!r} expects {expected}, {got}")
         else:
-            lines.append(f"{owner}: {model.__name__} refuses the values together: {text}")
+            lines.append(f"{owner}: {facts.label} refuses the values together: {text}")
     return InvalidValueError("\n".join(lines))

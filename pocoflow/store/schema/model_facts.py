@@ -1,12 +1,13 @@
-"""Facts about the fields of a model, and validators of its parts, created once per model."""
+"""Facts about the fields of a schema, and validators of its parts, created once per model."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import CoreConfig, CoreSchema, SchemaValidator
@@ -32,39 +33,41 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
 
-class ModelFacts(NamedTuple):
-    """What all stores with the same model as their schema share.
+class Facts(NamedTuple):
+    """What all stores with the same schema share.
 
     Attributes:
-        config: The configuration of the model for all of its values.
-        is_open: Whether it accepts values beyond its fields.
-        types_extras: Whether it declares a type for these.
-        required: The fields without a default.
-        frozen: The fields that can be set only once.
-        positions: The positions of the fields.
-        constants: The valid defaults that all stores may share.
+        label: The name of the schema in messages.
+        model: The model; ``None`` for a dict of types.
+        hints: The types of the fields.
+        read: Returns the values of JSON values.
         definitions: The definition of each field, as text that is the same in every process.
         reducers: The reducers that fields declare.
+        required: The fields without a default.
+        is_open: Whether it accepts values beyond its fields.
         fields: The core schema of single fields.
         assign: Validates single fields, by all their validators.
         types: Validates single fields, by types and constraints only.
         checks: Validates parts of fields, likewise.
-        custom: The fields that are validated by code of the user.
+        custom: The fields whose values are created by code of the user, and may not fit.
         assignable: The fields that have a type and constraints, but no validators.
         alone: Validators of single assignable fields, created on first use.
+        config: The configuration of the model for all of its values.
+        types_extras: Whether it declares a type for values beyond its fields.
+        frozen: The fields that can be set only once.
+        constants: The valid defaults that all stores may share.
         whole: The model's own validators; ``None`` if none of them reads raw input.
         after: Its ``after`` validators, for an instance; ``None`` if it has none.
     """
 
-    config: CoreConfig | None
-    is_open: bool
-    types_extras: bool
-    required: tuple[str, ...]
-    frozen: frozenset[str]
-    positions: Mapping[str, int]
-    constants: Mapping[str, object]
+    label: str
+    model: type[BaseModel] | None
+    hints: Mapping[str, Any]
+    read: Callable[[Mapping[str, object]], Mapping[str, object] | BaseModel]
     definitions: Mapping[str, str]
     reducers: Mapping[str, Reducer]
+    required: Collection[str]
+    is_open: bool
     fields: CoreSchema
     assign: SchemaValidator
     types: SchemaValidator
@@ -72,8 +75,22 @@ class ModelFacts(NamedTuple):
     custom: frozenset[str]
     assignable: frozenset[str]
     alone: dict[str, Callable[..., object]]
-    whole: SchemaValidator | None
-    after: SchemaValidator | None
+    config: CoreConfig | None = None
+    types_extras: bool = False
+    frozen: frozenset[str] = frozenset()
+    constants: Mapping[str, object] = MappingProxyType({})
+    whole: SchemaValidator | None = None
+    after: SchemaValidator | None = None
+
+    @property
+    def noun(self) -> str:
+        """What a field is called in messages."""
+        return "key" if self.model is None else "field"
+
+    @property
+    def hides_input(self) -> bool:
+        """Whether messages must not show values."""
+        return self.model is not None and bool(self.model.model_config.get("hide_input_in_errors"))
 
     def validates(self, key: str) -> Callable[..., object] | None:
         """The validator of a field by itself; ``None`` if there is more to check."""
@@ -84,7 +101,7 @@ class ModelFacts(NamedTuple):
         return validate
 
 
-def facts_of(model: type[BaseModel]) -> ModelFacts:
+def facts_of(model: type[BaseModel]) -> Facts:
     """The facts of a model.
 
     Raises:
@@ -94,7 +111,7 @@ def facts_of(model: type[BaseModel]) -> ModelFacts:
 
 
 @remembered
-def _facts_of(model: type[BaseModel], _: object) -> ModelFacts:
+def _facts_of(model: type[BaseModel], _: object) -> Facts:
     """The facts, until the model is rebuilt, which gives it another validator."""
     core = model.__pydantic_core_schema__
     model_fields = model.model_fields
@@ -110,16 +127,15 @@ def _facts_of(model: type[BaseModel], _: object) -> ModelFacts:
     custom = frozenset(name for name in model_fields if has_validators(fields, name))
     by_types = SchemaValidator(types, config)
     is_by_field = after is None and whole is None
-    return ModelFacts(
-        config,
-        is_open=model.model_config.get("extra") == "allow",
-        types_extras="extras_schema" in inner,
-        required=tuple(name for name, field in model_fields.items() if field.is_required()),
-        frozen=frozen,
-        positions={name: place for place, name in enumerate(model_fields)},
-        constants=dict(_constants(model, by_types)),
+    return Facts(
+        model.__name__,
+        model,
+        hints={name: field.annotation for name, field in model_fields.items()},
+        read=partial(_read_json, model),
         definitions=definitions_of(model),
         reducers=reducers_of((k, f.annotation, f.metadata) for k, f in model_fields.items()),
+        required=dict.fromkeys(name for name, f in model_fields.items() if f.is_required()),
+        is_open=model.model_config.get("extra") == "allow",
         fields=fields,
         assign=SchemaValidator(exact(fields), config),
         types=by_types,
@@ -127,6 +143,10 @@ def _facts_of(model: type[BaseModel], _: object) -> ModelFacts:
         custom=custom,
         assignable=frozenset(model_fields.keys() - frozen - custom if is_by_field else ()),
         alone={},
+        config=config,
+        types_extras="extras_schema" in inner,
+        frozen=frozen,
+        constants=dict(_constants(model, by_types)),
         whole=None if whole is None else SchemaValidator(whole),
         after=None if after is None else SchemaValidator(after),
     )
@@ -191,7 +211,7 @@ def only_lacks(exc: ValidationError) -> bool:
     return all(error["type"] == "missing" and len(error["loc"]) == 1 for error in exc.errors())
 
 
-def read_json(model: type[BaseModel], given: Mapping[str, object]) -> BaseModel:
+def _read_json(model: type[BaseModel], given: Mapping[str, object]) -> BaseModel:
     """An instance of a model from JSON values, in which missing fields are unset.
 
     Raises:

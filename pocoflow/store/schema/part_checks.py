@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 from pydantic_core import CoreConfig, CoreSchema, SchemaValidator
 
-from pocoflow.store.schema.cores import without_definitions
+from pocoflow.store.schema.cores import ANY, without_definitions
 
 if TYPE_CHECKING:
     from pocoflow.values.changes.difference import Change
 
-_ANY = {"type": "any"}
 _BOUNDS = frozenset({"min_length", "max_length"})
 
 
@@ -53,16 +52,16 @@ class PartChecks:
             if kind == "list" and type(value) is list:
                 if not path:
                     return self._has_room(core, value) and self._are_items(core, change)
-                core, value = core.get("items_schema", _ANY), value[path.pop(0)]
+                core, value = core.get("items_schema", ANY), value[path.pop(0)]
             elif kind == "dict" and type(value) is dict and _leads_to(value, path, change):
                 if not self._has_room(core, value):
                     return False
                 key = path.pop(0)
                 if key not in value:  # it was deleted
                     return True
-                if not self._is_valid(core.get("keys_schema", _ANY), key):
+                if not self._is_valid(core.get("keys_schema", ANY), key):
                     return False
-                core, value = core.get("values_schema", _ANY), value[key]
+                core, value = core.get("values_schema", ANY), value[key]
             elif kind == "chain" and len(path) > 1 and path[0] == "value":
                 inner = core["steps"][-1]["schema"]
                 # The fields there may be those of a typed dict in a root model.
@@ -82,7 +81,7 @@ class PartChecks:
 
     def _are_items(self, core: CoreSchema, change: Change) -> bool:
         """Whether the elements fit that were added to a list, or that it was set to."""
-        part = core.get("items_schema", _ANY)
+        part = core.get("items_schema", ANY)
         added = change.value[2] if change.operation == "splice" else change.value
         return part["type"] == "any" or all(self._is_valid(part, item) for item in added)
 
