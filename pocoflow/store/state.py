@@ -4,30 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from typing import Any, Protocol, SupportsIndex
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 from pydantic import BaseModel
 
+if TYPE_CHECKING:
+    from pocoflow.store.store import Store
+
 _UNSET = object()
-
-
-class Viewed(Protocol):
-    """The part of a store that a view uses."""
-
-    @property
-    def schema(self) -> Any:
-        """The schema as it was given: a model class, a dict of types, or ``None``."""
-
-    def to_model(self) -> BaseModel:
-        """The complete model."""
-
-    def __iter__(self) -> Iterator[str]: ...
-
-    def __getitem__(self, key: str, /) -> Any: ...
-
-    def __setitem__(self, key: str, value: object, /) -> None: ...
-
-    def __delitem__(self, key: str, /) -> None: ...
 
 
 class State:
@@ -40,13 +24,16 @@ class State:
 
     __slots__ = ("_data", "_store")
 
-    def __init__(self, store: Viewed, data: Mapping[str, object]) -> None:
+    _data: Mapping[str, object]
+    _store: Store[Any]
+
+    def __init__(self, store: Store[Any], data: Mapping[str, object]) -> None:
         object.__setattr__(self, "_store", store)
         object.__setattr__(self, "_data", data)
 
     def __getattr__(self, name: str) -> Any:
-        store: Viewed = object.__getattribute__(self, "_store")
-        if name in object.__getattribute__(self, "_data"):
+        store = self._store
+        if name in self._data:
             return store[name]
         attribute = _of_model(store.schema, name)
         if name in getattr(store.schema, "__private_attributes__", ()):
@@ -62,47 +49,40 @@ class State:
         return attribute.__get__(self, store.schema) if hasattr(attribute, "__get__") else attribute
 
     def __setattr__(self, name: str, value: object) -> None:
-        store: Viewed = object.__getattribute__(self, "_store")
-        attribute = _of_model(store.schema, name)
+        attribute = _of_model(self._store.schema, name)
         if isinstance(attribute, property):
             attribute.__set__(self, value)
         else:
-            store[name] = value
+            self._store[name] = value
 
     def __delattr__(self, name: str) -> None:
-        store: Viewed = object.__getattribute__(self, "_store")
-        del store[name]
+        del self._store[name]
 
     def __dir__(self) -> list[str]:
-        store: Viewed = object.__getattribute__(self, "_store")
+        store = self._store
         fields = getattr(store.schema, "model_fields", store.schema) or ()
         return sorted({*fields, *store})
 
     # Special methods, which Python looks up in the class, are those of the complete model.
 
     def __str__(self) -> str:
-        store: Viewed = object.__getattribute__(self, "_store")
-        return str(store.to_model()) if isinstance(store.schema, type) else repr(self)
+        return str(self._store.to_model()) if isinstance(self._store.schema, type) else repr(self)
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, State):
-            mine, others = (object.__getattribute__(state, "_data") for state in (self, other))
-            return bool(mine == others)
-        store: Viewed = object.__getattribute__(self, "_store")
-        return isinstance(other, BaseModel) and store.to_model() == other
+            return bool(self._data == other._data)
+        return isinstance(other, BaseModel) and self._store.to_model() == other
 
     __hash__ = None  # type: ignore[assignment]
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:
-        store: Viewed = object.__getattribute__(self, "_store")
-        return iter(store.to_model())
+        return iter(self._store.to_model())
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
-        store: Viewed = object.__getattribute__(self, "_store")
-        return _itself, (store.to_model(),)
+        return _itself, (self._store.to_model(),)
 
     def __repr__(self) -> str:
-        return f"<state of {object.__getattribute__(self, '_store')!r}>"
+        return f"<state of {self._store!r}>"
 
 
 def _itself(model: BaseModel) -> BaseModel:

@@ -438,10 +438,12 @@ def _split_as(kind: type, split: Splitter, old: frozenset[str] | None) -> Splitt
     return split_again
 
 
-def _is_default(fields: Parts, name: str, default: Callable[[], object]) -> bool:
+def _is_default(fields: Parts, name: str, default: Callable[[], object] | None) -> bool:
+    if name not in fields or default is None:
+        return name not in fields
     try:
         value = default()
-        return name not in fields or (type(fields[name]) is type(value) and fields[name] == value)
+        return type(fields[name]) is type(value) and bool(fields[name] == value)
     except Exception:  # noqa: BLE001 - code of the user's
         return False
 

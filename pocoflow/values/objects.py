@@ -24,6 +24,7 @@ from pocoflow.errors import DecodeError
 from pocoflow.messages import problems
 from pocoflow.values.kinds import Parts, Splitter, required
 from pocoflow.values.refusal import Refusal
+from pocoflow.values.remembering import remembered
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -119,8 +120,7 @@ def _prepare_namedtuple(kind: type[NamedTuple]) -> Splitter:
 
 
 def _join_namedtuple(cls: type[NamedTuple], value: object) -> object:
-    stored = _complete(required(dict, value), cls._fields, cls._field_defaults)
-    return tuple.__new__(cls, [stored[name] for name in cls._fields])
+    return tuple.__new__(cls, _complete(cls, required(dict, value)).values())
 
 
 def _prepare_dataclass(kind: type[DataclassInstance]) -> Splitter:
@@ -144,19 +144,11 @@ def _prepare_dataclass(kind: type[DataclassInstance]) -> Splitter:
 
 
 def _join_dataclass(cls: type[DataclassInstance], value: object) -> object:
-    fields = dataclasses.fields(cls)
-    defaults: dict[str, object] = {}
-    stored_fields = required(dict, value)
-    for field in fields:
-        if field.default is not dataclasses.MISSING:
-            defaults[field.name] = field.default
-        elif field.default_factory is not dataclasses.MISSING and field.name not in stored_fields:
-            defaults[field.name] = field.default_factory()
-    stored = _complete(stored_fields, [field.name for field in fields], defaults)
+    stored = required(dict, value)
     instance = object.__new__(cls)
-    for name, part in stored.items():
+    for name, part in _complete(cls, stored).items():
         # A default that is an attribute of the class need not be set.
-        if name in stored_fields or getattr(cls, name, dataclasses.MISSING) is not part:
+        if name in stored or getattr(cls, name, dataclasses.MISSING) is not part:
             object.__setattr__(instance, name, part)
     return instance
 
@@ -177,16 +169,17 @@ def _refuse_unset(value: object, state: Mapping[str, object], names: Iterable[st
         raise Refusal(value, f"its field {unset[0]!r} has not been set")
 
 
-def _complete(
-    stored: dict[str, object], names: Iterable[str], defaults: Mapping[str, object]
-) -> dict[str, object]:
-    """The stored fields, and the defaults of new ones."""
-    known = set(names)
-    removed = [name for name in stored if name not in known]
-    new = [name for name in names if name not in stored and name not in defaults]
+def _complete(cls: type, stored: dict[str, object]) -> dict[str, object]:
+    """The fields of a class, in order: as they were stored, or the defaults of new ones."""
+    defaults = field_defaults(cls) or {}
+    removed = [name for name in stored if name not in defaults]
+    new = [name for name, make in defaults.items() if make is None and name not in stored]
     if removed or new:
         raise DecodeError(f"fields {_change(removed, new)}")
-    return {name: stored[name] if name in stored else defaults[name] for name in names}
+    return {
+        name: stored[name] if make is None or name in stored else make()
+        for name, make in defaults.items()
+    }
 
 
 def _change(removed: list[str], new: list[str]) -> str:
@@ -225,26 +218,31 @@ def _prepare_model(kind: type[BaseModel]) -> Splitter:
     return split
 
 
-def field_defaults(kind: Any) -> Mapping[str, Callable[[], object]] | None:
-    """Functions that return the defaults of the fields of a class; ``None`` if it has no fields.
+@remembered
+def field_defaults(kind: Any) -> Mapping[str, Callable[[], object] | None] | None:
+    """The fields of a class, each with a function that returns its default, if it has one.
 
-    For a field without a default, the result equals no other value.
+    ``None`` for a class without fields.
     """
     if issubclass(kind, BaseModel):
         return {
-            name: partial(field.get_default, call_default_factory=True)
+            name: None
+            if field.is_required()
+            else partial(field.get_default, call_default_factory=True)
             for name, field in kind.model_fields.items()
         }
     if dataclasses.is_dataclass(kind):
-        return {
-            field.name: partial(getattr, field, "default")
-            if field.default_factory is dataclasses.MISSING
-            else field.default_factory
-            for field in dataclasses.fields(kind)
-        }
+        return {field.name: _default_of(field) for field in dataclasses.fields(kind)}
     if _is_namedtuple(kind):
-        return {name: partial(kind._field_defaults.get, name, object()) for name in kind._fields}
+        known = kind._field_defaults
+        return {name: partial(known.get, name) if name in known else None for name in kind._fields}
     return None
+
+
+def _default_of(field: dataclasses.Field[object]) -> Callable[[], object] | None:
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory
+    return None if field.default is dataclasses.MISSING else partial(getattr, field, "default")
 
 
 def _join_model(

@@ -15,9 +15,9 @@ from pocoflow.values.changes.groups import (
     SIMPLE,
     Column,
     Equal,
-    Identical,
     Items,
     OfKind,
+    Signed,
     group_of,
 )
 from pocoflow.values.changes.repeated import Repeated, joined, shortened
@@ -41,7 +41,7 @@ def lay_out(items: Items) -> Column:
     except Exception:  # noqa: BLE001 - whatever fails
         column = Column()
         column.kinds = list(map(type, items))
-        column.groups.append(OfKind(object, None, Identical(items), []))
+        column.groups.append(OfKind(object, None, Signed(id, items), []))
         return column
 
 

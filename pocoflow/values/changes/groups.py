@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import gc
 from array import array
-from collections.abc import Callable, Iterable, Sequence, Set as AbstractSet
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import is_dataclass
 from functools import cached_property, partial
 from itertools import accumulate, chain
@@ -114,26 +114,18 @@ class _Itemwise(Group):
 
     __slots__ = ("items",)
 
-    def __init__(self, items: Sequence[object]) -> None:
+    def __init__(self, items: Any) -> None:
         self.items = items
 
+    def of(self, items: Any) -> Self:
+        """The data of other parts of the same type."""
+        return type(self)(items)
+
     def cut(self, start: int, stop: int) -> tuple[Group, Sequence[tuple[int, int]]]:
-        return type(self)(self.items[start:stop]), ()
+        return self.of(self.items[start:stop]), ()
 
     def joined(self, other: Self) -> Self:
-        return type(self)([*self.items, *other.items])
-
-
-class Identical(_Itemwise):
-    """Parts of a type that the codec does not store, compared by identity.
-
-    Their own ``==`` is not called: it may raise, be slow, or not return a truth value.
-    """
-
-    __slots__ = ()
-
-    def same(self, items: Items) -> bool:  # noqa: D102
-        return all(map(is_, items, self.items))
+        return self.of(self.items + other.items)
 
 
 class Equal(_Itemwise):
@@ -145,50 +137,41 @@ class Equal(_Itemwise):
         return items == self.items
 
     def joined(self, other: Self) -> Self:  # noqa: D102
-        return type(self)(joined(self.items, other.items))
+        return self.of(joined(self.items, other.items))
 
 
-class Floats(Group):
+class Floats(_Itemwise):
     """Floats by their bits: ``-0.0`` is not ``0.0``, and NaN is NaN."""
 
-    __slots__ = ("bits",)
+    __slots__ = ()
 
-    def __init__(self, items: list[float]) -> None:
-        self.bits = array("d", items).tobytes()
+    def __init__(self, items: Iterable[float]) -> None:
+        super().__init__(array("d", items))
 
-    def same(self, items: list[float]) -> bool:  # noqa: D102
-        return array("d", items).tobytes() == self.bits
-
-    def cut(self, start: int, stop: int) -> tuple[Group, Sequence[tuple[int, int]]]:  # noqa: D102
-        floats = Floats([])
-        floats.bits = self.bits[8 * start : 8 * stop]
-        return floats, ()
-
-    def joined(self, other: Floats) -> Floats:  # noqa: D102
-        floats = Floats([])
-        floats.bits = self.bits + other.bits
-        return floats
+    def same(self, items: Items) -> bool:  # noqa: D102
+        return array("d", items).tobytes() == self.items.tobytes()
 
 
-class Signed(Group):
-    """Immutable parts that are the same object or have the same signature."""
+class Signed(_Itemwise):
+    """Immutable parts that are the same object or have the same signature.
 
-    __slots__ = ("items", "signature")
+    With ``id`` as the signature they are compared by identity, as those are that the codec does not
+    store: their own ``==`` is not called, as it may raise, be slow, or not return a truth value.
+    """
+
+    __slots__ = ("signature",)
 
     def __init__(self, signature: Callable[[Any], object], items: Items) -> None:
+        super().__init__(items)
         self.signature = signature
-        self.items = items
+
+    def of(self, items: Items) -> Self:  # noqa: D102
+        return type(self)(self.signature, items)
 
     def same(self, items: Items) -> bool:  # noqa: D102
         if all(map(is_, items, self.items)):
             return True
         return list(map(self.signature, items)) == list(map(self.signature, self.items))
-
-    def cut(self, start: int, stop: int) -> tuple[Group, Sequence[tuple[int, int]]]:  # noqa: D102
-        return Signed(self.signature, self.items[start:stop]), ()
-
-    def joined(self, other: Signed) -> Signed:  # noqa: D102
-        return Signed(self.signature, self.items + other.items)
 
 
 class Split(Group):
@@ -382,9 +365,6 @@ def _in_order(members: Iterable[object], live: Iterable[object]) -> Items:
 _MISSING = object()
 
 
-# An attribute that typing sets on Box[int](1); it is not part of the value.
-_ORIGIN = frozenset({"__orig_class__"})
-
 _MODEL = "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__"
 
 
@@ -396,26 +376,26 @@ def _split_of(kind: type) -> tuple[Callable[[Any], object], bool]:
     is_plain = not computed and not hasattr(kind, "__parameters__")
     if slots == {*_MODEL}:
         get = attrgetter("__dict__", *_MODEL)
-        return (get if is_plain else partial(_model_state, _ORIGIN | computed)), True
+        return (get if is_plain else partial(_model_state, get, computed)), True
     if is_plain and has_plain_dict(kind):
         return attrgetter("__dict__"), False
-    return partial(_attributes, _ORIGIN | computed), False
+    return partial(_attributes, computed), False
 
 
-def _model_state(computed: AbstractSet[str], value: object) -> tuple[object, ...]:
-    fields, *rest = attrgetter("__dict__", *_MODEL)(value)
+def _model_state(get: Callable[[Any], Any], computed: Iterable[str], value: object) -> object:
+    fields, *rest = get(value)
     return _without(computed, fields), *rest
 
 
-def _attributes(computed: AbstractSet[str], value: object) -> dict[str, object]:
-    """The attributes of an instance, except those that are computed again."""
+def _attributes(computed: Iterable[str], value: object) -> dict[str, object]:
     return _without(computed, state_of(value))
 
 
-def _without(computed: AbstractSet[str], state: dict[str, object]) -> dict[str, object]:
-    if computed.isdisjoint(state):
-        return state
-    return {name: part for name, part in state.items() if name not in computed}
+def _without(computed: Iterable[str], state: dict[str, object]) -> dict[str, object]:
+    """Attributes, except those that are computed again."""
+    # typing sets __orig_class__ on Box[int](1); it is not part of the value.
+    excluded = {*computed, "__orig_class__"}
+    return {name: part for name, part in state.items() if name not in excluded}
 
 
 _GetGroup = Callable[[Items], Group]
@@ -448,8 +428,8 @@ def _group_of_class(kind: type) -> _GetGroup:
     if issubclass(kind, enum.Enum):
         return partial(Signed, attrgetter("_value_") if issubclass(kind, enum.Flag) else id)
     if issubclass(kind, tuple) and hasattr(kind, "_fields"):
-        return partial(Split, lambda value: [_attributes(_ORIGIN, value), tuple(value)])
+        return partial(Split, lambda value: [_attributes((), value), tuple(value)])
     if is_dataclass(kind) or hasattr(kind, "__pydantic_fields_set__"):
         split, is_model = _split_of(kind)
         return partial(Models if is_model else Split, split)
-    return partial(Split, content_of(kind)) if is_subclass(kind) else Identical
+    return partial(Split, content_of(kind)) if is_subclass(kind) else partial(Signed, id)
