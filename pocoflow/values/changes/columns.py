@@ -152,17 +152,6 @@ def _mask(of_kind: OfKind | None, size: int) -> bytes:
     return b"\1" * size if of_kind.mask is None else of_kind.mask
 
 
-def weight(column: Column) -> int:
-    """The number of parts of a column, on all levels."""
-    count, pending = 0, [column]
-    while pending:
-        column = pending.pop()
-        count += len(column.kinds)
-        for of_kind in column.groups:
-            pending += of_kind.below
-    return count
-
-
 def _may_be_cyclic(level: int, items: Items) -> bool:
     if level >= _DEEP or level == 0 or len(items) <= _MANY:
         return level >= _DEEP

@@ -17,7 +17,6 @@ from pocoflow.values.changes.parts import (
     Part,
     bulk,
     closed_if_small,
-    in_pieces,
     old_items,
     opened,
     part_matches,
@@ -104,7 +103,7 @@ class Difference:
                     return part
                 new = lay_out([value])
             self.changes.append(Change(path, "set", value, now=new))
-        return closed_if_small(new) if path or in_pieces(new) else new
+        return closed_if_small(new)
 
     def _bulk(self, start: int) -> int:
         """The approximate number of characters of the changes from an index on."""

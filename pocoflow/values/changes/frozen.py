@@ -5,23 +5,23 @@ from __future__ import annotations
 from pocoflow.values.changes.columns import lay_out, matches
 from pocoflow.values.changes.difference import Change, Difference
 from pocoflow.values.changes.groups import SIMPLE, Column
-from pocoflow.values.changes.parts import Part, part_matches, part_weight
+from pocoflow.values.changes.parts import Part, part_matches, weight
 
 __all__ = ["Frozen", "difference", "freeze", "freeze_parts", "is_same"]
 
 
 class Frozen:
-    """A remembered value; its representation is private."""
+    """A remembered value; its representation is private.
 
-    __slots__ = ("part",)
+    Attributes:
+        weight: The number of its parts, on all levels.
+    """
+
+    __slots__ = ("part", "weight")
 
     def __init__(self, part: Part) -> None:
         self.part = part
-
-    @property
-    def weight(self) -> int:
-        """The number of its parts, on all levels."""
-        return part_weight(self.part)
+        self.weight = weight(part)
 
 
 def freeze(value: object) -> Frozen:

@@ -134,7 +134,7 @@ class Equal(_Itemwise):
     __slots__ = ()
 
     def same(self, items: Items) -> bool:  # noqa: D102
-        return items == self.items
+        return bool(items == self.items)
 
     def joined(self, other: Self) -> Self:  # noqa: D102
         return self.of(joined(self.items, other.items))
@@ -149,7 +149,7 @@ class Floats(_Itemwise):
         super().__init__(array("d", items))
 
     def same(self, items: Items) -> bool:  # noqa: D102
-        return array("d", items).tobytes() == self.items.tobytes()
+        return bool(array("d", items).tobytes() == self.items.tobytes())
 
 
 class Signed(_Itemwise):

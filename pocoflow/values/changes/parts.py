@@ -9,12 +9,12 @@ value with many changes would be compared piece by piece.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from functools import partial, reduce
+from collections.abc import Callable, Iterator
+from functools import reduce
 from itertools import chain
 from typing import NamedTuple, TypeAlias
 
-from pocoflow.values.changes.columns import concatenate, cut, lay_out, matches, weight
+from pocoflow.values.changes.columns import concatenate, cut, lay_out, matches
 from pocoflow.values.changes.groups import (
     Column,
     Equal,
@@ -69,29 +69,36 @@ def part_matches(part: Part, value: object) -> bool:
     return part.matches(value) if isinstance(part, Opened) else matches(part, [value])
 
 
-def bulk(*parts: Part, most: int = sys.maxsize) -> int:
-    """The approximate number of characters of written parts, counted up to ``most``."""
-    size, pending = 0, [*parts]
-    while pending and size < most:
+def _columns(*parts: Part) -> Iterator[Column]:
+    """The columns of parts, on all levels."""
+    pending = [*parts]
+    while pending:
         part = pending.pop()
         if isinstance(part, Opened):
             pending += chain.from_iterable(chunks.parts for chunks in part.below)
-            continue
-        size += _OVERHEAD * len(part.kinds)
-        for _, _, group, below in part.groups:
-            pending += below
+        else:
+            yield part
+            pending += chain.from_iterable(of_kind.below for of_kind in part.groups)
+
+
+def bulk(*parts: Part, most: int = sys.maxsize) -> int:
+    """The approximate number of characters of written parts, counted up to ``most``."""
+    size = 0
+    for column in _columns(*parts):
+        size += _OVERHEAD * len(column.kinds)
+        for _, _, group, _ in column.groups:
             if isinstance(group, Signed):
                 size += _TAGGED * len(group.items)
             elif isinstance(group, Equal) and size < most:
                 size += sum(len(item) for item in group.items if isinstance(item, str | bytes))
+        if size >= most:
+            break
     return size
 
 
-def part_weight(part: Part) -> int:
-    """The number of its parts, on all levels."""
-    if isinstance(part, Opened):
-        return 1 + sum(chunks.weight for chunks in part.below)
-    return weight(part)
+def weight(*parts: Part) -> int:
+    """The number of their parts, on all levels."""
+    return sum(len(column.kinds) for column in _columns(*parts))
 
 
 def _size(part: Part) -> int:
@@ -127,16 +134,11 @@ def closed(part: Part) -> Column:
     return column
 
 
-def in_pieces(part: Part) -> bool:
-    """Whether comparing its content takes more than one comparison."""
-    return isinstance(part, Opened) and any(len(chunks.parts) > 1 for chunks in part.below)
-
-
 def closed_if_small(part: Part) -> Part:
     """The same, closed if it is so small that this costs no more than one comparison."""
     if not isinstance(part, Opened) or sum(chunks.size for chunks in part.below) >= _SMALL:
         return part
-    return closed(part) if part_weight(part) < _SMALL else part
+    return closed(part) if weight(part) < _SMALL else part
 
 
 class Chunks(NamedTuple):
@@ -153,11 +155,6 @@ class Chunks(NamedTuple):
     def size(self) -> int:
         """The number of items."""
         return sum(map(_size, self.parts))
-
-    @property
-    def weight(self) -> int:
-        """The number of parts, on all levels."""
-        return sum(map(part_weight, self.parts))
 
     def matches(self, items: Items) -> bool:
         """Whether items are the same."""
@@ -219,32 +216,22 @@ class Chunks(NamedTuple):
         """The same in few chunks: light opened parts are closed."""
         if len(self.parts) <= _MANY:
             return self
-        limit = self.weight // 8
-        light = (closed(part) if part_weight(part) <= limit else part for part in self.parts)
+        limit = weight(*self.parts) // 8
+        light = (closed(part) if weight(part) <= limit else part for part in self.parts)
         return Chunks.of().joined(Chunks.of(*light))
 
     def first(self, items: Items, most: int) -> int:
         """The number of equal items at the start, up to ``most``."""
-        at = 0
-        for part in self.parts:
-            stop = min(at + _size(part), most)
-            same = _agreed(partial(_same_after, part, items, at), stop - at)
-            at += same
-            if at < stop or stop == most:
-                break
-        return at
+        return _agreed(lambda low, high: self.cut(low, high).matches(items[low:high]), most)
 
     def last(self, items: Items, most: int) -> int:
         """The number of equal items at the end, up to ``most``."""
-        count = 0
-        for part in reversed(self.parts):
-            stop = min(count + _size(part), most)
-            end = len(items) - count
-            same = _agreed(partial(_same_before, part, items, end), stop - count)
-            count += same
-            if count < stop or stop == most:
-                break
-        return count
+        old, new = self.size, len(items)
+
+        def same(low: int, high: int) -> bool:
+            return self.cut(old - high, old - low).matches(items[new - high : new - low])
+
+        return _agreed(same, most)
 
     def differing(self, items: Items, low: int, high: int) -> list[int]:
         """The indexes, in a range, of items that differ; may include some that do not.
@@ -281,21 +268,10 @@ def _differing(
     return indexes + _differing(column, items, at, half, high, not indexes)
 
 
-def _same_after(part: Part, items: Items, at: int, low: int, high: int) -> bool:
-    return _same(part, low, high, items, at + low)
-
-
-def _same_before(part: Part, items: Items, end: int, low: int, high: int) -> bool:
-    size = _size(part)
-    return _same(part, size - high, size - low, items, end - high)
-
-
-def _same(part: Part, start: int, stop: int, items: Items, at: int) -> bool:
-    """Whether a range of a part is the same as items from ``at`` on."""
-    if isinstance(part, Opened):
-        return start == stop or part.matches(items[at])
-    column = part if stop - start == len(part.kinds) else cut(part, start, stop)
-    return matches(column, items[at : at + stop - start])
+def _same(column: Column, start: int, stop: int, items: Items, at: int) -> bool:
+    """Whether a range of a column is the same as items from ``at`` on."""
+    part = column if stop - start == len(column.kinds) else cut(column, start, stop)
+    return matches(part, items[at : at + stop - start])
 
 
 def _agreed(same: Callable[[int, int], bool], most: int) -> int:
