@@ -2,39 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from pocoflow.messages import escape
 
 if TYPE_CHECKING:
-    from pocoflow.graph.graph import Graph
-
-
-class DrawnRule(NamedTuple):
-    """A rule about the order of visits in a drawing: a dotted line between two nodes.
-
-    Attributes:
-        first: The path of the node that it begins at, including its own name.
-        label: Its label.
-        second: The path of the node that it ends at.
-        forbids: Whether it ends with a cross.
-    """
-
-    first: tuple[str, ...]
-    label: str
-    second: tuple[str, ...]
-    forbids: bool = False
-
-
-def _rules_of(graph: Graph) -> Iterator[DrawnRule]:
-    for rule in graph.rules:
-        matches = (graph.find(node) for node in rule.drawn)
-        ends = [(*match[0], match[1].name) for match in matches if match is not None]
-        if len(ends) == 2:
-            yield DrawnRule(ends[0], rule.label, ends[1], rule.kind == "never after")
-
+    from pocoflow.graph.graph import Graph, Vertex
 
 # Fill and stroke of a marked node, by severity; any other severity is drawn as the last.
 _COLOURS = {
@@ -44,187 +18,168 @@ _COLOURS = {
 }
 
 
-class _Box:
-    """A node with an id that is unique in the drawing, and the levels inside of it."""
+class _Box(NamedTuple):
+    """A node in a drawing.
 
-    def __init__(self, name: str, path: str, inside: Sequence[Graph]) -> None:
-        self.name = name
-        self.path = path
-        self.id = ""
-        self.levels = [_Level(graph, f"{path}/") for graph in inside]
+    Attributes:
+        number: Its number in the order of reading, in which a node precedes those inside of it.
+        vertex: The node.
+        severity: The severity that colours it; ``None`` without a mark.
+    """
 
-    def first(self) -> _Box:
-        """The innermost box that is visited first."""
-        box = self
-        while box.levels:
-            box = box.levels[0].boxes[box.levels[0].start]
-        return box
+    number: int
+    vertex: Vertex
+    severity: str | None
 
-
-class _Level:
-    """One of the graphs of a drawing; its boxes are added by ``_boxes_of``."""
-
-    def __init__(self, graph: Graph, prefix: str) -> None:
-        self.nodes, self.edges, self.rules = graph.nodes, graph.edges, [*_rules_of(graph)]
-        self.prefix = prefix
-        self.start = graph.start.name
-        self.boxes: dict[str, _Box] = {}
-
-    def box(self, names: tuple[str, ...]) -> _Box:
-        """A node of this level, or nested in it."""
-        level = self
-        for name, inner in pairwise(names):
-            level = next(below for below in level.boxes[name].levels if inner in below.boxes)
-        return level.boxes[names[-1]]
+    def __str__(self) -> str:
+        return f"n{self.number}"
 
     @property
-    def suffix(self) -> str:
-        """Distinguishes its begin and finish from those of the whole drawing."""
-        first = next(iter(self.boxes.values()))
-        return f"_{first.id}" if self.prefix else ""
+    def first(self) -> str:
+        """The innermost node that is visited first."""
+        number, vertex = self.number, self.vertex
+        while vertex.within:  # the first node of a graph is its start
+            number, vertex = number + 1, vertex.within[0].start
+        return f"n{number}"
 
 
-def _boxes_of(graph: Graph) -> tuple[_Level, list[_Box]]:
-    """The outermost level of a graph, and every box in it, numbered in the order of reading."""
-    root = _Level(graph, "")
-    every: list[_Box] = []
-    waiting: list[_Level | _Box] = [root]
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, _Box):
-            item.id = f"n{len(every)}"
-            every.append(item)
-            waiting += reversed(item.levels)
-        else:
-            nodes = item.nodes.items()
-            item.boxes = {name: _Box(name, item.prefix + name, node.within) for name, node in nodes}
-            waiting += reversed(item.boxes.values())
-    return root, every
+_End: TypeAlias = _Box | str
+"""The end of an arrow: a node, or the name of the point where a graph begins or ends."""
+
+
+class _Mermaid:
+    closed, begins_after_nodes = "end", False
+
+    def begin(self, name: str, first: int) -> str:
+        return f"{name}(( )) --> n{first}"
+
+    def finish(self, name: str) -> str:
+        return f"{name}((( )))"
+
+    def node(self, box: _Box) -> Iterator[str]:
+        kind = "subgraph " if box.vertex.within else ""
+        yield f'{kind}{box}["{_mermaid_label(box.vertex.name)}"]'
+
+    def arrow(self, source: _End, target: _End, look: str, label: str) -> str:
+        line = {"error": "-.->", "require": "-.-o", "forbid": "-.-x"}.get(look, "-->")
+        shown = f'|"{_mermaid_label(label)}"|' if label else ""
+        return f"{source} {line}{shown} {target}"
+
+
+class _Dot:
+    closed, begins_after_nodes = "}", True
+
+    def begin(self, name: str, first: int) -> str:
+        return f'{name} [shape=circle, style=filled, fillcolor="#000000", width=0.15, label=""]'
+
+    def finish(self, name: str) -> str:
+        return f'{name} [shape=doublecircle, width=0.15, label=""]'
+
+    def node(self, box: _Box) -> Iterator[str]:
+        look = f'label="{_dot_label(box.vertex.name)}"'
+        if box.vertex.within:
+            yield f"subgraph cluster_{box} {{"
+            look += ', style="rounded", fontname="sans-serif"'
+        if box.severity is not None:
+            fill, stroke = _COLOURS[box.severity]
+            look += f', fillcolor="{fill}", color="{stroke}", penwidth=2'
+        yield f"    graph [{look}]" if box.vertex.within else f"{box} [{look}]"
+
+    def arrow(self, source: _End, target: _End, look: str, label: str) -> str:
+        """An arrow, which ends at the border of a node that contains others."""
+        shown = [f'label="{_dot_label(label)}"'] if label else []
+        if look == "error":
+            shown.append("style=dashed")
+        elif look != "edge":
+            head = "tee" if look == "forbid" else "odot"
+            shown += ["style=dotted", "constraint=false", f"arrowhead={head}"]
+        ends = []
+        for end, key in ((source, "ltail"), (target, "lhead")):
+            if isinstance(end, _Box) and end.vertex.within:
+                shown.append(f"{key}=cluster_{end}")
+            ends.append(end if isinstance(end, str) else end.first)
+        attributes = f" [{', '.join(shown)}]" if shown else ""
+        return f"{' -> '.join(ends)}{attributes}"
 
 
 _Lines: TypeAlias = "Iterator[str | _Lines]"
 """Lines of text, mixed with nested iterators of lines."""
 
 
-def _in_order(lines: _Lines) -> Iterator[str]:
-    """All lines, without recursion: a drawing may be nested deeper than Python's stack allows."""
-    stack = [lines]
-    while stack:
-        item = next(stack[-1], None)
-        if item is None:
-            stack.pop()
-        elif isinstance(item, str):
-            yield item
-        else:
-            stack.append(item)
+class _Drawing:
+    """The lines of a drawing, in the order in which both languages have them."""
+
+    def __init__(self, language: _Mermaid | _Dot, marks: Mapping[str, str]) -> None:
+        self.language, self.marks = language, marks
+        self.boxes: list[_Box] = []
+
+    def lines(self, graph: Graph) -> Iterator[str]:
+        """All lines, without recursion: a drawing may be nested deeper than Python's stack."""
+        stack = [self._level(graph, "", "    ")]
+        while stack:
+            item = next(stack[-1], None)
+            if item is None:
+                stack.pop()
+            elif isinstance(item, str):
+                yield item
+            else:
+                stack.append(item)
+
+    def _level(self, graph: Graph, prefix: str, indent: str) -> _Lines:
+        language, first = self.language, len(self.boxes)
+        suffix = f"_n{first}" if prefix else ""
+        begin, finish = f"begin{suffix}", f"finish{suffix}"
+        yield indent + language.begin(begin, first)
+        own: dict[str, _Box] = {}
+        for name, vertex in graph.nodes.items():
+            severity = self.marks.get(prefix + name)
+            known = severity if severity in _COLOURS or severity is None else "note"
+            own[name] = box = _Box(len(self.boxes), vertex, known)
+            self.boxes.append(box)
+            for line in language.node(box):
+                yield indent + line
+            for inner in vertex.within:
+                yield self._level(inner, f"{prefix}{name}/", indent + "    ")
+            if vertex.within:
+                yield indent + language.closed
+        if language.begins_after_nodes:
+            yield indent + language.arrow(begin, own[graph.start.name], "edge", "")
+        for edge in graph.edges:
+            target = finish if edge.target is None else own[edge.target]
+            look = "error" if edge.is_error else "edge"
+            yield indent + language.arrow(own[edge.source], target, look, edge.label)
+        for rule in graph.rules:
+            drawn = (*own.values(), *self.boxes[first:])
+            ends = [[box for box in drawn if box.vertex.node is node] for node in rule.drawn]
+            if ends and all(ends):
+                look = "forbid" if rule.kind == "never after" else "require"
+                yield indent + language.arrow(ends[0][0], ends[1][0], look, rule.label)
+        if any(edge.target is None for edge in graph.edges):
+            yield indent + language.finish(finish)
 
 
 def to_mermaid(graph: Graph, marks: Mapping[str, str]) -> str:
     """A Mermaid flowchart; ``marks`` colours nodes by severity, by name and path."""
-    level, every = _boxes_of(graph)
-    lines = ["flowchart TD", *_in_order(_mermaid_level(level, "    "))]
-    used = {box.id: _severity(marks[box.path]) for box in every if box.path in marks}
+    drawing = _Drawing(_Mermaid(), marks)
+    lines = ["flowchart TD", *drawing.lines(graph)]
     for severity, (fill, stroke) in _COLOURS.items():
-        marked = [box_id for box_id, value in used.items() if value == severity]
+        marked = [str(box) for box in drawing.boxes if box.severity == severity]
         if marked:
             lines.append(f"    classDef {severity} fill:{fill},stroke:{stroke},stroke-width:2px")
             lines.append(f"    class {','.join(marked)} {severity}")
     return "\n".join(lines) + "\n"
 
 
-def _mermaid_level(level: _Level, indent: str) -> _Lines:
-    boxes = level.boxes
-    yield f"{indent}begin{level.suffix}(( )) --> {boxes[level.start].id}"
-    for box in boxes.values():
-        if not box.levels:
-            yield f'{indent}{box.id}["{_mermaid_label(box.name)}"]'
-            continue
-        yield f'{indent}subgraph {box.id}["{_mermaid_label(box.name)}"]'
-        for inner in box.levels:
-            yield _mermaid_level(inner, indent + "    ")
-        yield f"{indent}end"
-    ends = False
-    for edge in level.edges:
-        ends = ends or edge.target is None
-        line = "-.->" if edge.is_error else "-->"
-        arrow = f'{line}|"{_mermaid_label(edge.label)}"|' if edge.label else line
-        target = f"finish{level.suffix}" if edge.target is None else boxes[edge.target].id
-        yield f"{indent}{boxes[edge.source].id} {arrow} {target}"
-    for rule in level.rules:
-        line = "-.-x" if rule.forbids else "-.-o"
-        first, second = level.box(rule.first), level.box(rule.second)
-        yield f'{indent}{first.id} {line}|"{_mermaid_label(rule.label)}"| {second.id}'
-    if ends:
-        yield f"{indent}finish{level.suffix}((( )))"
-
-
 def to_dot(graph: Graph, marks: Mapping[str, str]) -> str:
     """A Graphviz digraph; ``marks`` colours nodes by severity, by name and path."""
-    level, every = _boxes_of(graph)
     lines = [
         "digraph flow {",
         '    node [shape=box, style="rounded,filled", fillcolor="#ffffff", fontname="sans-serif"]',
         '    edge [fontname="sans-serif"]',
     ]
-    if any(box.levels for box in every):
+    if any(vertex.within for vertex in graph.nodes.values()):
         lines.append("    compound=true")
-    return "\n".join([*lines, *_in_order(_dot_level(level, "    ", marks)), "}"]) + "\n"
-
-
-def _dot_level(level: _Level, indent: str, marks: Mapping[str, str]) -> _Lines:
-    begin, finish = f"begin{level.suffix}", f"finish{level.suffix}"
-    yield (
-        f'{indent}{begin} [shape=circle, style=filled, fillcolor="#000000", width=0.15, label=""]'
-    )
-    for box in level.boxes.values():
-        yield _dot_box(box, indent, marks)
-    yield f"{indent}{begin} -> {_dot_arrow(None, level.boxes[level.start])}"
-    ends = False
-    for edge in level.edges:
-        ends = ends or edge.target is None
-        source = level.boxes[edge.source]
-        shown = [f'label="{_dot_label(edge.label)}"'] if edge.label else []
-        shown += ["style=dashed"] if edge.is_error else []
-        target = finish if edge.target is None else level.boxes[edge.target]
-        yield f"{indent}{source.first().id} -> {_dot_arrow(source, target, shown)}"
-    for rule in level.rules:
-        first, second = level.box(rule.first), level.box(rule.second)
-        look = [f'label="{_dot_label(rule.label)}"', "style=dotted", "constraint=false"]
-        look.append(f"arrowhead={'tee' if rule.forbids else 'odot'}")
-        yield f"{indent}{first.first().id} -> {_dot_arrow(first, second, look)}"
-    if ends:
-        yield f'{indent}{finish} [shape=doublecircle, width=0.15, label=""]'
-
-
-def _dot_arrow(source: _Box | None, target: _Box | str, shown: Sequence[str] = ()) -> str:
-    """The target of an edge with its attributes; one to or from a cluster ends at its border."""
-    known = [*shown]
-    if source is not None and source.levels:
-        known.append(f"ltail=cluster_{source.id}")
-    if isinstance(target, _Box) and target.levels:
-        known.append(f"lhead=cluster_{target.id}")
-    end = target if isinstance(target, str) else target.first().id
-    return f"{end} [{', '.join(known)}]" if known else end
-
-
-def _dot_box(box: _Box, indent: str, marks: Mapping[str, str]) -> _Lines:
-    extra = ""
-    if box.path in marks:
-        fill, stroke = _COLOURS[_severity(marks[box.path])]
-        extra = f', fillcolor="{fill}", color="{stroke}", penwidth=2'
-    if not box.levels:
-        yield f'{indent}{box.id} [label="{_dot_label(box.name)}"{extra}]'
-        return
-    yield f"{indent}subgraph cluster_{box.id} {{"
-    look = f'style="rounded", fontname="sans-serif"{extra}'
-    yield f'{indent}    graph [label="{_dot_label(box.name)}", {look}]'
-    for inner in box.levels:
-        yield _dot_level(inner, indent + "    ", marks)
-    yield f"{indent}}}"
-
-
-def _severity(given: str) -> str:
-    return given if given in _COLOURS else "note"
+    return "\n".join([*lines, *_Drawing(_Dot(), marks).lines(graph), "}"]) + "\n"
 
 
 def _mermaid_label(text: str) -> str:
