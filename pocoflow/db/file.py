@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import Self
 
 from pocoflow.address import check_id
 from pocoflow.db.connection import Connection
 from pocoflow.db.port import Locks, Transaction
 from pocoflow.errors import DatabaseFileError, RunNotFoundError
 from pocoflow.messages import closest
-from pocoflow.nodes.call_checks import check_arguments
 
 
 class RunsFile:
@@ -24,10 +22,6 @@ class RunsFile:
 
     connection: Connection
     locks: Locks
-
-    def __new__(cls, *_: object, **given: object) -> Self:  # noqa: D102 - see the class
-        check_arguments(cls, given, 0)
-        return super().__new__(cls)
 
     @property
     def path(self) -> str:

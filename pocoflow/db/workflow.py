@@ -34,6 +34,7 @@ from pocoflow.db.stored_handle import StoredRunHandle
 from pocoflow.errors import DatabaseError, DefinitionError, RunExistsError
 from pocoflow.logging import OwnLogger
 from pocoflow.messages import closest, short
+from pocoflow.nodes.call_checks import first_and_keywords
 from pocoflow.nodes.setting_checks import is_time
 from pocoflow.nodes.spending import sum_of
 from pocoflow.values.callables import lists_keywords
@@ -92,6 +93,7 @@ class WorkflowDB(Questions, Checkpoints, Following, Retention):
             server refuses the user.
     """
 
+    @first_and_keywords
     def __init__(
         self,
         path: str | os.PathLike[str] = "pocoflow.db",

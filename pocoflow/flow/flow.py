@@ -55,7 +55,7 @@ from pocoflow.graph.order import Forbid, OrderRule, Require, visited
 from pocoflow.graph.wiring import FlowEdges, Source
 from pocoflow.messages import short, users_line
 from pocoflow.nodes.base import CACHED, AnyNode, Composite, Node, NodeLike, mark_nested
-from pocoflow.nodes.call_checks import by_keyword, refuse_near, two_arguments
+from pocoflow.nodes.call_checks import by_keyword, first_and_keywords, refuse_near, two_arguments
 from pocoflow.nodes.edges import End, Outlet, wiring_changed, wiring_version
 from pocoflow.nodes.importing import refuse_while_importing
 from pocoflow.nodes.middleware import AttemptMiddleware, VisitMiddleware
@@ -172,7 +172,7 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
         DefinitionError: An argument is invalid.
     """
 
-    @by_keyword(more="; a flow is made with its first node: Flow(start=node)")
+    @first_and_keywords
     def __init__(
         self,
         start: NodeLike,

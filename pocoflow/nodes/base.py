@@ -14,7 +14,6 @@ from pocoflow.errors import DefinitionError
 from pocoflow.messages import short
 from pocoflow.nodes.call_checks import (
     about_settings,
-    check_arguments,
     keyword_only,
     not_a_node,
     two_arguments,
@@ -130,8 +129,6 @@ class NodeLike(Generic[ActionT]):
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:  # noqa: D102 - see the class
         node = super().__new__(cls)
-        if cls.is_flow and (kwargs or len(args) > 1):
-            check_arguments(cls, kwargs, len(args))
         try:
             # Set here and not in __init__, so that a subclass may omit super().__init__().
             node._name = None

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
-from inspect import Parameter
-from math import inf
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 from pocoflow.errors import DefinitionError, PocoflowError
 from pocoflow.messages import closest, package_of, short
 from pocoflow.nodes.porting import NEVER_CALLED, RENAMED
 from pocoflow.nodes.settings import ITEM_SETTINGS, STEP_SETTINGS
-from pocoflow.values.remembering import remembered
 
 MethodT = TypeVar("MethodT", bound=Callable[..., Any])
 
@@ -52,34 +49,34 @@ def hidden_node(given: object) -> str | None:
     return None
 
 
-def two_arguments(method: MethodT) -> MethodT:
-    """A ``then`` whose error explains its arguments when their number is wrong."""
+class WrongCall(NamedTuple):
+    """A call of a method whose arguments do not fit its parameters.
 
-    @wraps(method)
-    def checked(self: Any, *given: object, **named: object) -> object:
-        if len(given) != 2 or (named and named.keys() - {"at_most", "then"}):
-            kind = "flow" if self.is_flow else "node"
-            if self.is_flow and len(given) == 3 and isinstance(given[1], str):
-                name = getattr(given[0], "__name__", "source")  # a function's, not a class
-                raise TypeError(
-                    "flow.then takes two arguments, by position: write "
-                    f"flow.then({name}.when({given[1]!r}), target)"
-                )
-            raise TypeError(
-                f"{kind}.then takes two arguments, by position: node.then('default', target), or "
-                "flow.then(source, target); to limit the edge, at_most= and then= with them"
-            )
-        return method(self, *given, **named)
+    Attributes:
+        error: What Python raised.
+        method: The method.
+        owner: Its object.
+        given: The positional arguments.
+        named: The keyword arguments.
+    """
 
-    return cast(MethodT, checked)
+    error: TypeError
+    method: Callable[..., object]
+    owner: Any
+    given: tuple[object, ...]
+    named: Mapping[str, object]
+
+    @property
+    def known(self) -> list[str]:
+        """The names of the parameters."""
+        return list(inspect.signature(self.method).parameters)[1:]
 
 
-def by_keyword(**keywords: str) -> Callable[[MethodT], MethodT]:
-    """A method whose error for a wrong call says which keyword was meant.
+def explained(explain: Callable[[WrongCall], Exception]) -> Callable[[MethodT], MethodT]:
+    """A method that raises another error for a wrong call.
 
     Args:
-        **keywords: What to write instead of a keyword, by that keyword; ``more`` is for an excess
-            positional argument.
+        explain: Returns the error.
     """
 
     def decorated(method: MethodT) -> MethodT:
@@ -94,35 +91,79 @@ def by_keyword(**keywords: str) -> Callable[[MethodT], MethodT]:
             except TypeError as exc:
                 if exc.__traceback__ is None or exc.__traceback__.tb_next is not None:
                     raise  # raised inside of the method
-                parameters = list(_parameters(method))[1:]
-                unexpected = [name for name in named if name in keywords or name not in parameters]
-                meant = [keywords.get(name) or closest(name, parameters) for name in unexpected]
-                hint = "".join(meant) if unexpected else keywords.get("more", "")
-                raise TypeError(f"{exc}{hint}") from None
+                raise explain(WrongCall(exc, method, self, given, named)) from None
 
         return cast(MethodT, checked)
 
     return decorated
 
 
-def keyword_only(init: MethodT) -> MethodT:
+def by_keyword(**keywords: str) -> Callable[[MethodT], MethodT]:
+    """A method whose error for a wrong call says which keyword was meant.
+
+    Args:
+        **keywords: What to write instead of a keyword, by that keyword; ``more`` is for an excess
+            positional argument.
+    """
+
+    def explain(call: WrongCall) -> TypeError:
+        known = call.known
+        unexpected = [name for name in call.named if name in keywords or name not in known]
+        meant = [keywords.get(name) or closest(name, known) for name in unexpected]
+        hint = "".join(meant) if unexpected else keywords.get("more", "")
+        return TypeError(f"{call.error}{hint}")
+
+    return explained(explain)
+
+
+@explained
+def two_arguments(call: WrongCall) -> TypeError:
+    """A ``then`` whose error explains its arguments when their number is wrong."""
+    kind, given = "flow" if call.owner.is_flow else "node", call.given
+    if call.owner.is_flow and len(given) == 3 and isinstance(given[1], str):
+        name = getattr(given[0], "__name__", "source")  # a function's, not a class
+        return TypeError(
+            "flow.then takes two arguments, by position: write "
+            f"flow.then({name}.when({given[1]!r}), target)"
+        )
+    return TypeError(
+        f"{kind}.then takes two arguments, by position: node.then('default', target), or "
+        "flow.then(source, target); to limit the edge, at_most= and then= with them"
+    )
+
+
+@explained
+def keyword_only(call: WrongCall) -> TypeError:
     """An ``__init__`` that takes ``name``, and whose error explains where settings belong."""
+    settings = {name: value for name, value in call.named.items() if name != "name"}
+    kind, given, advice = type(call.owner), call.given, ""
+    what = f"{kind.__name__}(...) takes no argument but name="
+    if given and all(type(value) in (int, float) for value in given):
+        of_pocketflow = dict(zip(("max_retries", "wait"), given, strict=False))
+        settings, given = {**of_pocketflow, **settings}, given[2:]
+        advice = "; in an __init__: super().__init__(), then self.max_retries = ..."
+    return TypeError(about_settings(what, kind, settings, given) + advice)
 
-    @wraps(init)
-    def checked(self: object, *given: object, **named: object) -> None:
-        if given or named.keys() - {"name"}:
-            settings = {name: value for name, value in named.items() if name != "name"}
-            kind = type(self)
-            what = f"{kind.__name__}(...) takes no argument but name="
-            advice = ""
-            if given and all(type(value) in (int, float) for value in given):
-                of_pocketflow = dict(zip(("max_retries", "wait"), given, strict=False))
-                settings, given = {**of_pocketflow, **settings}, given[2:]
-                advice = "; in an __init__: super().__init__(), then self.max_retries = ..."
-            raise TypeError(about_settings(what, kind, settings, given) + advice)
-        init(self, **named)
 
-    return cast(MethodT, checked)
+@explained
+def first_and_keywords(call: WrongCall) -> Exception:
+    """An ``__init__`` of a flow or a database, whose error says what was probably meant."""
+    kind, known = type(call.owner).__name__, call.known
+    if len(call.given) > 1:
+        return DefinitionError(
+            f"{kind}(...) takes 1 argument by position, and got {len(call.given)}: name the others "
+            f"(it takes {', '.join(known)})"
+        )
+    for name in call.named:
+        if name not in known:
+            meant = _MEANT.get(name)
+            near = f"; did you mean {meant!r}?" if meant in known else belongs(name)
+            near = near or closest(name, known)
+            return DefinitionError(
+                f"{kind}(...) takes no {name!r}{near} (it takes {', '.join(known)})"
+            )
+    hint = "; a flow is made with its first node: Flow(start=node)" if "start" in known else ""
+    return TypeError(f"{call.error}{hint}")
 
 
 def about_settings(
@@ -161,44 +202,6 @@ def belongs(name: str) -> str:
         limit = "; one run is limited by Flow(deadline=...)" if name == "timeout" else ""
         return f"; it is a setting of a node: {name} = ... in its class{limit}"
     return ""
-
-
-def check_arguments(kind: Any, given: Collection[str], positional: int) -> None:
-    """Refuse arguments that a flow or a database does not take, with what was probably meant.
-
-    Raises:
-        DefinitionError: There are such arguments.
-    """
-    parameters, most, takes_more = _arguments_of(kind.__init__)
-    if positional >= most:
-        raise DefinitionError(
-            f"{kind.__name__}(...) takes {most - 1:.0f} argument by position, and got "
-            f"{positional}: name the others, as in Flow(start, schema=Model, flow_name='name')"
-        )
-    for name in given:
-        if name not in parameters and not takes_more:
-            known = list(parameters)[1:]
-            meant = _MEANT.get(name)
-            near = f"; did you mean {meant!r}?" if meant in known else belongs(name)
-            near = near or closest(name, known)
-            raise DefinitionError(
-                f"{kind.__name__}(...) takes no {name!r}{near} (it takes {', '.join(known)})"
-            )
-
-
-@remembered
-def _arguments_of(init: Callable[..., object]) -> tuple[Mapping[str, Parameter], float, bool]:
-    """The parameters of an ``__init__``, its number of positional ones, and if it has ``**``."""
-    parameters = _parameters(init)
-    kinds = [parameter.kind for parameter in parameters.values()]
-    most = sum(it in (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD) for it in kinds)
-    more = Parameter.VAR_POSITIONAL in kinds
-    return parameters, inf if more else most, Parameter.VAR_KEYWORD in kinds
-
-
-@remembered
-def _parameters(function: Callable[..., object]) -> Mapping[str, Parameter]:
-    return inspect.signature(function).parameters
 
 
 def refuse_near(who: str, name: str, known: Iterable[str]) -> None:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Literal, ParamSpec, TypeAlias, TypeVar, cast
 
 from pocoflow.errors import NoRunError, RunCancelled, RunError
 from pocoflow.nodes.call_checks import by_keyword
 from pocoflow.nodes.calling import Calling, Calls, InRun
-from pocoflow.nodes.resources import NO_RESOURCES, Resources, find_resource
+from pocoflow.nodes.resources import Resources, find_resource
 from pocoflow.nodes.spending import Amount, Amounts, amounts_of, charged
 from pocoflow.values.failures import Failure
 
@@ -79,6 +80,7 @@ class Cancellation:
         self.callbacks.pop(callback, None)
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class RunContext:
     """The run, step and attempt that the calling code belongs to.
 
@@ -109,52 +111,27 @@ class RunContext:
         line: The line of execution; ``None`` while it does not run.
     """
 
-    __slots__ = (
-        "attempt",
-        "branches",
-        "cancellation",
-        "count",
-        "emitter",
-        "flow_name",
-        "given_up",
-        "group",
-        "item",
-        "line",
-        "mark",
-        "node",
-        "path",
-        "phase",
-        "resources",
-        "run_id",
-        "step",
-        "token",
-    )
+    run_id: str
+    flow_name: str
+    token: str
+    cancellation: Cancellation
+    resources: Resources
+    node: str = ""
+    path: tuple[str, ...] = ()
+    step: int = 0
+    branches: tuple[tuple[int, int], ...] = ()
+    count: int = 0
+    phase: Phase = "prep"
+    attempt: int = 1
+    item: int | None = None
+    mark: str = ""
+    group: str = ""
+    emitter: Callable[[RunContext, object], object] | None = None
+    given_up: RunError | None = None
+    line: InRun | None = None
 
-    def __init__(
-        self,
-        run_id: str,
-        flow_name: str,
-        token: str,
-        cancellation: Cancellation,
-        resources: Resources = NO_RESOURCES,
-    ) -> None:
-        self.run_id = run_id
-        self.flow_name = flow_name
-        self.node = ""
-        self.path: tuple[str, ...] = ()
-        self.step = 0
-        self.branches: tuple[tuple[int, int], ...] = ()
-        self.count = 0
-        self.phase: Phase = "prep"
-        self.attempt = 1
-        self.item: int | None = None
-        self.mark = ""
-        self.cancellation = cancellation
-        self.token = self.group = token
-        self.resources = resources
-        self.emitter: Callable[[RunContext, object], object] | None = None
-        self.given_up: RunError | None = None
-        self.line: InRun | None = None
+    def __post_init__(self) -> None:
+        self.group = self.token
 
     def __getitem__(self, key: T) -> T:
         """The object that the run was given for ``key = resource(Class, name)``.

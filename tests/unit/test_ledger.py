@@ -34,7 +34,7 @@ class Run:
     def __init__(self, database: WorkflowDB | None) -> None:
         self.database = database
         self.store: Store[Any] = Store({"log": ["begun"]})
-        self.context = RunContext("r", "flow", "token", Cancellation())
+        self.context = RunContext("r", "flow", "token", Cancellation(), {})
         self.ledger: Ledger = NULL
         if database is not None:
             recorder = self.ledger = RunRecorder(database, "r")
