@@ -91,9 +91,12 @@ def _read_phases(
     codes = [python_code(unwrap(phase)) for phase in works if phase is not None]
     calls = any(makes_calls(code) for code in codes if code is not None)
     # A synchronous phase must not block an event loop, an asynchronous one is called on it.
+    of_exec, of_post = exec_, post
+    if function is not None:  # called in one of the two phases
+        of_exec, of_post = (exec_, function) if takes_store else (function, post)
     on_loop = [
         iscoroutinefunction(part) or (not takes_store and getattr(part, "__module__", "") in _QUICK)
-        for part in (prep, post)
+        for part in (prep, of_post)
     ]
     return Phases(
         _promised(kind),
@@ -101,7 +104,7 @@ def _read_phases(
         kind.exec is not Node.exec,
         fallback in _NO_FALLBACK and not calls,
         on_loop[0],
-        iscoroutinefunction(exec_),
+        iscoroutinefunction(of_exec),
         on_loop[1],
         is_own=False,
     )

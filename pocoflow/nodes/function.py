@@ -7,7 +7,7 @@ parameter writes to the store itself, so it is called in ``post``: one commit, a
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Coroutine, Iterable, Iterator, Mapping
 from functools import update_wrapper
 from typing import Any, Generic, Literal, ParamSpec, TypeAlias, overload
 
@@ -19,7 +19,6 @@ from pocoflow.nodes.base import ExecT, Node, PostT
 from pocoflow.nodes.context import context
 from pocoflow.nodes.edges import DEFAULT_ACTION
 from pocoflow.nodes.question import AnswerT, Question, Reply
-from pocoflow.nodes.resources import Resource
 from pocoflow.nodes.setting_checks import check_settings
 from pocoflow.nodes.signature import Signature
 from pocoflow.store.store import Store
@@ -53,18 +52,10 @@ class FunctionNode(Node[Arguments, ExecT, PostT], Generic[P, CallT, ExecT, PostT
         super().__init__(name=function.__name__ if name is None else name)
         self.signature = signature
         self._function = function
-        self.by_parameter: dict[str, Resource] = {}
-        self._required: list[tuple[str, str]] = []
-        self._optional: list[tuple[str, str]] = []
-        self._stores: list[str] = []
-        for parameter in signature.parameters:
-            if parameter.resource is not None:
-                self.by_parameter[parameter.name] = parameter.resource
-            elif parameter.takes_store:
-                self._stores.append(parameter.name)
-            elif parameter.field is not None:
-                names = self._required if parameter.required else self._optional
-                names.append((parameter.name, parameter.field.name))
+        taken = signature.parameters
+        self.by_parameter = {it.name: it.resource for it in taken if it.resource is not None}
+        self._read = [(it.name, it.field.name, it.required) for it in taken if it.field is not None]
+        self._stores = [it.name for it in taken if it.takes_store]
         self.resources = tuple(self.by_parameter.values())
         self._written = [field.name for field in signature.writes]
         self._declared: tuple[str, ...] | None = _UNREAD
@@ -93,23 +84,19 @@ class FunctionNode(Node[Arguments, ExecT, PostT], Generic[P, CallT, ExecT, PostT
     def prep(self, store: Store, /) -> Arguments:
         """Take the arguments from the store, by parameter."""
         arguments: Arguments = {}
-        for name, field in self._required:
-            arguments[name] = store[field]
-        for name, field in self._optional:
-            if field in store or field in store.unsaved:  # store[...] says what was not saved
+        for name, field, required in self._read:
+            # store[...] says what was not saved
+            if required or field in store or field in store.unsaved:
                 arguments[name] = store[field]
         return arguments
 
     def post(self, store: Store, prep_result: Arguments, exec_result: ExecT, /) -> Any:
         """Write the result, or return it as the action."""
-        written = self._written
-        result: object = exec_result
-        action: object = DEFAULT_ACTION
+        written, result = self._written, exec_result
+        chooses, unpacks = self.signature.chooses, self.signature.unpacks
         if not written:
             return DEFAULT_ACTION if self.is_batch else self._action(result)
-        if self.signature.chooses:
-            result, action = self._chosen(result)
-        if not self.signature.unpacks:
+        if not (chooses or unpacks):
             try:
                 store.give(written[0], result)
             except InvalidValueError as exc:
@@ -119,14 +106,20 @@ class FunctionNode(Node[Arguments, ExecT, PostT], Generic[P, CallT, ExecT, PostT
                     f"function {self._function.__name__!r} of node {self.name!r} returned None; is "
                     f"a 'return' missing? {exc}"
                 ) from None
-        elif isinstance(result, tuple) and len(result) == len(written):
-            store.put(dict(zip(written, result, strict=True)))
-        else:
+            return DEFAULT_ACTION
+        count = len(written) + chooses
+        if not isinstance(result, tuple) or len(result) != count:
             given = len(result) if isinstance(result, tuple) else f"{type(result).__name__}:"
+            what, last = (" and chooses its action", ", the action last") if chooses else ("", "")
             raise InvalidValueError(
-                f"node {self.name!r} writes {', '.join(map(repr, written))}, so it returns a tuple "
-                f"of {len(written)}, not {given} {short(result)}"
+                f"node {self.name!r} writes {', '.join(map(repr, written))}{what}, so it returns a "
+                f"tuple of {count}{last}, not {given} {short(result)}"
             )
+        action = self._action(result[-1]) if chooses else DEFAULT_ACTION
+        if unpacks:
+            store.put(dict(zip(written, result, strict=False)))
+        else:
+            store.give(written[0], result[0])
         return action
 
     @property
@@ -172,18 +165,6 @@ class FunctionNode(Node[Arguments, ExecT, PostT], Generic[P, CallT, ExecT, PostT
         objects = {name: run[key] for name, key in self.by_parameter.items()}
         return {**prepared, **objects, **dict.fromkeys(self._stores, store)}
 
-    def _chosen(self, result: object) -> tuple[object, object]:
-        """What is written of a result, and the action."""
-        count = len(self._written)
-        if not isinstance(result, tuple) or len(result) != count + 1:
-            raise InvalidValueError(
-                f"node {self.name!r} writes {', '.join(map(repr, self._written))} and chooses its "
-                f"action, so it returns a tuple of {count + 1}, the action last, not "
-                f"{type(result).__name__}: {short(result)}"
-            )
-        *values, action = result
-        return tuple(values) if self.signature.unpacks else values[0], self._action(action)
-
     def _action(self, result: object) -> object:
         declared = self.actions if self._declared is _UNREAD else self._declared
         action = DEFAULT_ACTION if result is None else result
@@ -222,20 +203,13 @@ class EachNode(FunctionNode[P, CallT, Any, PostT], Generic[P, CallT, AnswerT, Po
 
 
 class _Function(FunctionNode[P, CallT, ExecT, PostT]):
-    def exec(self, prep_result: Arguments, /) -> ExecT:
+    def exec(self, prep_result: Arguments, /) -> ExecT | Awaitable[ExecT]:
         given = self._arguments(prep_result) if self.by_parameter else prep_result
-        result: ExecT = self._function(**given)
+        result: ExecT | Awaitable[ExecT] = self._function(**given)
         return result
 
 
-class _AsyncFunction(FunctionNode[P, CallT, ExecT, PostT]):
-    async def exec(self, prep_result: Arguments, /) -> ExecT:
-        given = self._arguments(prep_result) if self.by_parameter else prep_result
-        result: ExecT = await self._function(**given)
-        return result
-
-
-class _Mapped(FunctionNode[P, CallT, ExecT, PostT]):
+class _Mapped(_Function[P, CallT, ExecT, PostT]):
     """Maps the function over the items of a field: ``prep`` returns the arguments for each."""
 
     is_batch = True
@@ -258,35 +232,24 @@ class _Mapped(FunctionNode[P, CallT, ExecT, PostT]):
             yield {item_name: item, **rest}
 
 
-class _EachFunction(_Mapped[P, CallT, ExecT, PostT], _Function[P, CallT, ExecT, PostT]):
-    pass
-
-
-class _AsyncEachFunction(_Mapped[P, CallT, ExecT, PostT], _AsyncFunction[P, CallT, ExecT, PostT]):
-    pass
-
-
 class _StoreFunction(FunctionNode[P, CallT, ExecT, PostT]):
     def post(self, store: Store, prep_result: Arguments, _: ExecT, /) -> Any:
         result = self._function(**self._arguments(prep_result, store))
+        if self.signature.is_async:
+            return self._post(store, prep_result, result)
         return super().post(store, prep_result, result)
 
-
-class _AsyncStoreFunction(FunctionNode[P, CallT, ExecT, PostT]):
-    async def post(self, store: Store, prep_result: Arguments, _: ExecT, /) -> Any:
-        result = await self._function(**self._arguments(prep_result, store))
-        return super().post(store, prep_result, result)
+    async def _post(self, store: Store, prep_result: Arguments, result: Awaitable[ExecT]) -> Any:
+        return super().post(store, prep_result, await result)
 
 
 def function_node(
     signature: Signature, name: str | None, settings: Mapping[str, object]
 ) -> AnyFunctionNode:
     """The node of a function, of the class that its signature requires."""
-    kind: type[AnyFunctionNode]
+    kind: type[AnyFunctionNode] = _Function
     if signature.each is not None:
-        kind = _AsyncEachFunction if signature.is_async else _EachFunction
+        kind = _Mapped
     elif signature.takes_store:
-        kind = _AsyncStoreFunction if signature.is_async else _StoreFunction
-    else:
-        kind = _AsyncFunction if signature.is_async else _Function
+        kind = _StoreFunction
     return kind(signature, name, settings)
