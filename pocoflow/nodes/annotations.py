@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import re
 import sys
 import typing
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
@@ -188,10 +189,12 @@ def _closure(function: FunctionType) -> Mapping[str, object]:
 
 
 def _resolve(hint: object, spaces: tuple[Mapping[str, object], ...]) -> object:
+    texts = [getattr(part, "__forward_arg__", part) for part in _parts(hint)]
     local = {
         name: next((space[name] for space in spaces if name in space), Unknown(name))
-        for text in _texts(hint)
-        for name in _names(text)
+        for text in texts
+        if isinstance(text, str)
+        for name in _NAME.findall(text)  # also in strings inside of it
     }
     shim = SimpleNamespace(__annotations__={"it": hint})
     try:
@@ -200,51 +203,28 @@ def _resolve(hint: object, spaces: tuple[Mapping[str, object], ...]) -> object:
         return Unknown(str(getattr(hint, "__forward_arg__", hint)))
 
 
-def _texts(hint: object) -> Iterator[str]:
-    """The strings in an annotation that are source text."""
-    if isinstance(hint, str):
-        yield hint
-    elif isinstance(hint, ForwardRef):
-        yield hint.__forward_arg__
-    elif get_origin(hint) is not Literal:
+_NAME = re.compile(r"[^\W\d]\w*")
+
+
+def _parts(hint: object) -> Iterator[object]:
+    """An annotation and all of its parts, except for the values of literals."""
+    yield hint
+    if get_origin(hint) is not Literal:
         for part in hint if isinstance(hint, (list, tuple)) else get_args(hint):
-            yield from _texts(part)
-
-
-def _names(text: str) -> Iterator[str]:
-    try:
-        code = compile(text, "<annotation>", "eval")
-    except (SyntaxError, ValueError):
-        return
-    yield from _names_of(code)
-
-
-def _names_of(code: CodeType) -> Iterator[str]:
-    yield from code.co_names
-    for constant in code.co_consts:
-        for value in constant if isinstance(constant, tuple) else (constant,):
-            if isinstance(value, str):
-                yield from _names(value)
+            yield from _parts(part)
 
 
 def is_unknown(annotation: object) -> bool:
     """Whether an annotation, or any part of it, could not be resolved."""
-    if isinstance(annotation, (Unknown, ForwardRef)):
-        return True
-    if get_origin(annotation) is Literal:
-        return False
-    parts = annotation if isinstance(annotation, list) else get_args(annotation)
-    return any(is_unknown(part) for part in parts)
+    return any(isinstance(part, (Unknown, ForwardRef)) for part in _parts(annotation))
 
 
 def unknown_names(annotation: object) -> Iterator[str]:
     """The names in an annotation that could not be resolved, each up to its first dot."""
-    if isinstance(annotation, Unknown):
-        name = str(annotation).partition(".")[0]
-        yield from (name,) if name.isidentifier() else ()
-    elif get_origin(annotation) is not Literal:
-        for part in annotation if isinstance(annotation, list) else get_args(annotation):
-            yield from unknown_names(part)
+    for part in _parts(annotation):
+        name = str(part).partition(".")[0] if isinstance(part, Unknown) else ""
+        if name.isidentifier():
+            yield name
 
 
 def plain(annotation: Any) -> object:
