@@ -7,7 +7,7 @@ from pocoflow.logging import OwnLogger
 from pocoflow.messages import short
 from pocoflow.nodes.edges import AnyNode, Catch, Edge, End, Limit, NodeT
 from pocoflow.store.fields import reference_of
-from pocoflow.values.callables import UNSET, misfit, unrun
+from pocoflow.values.callables import UNSET, unfit
 
 _log = OwnLogger("flow")
 
@@ -73,19 +73,13 @@ def make_catch(node: AnyNode, kinds: tuple[object, ...], writes: object, value: 
             f"not {given}"
         )
     field = None if writes is None else reference_of(f"{where}: writes", writes)
-    if value is not None and (writes is None or not callable(value)):
-        raise DefinitionError(
-            f"{where}: value={short(value)}: it is a function from the exception to what the field "
-            "that writes= names is to hold"
-        )
-    kind = unrun(value)
-    if kind is not None:
-        raise DefinitionError(
-            f"{where}: value={short(value)} is {kind}: it is called, and what it returns is written"
-        )
-    wrong = misfit(value, "exc") if callable(value) else None
-    if wrong is not None:
-        raise DefinitionError(f"{where}: value= is called with the exception; {wrong}")
+    if value is not None:
+        wrong = "there is no writes=" if writes is None else unfit(value, "exc")
+        if wrong is not None:
+            raise DefinitionError(
+                f"{where}: value={short(value)}: it is called with the exception, and returns what "
+                f"the field that writes= names is to hold; {wrong}"
+            )
     return Catch(node, classes, field, value if callable(value) else None)
 
 

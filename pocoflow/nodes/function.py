@@ -7,7 +7,7 @@ parameter writes to the store itself, so it is called in ``post``: one commit, a
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Coroutine, Mapping
 from functools import update_wrapper
 from typing import Any, Generic, Literal, ParamSpec, TypeAlias, overload
 
@@ -18,6 +18,7 @@ from pocoflow.messages import closest, short
 from pocoflow.nodes.base import ExecT, Node, PostT
 from pocoflow.nodes.context import context
 from pocoflow.nodes.edges import DEFAULT_ACTION
+from pocoflow.nodes.node_kinds import items_of
 from pocoflow.nodes.question import AnswerT, Question, Reply
 from pocoflow.nodes.setting_checks import check_settings
 from pocoflow.nodes.signature import Signature
@@ -217,19 +218,10 @@ class _Mapped(_Function[P, CallT, ExecT, PostT]):
     on_error: Literal["stop", "collect"] = "stop"
 
     def prep(self, store: Store, /) -> Any:
-        field = self.signature.each
-        items = store[field.name] if field is not None else ()
-        if not isinstance(items, Iterable) or isinstance(items, (str, bytes)):
-            raise InvalidValueError(
-                f"node {self.name!r} works on each item of field {field}, which holds "
-                f"{type(items).__name__}: {short(items)}; it takes a list or another iterable"
-            )
-        return self._for_each(items, super().prep(store))
-
-    def _for_each(self, items: Iterable[object], rest: Arguments) -> Iterator[Arguments]:
-        item_name = self.signature.parameters[0].name
-        for item in items:
-            yield {item_name: item, **rest}
+        field, item_name = self.signature.each, self.signature.parameters[0].name
+        assert field is not None  # of a function that works on items
+        rest = super().prep(store)
+        return ({item_name: item, **rest} for item in items_of(self, store, field.name))
 
 
 class _StoreFunction(FunctionNode[P, CallT, ExecT, PostT]):

@@ -7,8 +7,9 @@ from typing import Any, Generic, Literal, cast
 
 from typing_extensions import TypeVar
 
-from pocoflow.errors import DefinitionError
-from pocoflow.nodes.base import ExecT, Node, PostT, PrepT
+from pocoflow.errors import DefinitionError, InvalidValueError
+from pocoflow.messages import short
+from pocoflow.nodes.base import AnyNode, ExecT, Node, PostT, PrepT
 from pocoflow.nodes.edges import DEFAULT_ACTION
 from pocoflow.nodes.question import AnswerT, Question, Reply
 from pocoflow.store.store import Store
@@ -64,6 +65,21 @@ class AskNode(Node[Any, Any, PostT], Generic[AnswerT, PostT]):
     def reply(self, answer: AnswerT, /, *, by: str | None = None) -> Reply[AnswerT]:
         """An answer for ``flow.answer(run_id, node.reply(answer))``."""
         return Reply(self, answer, by)
+
+
+def items_of(node: AnyNode, store: Store, field: str) -> Iterable[Any]:
+    """The items of a field that a node works on, one at a time.
+
+    Raises:
+        InvalidValueError: The field holds something else.
+    """
+    items = store[field]
+    if not isinstance(items, Iterable) or isinstance(items, (str, bytes)):
+        raise InvalidValueError(
+            f"node {node.name!r} works on each item of field {field!r}, which holds "
+            f"{type(items).__name__}: {short(items)}; it takes a list or another iterable"
+        )
+    return items
 
 
 class BatchNode(Node[Any, Any, PostT], Generic[ItemT, ResultT, PostT]):

@@ -8,12 +8,14 @@ from typing import Any, Literal, NamedTuple
 
 from typing_extensions import TypedDict, TypeVar, Unpack
 
-from pocoflow.errors import DefinitionError, InvalidValueError
-from pocoflow.messages import closest, short, users_line
+from pocoflow.errors import DefinitionError
+from pocoflow.messages import closest, users_line
 from pocoflow.nodes.base import Composite, Node, NodeLike, mark_nested
 from pocoflow.nodes.call_checks import not_a_node
 from pocoflow.nodes.edges import DEFAULT_ACTION
+from pocoflow.nodes.node_kinds import items_of
 from pocoflow.nodes.phase_checks import refuse_settings
+from pocoflow.nodes.setting_checks import check_items
 from pocoflow.store.branch_view import BranchStore, merge
 from pocoflow.store.fields import References, reference_of
 from pocoflow.store.store import Store
@@ -119,10 +121,7 @@ class SplitNode(Composite, Node[Any, Any, EndT]):
                     f"{self.name}: a branch is a node or a flow, not {not_a_node(given)}{hint}"
                 )
             mark_nested(given)
-        if on_error not in ("stop", "collect"):
-            raise DefinitionError(
-                f"{self.name}: on_error is {on_error!r}: it must be 'stop' or 'collect'"
-            )
+        check_items(f"{self.name}: ", 1 if limit is None else limit, on_error)
         if errors is not None and on_error != "collect":
             raise DefinitionError(f"{self.name}: errors= needs on_error='collect'")
         self.branches = branches
@@ -223,23 +222,12 @@ class FanOut(_Merging):
         **settings: Unpack[BranchSettings],
     ) -> None:
         super().__init__((branch,), concurrency, settings)
-        if type(concurrency) is not int or concurrency < 1:
-            raise DefinitionError(
-                f"{self.name}: concurrency is {concurrency!r}: it must be a whole number of at "
-                "least 1"
-            )
         self.each = reference_of("each", each).name
         self.item = reference_of("as_", as_).name
 
     def prep(self, store: Store, /) -> Any:
         """The items."""
-        items = store[self.each]
-        if not isinstance(items, Iterable) or isinstance(items, (str, bytes)):
-            raise InvalidValueError(
-                f"node {self.name!r} works on each item of field {self.each!r}, which holds "
-                f"{type(items).__name__}: {short(items)}; it takes a list or another iterable"
-            )
-        return items
+        return items_of(self, store, self.each)
 
     def starts(self, given: Any, store: Store) -> Iterator[Start]:
         """The branch for each item."""

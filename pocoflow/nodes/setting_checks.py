@@ -12,7 +12,7 @@ from pocoflow.errors import DefinitionError
 from pocoflow.messages import short
 from pocoflow.nodes.resources import declared
 from pocoflow.nodes.settings import unbound
-from pocoflow.values.callables import misfit, unrun
+from pocoflow.values.callables import unfit
 
 
 def check_settings(node: Any) -> None:
@@ -30,7 +30,7 @@ def check_settings(node: Any) -> None:
     if node.executor is not None and node.executor != "here":
         check_executor(f"{node.name}.executor", node.executor, ", or 'here'")
     if node.is_batch:
-        _check_batch(node)
+        check_items(f"{node.name}.", node.concurrency, node.on_error)
     declared(node)
     attempts, waits = node.max_retries, (node.retry_delay, node.backoff, node.jitter)
     try:
@@ -68,20 +68,15 @@ def retry_problem(
         return (
             f"timeout is {timeout!r}: it must be a number of seconds above 0, or None for no limit"
         )
+    if callable(retry_on) and not isinstance(retry_on, (type, tuple)):
+        wrong = unfit(unbound(retry_on, 1), "exc")
+        return wrong and f"retry_on is to be called with the exception for a bool; {wrong}"
     kinds = retry_on if isinstance(retry_on, tuple) else (retry_on,)
-    if not all(isinstance(kind, type) and issubclass(kind, Exception) for kind in kinds) and (
-        isinstance(retry_on, (type, tuple)) or not callable(retry_on)
-    ):
+    if not all(isinstance(kind, type) and issubclass(kind, Exception) for kind in kinds):
         return (
             f"retry_on is {retry_on!r}: it must be an exception class, a "
             "tuple of them, or a function from the exception to a bool"
         )
-    kind = None if isinstance(retry_on, (type, tuple)) else unrun(retry_on)
-    if kind is not None:
-        return f"retry_on is {retry_on!r}, {kind}: it must be a function that returns a bool"
-    wrong = None if isinstance(retry_on, (type, tuple)) else misfit(unbound(retry_on, 1), "exc")
-    if wrong is not None:
-        return f"retry_on is to be called with the exception; {wrong}"
     return None
 
 
@@ -101,24 +96,23 @@ def check_executor(what: str, given: object, others: str = "") -> None:
     Raises:
         DefinitionError: Names what was given, and what is accepted.
     """
-    if isinstance(given, Executor):
-        return
-    kind = unrun(given) if callable(given) else None
-    is_text = isinstance(given, str)
-    if is_text or not callable(given) or kind is not None or misfit(unbound(given, 0)):
+    wrong = None if isinstance(given, Executor) else unfit(unbound(given, 0))
+    if wrong is not None:
         raise DefinitionError(
-            f"{what} is {short(given)}{f', {kind}' if kind else ''}: it must be an executor of "
-            f"concurrent.futures, or a function without parameters that gives one{others}"
+            f"{what} is {short(given)}: it must be an executor of concurrent.futures, or a "
+            f"function without parameters that gives one{others}; {wrong}"
         )
 
 
-def _check_batch(node: Any) -> None:
-    if type(node.concurrency) is not int or node.concurrency < 1:
+def check_items(owner: str, concurrency: object, on_error: object) -> None:
+    """Refuse invalid settings of a node that works on items; errors begin with ``owner``.
+
+    Raises:
+        DefinitionError: Names the setting and its value.
+    """
+    if type(concurrency) is not int or concurrency < 1:
         raise DefinitionError(
-            f"{node.name}.concurrency is {node.concurrency!r}: it must be a whole number of at "
-            "least 1"
+            f"{owner}concurrency is {concurrency!r}: it must be a whole number of at least 1"
         )
-    if node.on_error not in ("stop", "collect"):
-        raise DefinitionError(
-            f"{node.name}.on_error is {node.on_error!r}: it must be 'stop' or 'collect'"
-        )
+    if on_error not in ("stop", "collect"):
+        raise DefinitionError(f"{owner}on_error is {on_error!r}: it must be 'stop' or 'collect'")

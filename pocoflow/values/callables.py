@@ -96,16 +96,17 @@ def check_callback(wanted: str, callback: object, *given: str) -> None:
     Raises:
         HookError: Names it, and the problem.
     """
-    if not callable(callback):
-        raise HookError(f"{wanted}; {short(callback)} is not callable")
-    kind = unrun(callback)
-    if kind is not None:
-        raise HookError(
-            f"{wanted} without awaiting it or going through it; {short(callback)} is {kind}"
-        )
-    wrong = misfit(callback, *given)
+    wrong = unfit(callback, *given)
     if wrong is not None:
-        raise HookError(f"{wanted}; {wrong}")
+        raise HookError(f"{wanted} without awaiting it or going through it; {wrong}")
+
+
+def unfit(function: object, *given: object) -> str | None:
+    """Why a call with these arguments would not return a result; ``None`` if it would."""
+    if not callable(function):
+        return f"{short(function)} is not callable"
+    kind = unrun(function)
+    return misfit(function, *given) if kind is None else f"{short(function)} is {kind}"
 
 
 def misfit(function: Callable[..., object], *given: object) -> str | None:
