@@ -11,7 +11,7 @@ from typing import NamedTuple
 from pocoflow.check.class_rules import hints_of
 from pocoflow.check.findings import Finding, Severity
 from pocoflow.check.source import definition_of, functions_of, inner_parts, is_a, reached
-from pocoflow.check.storage_rules import exec_types, how_bad, not_storable
+from pocoflow.check.storage_rules import how_bad, not_storable, result_types
 from pocoflow.check.subject import Subject
 from pocoflow.graph.graph import Vertex
 from pocoflow.graph.references import refer
@@ -227,7 +227,7 @@ def _unsendable(vertex: Vertex, files: tuple[str, ...]) -> _Found:
     if isinstance(reference, str):
         what = f"an executor calls its exec, and cannot be told which node it is: {reference}"
         yield what, f"define it, or its flow, at the top of a module{_HERE}", "error"
-    for does, hints in (("is called with", _taken(node)), ("returns", exec_types(vertex))):
+    for does, hints in (("is called with", _taken(node)), ("returns", result_types(vertex))):
         for hint in hints:
             if (bad := not_storable(hint)) is not None:
                 what = f"an executor calls its exec, which {does} {type_label(bad)}: that cannot"

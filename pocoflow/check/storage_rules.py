@@ -11,17 +11,16 @@ from typing import Any, Union, get_args, get_origin
 from pydantic import BaseModel
 
 from pocoflow.check.assignable import members
-from pocoflow.check.class_rules import hints_of
 from pocoflow.check.findings import Finding, Severity
 from pocoflow.check.subject import Site, Subject
 from pocoflow.errors import DefinitionError
 from pocoflow.graph.graph import Vertex
 from pocoflow.messages import type_label
-from pocoflow.nodes.annotations import answered, awaited, is_unknown, plain, type_arguments
+from pocoflow.nodes.annotations import answered, awaited, is_unknown, plain
 from pocoflow.nodes.answer_types import answer_type
-from pocoflow.nodes.base import Node
 from pocoflow.nodes.definitions import class_location
 from pocoflow.nodes.function import FunctionNode
+from pocoflow.nodes.phase_types import exec_types
 from pocoflow.values.kinds import kind_of
 from pocoflow.values.objects import family_of
 
@@ -64,7 +63,7 @@ def _severity(subject: Subject, name: str) -> Severity:
         node, values = at.vertex.node, subject.effects(at.vertex).values
         given += [value.value.kind for value in values if value.key == name and value.is_certain]
         if isinstance(node, FunctionNode) and [ref.name for ref in node.signature.writes] == [name]:
-            given += exec_types(at.vertex)
+            given += result_types(at.vertex)
     return "error" if "error" in map(how_bad, given) else "warning"
 
 
@@ -95,7 +94,7 @@ def _location(model: type[BaseModel] | None) -> tuple[str, int] | None:
 
 
 def _results(subject: Subject, at: Site) -> Iterator[Finding]:
-    for hint in exec_types(at.vertex):
+    for hint in result_types(at.vertex):
         bad = not_storable(hint)
         if bad is not None:
             yield subject.finding(
@@ -108,18 +107,9 @@ def _results(subject: Subject, at: Site) -> Iterator[Finding]:
             return
 
 
-def exec_types(vertex: Vertex) -> list[object]:
+def result_types(vertex: Vertex) -> list[object]:
     """The types of the results of ``exec`` of a node, as far as they are declared."""
-    node = vertex.node
-    if isinstance(node, FunctionNode):
-        if node.signature.takes_store or "return" not in node.signature.hints:
-            return []
-        return [awaited(node.signature.hints["return"])]
-    kind = type(node)
-    phases = [getattr(kind, name, None) for name in ("exec_async", "exec")]
-    hints = [hints_of(f).get("return") for f in phases if isinstance(f, types.FunctionType)]
-    given = [awaited(h) for h in (*hints, type_arguments(kind, Node)[1]) if h is not None]
-    return [answered(hint)[0] for hint in given]
+    return [answered(awaited(hint))[0] for hint in exec_types(vertex.node)]
 
 
 def how_bad(hint: object) -> Severity:

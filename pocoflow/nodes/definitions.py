@@ -73,7 +73,8 @@ def phases_of(node: AnyNode) -> Phases:
     check_phases(node)
     methods = (getattr(node, name) for name in ("prep", "exec", "post", "exec_fallback"))
     phases = _read_phases(kind, facts, *(getattr(phase, "__func__", phase) for phase in methods))
-    return replace(phases, promised=promised_actions(node), is_own=True)
+    promised = None if _is_patched(node) else phases.promised
+    return replace(phases, promised=promised, is_own=True)
 
 
 def _read_phases(
@@ -127,15 +128,11 @@ def declared_actions(node: AnyNode) -> tuple[str, ...] | None:
     return None if _is_patched(node) else _class_actions(kind)[0]
 
 
-def promised_actions(node: AnyNode) -> tuple[str, ...] | None:
+def _promised(kind: Any) -> tuple[str, ...] | None:
     """The actions that a class names as a ``Literal`` or a ``StrEnum``, and must not deviate from.
 
     ``None`` if it names none, and for a function node, which checks its actions itself.
     """
-    return None if _is_patched(node) else _promised(type(node))
-
-
-def _promised(kind: Any) -> tuple[str, ...] | None:
     if issubclass(kind, (FunctionNode, SplitNode)):
         return None
     actions, is_named = _class_actions(kind)

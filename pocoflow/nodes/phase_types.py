@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from pocoflow.nodes.annotations import read_hints, type_arguments
 from pocoflow.nodes.base import AnyNode, Node
 from pocoflow.nodes.function import FunctionNode
+from pocoflow.values.remembering import remembered
 
 
 def prep_types(node: AnyNode) -> list[object]:
     """What ``prep`` returns, and ``exec`` may turn into a question, by their annotations."""
     if isinstance(node, FunctionNode):
         return [hint for name, hint in node.signature.hints.items() if name != "return"]
-    return _returned(node, ("prep", "exec"), 0)
+    return _returned(type(node), ("prep", "exec"), 0)
 
 
 def exec_types(node: AnyNode) -> list[object]:
@@ -21,12 +20,12 @@ def exec_types(node: AnyNode) -> list[object]:
     if isinstance(node, FunctionNode):
         hints, choice = node.signature.hints, node.signature.choice
         return [hints["return"], choice] if "return" in hints else [choice]
-    return _returned(node, ("exec", "exec_async"), 1)
+    return _returned(type(node), ("exec", "exec_async"), 1)
 
 
-def _returned(node: AnyNode, phases: Iterable[str], argument: int) -> list[object]:
-    """What phases of a class return, and a type argument of the node."""
-    kind: type = type(node)
+@remembered
+def _returned(kind: type, phases: tuple[str, ...], argument: int) -> list[object]:
+    """What phases of a class return, and a type argument of its nodes."""
     hints = [
         read_hints(getattr(kind, name)).get("return") for name in phases if hasattr(kind, name)
     ]

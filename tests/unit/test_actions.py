@@ -12,7 +12,7 @@ import pytest
 
 from pocoflow import END, AskNode, BatchNode, Flow, Node, Store
 from pocoflow.errors import ActionError
-from pocoflow.nodes.definitions import promised_actions
+from pocoflow.nodes.definitions import phases_of
 
 
 class Mood(StrEnum):
@@ -167,7 +167,7 @@ class SaysNone(Node):
 def test_a_class_that_names_no_actions_returns_what_it_likes(kind: Any) -> None:
     """An action without an edge is the documented way to end such a flow."""
     node = kind()
-    assert promised_actions(node) is None
+    assert phases_of(node).promised is None
     run(node)
 
 
@@ -195,7 +195,7 @@ def test_a_post_that_is_no_function_tells_nothing(post: Any) -> None:
     if isinstance(post, MagicMock):
         post.return_value = "whatever"
     kind: Any = type("Odd", (Node,), {"post": post})
-    assert promised_actions(kind()) is None
+    assert phases_of(kind()).promised is None
     run(kind())
     for schema in (None, {"a": int}):
         assert Flow(start=kind(), schema=schema).validate() == []
