@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
@@ -158,17 +159,18 @@ def open_server(
 
     shown = without_password(url)
     whole = url_of(url)
+    connect = partial(
+        ServerConnection,
+        (whole, shown),
+        busy_timeout=busy_timeout,
+        read_only=read_only,
+        idle=min(max(seconds, _IDLE[0]), _IDLE[1]),
+    )
     try:
-        connection = ServerConnection(
-            (whole, shown),
-            synchronous=synchronous,
-            busy_timeout=busy_timeout,
-            read_only=read_only,
-            idle=min(max(seconds, _IDLE[0]), _IDLE[1]),
-        )
+        connection = connect(synchronous=synchronous)
     except DatabaseFileError:
         if shown in _opened:  # a wrong password must not replace a right one
             _urls[shown] = _opened[shown]
         raise
     _opened[shown] = whole
-    return connection, Leases(connection, seconds)
+    return connection, Leases(partial(connect, synchronous="NORMAL"), seconds)

@@ -10,16 +10,13 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from uuid import uuid4
 
-import psycopg
-
+from pocoflow.db.connection import Connection
 from pocoflow.db.port import Locks, Record
-from pocoflow.db.postgres.pipeline import Pipeline
-from pocoflow.db.postgres.server import ServerConnection
 from pocoflow.errors import DatabaseError
 from pocoflow.logging import OwnLogger
 
@@ -51,15 +48,16 @@ class Leases(Locks):
     """The leases of this process on the runs of one database.
 
     Args:
-        server: The database, to which it opens a separate connection.
+        connect: Opens a connection of its own. It need not wait for the disk of the server: leases
+            that are lost in a crash are acquired again.
         seconds: The duration of a lease.
     """
 
-    def __init__(self, server: ServerConnection, seconds: float) -> None:
-        self._open, self._explain, self._seconds = server.connect, server.explain, seconds
+    def __init__(self, connect: Callable[[], Connection], seconds: float) -> None:
+        self._connect, self._seconds = connect, seconds
         self._holder = uuid4().hex
         self._held: dict[int, object] = {}
-        self._connection: Pipeline | None = None
+        self._connection: Connection | None = None
         self._pid = os.getpid()
         self._alone = threading.RLock()
         self._is_closed = False
@@ -71,21 +69,9 @@ class Leases(Locks):
         with self._guard:
             if self._is_closed:
                 raise DatabaseError("the database is closed")
-            for is_last in (False, True):
-                try:
-                    if self._connection is None or self._connection.is_lost:
-                        self._connection = Pipeline(self._open())
-                        # No wait for the disk: leases lost in a crash are acquired again.
-                        self._connection.execute("SET synchronous_commit = off")
-                    outcome = self._connection.execute(sql, parameters)
-                    self._connection.sync()
-                    return outcome.fetchall()
-                except psycopg.OperationalError as exc:
-                    if is_last or self._connection is None or not self._connection.is_lost:
-                        raise self._explain(exc) from exc
-                except psycopg.Error as exc:
-                    raise self._explain(exc) from exc
-        raise AssertionError("it returns, or raises")
+            if self._connection is None:
+                self._connection = self._connect()
+            return self._connection.rows(sql, parameters)
 
     @property
     def _guard(self) -> threading.RLock:
