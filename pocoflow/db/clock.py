@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 
@@ -37,6 +38,16 @@ def ticks() -> int:
 # On macOS CLOCK_MONOTONIC counts while the host sleeps; time.monotonic() does not.
 _BOOT: int | None = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
 """A monotonic clock that counts while the host sleeps, if the platform has one."""
+
+
+def tries(patience: float) -> Iterator[bool]:
+    """Tries for some seconds, 10 ms apart; each says whether it is the last."""
+    until, is_last = time.monotonic() + patience, False
+    while not is_last:
+        is_last = time.monotonic() >= until
+        yield is_last
+        if not is_last:
+            time.sleep(0.01)
 
 
 def new_fence() -> int:

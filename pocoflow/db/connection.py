@@ -52,30 +52,21 @@ class _Group(_Ends):
 class _Waiting(Generic[T]):
     """A call that a thread has queued for another thread to make."""
 
-    __slots__ = ("_call", "_error", "_result", "is_done")
+    __slots__ = ("_call", "error", "is_done", "result")
+
+    result: T
 
     def __init__(self, call: Callable[[], T]) -> None:
         self._call = call
-        self._result: list[T] = []
-        self._error: BaseException | None = None
+        self.error: BaseException | None = None
         self.is_done = False
 
     def __call__(self) -> None:
-        self._error = None
+        self.error = None
         try:
-            self._result[:] = [self._call()]
+            self.result = self._call()
         except BaseException as exc:  # noqa: BLE001 - raised by the waiting thread
-            self._error = exc
-
-    def fail(self, error: BaseException) -> None:
-        """Make it end with an error."""
-        self._error = error
-
-    def opened(self) -> T:
-        """Return what it returned, or raise what it raised."""
-        if self._error is not None:
-            raise self._error
-        return self._result[0]
+            self.error = exc
 
 
 class Connection(ABC):
@@ -145,12 +136,12 @@ class Connection(ABC):
     def vacuum(self) -> None:
         """Release unused space."""
 
-    @abstractmethod
     def migrate(self, *, close_running: bool = False) -> Path | None:
         """Migrate a database of version 0.2.1 to the current layout; returns the path of its copy.
 
         ``None`` if it has the current layout already.
         """
+        return None
 
     @abstractmethod
     def _to_write(self) -> Transaction:
@@ -346,10 +337,12 @@ class Connection(ABC):
                     self.together(calls)
                 except BaseException as exc:  # noqa: BLE001 - raised by each waiting thread
                     for call in calls:
-                        call.fail(exc)
+                        call.error = exc
                 for call in calls:
                     call.is_done = True
-        return queued.opened()
+        if queued.error is not None:
+            raise queued.error
+        return queued.result
 
     def _carry_out(
         self,

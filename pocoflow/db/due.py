@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from math import inf
-from typing import NamedTuple, TypeAlias, cast
+from typing import Annotated, NamedTuple, TypeAlias
 
-from pocoflow.db.port import Record, Transaction
-from pocoflow.db.rows import checked
+from pydantic import Field, InstanceOf, StrictInt
+
+from pocoflow.db.connection import Connection
+from pocoflow.db.port import Transaction
+from pocoflow.db.rows import of_type
 from pocoflow.db.sql import QUERIES, row_ids
 from pocoflow.db.workflow import WorkflowDB
 from pocoflow.errors import DefinitionError, Remedy, RunInterruptedError, TakenError
@@ -38,9 +41,6 @@ class DueRun(NamedTuple):
 
 Label: TypeAlias = tuple[str, str]
 
-Read: TypeAlias = Callable[[str, Sequence[object]], Sequence[Record]]
-"""Gives the rows of a query."""
-
 
 class Reached(NamedTuple):
     """The limits that are reached.
@@ -48,35 +48,34 @@ class Reached(NamedTuple):
     Attributes:
         in_all: Whether the limit on all runs is reached.
         flows: The flows that have as many runs at work as they may have.
-        labels: The labels, with their values, that have as many runs at work as they may have.
-        spent: The labels, with their values, of which no queued run may start yet.
+        held: As JSON, the labels, with their values, that have as many runs at work as they may
+            have, with 0, and those of which no queued run may start yet, with 1.
     """
 
     in_all: bool
     flows: Collection[str]
-    labels: Collection[Label]
-    spent: Collection[Label]
-
-    def holds(self, flow_name: str, labels: Collection[Label], *, begins: bool) -> bool:
-        """Whether a run has to wait.
-
-        Args:
-            flow_name: Its flow.
-            labels: Its labels.
-            begins: Whether it has not started yet.
-        """
-        held = {*self.labels, *(self.spent if begins else ())}
-        return self.in_all or flow_name in self.flows or not held.isdisjoint(labels)
+    held: str
 
 
-def _is_rate(value: object) -> bool:
-    """Whether it is a pair of a number of runs and a number of seconds."""
-    return (
-        isinstance(value, tuple | list)
-        and len(value) == 2
-        and isinstance(value[1], int | float)
-        and not isinstance(value[1], bool)
-    )
+_Count: TypeAlias = Annotated[StrictInt, Field(ge=1)]
+_Seconds: TypeAlias = Annotated[float, Field(strict=True, gt=0)]
+_Key: TypeAlias = InstanceOf[str]
+
+_LIMITS = {
+    **dict.fromkeys(
+        ("in_all", "per_flow"), (of_type(_Count | None), "a whole number of at least 1")
+    ),
+    "per_label": (
+        of_type(Mapping[_Key, _Count]),
+        "numbers by labels, at least 1, as in per_label={'tenant': 2}",
+    ),
+    "rates": (
+        of_type(Mapping[_Key, tuple[_Count, _Seconds]]),
+        "numbers and seconds by labels, as in rates={'tenant': (10, 60)}, for ten in a minute",
+    ),
+    "interruptions": (of_type(_Count), "a whole number of at least 1"),
+    "begin_within": (is_time, "seconds, above 0"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,39 +107,17 @@ class Limits:
     begin_within: float = 600.0
 
     def __post_init__(self) -> None:
-        per_label, rates = cast("tuple[object, object]", (self.per_label, self.rates))
-        if not isinstance(per_label, Mapping):
-            call = f"Limits(per_label={short(per_label)})"
-            raise DefinitionError(f"{call}: numbers by labels, as in per_label={{'tenant': 2}}")
-        if not isinstance(rates, Mapping) or not all(map(_is_rate, rates.values())):
-            raise DefinitionError(
-                f"Limits(rates={short(rates)}): numbers and seconds by labels, as in "
-                "rates={'tenant': (10, 60)}, for ten in a minute"
-            )
-        counts = {"in_all": self.in_all, "per_flow": self.per_flow}
-        counts |= {f"per_label[{key!r}]": count for key, count in self.per_label.items()}
-        counts |= {f"rates[{key!r}]": count for key, (count, _) in self.rates.items()}
-        for name, count in {**counts, "interruptions": self.interruptions}.items():
-            if count is not None and (type(count) is not int or count < 1):
-                raise DefinitionError(f"Limits({name}={count!r}): a whole number of at least 1")
-        if not is_time(self.begin_within):
-            raise DefinitionError(f"Limits(begin_within={self.begin_within!r}): seconds, above 0")
-        for key, (_, seconds) in self.rates.items():
-            if not seconds > 0:
-                raise DefinitionError(f"Limits(rates[{key!r}]): in {seconds!r} seconds; above 0")
+        for name, (is_valid, wanted) in _LIMITS.items():
+            if not is_valid(value := getattr(self, name)):
+                raise DefinitionError(f"Limits({name}={short(value)}): {wanted}")
 
-    def reached(self, read: Read, database: WorkflowDB, besides: int = 0) -> Reached:
-        """The limits that are reached now.
-
-        Args:
-            read: Executes a query.
-            database: The database.
-            besides: A run that does not count.
-        """
+    def reached(self, database: WorkflowDB, besides: int = 0) -> Reached:
+        """The limits that are reached now; ``besides`` is a run that does not count."""
+        read = database.connection.rows
         flows: Counter[str] = Counter()
         labels: Counter[Label] = Counter()
         if self.in_all or self.per_flow or self.per_label:
-            for run_no, flow_name, text in read(QUERIES["runs_at_work"], ()):
+            for run_no, flow_name, text in read(QUERIES["runs_at_work"]):
                 if run_no != besides and database.locks.is_held(run_no):
                     flows[flow_name] += 1
                     labels.update(json.loads(text).items())
@@ -149,15 +126,11 @@ class Limits:
             for key, value, until in read(QUERIES["rates"], (now,)):
                 if not self._pay(key, until, now):
                     spent.add((key, value))
+        full = [n for n, count in labels.items() if count >= self.per_label.get(n[0], count + 1)]
         return Reached(
             self.in_all is not None and flows.total() >= self.in_all,
             {name for name, count in flows.items() if count >= (self.per_flow or count + 1)},
-            {
-                label
-                for label, count in labels.items()
-                if count >= self.per_label.get(label[0], count + 1)
-            },
-            spent,
+            json.dumps([*((*label, 0) for label in full), *((*label, 1) for label in spent)]),
         )
 
     def _pay(self, key: str, until: int, now: int) -> int:
@@ -180,37 +153,35 @@ class Limits:
         """
         if not (self.in_all or self.per_flow or self.per_label or self.rates):
             return
-
-        def read(sql: str, parameters: Sequence[object]) -> list[Record]:
-            return checked(raw.execute(sql, parameters).fetchall(), "the database")
-
-        ((flow_name, text),) = read(QUERIES["labels_of_run"], (run_no,))
-        labels = json.loads(text).items()
-        reached = self.reached(read, database, run_no)
-        if reached.holds(flow_name, labels, begins=begins):
+        read, reached = database.connection.rows, self.reached(database, run_no)
+        run = {"run_no": run_no, "held": reached.held}
+        ((flow_name, text, is_held),) = read(QUERIES["labels_of_run"], run)
+        if reached.in_all or flow_name in reached.flows or is_held:
             raise TakenError(f"run {run_no} waits: as many as may be are at work, or have begun")
         now = database.connection.micros()
-        for key, value in labels if begins else ():
+        for key, value in json.loads(text).items() if begins else ():
             if key in self.rates:
                 raw.execute(QUERIES["unused_rates"], (now,))
                 stored = [row["until"] for row in read(QUERIES["rate"], (key, value))]
                 until = self._pay(key, stored[0] if stored else 0, now)
                 raw.execute(QUERIES["use_rate"], (key, value, until))
 
-    def refuse_interrupted(self, raw: Transaction, run_no: int, run_id: str) -> None:
-        """Refuse a run that was interrupted too often.
 
-        Raises:
-            RunInterruptedError: It reached the limit.
-        """
-        (count,) = raw.execute(QUERIES["interruptions"], _range(run_no)).fetchone()
-        if count >= self.interruptions:
-            raise RunInterruptedError(
-                f"run {run_id!r} was interrupted {count} times in a row, and has not finished an "
-                "exec or a step between: it may be what ends the processes that run it; "
-                f"flow.resume({run_id!r}) tries once more",
-                remedies=[Remedy.of_resuming("try once more", run_id)],
-            )
+def interrupted_too_often(run_id: str, times: int) -> RunInterruptedError:
+    """The error of a run that was interrupted that many times in a row."""
+    return RunInterruptedError(
+        f"run {run_id!r} was interrupted {times} times in a row, and has not finished an exec or "
+        "a step between: it may be what ends the processes that run it; "
+        f"flow.resume({run_id!r}) tries once more",
+        remedies=[Remedy.of_resuming("try once more", run_id)],
+    )
+
+
+def interruptions(connection: Connection, run_no: int) -> int:
+    """How often a run was started or resumed since it last made progress."""
+    first, end = row_ids(run_no)
+    row = connection.row(QUERIES["interruptions"], {"first": first, "end": end})
+    return 0 if row is None else int(row[0])
 
 
 def due_runs(
@@ -227,16 +198,15 @@ def due_runs(
         most: The maximum number for each flow; interrupted runs do not count.
     """
     connection, locks = database.connection, database.locks
-    reached = limits.reached(connection.rows, database)
+    reached = limits.reached(database)
     if reached.in_all:
         return []
-    held = [(*label, 0) for label in reached.labels] + [(*label, 1) for label in reached.spent]
     interrupted: list[DueRun] = []
     due: list[DueRun] = []
     for name in flow_names:
         if name in reached.flows:
             continue
-        parameters = {"flow": name, "now": connection.now(), "most": most, "held": json.dumps(held)}
+        parameters = {"flow": name, "now": connection.now(), "most": most, "held": reached.held}
         for row in connection.rows(QUERIES["due_runs"], parameters):
             if not locks.is_held(row["run_no"]):
                 is_due = row["status"] in ("queued", "paused")
@@ -244,16 +214,10 @@ def due_runs(
                 if is_due:
                     due.append(run)
                     continue
-                count = connection.row(QUERIES["interruptions"], _range(run.run_no))
-                times = 0 if count is None else count[0]
+                times = interruptions(connection, run.run_no)
                 interrupted.append(run._replace(interruptions=times))
     interrupted.sort(key=lambda due_run: due_run.interruptions)
     return [*interrupted, *sorted(due, key=lambda due_run: (due_run.since, due_run.run_no))]
-
-
-def _range(run_no: int) -> dict[str, int]:
-    first, end = row_ids(run_no)
-    return {"first": first, "end": end}
 
 
 # -- schedules ------------------------------------------------------------------------------------

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from operator import itemgetter
 
 from pocoflow.db.connection import Connection
-from pocoflow.db.log import Kind, names_at
+from pocoflow.db.log import names_at
 from pocoflow.db.port import Record
 from pocoflow.db.rows import is_amounts, read_json
 from pocoflow.db.sql import QUERIES, row_ids
@@ -59,21 +58,12 @@ def expenses_of(connection: Connection, run_no: int) -> Iterator[Expense]:
     Raises:
         DecodeError: A row of it is damaged.
     """
-    rows = connection.rows(QUERIES["spending"], row_ids(run_no))
-    inside = [row for row in rows if row["line"]]
-    ends = connection.rows(QUERIES["branch_steps"], row_ids(run_no)) if inside else []
-    # The steps of branches are numbered when they are committed.
-    steps, next_step = dict[int, int](), dict[int, int]()
-    for row in sorted((*inside, *ends), key=itemgetter("id"), reverse=True):
-        if row["kind"] != Kind.SPENT:
-            next_step[row["line"]] = row["step"]
-        elif row["line"] in next_step:
-            steps[row["id"]] = next_step[row["line"]]
-    for row in rows:
+    first, end = row_ids(run_no)
+    for row in connection.rows(QUERIES["spending"], {"first": first, "end": end}):
         amounts, past = _read(row)
         yield Expense(
             row["line"],
-            steps.get(row["id"], row["step"] or 0),
+            row["step"] or 0,
             names_at(row["node"], row["path"]),
             row["item"],
             row["attempt"] or 1,
@@ -92,21 +82,19 @@ class SharedSpending:
         amounts: How much, by name.
     """
 
-    def __init__(self, sql: str, parameters: Mapping[str, object]) -> None:
+    def __init__(self, connection: Connection, sql: str, parameters: Mapping[str, object]) -> None:
         self.amounts: Amounts = NO_AMOUNTS
-        self._sql, self._parameters = sql, parameters
+        self._connection, self._sql, self._parameters = connection, sql, parameters
         self.forget()
+        self.refresh()
 
     def forget(self) -> None:
         """Have the next refresh read everything: the last read may have been rolled back."""
         self._completed: Amounts = NO_AMOUNTS
         self._newest, self._open = -1, list[int]()
 
-    def refresh(self, read: Callable[[str, dict[str, object]], Iterable[Record]]) -> None:
+    def refresh(self) -> None:
         """Read what they have spent by now.
-
-        Args:
-            read: Executes a query.
 
         Raises:
             DecodeError: A row of it is damaged.
@@ -114,7 +102,7 @@ class SharedSpending:
         progress = {"newest": self._newest, "open": json.dumps(self._open)}
         completed, unfinished = [self._completed], list[Amounts]()
         open_runs = set[int]()
-        for row in read(self._sql, {**self._parameters, **progress}):
+        for row in self._connection.rows(self._sql, {**self._parameters, **progress}):
             self._newest = max(self._newest, row["run_no"])
             is_completed = row["status"] == "completed"
             if not is_completed:

@@ -51,13 +51,13 @@ class Unwritten:
     """What is written with the next rows of a run, whichever line appends them.
 
     Attributes:
-        bills: What was spent: by which line, in which step.
+        bills: What was spent: by which line, and the row that says so.
         emitted: What nodes emit; ``None`` if it is not recorded.
         shared: What other runs have spent of shared budgets; read again with each commit.
     """
 
     def __init__(self) -> None:
-        self.bills: list[tuple[LineRecorder, int, Bill]] = []
+        self.bills: list[tuple[LineRecorder, Row]] = []
         self.emitted: EmittedValues | None = None
         self.shared: list[SharedSpending] = []
 
@@ -177,7 +177,7 @@ class LineRecorder:
         else:
             self._begin(raw, step, after_end=True)
             self._put_input(raw, step)
-            self._put_bills(raw, (ALONE,))
+            self._put_bills(raw, (None,))
         row = (run.end, self.line, run.steps, step, run.clock(), node, text)
         claim = (run.run_no, run.fence, run.last)
         number = put(raw, _APPEND_RESULT, (*row, *claim), run.last + 1)
@@ -393,7 +393,7 @@ class LineRecorder:
             if item is not None:
                 self._put_marks(raw, step, {item.number: item.mark})
             self._put_input(raw, step)
-            self._put_bills(raw, (of_item,))
+            self._put_bills(raw, (None if item is None else item.number,))
             note, data = escaped(question.text), str(number)
             self.put(raw, Row(Kind.ASKED, step, address=address.names, note=note, data=data))
         self._is_open = True
@@ -401,7 +401,9 @@ class LineRecorder:
 
     def spend(self, step: int, bill: Bill) -> None:
         """Record what was spent with the next row of its attempt, or of the step."""
-        self.unwritten.bills.append((self, step, bill))
+        item = None if bill.item == ALONE else bill.item
+        row = _of_bill(step, bill.address, item, bill.attempt, bill.amounts)
+        self.unwritten.bills.append((self, row))
 
     def share_budgets(
         self, flows: Sequence[str], of_thread: Amounts | None, of_labels: Mapping[str, Amounts]
@@ -425,9 +427,7 @@ class LineRecorder:
 
     def _spending_of(self, what: str, of_runs: Mapping[str, object]) -> SharedSpending:
         parameters = {**of_runs, "besides": self.log.run_no}
-        spending = SharedSpending(QUERIES[f"spending_of_{what}"], parameters)
-        spending.refresh(self.storage.rows)
-        return spending
+        return SharedSpending(self.storage, QUERIES[f"spending_of_{what}"], parameters)
 
     def _put_bills(
         self,
@@ -441,17 +441,16 @@ class LineRecorder:
         When everything is recorded, the branches have ended, perhaps without a commit.
         """
 
-        def is_due(owner: LineRecorder, step: int, bill: Bill) -> bool:
+        def is_due(owner: LineRecorder, row: Row) -> bool:
             if items is None:
                 return of_run or owner.is_within(self)
-            return owner is self and bill.item in items
+            return owner is self and row.item in items
 
         due = [entry for entry in self.unwritten.bills if is_due(*entry)]
         self._take(self.unwritten.bills, due)
-        for owner, step, bill in due:
-            owner.begin_line(raw, step)
-            item = None if bill.item == ALONE else bill.item
-            owner.put(raw, _of_bill(step, bill.address, item, bill.attempt, bill.amounts))
+        for owner, row in due:
+            owner.begin_line(raw, row.step or 0)
+            owner.put(raw, row)
 
     def _take(self, pending: list[T], taken: Sequence[T]) -> None:
         """Remove what is recorded now from a list of what is pending; a rollback puts it back.
@@ -481,7 +480,7 @@ class LineRecorder:
             self.take_input(tried.given)
         with self._writing(step) as raw:
             self._put_input(raw, step)
-            self._put_bills(raw, (ALONE if item is None else item,))
+            self._put_bills(raw, (item,))
             if tried.again:
                 self.put(raw, Row(Kind.CALL, step, item=item, note=tried.again, mark=mark))
                 self._returned.discard((item, tried.again))
@@ -613,7 +612,7 @@ class LineRecorder:
             self.unwritten.emitted.write(raw)
         for spending in self.unwritten.shared:
             self.storage.at_end(undone=spending.forget)
-            spending.refresh(raw.execute)
+            spending.refresh()
 
     def _enter(self, *, after_end: bool = False) -> None:
         """Check that this process still has the run, and restore its state on a rollback.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -10,6 +9,7 @@ from functools import partial
 from typing import Any, Protocol, TypeAlias, overload
 
 from pocoflow.cleanup import leave
+from pocoflow.db.clock import tries
 from pocoflow.errors import DatabaseError
 
 Parameters: TypeAlias = Sequence[object] | Mapping[str, object]
@@ -108,12 +108,7 @@ class Locks(ABC):
         Raises:
             DatabaseError: It cannot be determined.
         """
-        until = time.monotonic() + patience
-        while not self._hold(run_no, owner):
-            if time.monotonic() >= until:
-                return False
-            time.sleep(0.01)
-        return True
+        return any(self._hold(run_no, owner) for _ in tries(patience))
 
     def _hold(self, run_no: int, owner: object) -> bool:
         with self._guard:

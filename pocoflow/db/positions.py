@@ -12,9 +12,9 @@ from pocoflow.db.port import Record
 from pocoflow.db.question_rows import questions_of
 from pocoflow.db.rows import is_input, read_json
 from pocoflow.db.sql import QUERIES, row_ids
-from pocoflow.db.values import key_of
+from pocoflow.db.values import INITIAL, key_of
 from pocoflow.db.workflow import WorkflowDB
-from pocoflow.errors import CheckpointNotFoundError, DecodeError
+from pocoflow.errors import DecodeError
 from pocoflow.graph.step_records import ALONE
 from pocoflow.graph.unfinished import StartedItem, Unfinished
 from pocoflow.nodes.edges import DEFAULT_ACTION
@@ -52,7 +52,6 @@ def read_unfinished(
     connection = database.connection
     first, end = row_ids(run_no)
     until = end - 1 if step is None else database.row_of_step(run_no, step)
-    missing = f"run {run_id!r} in database {database.path} has no checkpoint"
     if until is None:
         raise database.no_checkpoint(run_id, step or 0)
     start = connection.row(QUERIES["line_start"], (first, until))
@@ -60,7 +59,7 @@ def read_unfinished(
         last = connection.row(QUERIES["last_step"], (first, end))
         step = last[0] if step is None and last is not None else step
         if step is None:
-            raise CheckpointNotFoundError(missing)
+            raise database.no_checkpoint(run_id, INITIAL)
         return Unfinished(names=None, steps=step + 1)
     rows = connection.rows(QUERIES["rows_between"], (start["id"], until))
     lines, steps, failed = _lines_of(run_id, start, rows)

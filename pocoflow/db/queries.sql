@@ -580,13 +580,13 @@ DELETE FROM pf_graphs WHERE graph_no NOT IN (
 );
 
 -- name: spending
--- What a run has spent: in which node, attempt and call.
-SELECT id, kind, line, step, item, node, path, attempt, note, data FROM pf_log
-WHERE id >= ? AND id < ? AND kind = 19 ORDER BY id;
-
--- name: branch_steps
--- The finished steps of the branches of a run.
-SELECT id, kind, line, step FROM pf_log WHERE id >= ? AND id < ? AND kind IN (1, 2) AND line > 0;
+-- What a run has spent: in which node, attempt and call. A finished step of a branch has the number under
+-- which it was committed.
+SELECT id, line, CASE line WHEN 0 THEN step ELSE coalesce((
+    SELECT s.step FROM pf_log AS s
+    WHERE s.id > l.id AND s.id < :end AND s.line = l.line AND s.kind IN (1, 2) ORDER BY s.id LIMIT 1
+), step) END AS step, item, node, path, attempt, note, data FROM pf_log AS l
+WHERE id >= :first AND id < :end AND kind = 19 ORDER BY id;
 
 -- name: spending_of_thread
 -- What other runs of a run thread have spent: those newer than a number, and the given open ones.
@@ -636,7 +636,8 @@ SELECT * FROM (
 SELECT run_no, flow_name, {labels} FROM pf_run AS r WHERE status = 'running' AND owned = 1;
 
 -- name: labels_of_run
-SELECT flow_name, {labels} FROM pf_run AS r WHERE run_no = ?;
+-- Also whether one of them has reached a limit.
+SELECT flow_name, {labels}, {held} AS held FROM pf_run AS r WHERE run_no = :run_no;
 
 -- name: interruptions
 -- How often a run was started or resumed since it last made progress.

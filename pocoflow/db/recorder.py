@@ -13,7 +13,7 @@ from typing import NamedTuple, NoReturn
 
 from pocoflow.address import Address
 from pocoflow.db.clock import later, new_fence
-from pocoflow.db.due import Limits
+from pocoflow.db.due import Limits, interrupted_too_often, interruptions
 from pocoflow.db.emitting import EmittedValues, ValueRange, mark_void
 from pocoflow.db.lines import LineRecorder, Unwritten
 from pocoflow.db.log import NO_ERROR, Described, Kind, Row, RunLog, dump_taken, split_names
@@ -32,7 +32,6 @@ from pocoflow.errors import (
     Remedy,
     ResumeError,
     RunError,
-    RunInterruptedError,
     RunLostError,
     RunNotFoundError,
     TakenError,
@@ -194,20 +193,14 @@ class RunRecorder(LineRecorder):
         try:
             self._fence_off(recovering, flows)
             if limits is not None and self._status not in ("queued", "paused"):
-                self._refuse_interrupted(limits)
+                times = interruptions(self.storage, run.run_no)
+                if times >= limits.interruptions:
+                    self._fail(interrupted_too_often(self.run_id, times))
             self._limits = limits
             return self.unfinished()
         except BaseException:
             self.release()
             raise
-
-    def _refuse_interrupted(self, limits: Limits) -> None:
-        """Record a run as failed if it was interrupted too often."""
-        try:
-            with self.storage.transaction() as raw:
-                limits.refuse_interrupted(raw, self.log.run_no, self.run_id)
-        except RunInterruptedError as exc:
-            self._fail(exc)
 
     def fail_overdue(self, error: ResumeError) -> None:
         """Record a queued run that the code cannot start as failed, if it has been due for long.
@@ -251,10 +244,9 @@ class RunRecorder(LineRecorder):
             ResumeError: A later run of its run thread has started.
             ThreadBusyError: Another run of its run thread is open.
         """
-        read = self.storage.row
-        row = read(QUERIES["run_by_id"], (self.run_id,))
+        row = self.storage.row(QUERIES["run_by_id"], (self.run_id,))
         if row is not None:
-            refuse_resume(read, row, (*flows, row["flow_name"]))
+            refuse_resume(self.storage, row, (*flows, row["flow_name"]))
             if self.database.locks.is_held(row["run_no"]):
                 raise self._alive()
 
@@ -289,8 +281,7 @@ class RunRecorder(LineRecorder):
                 raise self._completed(row["total_steps"])
             if recovering:
                 self._refuse_changed(raw)
-            names = (*flows, row["flow_name"])
-            refuse_resume(lambda *query: raw.execute(*query).fetchone(), row, names)
+            refuse_resume(self.storage, row, (*flows, row["flow_name"]))
             fence = raw.execute(QUERIES["claim"], (new_fence(), run.run_no)).fetchone()[0]
             run.take(run.run_no, fence)
             run.find_last(raw)
@@ -545,8 +536,6 @@ class RunRecorder(LineRecorder):
 
 def graph_number(raw: Transaction, graph: str) -> int:
     """The number of a graph, which is stored once for all of its runs."""
+    raw.execute(QUERIES["insert_graph"], (graph,))
     row = raw.execute(QUERIES["graph_number"], (graph,)).fetchone()
-    if row is None:
-        raw.execute(QUERIES["insert_graph"], (graph,))
-        row = raw.execute(QUERIES["graph_number"], (graph,)).fetchone()
     return int(row[0])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
 
 from pocoflow.db.connection import Connection
 from pocoflow.db.port import Record, Transaction
@@ -142,15 +141,11 @@ def last_run(connection: Connection, named: Named, check: Callable[[str], object
     return LastRun(row["run_no"], row["run_id"], row["total_steps"] - 1)
 
 
-ReadRow: TypeAlias = Callable[[str, dict[str, object]], Record | None]
-"""Reads the first row of a query."""
-
-
-def refuse_resume(read: ReadRow, run: Mapping[str, Any] | Record, flows: Sequence[str]) -> None:
+def refuse_resume(connection: Connection, run: Record, flows: Sequence[str]) -> None:
     """Refuse to resume a run that has ended, if a later run of its thread has started.
 
     Args:
-        read: Reads the first row of a query.
+        connection: The connection to its database.
         run: The row of the run.
         flows: The current and former names of its flow.
 
@@ -163,14 +158,14 @@ def refuse_resume(read: ReadRow, run: Mapping[str, Any] | Record, flows: Sequenc
         return
     named = Named(thread=run["thread"], flows=flows)
     parameters = {**_parameters(named), "run_no": run["run_no"]}
-    later = read(QUERIES["later_in_thread"], parameters)
+    later = connection.row(QUERIES["later_in_thread"], parameters)
     if later is not None:
         raise ResumeError(
             f"run {run['run_id']!r} is {run['status']}, and run {later[0]!r} of its run thread "
             f"{named.thread!r} has begun after it, without what it would write; start a new run of "
             "the thread, or fork() this one, which is then of no thread"
         )
-    _refuse_open(named, read(*_open_query(named, run["run_no"])))
+    _refuse_open(named, connection.row(*_open_query(named, run["run_no"])))
 
 
 def _parameters(named: Named) -> dict[str, object]:

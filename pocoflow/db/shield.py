@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pocoflow.cleanup import in_child
 from pocoflow.db import oslocks
+from pocoflow.db.clock import tries
 from pocoflow.db.oslocks import Identity, identify
 from pocoflow.errors import DatabaseFileError
 
@@ -193,19 +194,15 @@ def close_inherited(file: Path, patience: float) -> None:
     one, upon which SQLite checkpoints and removes the log: so another lock is held meanwhile. If
     the path names another file by now, SQLite notices, and leaves it alone.
     """
-    until = time.monotonic() + patience
     with _guard, suppress(FileNotFoundError, PermissionError):  # SQLite reports it
         raws = _inherited.get(file)
         if not raws:
             return
         (_, first, length), *_ = _shielded(file)
         with open(file, "rb") as locked:
-            while not oslocks.share(locked.fileno(), first, length):
-                if time.monotonic() >= until:
-                    return
-                time.sleep(0.01)
-            while raws:
-                raws.pop().close()
+            if any(oslocks.share(locked.fileno(), first, length) for _ in tries(patience)):
+                while raws:
+                    raws.pop().close()
 
 
 def _is_mapped(index: str) -> bool:

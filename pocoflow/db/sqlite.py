@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import ClassVar, Literal, TypeAlias, cast
 
 from pocoflow.db import process_forks
-from pocoflow.db.clock import micros
+from pocoflow.db.clock import micros, tries
 from pocoflow.db.connection import Connection
 from pocoflow.db.migrate import Layout, copy_of_old, create, layout_of, migrate, protect
 from pocoflow.db.oslocks import Identity, identify
@@ -320,17 +320,13 @@ class SQLiteConnection(Connection):
 
     def _use_log(self, raw: sqlite3.Connection) -> None:
         # Wait for another process that is opening the file, as SQLite itself does not.
-        until = time.monotonic() + self._busy_timeout
-        while True:
+        for is_last in tries(self._busy_timeout):
             try:
                 raw.execute("PRAGMA journal_mode = WAL")
-            except sqlite3.OperationalError as exc:
-                busy = exc.sqlite_errorname.startswith("SQLITE_BUSY")
-                if not busy or time.monotonic() >= until:
-                    raise
-                time.sleep(0.01)
-            else:
                 return
+            except sqlite3.OperationalError as exc:
+                if is_last or not exc.sqlite_errorname.startswith("SQLITE_BUSY"):
+                    raise
 
     def close(self) -> None:
         """Close the connection; using it again raises :class:`DatabaseError`."""

@@ -310,25 +310,16 @@ class WorkflowDB(Questions, Checkpoints, Following, Retention):
         Raises:
             RunNotFoundError: There is no such run.
         """
-        run = self.get_run(run_id)
-        if run is None:
-            self.number(run_id)  # raises
-            return False
-        waits = run["status"] in ("queued", "running", "paused")
-        if not waits and run["error_type"] != "Interrupted":
-            return False
-        with self.writing(run["run_no"]) as raw:
-            # It may have paused, or been resumed, since the read.
-            is_asked = raw.execute(QUERIES["request_cancel"], (run_id,)).fetchone() is not None
-            return is_asked or self._cancel_waiting(raw, run_id)
-
-    def _cancel_waiting(self, raw: Transaction, run_id: str) -> bool:
-        now, number = self.connection.now(), self.number(run_id)
-        row = raw.execute(QUERIES["cancel_waiting"], (now, number)).fetchone()
-        if row is None:
-            return False
-        append_foreign(raw, number, Kind.CANCELLED, row[0], at=self.connection.micros())
-        return True
+        number = self.number(run_id)
+        self.get_run(run_id)  # records it as interrupted, if it is
+        with self.writing(number) as raw:
+            if raw.execute(QUERIES["request_cancel"], (run_id,)).fetchone() is not None:
+                return True
+            now = self.connection.now()
+            row = raw.execute(QUERIES["cancel_waiting"], (now, number)).fetchone()
+            if row is not None:
+                append_foreign(raw, number, Kind.CANCELLED, row[0], at=self.connection.micros())
+            return row is not None
 
     def _truthful(self, row: Record) -> RunRow:
         run = _run(row)

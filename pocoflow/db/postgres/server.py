@@ -342,10 +342,6 @@ class ServerConnection(Connection):
         with self.alone, self._translated(), self.connect() as connection:
             connection.execute("VACUUM")
 
-    def migrate(self, *, close_running: bool = False) -> Path | None:
-        """Nothing to do: version 0.2.1 did not support servers."""
-        return None
-
     # -- transactions -----------------------------------------------------------------------------
 
     def _to_write(self) -> Pipeline:
