@@ -63,6 +63,9 @@ def copy_runs(source: WorkflowDB, target: WorkflowDB, run_ids: Iterable[str]) ->
     return done
 
 
+_OTHERS = ("labels", "keys", "blobs", "values")
+
+
 class _Run:
     """Everything recorded of a run."""
 
@@ -73,11 +76,9 @@ class _Run:
         read = source.connection.rows
         self._run = read(QUERIES["whole_run"], (run_id,))
         self._graph = source.connection.row(QUERIES["graph_of_run"], (run_id,))
-        self._labels = read(QUERIES["labels_to_copy"], (number,))
         self._log = read(QUERIES["rows_between"], (self._ids[0] - 1, self._ids[1] - 1))
-        self._keys = read(QUERIES["keys_of_run"], (number,))
-        self._values = read(QUERIES["values_to_copy"], (number,))
-        self._blobs = read(QUERIES["blobs_to_copy"], self._ids)
+        run = {"run_no": number, "first": self._ids[0], "end": self._ids[1]}
+        self._others = {part: read(QUERIES[f"{part}_to_copy"], run) for part in _OTHERS}
         self._questions = read(QUERIES["questions_of_run"], (number,))
         self._is_unchanged = self._before == self._state(number)
 
@@ -117,7 +118,6 @@ class _Run:
         number = int(cursor.lastrowid or 0)
         self._check_order(raw, number)
         shift = row_ids(number)[0] - self._ids[0]
-        raw.executemany(QUERIES["insert_label"], [(number, *row) for row in self._labels])
         questions: dict[int, int] = {}
         for row in self._questions:
             copied = raw.execute(QUERIES["copy_question"], {**as_dict(row), "run_no": number})
@@ -125,14 +125,9 @@ class _Run:
         for row in self._log:
             new = {"id": row["id"] + shift, "data": _renumbered(row, questions)}
             raw.execute(QUERIES["copy_row"], {**as_dict(row), **new})
-        keys = [(number, row["key_no"], row["line"], row["key"]) for row in self._keys]
-        raw.executemany(QUERIES["insert_key"], keys)
-        for row in self._blobs:
-            raw.execute(QUERIES["copy_blob"], (row["id"] + shift, row["value"]))
-        for row in self._values:
-            blob = None if row["blob"] is None else row["blob"] + shift
-            facts = (number, row["key_no"], row["step"], row["op"], row["value"], blob)
-            raw.execute(QUERIES["copy_value"], facts)
+        run = {"run_no": number, "shift": shift}
+        for part, rows in self._others.items():
+            raw.executemany(QUERIES[f"copy_{part}"], [{**as_dict(row), **run} for row in rows])
         return True
 
 

@@ -679,13 +679,22 @@ WHERE flow_name = ? AND name = ? AND expression = ? AND tz = ? AND next_at = ?;
 SELECT * FROM pf_run WHERE run_id = ?;
 
 -- name: labels_to_copy
-SELECT key, value FROM pf_labels WHERE run_no = ?;
+SELECT key, value FROM pf_labels WHERE run_no = :run_no;
+
+-- name: keys_to_copy
+SELECT key, key_no, line FROM pf_key WHERE run_no = :run_no ORDER BY key_no;
 
 -- name: values_to_copy
-SELECT key_no, step, op, value, blob FROM pf_value WHERE run_no = ? ORDER BY key_no, step;
+SELECT key_no, step, op, value, blob FROM pf_value WHERE run_no = :run_no ORDER BY key_no, step;
 
 -- name: blobs_to_copy
-SELECT id, value FROM pf_blob WHERE id >= ? AND id < ? ORDER BY id;
+SELECT id, value FROM pf_blob WHERE id >= :first AND id < :end ORDER BY id;
+
+-- name: copy_labels
+INSERT INTO pf_labels (run_no, key, value) VALUES (:run_no, :key, :value);
+
+-- name: copy_keys
+INSERT INTO pf_key (run_no, key_no, line, key) VALUES (:run_no, :key_no, :line, :key);
 
 -- name: copy_run
 INSERT INTO pf_run (
@@ -724,8 +733,9 @@ INSERT INTO pf_log (
     :next_node, :next_path, :event, :note, :error_type, :error_msg, :traceback, :mark, :data
 );
 
--- name: copy_value
-INSERT INTO pf_value (run_no, key_no, step, op, value, blob) VALUES (?, ?, ?, ?, ?, ?);
+-- name: copy_values
+INSERT INTO pf_value (run_no, key_no, step, op, value, blob)
+VALUES (:run_no, :key_no, :step, :op, :value, CAST(:blob AS bigint) + :shift);
 
--- name: copy_blob
-INSERT INTO pf_blob (id, value) VALUES (?, ?);
+-- name: copy_blobs
+INSERT INTO pf_blob (id, value) VALUES (CAST(:id AS bigint) + :shift, :value);
