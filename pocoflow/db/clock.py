@@ -50,11 +50,6 @@ def tries(patience: float) -> Iterator[bool]:
             time.sleep(0.01)
 
 
-def new_fence() -> int:
-    """A number higher than all earlier fences, provided that the clock is right."""
-    return micros()
-
-
 def later(moment: str, seconds: float) -> str:
     """A time some seconds after another, or the last representable time if that is earlier."""
     try:

@@ -180,11 +180,6 @@ class Connection(ABC):
         """Wait for other writers again."""
 
     @property
-    def _can_share(self) -> bool:
-        """Whether several transactions may be merged into one."""
-        return True
-
-    @property
     def _is_inside(self) -> bool:
         """Whether an open transaction of this thread is still open on the connection."""
         return True
@@ -296,9 +291,8 @@ class Connection(ABC):
         """
         with self.alone:
             self._refuse_nested()
-            if len(commits) == 1 or not self._can_share:
-                for call in commits:
-                    call()
+            if len(commits) == 1:
+                commits[0]()
             elif not self._commit_together(commits):
                 half = len(commits) // 2
                 self.together(commits[:half])

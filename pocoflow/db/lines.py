@@ -128,7 +128,7 @@ class LineRecorder:
             stored: Its recorded state, if it is resumed.
         """
         self._is_open = self._checks_all = True
-        values = ValueWriter(f"run {self.run_id!r}", 0, self.log.keys, base)
+        values = ValueWriter(f"run {self.run_id!r}", self.log.keys, base, store.unsaved)
         values.remarked = self._values.remarked
         values.classes = classes_within(self._values.classes, store.schema)
         return BranchRecorder(self, values, context, store, numbers, stored)
@@ -293,13 +293,13 @@ class LineRecorder:
 
     def _commit_rows(self, rows: Sequence[Row]) -> None:
         try:
-            self.storage.commit(partial(self._write_rows, rows[0].step or 0, rows), self.log.run_no)
+            self.storage.commit(partial(self._write_rows, rows), self.log.run_no)
         except RunLostError as exc:
             if not self._is_after_end(exc):
                 raise
 
-    def _write_rows(self, step: int, rows: Sequence[Row], raw: Transaction, put: PutsOne) -> None:
-        self._is_open = True
+    def _write_rows(self, rows: Sequence[Row], raw: Transaction, put: PutsOne) -> None:
+        self._is_open, step = True, rows[0].step or 0
         self._begin(raw, step, after_end=True)
         self._put_input(raw, step)
         self._put_bills(raw, [row.item for row in rows if row.kind is Kind.ITEM])
@@ -709,7 +709,6 @@ class BranchRecorder(LineRecorder):
         self._numbers = numbers
         self._store = BranchRecord(store)
         self._began = self.log.clock()
-        values.expect_unsaved(store.unsaved)
         if stored is not None:
             self.line = values.line = stored.line
             values.load_branch(stored.keys, self._store, stored.rows, store.migrated)

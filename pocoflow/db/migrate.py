@@ -10,11 +10,10 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
-from enum import Enum, auto
 from functools import cache
 from itertools import chain, count
 from pathlib import Path
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from pocoflow.db.log import Kind, append_foreign
 from pocoflow.db.sql import INTERRUPTED, QUERIES, VERSION, schema_statements
@@ -46,12 +45,8 @@ WHERE name LIKE 'pf\_%' ESCAPE '\' OR tbl_name LIKE 'pf\_%' ESCAPE '\'
 """
 
 
-class Layout(Enum):
-    """The layout of a file."""
-
-    EMPTY = auto()
-    OLD = auto()
-    CURRENT = auto()
+Layout: TypeAlias = Literal["empty", "0.2.1", "current"]
+"""The layout of a file."""
 
 
 def protect(raw: sqlite3.Connection) -> None:
@@ -72,7 +67,7 @@ def layout_of(raw: sqlite3.Connection, label: str) -> Layout:
     """
     version, tables, objects = _inspect(raw)
     if not tables and not objects:
-        return Layout.EMPTY
+        return "empty"
     if not any(name == "pf_runs" for _, name, _, _ in objects):
         raise DatabaseFileError(
             f"{label} is a SQLite database, but not of pocoflow (its tables: "
@@ -94,9 +89,9 @@ def layout_of(raw: sqlite3.Connection, label: str) -> Layout:
             gone = frozenset(o for o in lacking if o[:2] not in {known[:2] for known in objects})
             what = f"it lacks {_names(gone)}" if gone else f"{_names(lacking)} is not as it was"
             raise DatabaseFileError(f"database {label} was changed: {what}; use another file")
-        return Layout.CURRENT
+        return "current"
     _check_old(raw, objects, label)
-    return Layout.OLD
+    return "0.2.1"
 
 
 def _inspect(raw: sqlite3.Connection) -> tuple[int, set[str], set[_Object]]:
@@ -160,7 +155,7 @@ def _check_old(raw: sqlite3.Connection, objects: set[_Object], label: str) -> No
 def create(raw: sqlite3.Connection, label: str) -> None:
     """Create the layout in an empty file, unless another process has just done so."""
     with _locked(raw):
-        if layout_of(raw, label) is Layout.EMPTY:
+        if layout_of(raw, label) == "empty":
             _create_layout(raw)
 
 
@@ -203,7 +198,7 @@ def migrate(raw: sqlite3.Connection, label: str, file: Path, *, close_running: b
     try:
         with _locked(raw):
             # Another process may have migrated it after our check, before our lock.
-            if layout_of(raw, label) is not Layout.OLD:
+            if layout_of(raw, label) != "0.2.1":
                 return None
             if not close_running:
                 _refuse_running(raw, label)

@@ -12,7 +12,7 @@ from itertools import count
 from typing import NamedTuple, NoReturn
 
 from pocoflow.address import Address
-from pocoflow.db.clock import later, new_fence
+from pocoflow.db.clock import later, micros
 from pocoflow.db.due import Limits, interrupted_too_often, interruptions
 from pocoflow.db.emitting import EmittedValues, ValueRange, mark_void
 from pocoflow.db.lines import LineRecorder, Unwritten
@@ -83,7 +83,7 @@ class RunRecorder(LineRecorder):
 
     def __init__(self, database: WorkflowDB, run_id: str, classes: Classes | None = None) -> None:
         log = RunLog(database.path, run_id, database.connection.micros)
-        values = ValueWriter(f"run {run_id!r}", 0, log.keys)
+        values = ValueWriter(f"run {run_id!r}", log.keys)
         super().__init__(database, log, Unwritten(), values)
         if classes is not None:
             self._values.classes = classes
@@ -122,7 +122,7 @@ class RunRecorder(LineRecorder):
         store.track()
         changes = self._values.changes(store)
         run, owned = self.log, bool(row.get("owned"))
-        names, fence = start.names or (), new_fence()
+        names, fence = start.names or (), micros()  # above all earlier fences
         columns = {
             "run_id": self.run_id,
             "store_name": stored_text(store.name),
@@ -282,7 +282,7 @@ class RunRecorder(LineRecorder):
             if recovering:
                 self._refuse_changed(raw)
             refuse_resume(self.storage, row, (*flows, row["flow_name"]))
-            fence = raw.execute(QUERIES["claim"], (new_fence(), run.run_no)).fetchone()[0]
+            fence = raw.execute(QUERIES["claim"], (micros(), run.run_no)).fetchone()[0]
             run.take(run.run_no, fence)
             run.find_last(raw)
 

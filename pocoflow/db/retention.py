@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 from pydantic import Field, InstanceOf, StrictBool, StrictInt
 from typing_extensions import TypedDict, Unpack
@@ -41,17 +41,18 @@ class Prunable(RunsOf, total=False):
 
 def _is_time(value: object) -> bool:
     try:
-        return isinstance(value, str) and in_utc(value) is not None
+        return value is None or (isinstance(value, str) and in_utc(value) is not None)
     except ValueError:
         return False
 
 
-_COUNT = of_type(Annotated[StrictInt, Field(ge=0, lt=1 << 63)])
-_AGE = of_type(Annotated[timedelta, Field(strict=True, ge=timedelta())])
-_TEXT, _FLAG = of_type(InstanceOf[str]), of_type(StrictBool)
+_Count: TypeAlias = Annotated[StrictInt, Field(ge=0, lt=1 << 63)]
+_COUNT = of_type(_Count | None)
+_AGE = of_type(Annotated[timedelta, Field(strict=True, ge=timedelta())] | None)
+_TEXT, _FLAG = of_type(InstanceOf[str] | None), of_type(StrictBool)
 
 _WANTED: dict[str, tuple[Callable[[object], bool], str]] = {
-    "limit": (_COUNT, "a whole number from 0 to 2**63 - 1"),
+    "limit": (of_type(_Count), "a whole number from 0 to 2**63 - 1"),
     "keep": (_COUNT, "a whole number, not below zero"),
     "before": (_COUNT, "the number of a run, such as run['run_no']"),
     "older_than": (_AGE, "a timedelta, such as timedelta(days=30), not below zero"),
@@ -59,7 +60,7 @@ _WANTED: dict[str, tuple[Callable[[object], bool], str]] = {
     "thread": (_TEXT, "a str, the name of a run thread"),
     "text": (_TEXT, "a str"),
     "labels": (
-        of_type(Mapping[InstanceOf[str], InstanceOf[str]]),
+        of_type(Mapping[InstanceOf[str], InstanceOf[str]] | None),
         "a dict of labels, which are texts, as in {'user': 'ann'}",
     ),
     **dict.fromkeys(
@@ -69,7 +70,9 @@ _WANTED: dict[str, tuple[Callable[[object], bool], str]] = {
     "whole_threads": (_FLAG, "True or False"),
     "dry_run": (_FLAG, "True or False"),
 }
-_NEVER_NONE = ("limit", "whole_threads", "dry_run")
+
+
+_ANYTHING: tuple[Callable[[object], bool], str] = (lambda _: True), ""
 
 
 def check_filters(what: str, only: Mapping[str, object], known: type, **given: object) -> None:
@@ -88,9 +91,7 @@ def check_filters(what: str, only: Mapping[str, object], known: type, **given: o
     names = (*given, *known.__annotations__)
     refuse_keywords(f"{what}() got an unexpected", only, names)
     for name, value in (*given.items(), *only.items()):
-        if name == "status" or (value is None and name not in _NEVER_NONE):
-            continue
-        is_valid, wanted = _WANTED[name]
+        is_valid, wanted = _WANTED.get(name, _ANYTHING)
         if not is_valid(value):
             raise DefinitionError(f"{what}: {name}= is {wanted}, not {short(value)}")
 

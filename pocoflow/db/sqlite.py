@@ -16,7 +16,7 @@ from typing import ClassVar, Literal, TypeAlias, cast
 from pocoflow.db import process_forks
 from pocoflow.db.clock import micros, tries
 from pocoflow.db.connection import Connection
-from pocoflow.db.migrate import Layout, copy_of_old, create, layout_of, migrate, protect
+from pocoflow.db.migrate import copy_of_old, create, layout_of, migrate, protect
 from pocoflow.db.oslocks import Identity, identify
 from pocoflow.db.port import Parameters, Record, Transaction
 from pocoflow.db.postgres import refuse_other_names
@@ -131,11 +131,11 @@ class SQLiteConnection(Connection):
         raw = self._connect(self._target(None))
         try:
             layout = layout_of(raw, self.label)
-            self._is_old = layout is Layout.OLD
+            self._is_old = layout == "0.2.1"
             if self._is_old:
                 self._close(raw, keeps_log=not _has_no_log(state))
                 return None
-            if layout is Layout.EMPTY:
+            if layout == "empty":
                 create(raw, self.label)
                 self.is_new = True
             self._prepare(raw)
@@ -149,8 +149,8 @@ class SQLiteConnection(Connection):
         raw = self._connect(self._target(state))
         try:
             layout = layout_of(raw, self.label)
-            self._is_old = layout is Layout.OLD
-            if layout is Layout.EMPTY:
+            self._is_old = layout == "0.2.1"
+            if layout == "empty":
                 raise DatabaseFileError(
                     f"database {self.label} is empty: no flow has written to it yet"
                 )
@@ -401,10 +401,6 @@ class SQLiteConnection(Connection):
     def _is_inside(self) -> bool:
         # Not before a statement that is a transaction by itself, and not after a commit.
         return self._group is not None or (self._raw is not None and self._raw.in_transaction)
-
-    @property
-    def _can_share(self) -> bool:
-        return not self._is_old
 
     @property
     def home(self) -> Hashable:

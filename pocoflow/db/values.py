@@ -135,15 +135,15 @@ class ValueWriter:
     def __init__(
         self,
         owner: str,
-        line: int = 0,
         numbers: Iterator[int] | None = None,
         watch: Watch | None = None,
+        unsaved: Mapping[str, Unsaved] | None = None,
     ) -> None:
         self._owner = owner
-        self.line = line
+        self.line = 0
         self.numbers = count() if numbers is None else numbers
         self.watch = Watch() if watch is None else watch
-        self._unsaved: dict[str, Unsaved] = {}
+        self._unsaved = dict(unsaved or {})
         self._keys: dict[str, int] = {}
         self._new_keys: set[str] = set()  # of a transaction that is not committed yet
         self._sizes: dict[str, Size] = {}
@@ -374,10 +374,6 @@ class ValueWriter:
                     since = sum(len(text) for op, text in pieces if op == CHANGED)
                     whole = sum(len(text) for _, text in pieces) - since
                     self._sizes[key] = Size(whole, since, len(pieces) - 1)
-
-    def expect_unsaved(self, unsaved: Mapping[str, Unsaved]) -> None:
-        """Mark keys as already recorded as not saved."""
-        self._unsaved.update(unsaved)
 
     def load_branch(
         self,

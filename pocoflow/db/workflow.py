@@ -26,7 +26,7 @@ from pocoflow.db.port import Locks, Record, Transaction
 from pocoflow.db.postgres import is_server, open_server
 from pocoflow.db.process_forks import close_all
 from pocoflow.db.question_rows import Questions
-from pocoflow.db.retention import Retention, RunsOf, check_filters, check_status
+from pocoflow.db.retention import ENDED, Retention, RunsOf, check_filters, check_status
 from pocoflow.db.rows import EventRow, RunRow, Status, as_dict, check_given
 from pocoflow.db.sql import INTERRUPTED, QUERIES
 from pocoflow.db.sqlite import SQLiteConnection, Synchronous
@@ -311,7 +311,9 @@ class WorkflowDB(Questions, Checkpoints, Following, Retention):
             RunNotFoundError: There is no such run.
         """
         number = self.number(run_id)
-        self.get_run(run_id)  # records it as interrupted, if it is
+        run = self.get_run(run_id)
+        if run is None or (run["status"] in ENDED and run["error_type"] != "Interrupted"):
+            return False
         with self.writing(number) as raw:
             if raw.execute(QUERIES["request_cancel"], (run_id,)).fetchone() is not None:
                 return True

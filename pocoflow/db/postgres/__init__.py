@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from pocoflow.errors import DatabaseFileError, DefinitionError
+from pocoflow.nodes.setting_checks import is_time
 
 if TYPE_CHECKING:
     from pocoflow.db.connection import Connection
@@ -142,10 +143,8 @@ def open_server(
         DatabaseFileError: The database does not exist, or refuses this user.
         DatabaseError: The server cannot be reached, or refuses the connection.
     """
-    value: object = lease
     seconds = LEASE if lease is None else lease
-    is_number = value is None or (isinstance(value, int | float) and not isinstance(value, bool))
-    if not is_number or not 0.1 <= seconds < float("inf"):
+    if not is_time(seconds) or seconds < 0.1:
         raise DefinitionError(f"WorkflowDB(lease={lease!r}): seconds, at least 0.1")
     try:
         import psycopg  # noqa: F401 - to report it if it is missing

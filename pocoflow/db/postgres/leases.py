@@ -55,13 +55,15 @@ class Leases(Locks):
 
     def __init__(self, connect: Callable[[], Connection], seconds: float) -> None:
         self._connect, self._seconds = connect, seconds
-        self._holder = uuid4().hex
+        self._is_closed = False
+        self._start()
+
+    def _start(self) -> None:
+        """Start without leases: a forked child holds none of those of its parent."""
+        self._pid, self._holder = os.getpid(), uuid4().hex
         self._held: dict[int, object] = {}
         self._connection: Connection | None = None
-        self._pid = os.getpid()
-        self._alone = threading.RLock()
-        self._is_closed = False
-        self._ends = threading.Event()
+        self._alone, self._ends = threading.RLock(), threading.Event()
         self._thread: threading.Thread | None = None
 
     def _execute(self, sql: str, *parameters: object) -> list[Record]:
@@ -76,10 +78,7 @@ class Leases(Locks):
     @property
     def _guard(self) -> threading.RLock:
         if self._pid != os.getpid():
-            # A forked child holds none of the leases of its parent.
-            self._pid, self._holder = os.getpid(), uuid4().hex
-            self._held, self._connection, self._thread = {}, None, None
-            self._alone, self._ends = threading.RLock(), threading.Event()
+            self._start()
         return self._alone
 
     def _lock(self, run_no: int, owner: object) -> bool:
@@ -101,8 +100,8 @@ class Leases(Locks):
 
         A lease that vanished, as in a crash of the server, is acquired again if its run is at work.
         """
-        with self._alone:
-            if not self._held or self._pid != os.getpid():
+        with self._guard:
+            if not self._held:
                 return
             # Not those that could not be released, which expire.
             renewed = self._numbers(_RENEW, self._seconds, self._holder, self._held)
@@ -130,8 +129,8 @@ class Leases(Locks):
     def close(self) -> None:
         """Release all leases that were acquired through this object."""
         self._ends.set()
-        with self._alone:
-            if self._pid != os.getpid() or self._is_closed:
+        with self._guard:
+            if self._is_closed:
                 return
             with suppress(DatabaseError):
                 if self._thread is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Hashable
@@ -53,15 +52,11 @@ class Listener:
         self._guard = threading.Lock()
         self._ends = threading.Event()
         self._is_at_work = False
-        self._pid = os.getpid()
 
     def version(self, run_no: int) -> Hashable:
         """A token that every commit of a run changes; never blocks."""
         now = time.monotonic()
         with self._guard:
-            if self._pid != os.getpid():
-                self._pid, self._is_at_work = os.getpid(), False
-                self._commits, self._name = {}, uuid4().hex
             self._polled[run_no] = now
             starts = not self._is_at_work and not self._ends.is_set()
             self._is_at_work |= starts

@@ -143,6 +143,7 @@ class ServerConnection(Connection):
 
     def reset_after_fork(self, *, at_rest: bool) -> None:  # noqa: D102 - see the base class
         super().reset_after_fork(at_rest=at_rest)
+        self._listener = Listener(self.connect, self._channel)
         if self._pipeline is not None:
             _abandoned.append(self._pipeline)  # it belongs to the parent process
             self._pipeline = None
