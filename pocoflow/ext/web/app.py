@@ -96,19 +96,15 @@ class RunsApp(Starlette):
         self._streams: Counter[str] = Counter()
         self._lock = Lock()
         routes = [
-            Route("/runs", self._owned(self._start, changes=True), methods=["POST"]),
-            Route("/runs", self._owned(self._list), methods=["GET"]),
-            Route("/runs/{run_id}", self._owned(self._look), methods=["GET"]),
-            Route("/runs/{run_id}/events", self._owned(self._follow), methods=["GET"]),
+            Route("/runs", self._owned(self._start), methods=["POST"]),
+            Route("/runs", self._owned(self._list)),
+            Route("/runs/{run_id}", self._owned(self._look)),
+            Route("/runs/{run_id}/events", self._owned(self._follow)),
             Route(
-                "/runs/{run_id}/questions/{question}",
-                self._owned(self._answer, changes=True),
-                methods=["POST"],
+                "/runs/{run_id}/questions/{question}", self._owned(self._answer), methods=["POST"]
             ),
-            Route(
-                "/runs/{run_id}/cancel", self._owned(self._cancel, changes=True), methods=["POST"]
-            ),
-            Route("/openapi.json", self._owned(self._describe), methods=["GET"]),
+            Route("/runs/{run_id}/cancel", self._owned(self._cancel), methods=["POST"]),
+            Route("/openapi.json", self._owned(self._describe)),
         ]
         super().__init__(
             routes=routes,
@@ -125,16 +121,15 @@ class RunsApp(Starlette):
 
     # -- who may ------------------------------------------------------------------------------
 
-    def _owned(
-        self, endpoint: _Endpoint, *, changes: bool = False
-    ) -> Callable[[Request], Awaitable[Response]]:
-        """An endpoint for owners; one that changes something accepts only JSON.
+    def _owned(self, endpoint: _Endpoint) -> Callable[[Request], Awaitable[Response]]:
+        """An endpoint for owners; a ``POST``, which changes something, accepts only JSON.
 
         Another site can send a form with the cookies of its visitor, but not JSON.
         """
 
         async def handle(request: Request) -> Response:
             owner = await self._owner(request)
+            changes = request.method == "POST"
             kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
             if changes and kind != "application/json":
                 raise Refusal(415, "send this as application/json")

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from heapq import merge
+from itertools import islice
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 from uuid import uuid4
@@ -262,23 +264,22 @@ class OwnedRuns:
     def page(self, owner: Owned, listing: Listing) -> Runs:
         """The newest runs that match."""
         before = None if listing.before is None else self.row(owner, listing.before)["run_no"]
-        rows: list[RunRow] = []
-        for name in (self.flow.flow_name, *self.flow.formerly):
-            rows += self._matching(owner, listing, name, before)
-        rows.sort(key=lambda row: -row["run_no"])
+        names = (self.flow.flow_name, *self.flow.formerly)
+        by_name = (self._matching(owner, listing, name, before) for name in names)
+        newest = merge(*by_name, key=lambda row: -row["run_no"])
+        rows = list(islice(newest, listing.limit + 1))
         shown = [Run(**self._facts(owner, row)) for row in rows[: listing.limit]]
         return Runs(runs=shown, next=shown[-1].id if len(rows) > listing.limit else None)
 
     def _matching(
         self, owner: Owned, listing: Listing, flow_name: str, before: int | None
-    ) -> list[RunRow]:
-        """The newest runs under a name of the flow, and at least one more if there are more."""
+    ) -> Iterator[RunRow]:
+        """The runs under a name of the flow, the newest first."""
         labels = {OWNER: owner.name}
         for label in listing.label:
             key, _, value = label.partition(":")
             labels[_PREFIX + key] = value
-        matching: list[RunRow] = []
-        while len(matching) <= listing.limit:
+        while True:
             rows = self.flow.database.list_runs(
                 listing.limit + 1,
                 status="failed" if listing.status == "interrupted" else listing.status,
@@ -287,11 +288,10 @@ class OwnedRuns:
                 thread=None if listing.thread is None else owner.stored(listing.thread),
                 labels=labels,
             )
-            matching += [row for row in rows if listing.status in (None, _status(row))]
+            yield from (row for row in rows if listing.status in (None, _status(row)))
             if len(rows) <= listing.limit:
-                break
+                return
             before = rows[-1]["run_no"]
-        return matching
 
     def _facts(self, owner: Owned, row: RunRow) -> dict[str, Any]:
         labels = row["labels"].items()
