@@ -11,13 +11,12 @@ from datetime import datetime, timedelta
 
 from pocoflow.address import plain
 from pocoflow.db import EventRow, RunRow, Status, WorkflowDB
-from pocoflow.db.expenses import Expense
 from pocoflow.db.postgres import is_server
 from pocoflow.db.run_reports import StoredValue, finished_items, node_began, waiting
 from pocoflow.errors import DatabaseFileError, RunNotFoundError
 from pocoflow.graph.fingerprint import Fingerprint, edges_of
 from pocoflow.nodes.question import Asked
-from pocoflow.ui.steps import Error, Step, Walk, errors_of, steps_of, walk
+from pocoflow.ui.steps import Step, Walk, steps_of, walk
 
 _databases: dict[str, tuple[tuple[int, int], WorkflowDB]] = {}
 _lock = threading.Lock()
@@ -122,7 +121,7 @@ def read_page(
 
 @dataclass(frozen=True, slots=True)
 class RunView:
-    """All that is shown of a run, except its store.
+    """What is shown of a run, except its store and its expenses.
 
     ``items`` is the number of finished items of the current batch.
     """
@@ -130,13 +129,11 @@ class RunView:
     run: RunRow
     events: Sequence[EventRow]
     steps: Sequence[Step]
-    errors: Sequence[Error]
     graph: Fingerprint | None
     walk: Walk
     stored_steps: Sequence[int]
     questions: Sequence[Asked] = ()
     items: int = 0
-    expenses: Sequence[Expense] = ()
 
     @property
     def open(self) -> list[Asked]:
@@ -167,13 +164,10 @@ def read_run(database: WorkflowDB, run_id: str, now: datetime) -> RunView:
     events = database.get_events(run_id)
     graph = database.get_graph(run_id)
     steps = steps_of(run, events, now)
-    edges = [] if graph is None else edges_of(graph)
+    path = walk(run, steps, [] if graph is None else edges_of(graph))
     stored = [row["step"] for row in database.get_checkpoints(run_id)]
-    questions = database.get_questions(run_id)
-    path = walk(run, steps, edges)
-    errors, items = errors_of(run, events), finished_items(database, run["run_no"])
-    expenses = database.get_expenses(run_id)
-    view = RunView(run, events, steps, errors, graph, path, stored, questions, items, expenses)
+    questions, items = database.get_questions(run_id), finished_items(database, run["run_no"])
+    view = RunView(run, events, steps, graph, path, stored, questions, items)
     # The graph has the branches of a node for items only once.
     path.questions.update(plain(question.path) for question in view.open)
     return view

@@ -18,6 +18,7 @@ from pocoflow.ui.drawing import draw_graph
 from pocoflow.ui.pages_data import RunView, changes_between, open_database, read_run, store_text
 from pocoflow.ui.panel import Panel
 from pocoflow.ui.questions import show_answers, show_open
+from pocoflow.ui.steps import errors_of
 from pocoflow.ui.tables import run_facts
 from pocoflow.ui.text import LONG, SHORT, cut, file_name, pretty, visible
 from pocoflow.views.runs import users_frames
@@ -38,7 +39,7 @@ def show_run(panel: Panel, run_id: str) -> None:
         show_open(panel, view, now)
         bodies = {
             "Graph": partial(_graph, panel, view),
-            "Timeline": partial(_timeline, panel, view),
+            "Timeline": partial(_timeline, panel, database, view),
             "Questions": partial(show_answers, panel, view),
             "Errors": partial(_errors, panel, view),
             "Store": partial(show_store, panel, database, view),
@@ -111,21 +112,22 @@ def _graph(panel: Panel, view: RunView) -> None:
     )
 
 
-def _timeline(panel: Panel, view: RunView) -> None:
+def _timeline(panel: Panel, database: WorkflowDB, view: RunView) -> None:
     if not view.events:
         panel.notice("no-events", "Nothing has happened yet.", tone="gray")
         return
     if view.steps:
         panel.show("steps", steps_table(view.steps))
-    if view.expenses:
-        panel.show("costs", costs_table(view.expenses))
+    if expenses := database.get_expenses(view.run["run_id"]):
+        panel.show("costs", costs_table(expenses))
     panel.show("events", events_table(view.events))
 
 
 def _errors(panel: Panel, view: RunView) -> None:
-    if not view.errors:
+    errors = errors_of(view.run, view.events)
+    if not errors:
         panel.notice("no-errors", "No step of this run has failed.", tone="green")
-    for number, error in enumerate(view.errors[:_MOST_ERRORS]):
+    for number, error in enumerate(errors[:_MOST_ERRORS]):
         with st.container(border=True, key=panel.name(f"error{number}")):
             panel.notice(
                 f"error-text{number}",
@@ -137,10 +139,8 @@ def _errors(panel: Panel, view: RunView) -> None:
                 with st.expander("Traceback", expanded=error.is_final):
                     trace = visible(users_frames(error.traceback[-LONG:]))
                     st.code(trace, language=None, height=min(360, 60 + 21 * trace.count("\n")))
-    if len(view.errors) > _MOST_ERRORS:
-        st.caption(
-            f"The last {_MOST_ERRORS} of {len(view.errors)} errors; the export has them all."
-        )
+    if len(errors) > _MOST_ERRORS:
+        st.caption(f"The last {_MOST_ERRORS} of {len(errors)} errors; the export has them all.")
 
 
 # -- its store -----------------------------------------------------------------------------------

@@ -29,7 +29,9 @@ from pocoflow.db.run_reports import (
 )
 from pocoflow.errors import PocoflowError
 from pocoflow.flow.worker import Limits, Worker
+from pocoflow.ui.details import costs_table
 from pocoflow.ui.pages_data import Filters, changes_between, read_page, read_run, store_text
+from pocoflow.ui.steps import errors_of
 from pocoflow.views.forms import form_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -120,6 +122,12 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def monitor(db: WorkflowDB) -> object:
+    """What the monitor shows of a run."""
+    view = read_run(db, "r", NOW)
+    return view, errors_of(view.run, view.events), costs_table(db.get_expenses("r"))
+
+
 READS: dict[str, Callable[[WorkflowDB], object]] = {
     "list_runs": lambda db: db.list_runs(),
     "list_runs by status": lambda db: db.list_runs(status="failed", text="r"),
@@ -148,7 +156,7 @@ READS: dict[str, Callable[[WorkflowDB], object]] = {
         stored_values(db, "r", 0, 50), stored_values(db, "r", 1, 50)
     ),
     "read_page": lambda db: read_page(db, Filters(), None, 10, NOW),
-    "read_run": lambda db: read_run(db, "r", NOW),
+    "monitor": monitor,
     "node_began": lambda db: node_began(db, 1),
     "finished_items": lambda db: finished_items(db, 1),
 }

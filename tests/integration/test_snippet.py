@@ -214,7 +214,7 @@ def test_nothing_that_was_recorded_becomes_code() -> None:
         "schema": None,
     }
     run = run_row(run_id=evil, flow_name=evil, status="failed")
-    view = RunView(run, [], [], [], graph, Walk(), [])
+    view = RunView(run, [], [], graph, Walk(), [])
     for code in (
         resume_snippet(evil, view.run, graph, view.walk),
         resume_snippet(evil, view.run, graph, view.walk, step=1),

@@ -13,7 +13,7 @@ from pocoflow.db import EventRow
 from pocoflow.ui.drawing import draw_graph
 from pocoflow.ui.pages_data import RunView, read_run
 from pocoflow.ui.snippet import resume_snippet
-from pocoflow.ui.steps import parse, steps_of, walk
+from pocoflow.ui.steps import errors_of, parse, steps_of, walk
 from pocoflow.views.runs import describe
 from tests.rows import run_row
 
@@ -152,11 +152,12 @@ def test_a_step_that_a_resume_begins_again_is_one_visit(tmp_path: Path) -> None:
 
 def test_errors_are_told_once_with_their_traceback(view: RunView) -> None:
     """The error that ended the run comes first, then the attempt that was tried again."""
-    assert [(one.title, one.kind, one.is_final) for one in view.errors] == [
+    errors = errors_of(view.run, view.events)
+    assert [(one.title, one.kind, one.is_final) for one in errors] == [
         ("Step 3, Boom, attempt 1, ended the run", "ValueError", True),
         ("Step 0, Turn, attempt 1, was tried again", "TimeoutError", False),
     ]
-    assert "in exec" in view.errors[0].traceback
+    assert "in exec" in errors[0].traceback
 
 
 def test_a_drawing_has_states_counts_and_the_current_node(view: RunView) -> None:
