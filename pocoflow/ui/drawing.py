@@ -67,8 +67,7 @@ class _Drawing:
         self._inside: dict[Names, Names] = {}
         flows = {self._flow_of(name) for name in self._ids} - {()}
         for flow in sorted(flows, key=len, reverse=True):
-            inner = [name for name in self._ids if name[: len(flow)] == flow != name]
-            first = walk.first_inside.get(flow, inner[0])
+            first = next(name for name in self._ids if self._flow_of(name) == flow)
             self._inside[flow] = self._inside.get(first, first)
 
     def text(self) -> str:

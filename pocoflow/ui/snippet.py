@@ -71,7 +71,7 @@ def resume_snippet(
     if reference and is_reference(reference):
         code = _referenced(path, reference)
     elif graph is not None and not _has_branches(graph):
-        code = _Wiring(graph, walk).code(path, str(run["flow_name"]))
+        code = _Wiring(graph).code(path, str(run["flow_name"]))
     else:
         code = (
             "# The record does not say how this flow is wired: write here where it is.\n"
@@ -123,11 +123,11 @@ def _from_checkpoint(path: str, run: RunRow, walk: Walk, step: int | None) -> st
 class _Wiring:
     """The code that wires a flow like its recorded graph."""
 
-    def __init__(self, graph: Fingerprint, walk: Walk) -> None:
+    def __init__(self, graph: Fingerprint) -> None:
         self._start: Names = (graph["start"],)
         self._nodes, self._edges = nodes_of(graph), edges_of(graph)
-        self._walk = walk
-        self._flows = {name for name, about in self._nodes.items() if about["class"] == _FLOW_CLASS}
+        around = {name[:-1] for name in self._nodes} & set(self._nodes)
+        self._flows = {name for name in around if self._nodes[name]["class"] == _FLOW_CLASS}
         self._names = _variables(self._nodes)
         self._imports: dict[str, set[str]] = {}
         self._undefined: set[str] = set()
@@ -170,7 +170,8 @@ class _Wiring:
         variable = self._names[name]
         own_name = name[-1]
         if name in self._flows:
-            return self._flow(variable, name, self._first(name), own_name, None)
+            start = next(inner for inner in self._nodes if self._flow_of(inner) == name)
+            return self._flow(variable, name, start, own_name, None)
         definition = str(self._nodes[name]["class"])
         qualified = self._defined(definition)
         if qualified == "Node":
@@ -182,13 +183,6 @@ class _Wiring:
         if own_name != qualified.rpartition(".")[2]:
             lines.append(f"{variable}.name = {own_name!r}")
         return lines
-
-    def _first(self, flow: Names) -> Names:
-        """The start of a nested flow: as in this run, or a node to which no edge leads."""
-        inner = [name for name in self._nodes if self._flow_of(name) == flow]
-        reached = {target for _, _, target in self._edges}
-        free = [name for name in inner if name not in reached]
-        return self._walk.first_inside.get(flow) or (free or inner)[0]
 
     def _defined(self, definition: str) -> str:
         module, _, qualified = definition.partition(":")

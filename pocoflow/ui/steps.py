@@ -167,7 +167,6 @@ class Walk:
         visits: How many steps each node had.
         taken: How often each edge was taken.
         current: The current or next node, until the run has ended.
-        first_inside: The node where each nested flow began.
         questions: How many questions of each node wait for an answer.
     """
 
@@ -175,7 +174,6 @@ class Walk:
     visits: Counter[Names] = field(default_factory=Counter)
     taken: Counter[Edge] = field(default_factory=Counter)
     current: Names | None = None
-    first_inside: dict[Names, Names] = field(default_factory=dict)
     questions: Counter[Names] = field(default_factory=Counter)
 
 
@@ -201,8 +199,6 @@ def walk(run: RunRow, steps: Iterable[Step], edges: Iterable[Edge]) -> Walk:
         if step.attempts and path.status.get(node) != "paused" and not is_repeated:
             path.visits[node] += 1
         path.status[node] = "retried" if _is_retrying(step) else step.status
-        for depth in range(1, len(node)):
-            path.first_inside.setdefault(node[:depth], node[: depth + 1])
         if step.action is not None:
             next_nodes = positions[number : number + _LOOKAHEAD]
             path.taken.update(_edges_of(node, step.action, known, (step_nodes, next_nodes)))
