@@ -134,7 +134,7 @@ def _answer(recipient: _Recipient, args: argparse.Namespace, path: str | None) -
     now = recipient.database.now()
     waiting = [it for it in recipient.open(args.run_id) if not it.is_expired(now.isoformat())]
     if waiting:
-        print(*show_paused(args.run_id, waiting, now, path, args.flow), sep="\n")
+        print(*show_paused(args, waiting, now), sep="\n")
         return PAUSED if recipient.flow is not None else 0
     if recipient.flow is not None:
         return resume_and_report(recipient.flow, args)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -108,26 +109,21 @@ def history(questions: Sequence[Asked]) -> list[str]:
 
 
 def show_paused(
-    run_id: str,
-    questions: Sequence[Asked],
-    now: datetime,
-    path: str | None,
-    target: str | None = None,
+    args: argparse.Namespace, questions: Sequence[Asked], now: datetime
 ) -> Iterator[str]:
-    """The questions for which a paused run waits, and how to answer them.
+    """The questions for which the run of a command waits, and how to answer them.
 
     Args:
-        run_id: The run.
-        questions: Its open questions.
+        args: The arguments of the command.
+        questions: The open questions of the run.
         now: The time of its database.
-        path: Its database, if it must be named.
-        target: The target of its flow, if known.
     """
+    run_id = args.run_id
     if not questions:
         yield f"run {printable(run_id)} is paused, and all its questions are answered: resume it"
         return
     count = counted(len(questions), "question")
     yield f"run {printable(run_id)} is paused: {count} to be answered"
     yield from table_of(questions, now)
-    flow = ("--flow", target) if target else ()
-    yield f"answer with: {command('answer', run_id, *flow, path=path)}"
+    flow = ("--flow", args.flow) if args.flow else ()
+    yield f"answer with: {command('answer', run_id, *flow, path=args.db)}"

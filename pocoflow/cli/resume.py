@@ -69,7 +69,7 @@ def resume_and_report(flow: Flow, args: argparse.Namespace, **how: Unpack[Resume
         if exc.run_id != run_id:  # another run, for which a node waits: a failure of this run
             raise
         waiting = [it for it in flow.database.get_questions(run_id) if it.is_open]
-        print(*show_paused(run_id, waiting, flow.database.now(), args.db, args.flow), sep="\n")
+        print(*show_paused(args, waiting, flow.database.now()), sep="\n")
         return PAUSED
     except PocoflowError as exc:
         raise CommandError("\n".join((str(exc), *hints(exc, args, run_id))), code=1) from exc
