@@ -81,6 +81,7 @@ if TYPE_CHECKING:
     from pocoflow.flow.execution import Execution, Started, StartedOrJoined
     from pocoflow.flow.handle import RunHandle
     from pocoflow.flow.records import Records
+    from pocoflow.flow.resume.stored_run import StoredRun
     from pocoflow.flow.scheduling import Due, Schedule
     from pocoflow.flow.subjects import Beginning
     from pocoflow.graph.event_types import Event, Followed
@@ -820,13 +821,10 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
             RunNotFoundError: There is no such run.
             DefinitionError: The flow has no ``db_path``.
         """
-        from pocoflow.flow.resume.stored_run import StoredRun
-
         refuse_unknown("resumed", how, ChangeKeywords.__annotations__)
         resuming = self._resuming(how, how.get("changes"), how.get("rename"))
-        graph = self.graph
-        stored = StoredRun(self._database_of(run_id), run_id, graph, self.schema, resuming)
-        return stored.rehearse(partial(self._prove, graph))
+        stored = self._stored_run(run_id, self.graph, resuming)
+        return stored.rehearse(partial(self._prove, stored.graph))
 
     def check_owner(self, run_id: str, *, flow_was: str | None = None) -> None:
         """Refuse a stored run of another flow, by the flow name on its record.
@@ -969,12 +967,9 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
             ResumeError: No node comes after that step.
             DefinitionError: ``step`` is not a number.
         """
-        from pocoflow.flow.resume.stored_run import fork_run
-
         known = ("run_id", "step", "changes", *ForkKeywords.__annotations__)
         refuse_unknown("forked", how, known)
-        resuming = self._resuming(how, changes)
-        return fork_run(self._database_of(run_id), run_id, step, self.schema, how, resuming)
+        return self._stored_run(run_id, self.graph, self._resuming(how, changes)).fork(step, how)
 
     def answer(
         self,
@@ -1130,25 +1125,26 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
         if self.thread_budget is not None or self.label_budgets:
             self._records.share_budgets(line, self.thread_budget, self.label_budgets)
 
-    def _reopen(self, run_id: str, resuming: Resuming, resources: Resources | None) -> Started:
+    def _stored_run(self, run_id: str, graph: Graph, resuming: Resuming) -> StoredRun:
         from pocoflow.flow.resume.stored_run import StoredRun
 
+        return StoredRun(self._database_of(run_id), run_id, graph, self.schema, resuming)
+
+    def _reopen(self, run_id: str, resuming: Resuming, resources: Resources | None) -> Started:
         plan = self._plan
-        graph = plan.graph
-        database = self._database_of(run_id)
-        resuming.refuse_other(database, run_id)
-        stored = StoredRun(database, run_id, graph, self.schema, resuming)
+        stored = self._stored_run(run_id, plan.graph, resuming)
+        resuming.refuse_other(self.database, run_id)
         try:
             opened_resources = self._resources(plan, resources)
         except ResourceError:
             stored.recorder.refuse_completed()
             raise
-        unfinished = stored.reopen(self.flow_name, partial(self._prove, graph))
+        unfinished = stored.reopen(self.flow_name, partial(self._prove, plan.graph))
         run = run_id, stored.token
         line = self._line(plan, unfinished.vertices[-1], run, stored.store, opened_resources)
         stored.continue_in(line, unfinished, self.record_emitted)
         self._share_budgets(line)
-        return line, database
+        return line, self.database
 
     def _prove(
         self,

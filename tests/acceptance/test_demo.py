@@ -21,7 +21,7 @@ from pocoflow.cli import main
 from pocoflow.cli.demo import run_demo
 from pocoflow.cli.demo.card import ReadingCard
 from pocoflow.cli.demo.grounding import CheckError, check_name, check_rewrite
-from pocoflow.cli.demo.models.chat import ModelError, OnToken, Prompt
+from pocoflow.cli.demo.models import ModelError, OnToken, Prompt
 from pocoflow.cli.demo.passages import is_speech, split_lines, split_passages
 from pocoflow.cli.output import CommandError
 from pocoflow.db import RunRow

@@ -14,16 +14,16 @@ from typing import Any
 
 import pytest
 
-from pocoflow.cli.demo.models import choose_model
-from pocoflow.cli.demo.models.chat import (
+from pocoflow.cli.demo.models import (
     LanguageModel,
     ModelError,
     NoModelError,
+    OfflineModel,
     OnToken,
+    OpenAICompatible,
     Prompt,
+    choose_model,
 )
-from pocoflow.cli.demo.models.endpoint import OpenAICompatible
-from pocoflow.cli.demo.models.offline import OfflineModel
 
 KEY = "sk-secret"
 SCHEMA = {

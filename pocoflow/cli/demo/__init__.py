@@ -22,8 +22,7 @@ from pocoflow import Flow, Store
 from pocoflow.cli.database import add_file
 from pocoflow.cli.demo.card import ReadingCard, render_card
 from pocoflow.cli.demo.flow import build_flow
-from pocoflow.cli.demo.models import choose_model
-from pocoflow.cli.demo.models.chat import LanguageModel
+from pocoflow.cli.demo.models import LanguageModel, choose_model
 from pocoflow.cli.demo.passages import WORD
 from pocoflow.cli.demo.progress import Progress
 from pocoflow.cli.output import CommandError

@@ -27,7 +27,7 @@ from pocoflow.cli.demo.grounding import (
     only_checks,
     read_field,
 )
-from pocoflow.cli.demo.models.chat import LanguageModel, OnToken, Prompt
+from pocoflow.cli.demo.models import LanguageModel, OnToken, Prompt
 from pocoflow.cli.demo.passages import (
     LINE,
     PASSAGE,

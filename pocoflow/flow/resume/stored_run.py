@@ -52,6 +52,7 @@ class StoredRun:
 
     Attributes:
         run_id: The run.
+        graph: The flow.
         recorder: Holds the run's lock once it is reopened.
         store: The store with which it is resumed.
         token: The run's token.
@@ -65,7 +66,7 @@ class StoredRun:
         self, database: WorkflowDB, run_id: str, graph: Graph, schema: object, resuming: Resuming
     ) -> None:
         self._db, self.run_id = database, run_id
-        self._graph, self._schema, self._resuming = graph, schema, resuming
+        self.graph, self._schema, self._resuming = graph, schema, resuming
         self._classes = classes_of(schema, resuming.types, resuming.aliases)
         self.recorder = RunRecorder(database, run_id, self._classes)
 
@@ -155,6 +156,52 @@ class StoredRun:
             _log.warning("run %r: %s", self.run_id, text)
         return line
 
+    def fork(self, step: int | None, given: ForkKeywords) -> str:
+        """Create a run from a checkpoint of this one; it is ``queued`` until it is resumed.
+
+        Raises:
+            RunExistsError: A run of its id exists.
+            RunNotFoundError: There is no such run.
+            OtherFlowError: It is a run of another flow.
+            CheckpointNotFoundError: It has no checkpoint of that step.
+            ResumeError: No node comes after that step.
+            DefinitionError: ``step`` is not a number.
+        """
+        database, run_id, resuming = self._db, self.run_id, self._resuming
+        if step is not None and type(step) is not int:
+            raise DefinitionError(f"step= is the number of a step, such as 2, not {short(step)}")
+        resuming.refuse_other(database, run_id)
+        new_id, labels = given.get("new_id"), given_labels(given.get("labels"))
+        if new_id is not None:
+            check_name("new_id=", new_id)
+        parent = self.recorder.unfinished(step)
+        last, graph = parent.steps - 1, database.get_graph(run_id)
+        if not parent.names and graph is None:
+            raise ResumeError(
+                f"run {run_id!r}: its record, as that of version 0.2.1, does not say which node "
+                f"comes after step {last}; run the flow on a copy of the store, from a node that "
+                f"you name: flow.run(flow.database.load_checkpoint({run_id!r}, {last}), "
+                "resume_from=<node>)"
+            )
+        if not parent.names:
+            raise ResumeError(
+                f"run {run_id!r} ends with step {last}: no node comes after it; fork from an "
+                "earlier step"
+            )
+        stored = database.load_store(run_id, last, self._classes)
+        store = under_schema(run_id, stored, self._schema, resuming.changes)
+        if graph is not None:
+            # The definitions under which the store is accepted from now on.
+            graph = {**graph, "schema": fields_of(self._schema)}
+            graph.pop("older", None)
+        text = None if graph is None else json.dumps(graph, sort_keys=True)
+        generated, token = new_run_id(resuming.names[0])
+        row = {"flow_name": resuming.names[0], "status": "queued", "token": token}
+        row |= {"parent_run_id": run_id, "parent_step": last}
+        recorder = RunRecorder(database, new_id or generated, self._classes)
+        recorder.create(store, row, parent, text, Named(labels=labels))
+        return recorder.run_id
+
     def continue_in(self, line: Line, record: Unfinished, emits: bool) -> None:
         """Continue the reopened run in a line; ``emits`` records what its nodes emit."""
         line.ledger, line.unfinished, line.frames = self.recorder, record, record.vertices[:-1]
@@ -163,7 +210,7 @@ class StoredRun:
         line.step = line.finished = record.steps
         line.sums = Account(record.spent)
         line.past = frozenset(line.sums.past.get(0, ()))
-        if self._graph.is_limited:
+        if self.graph.is_limited:
             line.taken = Taken(0, record.taken)
 
     def _usable(self, record: Unfinished) -> Unfinished:
@@ -173,10 +220,10 @@ class StoredRun:
     def _read(self, record: Unfinished, prove: Prove) -> tuple[Relocation, list[Vertex], Store]:
         """Look up the next node, and read and check the store; the latter as it is stored."""
         database, run_id, resuming = self._db, self.run_id, self._resuming
-        current = describe(self._graph, self._schema)
+        current = describe(self.graph, self._schema)
         was_resumed = bool(resuming.rename) and self.recorder.was_resumed()
         before = database.get_graph(run_id)
-        relocation = Relocation(run_id, self._graph, before, current, resuming.rename, was_resumed)
+        relocation = Relocation(run_id, self.graph, before, current, resuming.rename, was_resumed)
         self._fingerprint = relocation.now
         self._classes.move(relocation.moved)
         nodes = relocation.pending(record)
@@ -210,65 +257,6 @@ def _redefined(before: Store, now: Store, changes: Container[str]) -> list[str]:
         for key in now
         if key in old and key not in changes and not is_same_field(old[key], new.get(key))
     ]
-
-
-def fork_run(
-    database: WorkflowDB,
-    run_id: str,
-    step: int | None,
-    schema: object,
-    given: ForkKeywords,
-    resuming: Resuming,
-) -> str:
-    """Create a run from a checkpoint of another one; it is ``queued`` until it is resumed.
-
-    Raises:
-        RunExistsError: A run of its id exists.
-        RunNotFoundError: There is no such run.
-        OtherFlowError: It is a run of another flow.
-        CheckpointNotFoundError: It has no checkpoint of that step.
-        ResumeError: No node comes after that step.
-        DefinitionError: ``step`` is not a number.
-    """
-    if step is not None and type(step) is not int:
-        raise DefinitionError(f"step= is the number of a step, such as 2, not {short(step)}")
-    resuming.refuse_other(database, run_id)
-    new_id, labels = given.get("new_id"), given_labels(given.get("labels"))
-    if new_id is not None:
-        check_name("new_id=", new_id)
-    parent = RunRecorder(database, run_id).unfinished(step)
-    last, graph = parent.steps - 1, database.get_graph(run_id)
-    if not parent.names and graph is None:
-        raise ResumeError(
-            f"run {run_id!r}: its record, as that of version 0.2.1, does not say which node comes "
-            f"after step {last}; run the flow on a copy of the store, from a node that you name: "
-            f"flow.run(flow.database.load_checkpoint({run_id!r}, {last}), resume_from=<node>)"
-        )
-    if not parent.names:
-        raise ResumeError(
-            f"run {run_id!r} ends with step {last}: no node comes after it; fork from an earlier "
-            "step"
-        )
-    classes = classes_of(schema, resuming.types, resuming.aliases)
-    stored = database.load_store(run_id, last, classes)
-    store = under_schema(run_id, stored, schema, resuming.changes)
-    if graph is not None:
-        # The definitions under which the store is accepted from now on.
-        graph = {**graph, "schema": fields_of(schema)}
-        graph.pop("older", None)
-    flow_name = resuming.names[0]
-    generated, token = new_run_id(flow_name)
-    new_id = new_id or generated
-    row = {
-        "flow_name": flow_name,
-        "status": "queued",
-        "token": token,
-        "parent_run_id": run_id,
-        "parent_step": last,
-    }
-    text = None if graph is None else json.dumps(graph, sort_keys=True)
-    RunRecorder(database, new_id, classes).create(store, row, parent, text, Named(labels=labels))
-    return new_id
 
 
 def _remarks(
