@@ -18,40 +18,33 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 from pocoflow._version import __version__
 from pocoflow.cli.output import CommandError, printable
 from pocoflow.errors import CheckpointNotFoundError, PocoflowError, RunNotFoundError
 from pocoflow.messages import closest
 
-
-class Command(NamedTuple):
-    """A command: its module, and its line in ``pocoflow --help``."""
-
-    module: str
-    summary: str
-
-
-COMMANDS: dict[str, Command] = {
-    "demo": Command("pocoflow.cli.demo", "run a flow with a language model on a text"),
-    "check": Command("pocoflow.cli.check", "look for mistakes in flows, without running a node"),
-    "rule": Command("pocoflow.cli.rule", "explain a rule of the check"),
-    "graph": Command("pocoflow.cli.graph", "draw a flow"),
-    "runs": Command("pocoflow.cli.runs", "list the runs in a database, or show one"),
-    "questions": Command("pocoflow.cli.questions", "list the open questions of runs"),
-    "answer": Command("pocoflow.cli.answer", "answer the questions of a run"),
-    "monitor": Command("pocoflow.cli.monitor", "watch the runs in a database in the browser"),
-    "resume": Command("pocoflow.cli.resume", "resume a run"),
-    "fork": Command("pocoflow.cli.fork", "create a new run from a step of another one"),
-    "recover": Command("pocoflow.cli.recover", "resume every run of a flow that can be resumed"),
-    "carry-on": Command("pocoflow.cli.carry_on", "resume one run, if it is due"),
-    "worker": Command("pocoflow.cli.worker", "execute the runs that are due"),
-    "dispatch": Command("pocoflow.cli.dispatch", "send the runs that are due to a cluster"),
-    "prune": Command("pocoflow.cli.prune", "remove old runs"),
-    "copy": Command("pocoflow.cli.copy_runs", "copy runs to another database, file or server"),
-    "migrate-db": Command("pocoflow.cli.migrate_db", "migrate a database of version 0.2.1"),
+COMMANDS = {
+    "demo": "run a flow with a language model on a text",
+    "check": "look for mistakes in flows, without running a node",
+    "rule": "explain a rule of the check",
+    "graph": "draw a flow",
+    "runs": "list the runs in a database, or show one",
+    "questions": "list the open questions of runs",
+    "answer": "answer the questions of a run",
+    "monitor": "watch the runs in a database in the browser",
+    "resume": "resume a run",
+    "fork": "create a new run from a step of another one",
+    "recover": "resume every run of a flow that can be resumed",
+    "carry-on": "resume one run, if it is due",
+    "worker": "execute the runs that are due",
+    "dispatch": "send the runs that are due to a cluster",
+    "prune": "remove old runs",
+    "copy": "copy runs to another database, file or server",
+    "migrate-db": "migrate a database of version 0.2.1",
 }
+"""The line of each command in ``pocoflow --help``; its module has its name."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -111,10 +104,10 @@ def make_parser(called: str | None = None) -> argparse.ArgumentParser:
     version = f"pocoflow {__version__}"
     parser.add_argument("-V", "--version", action="version", version=version)
     commands = parser.add_subparsers(metavar="COMMAND", title="commands", dest="command")
-    for name, command in COMMANDS.items():
-        part = commands.add_parser(name, help=command.summary)
+    for name, summary in COMMANDS.items():
+        part = commands.add_parser(name, help=summary)
         if name == called:
-            importlib.import_module(command.module).register(part)
+            importlib.import_module(f"pocoflow.cli.{name.replace('-', '_')}").register(part)
     return parser
 
 

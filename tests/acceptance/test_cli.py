@@ -459,8 +459,8 @@ def test_version_and_help_go_to_stdout(capsys: pytest.CaptureFixture[str]) -> No
     assert main(["--help"]) == 0
     printed = capsys.readouterr()
     assert printed.err == ""
-    for name, command in COMMANDS.items():
-        assert re.search(rf"^    {name} +{re.escape(command.summary)}$", printed.out, re.MULTILINE)
+    for name, summary in COMMANDS.items():
+        assert re.search(rf"^    {name} +{re.escape(summary)}$", printed.out, re.MULTILINE)
 
 
 def test_no_command_at_all_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
