@@ -133,7 +133,7 @@ def _refuse_unasked(graph: Graph, node: AnyNode, of_unknown_nodes: list[Asked]) 
     Raises:
         AnswerError: It is not a node of this flow, or the node that asked was renamed.
     """
-    if not _has(graph, node):
+    if graph.find(node) is None:
         raise AnswerError(
             f"node.reply(answer) is of a node {node.name!r} that is not in this flow: call reply "
             "of the very node that the flow was built with, not of another one of its name"
@@ -144,13 +144,6 @@ def _refuse_unasked(graph: Graph, node: AnyNode, of_unknown_nodes: list[Asked]) 
             f"that this flow does not have, {describe_open(of_unknown_nodes)}: {_WITHOUT_CODE}",
             remedies=[remedy for asked in of_unknown_nodes for remedy in _without_code(asked)],
         )
-
-
-def _has(graph: Graph, node: object) -> bool:
-    return any(
-        vertex.node is node or any(_has(inner, node) for inner in vertex.within)
-        for vertex in graph.nodes.values()
-    )
 
 
 def asker(graph: Graph, asked: Asked) -> Vertex | None:

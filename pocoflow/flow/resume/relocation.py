@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from itertools import chain
 
-from pocoflow.address import Address, Numbered, plain
+from pocoflow.address import Numbered, plain
 from pocoflow.db.sql import number_in_run
 from pocoflow.errors import Remedy, ResumeError
 from pocoflow.graph.fingerprint import (
@@ -151,9 +151,9 @@ class Relocation:
         if all((*around, name_now) in self._before for name_now in now):
             return None
         raise ResumeError(
-            f"run {self.run_id!r} was in branch {_text(names)!r}, and node {_text(around)!r} has "
-            f"no branch {name!r}{closest(name, now) or '.'} If it has another name now, pass "
-            f"rename={{{names[-1]!r}: <new name>}}{self.listed}",
+            f"run {self.run_id!r} was in branch {'/'.join(names)!r}, and node "
+            f"{'/'.join(around)!r} has no branch {name!r}{closest(name, now) or '.'} If it has "
+            f"another name now, pass rename={{{names[-1]!r}: <new name>}}{self.listed}",
             remedies=[renaming(self.run_id, names[-1])],
         )
 
@@ -174,7 +174,7 @@ class Relocation:
 
     def _name_of(self, names: Names, known: Iterable[str]) -> str:
         """The current name of a node, among those of its current flow."""
-        given = self._rename.get(_text(names), self._rename.get(names[-1], names[-1]))
+        given = self._rename.get("/".join(names), self._rename.get(names[-1], names[-1]))
         if given in known:
             return given
         # The new name may have been given with the path to it.
@@ -185,10 +185,10 @@ class Relocation:
         self, names: tuple[str, ...], number: int, name: str, inner: Graph | None
     ) -> ResumeError:
         around = names[:number]
-        flow_text = f"flow {_text(around)!r}" if around else "this flow"
+        flow_text = f"flow {'/'.join(around)!r}" if around else "this flow"
         known = inner.nodes if inner is not None else {}
         return ResumeError(
-            f"run {self.run_id!r} stands before node {_text(names)!r}, and "
+            f"run {self.run_id!r} stands before node {'/'.join(names)!r}, and "
             f"{flow_text} has no node {name!r}{closest(name, known) or '.'} If it has another name "
             f"now, pass rename={{{names[number]!r}: <new name>}}; if no edge leads to it any more, "
             f"write one{self.listed}",
@@ -205,7 +205,7 @@ class Relocation:
             ResumeError: It was.
         """
         now, names = plain(self.renamed(names)), plain(names)
-        name, before = names[-1], _text(names)
+        name, before = names[-1], "/".join(names)
         old, new = self._before.get(names), self._now.get(now)
         if old is None or new is None or {name, before} & self._rename.keys():
             return
@@ -276,8 +276,4 @@ def _known(addresses: Iterable[Names]) -> set[str]:
         while names and names not in paths:
             paths.add(names)
             names = names[:-1]
-    return {names[-1] for names in paths} | {_text(names) for names in paths}
-
-
-def _text(names: Names) -> str:
-    return Address(names[:-1], names[-1]).text
+    return {names[-1] for names in paths} | {"/".join(names) for names in paths}

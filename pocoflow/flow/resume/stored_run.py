@@ -196,8 +196,8 @@ class StoredRun:
             graph.pop("older", None)
         text = None if graph is None else json.dumps(graph, sort_keys=True)
         generated, token = new_run_id(resuming.names[0])
-        row = {"flow_name": resuming.names[0], "status": "queued", "token": token}
-        row |= {"parent_run_id": run_id, "parent_step": last}
+        row: dict[str, object] = {"parent_run_id": run_id, "parent_step": last}
+        row |= {"flow_name": resuming.names[0], "status": "queued", "token": token}
         recorder = RunRecorder(database, new_id or generated, self._classes)
         recorder.create(store, row, parent, text, Named(labels=labels))
         return recorder.run_id
