@@ -127,6 +127,7 @@ def answer(args: argparse.Namespace) -> int:
 def _answer(recipient: _Recipient, args: argparse.Namespace, path: str | None) -> int:
     chosen = _choose(recipient, args)
     if args.value is not UNSET:
+        recipient.refuse(chosen[0])
         recipient.record(chosen[0], args.value)
         print(_recorded(chosen[0]))
     else:
@@ -157,22 +158,17 @@ def _choose(recipient: _Recipient, args: argparse.Namespace) -> list[Asked]:
 
     Raises:
         CommandError: There is no such run or question, or it must be named.
-        AnswerError: The question can no longer be answered.
     """
     run = find_run(recipient.database, args.run_id)
     if args.question is not None:
         try:
-            question = choose(recipient.questions(args.run_id), args.run_id, args.question)
+            return [choose(recipient.questions(args.run_id), args.run_id, args.question)]
         except AnswerError as exc:
             raise CommandError(str(exc)) from exc
-        recipient.refuse(question)
-        return [question]
     waiting = [] if run["status"] in _OVER else recipient.open(args.run_id)
     if not waiting:
         raise CommandError(_asks_nothing(recipient, run), code=1)
-    if len(waiting) == 1:
-        recipient.refuse(waiting[0])
-    elif args.value is not UNSET or not sys.stdin.isatty():
+    if len(waiting) > 1 and (args.value is not UNSET or not sys.stdin.isatty()):
         raise CommandError(
             f"run {args.run_id!r} has {len(waiting)} open questions: say which with --question N\n"
             + "\n".join(table_of(waiting, recipient.database.now()))

@@ -91,7 +91,7 @@ class StoredRun:
         self.recorder.refuse_completed()
         unfinished = self.recorder.unfinished()
         relocation, nodes, _ = self._read(unfinished, prove)
-        self._line(relocation, unfinished, nodes)
+        Reader(relocation, unfinished.read_at).line(unfinished, nodes, 0, self._classes)
         refusal = None
         try:
             self.recorder.refuse_now(self._resuming.names)
@@ -129,7 +129,7 @@ class StoredRun:
                 recorder.fail_overdue(exc)
                 raise
             resolved = self._usable(recorder.apply_defaults(claimed))
-            line = self._line(relocation, resolved, nodes)
+            line = Reader(relocation, resolved.read_at).line(resolved, nodes, 0, self._classes)
             node = first_address(nodes[-1], nodes[:-1])
             # Changes by prep, or by arguments of a resume, are not part of the checkpoint yet.
             known = {*changes, *(key_of(row[0]) for row in line.changes)}
@@ -243,10 +243,6 @@ class StoredRun:
                 remedies=[giving(run_id, exc.keys)],
             ) from exc
         return relocation, nodes, stored
-
-    def _line(self, relocation: Relocation, record: Unfinished, nodes: list[Vertex]) -> Unfinished:
-        reader = Reader(relocation, record.read_at)
-        return reader.line(record, nodes, 0, self._classes)
 
 
 def _redefined(before: Store, now: Store, changes: Container[str]) -> list[str]:
