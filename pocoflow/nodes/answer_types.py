@@ -25,7 +25,7 @@ from pocoflow.nodes.node_kinds import AskNode, BatchNode
 from pocoflow.nodes.signature import Signature
 from pocoflow.store.schema.model_facts import facts_of
 from pocoflow.values.json_text import write_json
-from pocoflow.values.remembering import remembered
+from pocoflow.values.remembering import remembered, remembered_by_type
 
 
 class LossyAnswerError(AnswerError):
@@ -151,7 +151,7 @@ def answer_type(node: AnyNode) -> AnswerType:
         raise DefinitionError(f"node {node.name!r}: {exc}") from exc
 
 
-_of_hint = remembered(AnswerType)
+_of_hint = remembered_by_type(AnswerType)
 
 
 def _hint(node: AnyNode) -> object:

@@ -12,7 +12,7 @@ from typing_extensions import TypeForm
 
 from pocoflow.errors import Retry
 from pocoflow.messages import problems, short
-from pocoflow.values.remembering import remembered
+from pocoflow.values.remembering import remembered_by_type
 
 T = TypeVar("T")
 
@@ -60,7 +60,7 @@ def parse(kind: Any, text: str) -> Any:
         raise Retry(f"the answer does not fit: {'; '.join(shown)}. {_AGAIN}") from exc
 
 
-@remembered
+@remembered_by_type
 def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 

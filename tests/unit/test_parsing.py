@@ -48,6 +48,25 @@ def test_any_type_that_pydantic_validates_is_read() -> None:
     assert parse(str, '"seven"') == "seven"
 
 
+class Dish(BaseModel):
+    """What fits a :class:`Drink` as well."""
+
+    name: str
+
+
+class Drink(BaseModel):
+    """What fits a :class:`Dish` as well."""
+
+    name: str
+
+
+def test_the_first_of_alike_types_is_taken() -> None:
+    """Whatever was read before, by a union of the same types in another order."""
+    text = '[{"name": "Punch"}]'
+    assert parse(list[Dish | Drink], text) == [Dish(name="Punch")]
+    assert parse(list[Drink | Dish], text) == [Drink(name="Punch")]
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -25,7 +25,7 @@ from pocoflow.store.schema.cores import (
 )
 from pocoflow.store.schema.model_facts import Facts
 from pocoflow.store.schema.part_checks import PartChecks
-from pocoflow.values.remembering import remembered
+from pocoflow.values.remembering import remembered, remembered_by_type
 
 
 def facts_of_types(types: Mapping[str, Any]) -> Facts:
@@ -118,7 +118,7 @@ def _core(key: str, expected: Any) -> CoreSchema:
         ) from exc
 
 
-@remembered
+@remembered_by_type
 def _generated(expected: Any) -> CoreSchema:
     config = ConfigDict(strict=True, arbitrary_types_allowed=True)
     adapter = TypeAdapter(expected, config=None if _has_config(bare(expected)) else config)
