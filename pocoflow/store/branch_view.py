@@ -145,7 +145,8 @@ class BranchStore(Store):
             copies = {key: stored_copy(value) for key, value in private.items()}
             items = "" if origin is None else self.definitions.get(origin, "")
             known = {key: self.definitions.get(key, UNKNOWN) for key in private}
-            self._write(copies, {key for key in known if is_item_of(known[key], items)})
+            same = {key for key in known if is_item_of(known[key], items)}
+            self.apply(copies, accepted=same)
 
     def own_items(self) -> Iterable[tuple[str, object]]:
         """The keys that the branch has read or written, with their values."""
@@ -248,9 +249,9 @@ class BranchStore(Store):
     def apply(
         self,
         values: Mapping[str, object],
-        increments: Iterable[tuple[str, object]],
+        increments: Iterable[tuple[str, object]] = (),
         accepted: Collection[str] = (),
-    ) -> None:
+    ) -> list[tuple[str, object]]:
         """Write values and apply increments, which are also stored for the merge.
 
         Raises:
@@ -261,15 +262,12 @@ class BranchStore(Store):
         copies = [(key, stored_copy(update)) for key, update in increments]
         for key, _ in copies:
             self._check_reduced(key)
-        changes, given = self._reduced(values, copies, accepted)
-        super()._write(changes, {*accepted, *(key for key, _ in given)})
-        self.increments = [*self.increments, *given]
+        given = super().apply(values, copies, accepted)
+        if given:
+            self.increments = [*self.increments, *given]
         for key, _ in given:
             self._expected.remember(key, self._data[key])
-
-    def _write(self, changes: Mapping[str, object], accepted: Collection[str] = ()) -> None:
-        self._refuse(changes)
-        super()._write(changes, accepted)
+        return given
 
     def __delitem__(self, key: str) -> None:
         self._refuse((key,))

@@ -335,13 +335,13 @@ class Store(MutableMapping[str, Any], Generic[SchemaT_co]):
     def __setitem__(self, key: str, value: object) -> None:
         plain = self._plain
         if type(key) is not str or issubclass(type(value), Reference):
-            self._write({key: value})
+            self.apply({key: value})
         elif plain is not None:
             plain[key] = value
         elif (assign := self._assign) is not None and assign(self._data, key, value):
             self._touched.add(key)
         else:
-            self._write({key: value})
+            self.apply({key: value})
 
     def pop(self, key: str, default: Any = UNSET, /) -> Any:
         """Remove a key and return its value, or ``default``, if one is given, if it is absent.
@@ -393,7 +393,7 @@ class Store(MutableMapping[str, Any], Generic[SchemaT_co]):
         **named: object,
     ) -> None:
         """Write several keys, all or nothing: if one value does not fit, none is written."""
-        self._write(dict(values, **named))
+        self.apply(dict(values, **named))
 
     def __ior__(
         self, values: SupportsKeysAndGetItem[str, object] | Iterable[tuple[str, object]], /
@@ -444,7 +444,7 @@ class Store(MutableMapping[str, Any], Generic[SchemaT_co]):
         schema = self._schema
         reducers = schema.reducers if schema is not None else ()
         if not reducers and not under:
-            self._write(results)
+            self.apply(results)
             return
         definitions, known = schema.definitions if schema is not None else {}, under or {}
         self.apply(
@@ -456,9 +456,9 @@ class Store(MutableMapping[str, Any], Generic[SchemaT_co]):
     def apply(
         self,
         values: Mapping[str, object],
-        increments: Iterable[tuple[str, object]],
+        increments: Iterable[tuple[str, object]] = (),
         accepted: Collection[str] = (),
-    ) -> None:
+    ) -> list[tuple[str, object]]:
         """Write values and apply increments, all or nothing.
 
         Args:
@@ -466,32 +466,23 @@ class Store(MutableMapping[str, Any], Generic[SchemaT_co]):
             increments: Keys with the updates for their reducers.
             accepted: Keys whose values and increments are already validated.
 
+        Returns:
+            The validated increments.
+
         Raises:
             StoreError: A field with a reducer has no value yet.
             InvalidValueError: A value does not fit.
         """
-        changes, given = self._reduced(values, increments, accepted)
-        self._write(changes, {*accepted, *(key for key, _ in given)})
-
-    def _reduced(
-        self,
-        values: Mapping[str, object],
-        increments: Iterable[tuple[str, object]],
-        accepted: Collection[str],
-    ) -> tuple[dict[str, object], list[tuple[str, object]]]:
-        """All that is to be written, and the validated increments."""
-        schema, given = self._schema, [*increments]
-        if schema is None:
-            return dict(values), given
-        given = [
-            (key, update if key in accepted else schema.increment(self._label, key, update))
-            for key, update in given
-        ]
-        return reduced(self._label, self._data, values, given, schema.reducers), given
-
-    def _write(self, changes: Mapping[str, object], accepted: Collection[str] = ()) -> None:
-        self._check(changes)
         schema, data = self._schema, self._data
+        changes, given = values, [*increments]
+        if given and schema is not None:
+            given = [
+                (key, update if key in accepted else schema.increment(self._label, key, update))
+                for key, update in given
+            ]
+            changes = reduced(self._label, data, values, given, schema.reducers)
+            accepted = {*accepted, *(key for key, _ in given)}
+        self._check(changes)
         if schema is not None:
             validated = [key for key in accepted if key in changes] if accepted else ()
             changes = schema.check(self._label, data, changes, validated)
@@ -503,6 +494,7 @@ class Store(MutableMapping[str, Any], Generic[SchemaT_co]):
             self._accepted = {k: v for k, v in self._accepted.items() if k not in changes}
         for key, before in old.items():
             self._notify(key, before, changes[key])
+        return given
 
     def _check(self, changes: Mapping[str, object]) -> None:
         for key, value in changes.items():
