@@ -29,23 +29,24 @@ def fields_only(core: CoreSchema) -> CoreSchema:
     Its ``validate_assignment`` takes the values set so far as a plain dict, so that one field can
     be checked, validators included, before the others are set.
     """
-    definitions = core.get("definitions", []) if core["type"] == "definitions" else []
     *_, inner = _levels(core)
     # A frozen field may be set once; the schema of the model would refuse even that.
     fields = {
         name: {part: value for part, value in field.items() if part != "frozen"}
         for name, field in inner["fields"].items()
     }
-    inner = {**inner, "fields": fields}
-    if not definitions:
-        return inner
-    return {"type": "definitions", "schema": inner, "definitions": definitions}
+    return _within(core, {**inner, "fields": fields})
 
 
 def without_definitions(core: CoreSchema) -> CoreSchema:
     """The inner schema of one that may have definitions to which it refers."""
     inner: CoreSchema = core["schema"] if core["type"] == "definitions" else core
     return inner
+
+
+def _within(core: CoreSchema, inner: CoreSchema) -> CoreSchema:
+    """A schema from another one, with the definitions to which both may refer."""
+    return {**core, "schema": inner} if core["type"] == "definitions" else inner
 
 
 def config_of(core: CoreSchema) -> CoreConfig | None:
@@ -147,29 +148,28 @@ def has_validators(core: CoreSchema, field: str | None = None) -> bool:
     """Whether code of the user creates values: anywhere, or in a field of :func:`fields_only`."""
     inner = without_definitions(core)
     definitions = {definition["ref"]: definition for definition in core.get("definitions", ())}
-    found: list[object] = []
-    queue, seen = [inner if field is None else inner["fields"][field]], set()
-    for node in queue:
-        _types_only(node, found)
-        for ref in _refs(node):
-            if ref not in seen and ref in definitions:
-                seen.add(ref)
-                queue.append(definitions[ref])
-    return bool(found)
+    found: list[CoreSchema] = []
+    _types_only(inner if field is None else inner["fields"][field], found)
+    seen = set()
+    for node in found:  # grows during the iteration
+        if node["type"] != "definition-ref":
+            return True
+        if (ref := node["schema_ref"]) in definitions and ref not in seen:
+            seen.add(ref)
+            _types_only(definitions[ref], found)
+    return False
 
 
 def core_of(fields: CoreSchema, field: str) -> CoreSchema:
     """The schema of one field of :func:`fields_only`, by itself."""
-    inner = without_definitions(fields)
-    core: CoreSchema = inner["fields"][field]["schema"]
-    return core if fields is inner else {**fields, "schema": core}
+    return _within(fields, without_definitions(fields)["fields"][field]["schema"])
 
 
 def only(fields: CoreSchema, names: Container[str]) -> CoreSchema:
     """The schema of some fields of :func:`fields_only`."""
     inner = without_definitions(fields)
-    chosen = {**inner, "fields": {k: v for k, v in inner["fields"].items() if k in names}}
-    return chosen if fields is inner else {**fields, "schema": chosen}
+    chosen = {name: field for name, field in inner["fields"].items() if name in names}
+    return _within(fields, {**inner, "fields": chosen})
 
 
 def items_of(fields: CoreSchema, field: str) -> CoreSchema | None:
@@ -177,26 +177,12 @@ def items_of(fields: CoreSchema, field: str) -> CoreSchema | None:
     node = core = core_of(fields, field)
     while node["type"] not in ("list", "dict") and isinstance(node.get("schema"), dict):
         node = node["schema"]
-    part: CoreSchema | None
     part = node.get("items_schema") if node["type"] == "list" else node.get("values_schema")
-    if part is None or core["type"] != "definitions":
-        return part
-    return {**core, "schema": part}
+    return None if part is None else _within(core, part)
 
 
-def _refs(node: object) -> Iterator[str]:
-    if isinstance(node, dict):
-        if node.get("type") == "definition-ref":
-            yield node["schema_ref"]
-        for key, part in node.items():
-            if key not in _NOT_SCHEMAS:
-                yield from _refs(part)
-    elif isinstance(node, (list, tuple)):
-        for part in node:
-            yield from _refs(part)
-
-
-def _types_only(node: object, found: list[object]) -> Any:
+def _types_only(node: object, found: list[CoreSchema]) -> Any:
+    """The schema without validators; ``found`` gets these, and what refers to definitions."""
     if isinstance(node, list):
         return [_types_only(part, found) for part in node]
     if isinstance(node, tuple):
@@ -218,7 +204,7 @@ def _types_only(node: object, found: list[object]) -> Any:
     return {**result, "ref": node["ref"]} if "ref" in node else result
 
 
-def _accepted(node: CoreSchema, found: list[object]) -> CoreSchema:
+def _accepted(node: CoreSchema, found: list[CoreSchema]) -> CoreSchema:
     """The schema of accepted values, from the schema of their input."""
     kind = node["type"]
     if kind.startswith("function-") and _is_users(node["function"]["function"]):
@@ -234,6 +220,8 @@ def _accepted(node: CoreSchema, found: list[object]) -> CoreSchema:
         found.append(node)
         parsed: CoreSchema = node.get("schema", ANY)
         return parsed
+    if kind == "definition-ref":
+        found.append(node)
     return node
 
 
