@@ -18,7 +18,6 @@ from pocoflow.nodes.annotations import plain
 from pocoflow.store.fields import StoreField
 from pocoflow.store.reducing import append, extend, latest, merge, metadata_of
 from pocoflow.store.schema import Schema, make_schema
-from pocoflow.store.schema.cores import fields_only, has_validators
 from pocoflow.store.schema.model_facts import facts_of
 from pocoflow.values.remembering import remembered
 
@@ -124,8 +123,7 @@ class Fields:
         """The fields whose values pass through user functions, which may decide otherwise."""
         if self.model is None:
             return frozenset(name for name, kind in self._types.items() if list(metadata_of(kind)))
-        core = fields_only(self.model.__pydantic_core_schema__)
-        return frozenset(name for name in self.names if has_validators(core, name))
+        return facts_of(self.model).custom
 
     def type_of(self, name: str) -> object:
         """The declared type of a field; ``Any`` if there is none."""

@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from pocoflow.errors import HookError
 from pocoflow.logging import OwnLogger
-from pocoflow.messages import closest
+from pocoflow.messages import closest, short
 from pocoflow.nodes.question import Question
 from pocoflow.store.store import StateT, Store
 from pocoflow.values.callables import check_callback
-from pocoflow.values.failures import Shown
 
 if TYPE_CHECKING:
     from pocoflow.engine.line import Listener
@@ -131,21 +130,22 @@ def _logs(level: int, text: str) -> tuple[int, Listener]:
     def listener(event: object, store: object) -> None:
         facts = {name: getattr(event, name) for name in names}
         if (error := facts.get("error")) is not None:
-            facts["error"] = Shown(error)
+            facts["error"] = short(error, _LONGEST)
         _log.log(level, text, facts)
 
     return level, listener
 
 
 def _log_failure(event: NodeFailed, store: object) -> None:
-    facts = (event.run_id, event.step, event.phase, event.node, Shown(event.error))
+    facts = (event.run_id, event.step, event.phase, event.node, short(event.error, _LONGEST))
     if event.is_caught:
-        _log.warning("run %r: step %d: %s of %r failed and was caught: %r", *facts)
+        _log.warning("run %r: step %d: %s of %r failed and was caught: %s", *facts)
     else:
         traceback = None if event.is_told else event.error  # once is enough
-        _log.error("run %r: step %d: %s of %r failed: %r", *facts, exc_info=traceback)
+        _log.error("run %r: step %d: %s of %r failed: %s", *facts, exc_info=traceback)
 
 
+_LONGEST = 10_000
 _INFO, _WARNING = logging.INFO, logging.WARNING
 _STEP = "run %(run_id)r: step %(step)d: "  # %r keeps a newline in a name from forging a line
 _AFTER = "run %(run_id)r after %(steps)d steps"
@@ -155,12 +155,12 @@ _LOGGED: dict[str, tuple[int, Listener]] = {
     "node_start": _logs(logging.DEBUG, _STEP + "%(node)r starts"),
     "node_retry": _logs(
         _WARNING,
-        _STEP + "attempt %(attempt)d of %(node)r failed, next in %(delay).3g s: %(error)r",
+        _STEP + "attempt %(attempt)d of %(node)r failed, next in %(delay).3g s: %(error)s",
     ),
     "node_end": _logs(_INFO, _STEP + "%(node)r -> %(action)r in %(elapsed).3f s"),
     "node_error": (_WARNING, _log_failure),
     "flow_end": _logs(_INFO, "flow %(flow_name)r completed: run %(run_id)r, %(steps)d steps"),
-    "flow_error": _logs(_WARNING, "flow %(flow_name)r failed: " + _AFTER + ": %(error)r"),
+    "flow_error": _logs(_WARNING, "flow %(flow_name)r failed: " + _AFTER + ": %(error)s"),
     "node_ask": _logs(_INFO, _STEP + "%(node)r asks question %(number)d: %(question)r"),
     "flow_pause": _logs(_INFO, "flow %(flow_name)r paused: " + _AFTER),
     "flow_cancelled": _logs(_WARNING, "flow %(flow_name)r cancelled: " + _AFTER),

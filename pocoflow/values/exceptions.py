@@ -71,12 +71,9 @@ class Thrown:
         args = tuple(part(f"argument {n}", arg) for n, arg in enumerate(_arguments(error), 1))
         state = {name: part(name, item) for name, item in getattr(error, "__dict__", {}).items()}
         cause, context = error.__cause__, error.__context__
-        type_name, message, trace = describe_error(error)
         return cls(
             name_of(type(error)),
-            type_name or "",
-            message or "",
-            trace or "",
+            *describe_error(error),
             args=args,
             state={name: text for name, text in state.items() if name not in lost},
             cause=cls.of(cause, depth - 1) if depth > 0 and cause is not None else None,

@@ -26,12 +26,7 @@ class Failure:
     @classmethod
     def of(cls, node: str, error: BaseException) -> Failure:
         """The failure of a node."""
-        return cls(node, *_described(error))
-
-
-def describe_error(error: BaseException | None) -> tuple[str | None, str | None, str | None]:
-    """An exception as (type name, message, traceback), all ``None`` without one."""
-    return (None, None, None) if error is None else _described(error)
+        return cls(node, *describe_error(error))
 
 
 def add_note(error: BaseException, text: str) -> None:
@@ -40,23 +35,8 @@ def add_note(error: BaseException, text: str) -> None:
         error.add_note(text)
 
 
-class Shown:
-    """An exception in a log line, which must not fail even if its ``__repr__`` does."""
-
-    __slots__ = ("_error",)
-
-    def __init__(self, error: BaseException) -> None:
-        self._error = error
-
-    def __repr__(self) -> str:
-        try:
-            return repr(self._error)
-        except Exception as exc:  # noqa: BLE001 - the line is about another error
-            kind = type(self._error).__name__
-            return f"<{kind}, whose __repr__ raised {type(exc).__name__}>"
-
-
-def _described(error: BaseException) -> tuple[str, str, str]:
+def describe_error(error: BaseException) -> tuple[str, str, str]:
+    """An exception as (type name, message, traceback)."""
     kind = type(error)
     home = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
     try:

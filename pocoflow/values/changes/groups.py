@@ -79,8 +79,7 @@ class Group:
 
     __slots__ = ()
 
-    def __init__(self, items: Items) -> None:
-        pass
+    columns = 0
 
     def same(self, items: Items) -> bool:
         """Whether as many parts of that type are the same, except for their own parts."""
@@ -102,7 +101,7 @@ class Group:
 
     def cut(self, start: int, stop: int) -> tuple[Group, Sequence[tuple[int, int]]]:
         """The data of a range of them, and the ranges of their parts in the columns below."""
-        return self, ()
+        return self, ((start, stop),) * self.columns
 
     def joined(self, other: Self) -> Self:
         """The data of them followed by others of the same type."""
@@ -195,9 +194,6 @@ class Split(Group):
             return self.split(item)
         except Exception:  # noqa: BLE001 - the same
             return _Refused(item)
-
-    def cut(self, start: int, stop: int) -> tuple[Group, Sequence[tuple[int, int]]]:  # noqa: D102
-        return self, ((start, stop),) * self.columns
 
 
 class _Refused:
