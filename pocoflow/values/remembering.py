@@ -47,7 +47,11 @@ def remembered_by_type(make: FunctionT) -> FunctionT:
 
     ``A | B == B | A``, but Pydantic tries ``A`` first, or ``B``.
     """
-    ordered = remembered(lambda hint, _: make(hint))
+
+    def make_in_order(hint: Any, _: object) -> object:
+        return make(hint)
+
+    ordered = remembered(make_in_order)
 
     @wraps(make)
     def cached(hint: Any) -> object:

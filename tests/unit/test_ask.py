@@ -238,23 +238,6 @@ def test_prep_of_a_node_that_asks_runs_once(path: Path) -> None:
         assert db.load_checkpoint(paused.run_id, 0, schema=State)["topic"] == "dogs"
 
 
-def test_choices_have_the_order_of_their_type(path: Path) -> None:
-    """Also where another node asks for the same in another order."""
-
-    @node(writes=S.topic)
-    def first() -> Literal["yes", "no"] | Question[Any]:
-        return Question("Sure?")
-
-    @node(writes=S.topic)
-    def second() -> Literal["no", "yes"] | Question[Any]:
-        return Question("Sure?")
-
-    paused = [pause(Flow(one, schema=State, db_path=path)) for one in (first, second)]
-    with WorkflowDB(path) as db:
-        asked = [db.get_questions(one.run_id)[0] for one in paused]
-    assert [one.schema["enum"] for one in asked] == [["yes", "no"], ["no", "yes"]]
-
-
 def test_a_question_is_asked_only_where_it_is_needed(path: Path) -> None:
     """A function, or a class, that returns an answer itself is not paused."""
 
