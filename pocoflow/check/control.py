@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
+from operator import or_
 from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 
 from pocoflow.check.node_effects import Location
@@ -98,17 +99,19 @@ Lacks: TypeAlias = Literal["return", "end", "other"] | None
 class State(NamedTuple):
     """What is known about the keys at one node, over all paths to it.
 
-    For each key: whether on some path it is as it was at the entry (``entry``), was found
-    (``seen``), was required (``read``), was written, is absent (``gone``), is absent unless it is
-    ``None`` (``vague``), or was tested for with an unknown result (``looked``).
+    Each field holds what is so on some path, as a truth or as bits, so states are joined by "or".
+
+    For each key: whether it is as it was at the entry (``entry``), was found (``seen``), was
+    required (``read``), was written, is absent (``gone``), is absent unless it is ``None``
+    (``vague``), or was tested for with an unknown result (``looked``).
 
     Attributes:
         entry, seen, read, written, gone, vague, looked: As described.
-        required: The keys that every path has read as they were at the entry.
-        passed: The steps that every path has passed, as bits of their numbers.
-        unknown: Whether some path may have done anything else.
-        is_clear: Whether some path leads here without a doubt.
-        is_asked: Whether every path has tested the schema, or a setting of the node.
+        unread: The keys that a path has not read as they were at the entry.
+        avoided: The steps that a path has not passed, as bits of their numbers.
+        unknown: Whether a path may have done anything else.
+        is_clear: Whether a path leads here without a doubt.
+        is_unasked: Whether a path has not tested the schema, or a setting of the node.
     """
 
     entry: int
@@ -117,41 +120,20 @@ class State(NamedTuple):
     written: int = 0
     gone: int = 0
     vague: int = 0
-    required: int = 0
-    passed: int = 0
+    looked: int = 0
+    unread: int = -1
+    avoided: int = -1
     unknown: bool = False
     is_clear: bool = True
-    is_asked: bool = False
-    looked: int = 0
+    is_unasked: bool = True
 
     def joined(self, other: State) -> State:
         """The state where two paths meet."""
-        return State(
-            self.entry | other.entry,
-            self.seen | other.seen,
-            self.read | other.read,
-            self.written | other.written,
-            self.gone | other.gone,
-            self.vague | other.vague,
-            self.required & other.required,
-            self.passed & other.passed,
-            self.unknown or other.unknown,
-            self.is_clear or other.is_clear,
-            self.is_asked and other.is_asked,
-            self.looked | other.looked,
-        )
+        return State(*map(or_, self, other))
 
     def without(self, bit: int) -> State:
         """The same, with nothing known about a key."""
-        return self._replace(
-            entry=self.entry & ~bit,
-            seen=self.seen & ~bit,
-            read=self.read & ~bit,
-            written=self.written & ~bit,
-            gone=self.gone & ~bit,
-            vague=self.vague & ~bit,
-            looked=self.looked & ~bit,
-        )
+        return State._make((*(bits & ~bit for bits in self[:7]), *self[7:]))
 
     @property
     def open(self) -> int:
@@ -172,10 +154,9 @@ class Step:
         does: Its operation.
         key: The key.
         location: Where in the source.
-        value: The value that is written, or the action of an exit.
+        value: The value that is written, or the possible actions of an exit.
         is_guarded: Whether an error of the store is caught around it.
         lacks: For an exit without a value that can be an action: its kind.
-        choices: For an exit without a value: its possible actions, if they are known.
         after: Its successors.
     """
 
@@ -185,7 +166,6 @@ class Step:
     value: Any = None
     is_guarded: bool = False
     lacks: Lacks = None
-    choices: frozenset[str] = frozenset()
     after: list[int] = field(default_factory=list)
 
 
@@ -256,15 +236,15 @@ class Chart:
                 after = None
             case _:
                 after = state._replace(**_NOTES.get(step.does, {}))
-        return None if after is None else after._replace(passed=after.passed | 1 << number)
+        return None if after is None else after._replace(avoided=after.avoided & ~(1 << number))
 
 
 _NOTES: dict[Does, dict[str, Any]] = {
     "unknown": {"unknown": True},
     "doubt": {"is_clear": False},
-    "ask": {"is_asked": True},
+    "ask": {"is_unasked": False},
     # Reads and passed steps are determined for each function separately.
-    "next": {"required": 0, "passed": 0, "is_clear": True, "is_asked": False},
+    "next": {"unread": -1, "avoided": -1, "is_clear": True, "is_unasked": True},
 }
 
 
@@ -276,15 +256,13 @@ def _read(state: State, bit: int) -> State | None:
         return state._replace(entry=entry, vague=vague, seen=state.seen | bit)
     if not state.there & bit:
         return None
-    required = state.required
-    if not (state.seen | state.written) & bit:
-        required |= bit
+    is_first = not (state.seen | state.written) & bit
     return state._replace(
         entry=entry,
         vague=vague,
         read=state.read | opened,
         gone=state.gone & ~bit,
-        required=required,
+        unread=state.unread & ~bit if is_first else state.unread,
     )
 
 

@@ -37,16 +37,17 @@ class Data:
     Args:
         subject: The flow.
         initial: The keys that are set from the start.
-
-    Attributes:
-        flow: The reads and writes on the paths.
     """
 
     def __init__(self, subject: Subject, initial: frozenset[str]) -> None:
         self._subject = subject
         self._initial = initial
         self._unneeding: dict[int, Effects] = {}
-        self.flow = DataFlow(subject.walk, self._of, subject.exit, initial)
+
+    @cached_property
+    def flow(self) -> DataFlow:
+        """The reads and writes on the paths."""
+        return DataFlow(self._subject.walk, self._of, self._subject.exit, self._initial)
 
     @cached_property
     def wanted(self) -> tuple[str, ...]:
@@ -80,14 +81,13 @@ class Data:
         given = frozenset(() if subject.inputs is not None else self.inputs)
         flow = self.calm
         bits = flow.keys.of
-        for spot in subject.walk.spots if wanted else ():
-            for way, (kept, added) in zip(spot.ways, flow.behind[spot], strict=True):
-                if way.target is None and not self._is_excused(spot, way):
-                    there = bits(given) | flow.before[spot] & kept | added
-                    for key in sorted(wanted):
-                        if not there & bits((key,)):
-                            wanted.discard(key)
-                            yield key, spot, way
+        for spot, way, _, kept, added in flow.passings if wanted else ():
+            if way.target is None and not self._is_excused(spot, way):
+                there = bits(given) | flow.before[spot] & kept | added
+                for key in sorted(wanted):
+                    if not there & bits((key,)):
+                        wanted.discard(key)
+                        yield key, spot, way
 
     def _is_excused(self, spot: Spot, way: Way) -> bool:
         """Whether nothing has to be set at an end."""
@@ -121,8 +121,7 @@ class Data:
     @cached_property
     def late(self) -> list[Missing]:
         """Each read of a key that some path has removed before, whatever the inputs."""
-        ends = (way for ways in self.flow.out.values() for way in ways)
-        if not any(end.gone or end.kept is not None for end in ends):
+        if not any(at.end.gone or at.end.kept is not None for at in self.flow.passings):
             return []
         return _each(self.given.unwritten)
 

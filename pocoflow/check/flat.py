@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial, reduce
 from itertools import pairwise
@@ -139,7 +139,8 @@ class Walk:
         vertex, frames, ways = spot.vertex, spot.frames, spot.ways
         known = self._actions(vertex)
         for action in vertex.targets if known is None else known:
-            ways += self._leads(spot, action, vertex, action, frames)
+            lead = partial(follow, vertex, action, frames)
+            ways += self._each_target(spot, lead, Way(action, None, action))
         if known is None:
             self._add_others(spot)
         if vertex.catches or frames:
@@ -156,7 +157,8 @@ class Walk:
                 spent, kinds = catch.catch.spent, catch.catch.kinds
                 if spent is not None or not all(issubclass(kind, caught) for kind in kinds):
                     lead = partial(after_catch, catching, catch, frames[:depth])
-                    yield from self._caught(spot, catch.catch, where, lead)
+                    way = Way(catch.catch.label + where, None, DEFAULT_ACTION, catch.catch)
+                    yield from self._each_target(spot, lead, way)
                 caught += kinds if spent is None else ()
 
     def _add_others(self, spot: Spot) -> None:
@@ -166,10 +168,11 @@ class Walk:
             *outer, vertex = frames
             frames = tuple(outer)
             for action in vertex.targets:
-                is_guess = self._is_guess(spot.vertex, vertex, action)
-                found = self._leads(spot, None, vertex, action, frames)
-                spot.ways += (way._replace(is_guess=is_guess) for way in found)
-        spot.ways += self._leads(spot, None, spot.vertex, None, spot.frames)
+                way = Way(None, None, action, is_guess=self._is_guess(spot.vertex, vertex, action))
+                lead = partial(follow, vertex, action, frames)
+                spot.ways += self._each_target(spot, lead, way)
+        lead = partial(follow, spot.vertex, None, spot.frames)
+        spot.ways += self._each_target(spot, lead, Way(None, None))
 
     def _is_guess(self, vertex: Vertex, around: Vertex, action: str) -> bool:
         """Whether another node inside a flow may be the one that ends it with an action."""
@@ -197,46 +200,22 @@ class Walk:
                 self._endings[id(inner)] = known, [p for p in unknown if not p.targets] or unknown
         return self._endings[id(graph)]
 
-    def _leads(
-        self,
-        spot: Spot,
-        action: str | None,
-        vertex: Vertex,
-        ending: str | None,
-        frames: tuple[Vertex, ...],
-    ) -> tuple[Way, ...] | list[Way]:
-        """The edges for an action, with and without the limits on the path reached."""
-        if not vertex.limits and not (frames and any(frame.limits for frame in frames)):
-            position = follow(vertex, ending, frames)
-            target, unhandled = self._spot(position, spot.taken), position.unhandled is not None
-            return (Way(action, target, ending, None, unhandled, position.depth),)
-        lead = partial(follow, vertex, ending, frames)
-        ways = []
-        for position, taken in self._each_position(lead, spot.taken):
-            target, unhandled = self._spot(position, taken), position.unhandled is not None
-            ways.append(Way(action, target, ending, None, unhandled, position.depth))
-        return ways
-
-    def _caught(
-        self, spot: Spot, catch: Catch, where: str, lead: Callable[[IsSpent], Position]
+    def _each_target(
+        self, spot: Spot, lead: Callable[[IsSpent], Position], way: Way
     ) -> Iterator[Way]:
-        """The edges for errors that a node, or a nested flow, catches."""
-        for position, taken in self._each_position(lead, spot.taken):
-            target = self._spot(position, taken)
-            yield Way(catch.label + where, target, DEFAULT_ACTION, catch, depth=position.depth)
-
-    def _each_position(
-        self, lead: Callable[[IsSpent], Position], taken: frozenset[LimitedEdge]
-    ) -> Iterator[tuple[Position, frozenset[LimitedEdge]]]:
-        """The targets of a step, with and without limits reached, and the edges that it takes.
+        """An edge with each of its targets, with and without the limits on the path reached.
 
         If that results in very many spots for few positions, any edge may have been taken.
         """
         knows_all = len(self.spots) - len(self._known) < _MANY
         waiting: list[tuple[bool, ...]] = [()]
         for given in waiting:  # grows during iteration
-            position, now = _one_position(lead, taken if knows_all else None, given, waiting)
-            yield position, taken | now if knows_all else taken
+            position, now = _one_position(lead, spot.taken if knows_all else None, given, waiting)
+            yield way._replace(
+                target=self._spot(position, spot.taken | now if knows_all else spot.taken),
+                is_unhandled=position.unhandled is not None and way.catch is None,
+                depth=position.depth,
+            )
 
     def leads(self, start: Spot, goals: Collection[Spot]) -> bool:
         """Whether a path leads from a node to one of the goals."""
@@ -247,7 +226,7 @@ class Walk:
         return any(goal in reached for goal in goals)
 
     def path_to(
-        self, goal: Spot, holds: bool, change: Callable[[Spot, Way], bool | None]
+        self, goal: Spot, holds: bool, change: Callable[[Way], bool | None]
     ) -> list[tuple[Spot, str | None]]:
         """A shortest path from the start to a node at whose end something does not hold.
 
@@ -267,7 +246,7 @@ class Walk:
             if spot is goal and not held:
                 break
             for way in spot.ways:
-                after = change(spot, way)
+                after = change(way)
                 holds_next = held if after is None else after
                 if way.target is not None and (way.target, holds_next) not in came:
                     came[way.target, holds_next] = (spot, held, way.action or "*")
@@ -329,6 +308,24 @@ def path_text(steps: Sequence[tuple[str, str | None]]) -> str:
     return " ".join(parts)
 
 
+class Passing(NamedTuple):
+    """A node that is left by one of its edges.
+
+    Attributes:
+        spot: The node.
+        way: The edge.
+        end: What the node has done.
+        kept: The keys that it preserves, as bits.
+        added: The keys that it may have written, as bits.
+    """
+
+    spot: Spot
+    way: Way
+    end: Exit
+    kept: int
+    added: int
+
+
 class DataFlow:
     """The keys that have been written before a node, and those that may still be read.
 
@@ -343,8 +340,7 @@ class DataFlow:
     Attributes:
         keys: The keys, as bits.
         effects: What each node does.
-        out: What each has done on each of its ways, in their order.
-        behind: For each edge, the keys that the node preserves and those that it adds.
+        passings: Each node with each of its edges, in their order.
     """
 
     def __init__(
@@ -357,17 +353,16 @@ class DataFlow:
         self.walk, self.keys = walk, Keys()
         self._initial = self.keys.of(initial)
         self.effects = {spot: effects(spot) for spot in walk.spots}
-        self.out: dict[Spot, tuple[Exit, ...]] = {}
-        self.behind: dict[Spot, tuple[tuple[int, int], ...]] = {}
-        known: dict[tuple[int, ...], Spot] = {}  # most nodes of a class have the same effects
-        for spot in walk.spots:
-            does, ends = self.effects[spot], tuple([out(spot, way) for way in spot.ways])
-            same = known.setdefault((id(does), *map(id, ends)), spot)
-            if same is spot:
-                self.out[spot] = ends
-                self.behind[spot] = tuple(self._change(does, end) for end in ends)
-            else:
-                self.out[spot], self.behind[spot] = self.out[same], self.behind[same]
+        self.passings: list[Passing] = []
+        known: dict[tuple[int, int], Passing] = {}  # most nodes of a class have the same effects
+        for spot, does in self.effects.items():
+            for way in spot.ways:
+                end = out(spot, way)
+                same = known.get((id(does), id(end)))
+                if same is None:
+                    same = Passing(spot, way, end, *self._change(does, end))
+                    known[id(does), id(end)] = same
+                self.passings.append(Passing(spot, way, *same[2:]))
 
     def _change(self, does: Effects, out: Exit) -> tuple[int, int]:
         if out.unknown:
@@ -376,19 +371,22 @@ class DataFlow:
         return kept, self.keys.of(does.needs) & kept | self.keys.of(out.may | out.seen)
 
     @cached_property
+    def _ahead(self) -> dict[Spot, list[Passing]]:
+        return _by_spot(self.passings)
+
+    @cached_property
     def before(self) -> dict[Spot, int]:
         """The keys that may have been written on every path to a node."""
-        return self._on_paths(self._initial, self.behind, and_)
+        return self._on_paths(self._initial, self.passings, and_)
 
     @cached_property
     def had(self) -> dict[Spot, int]:
         """The keys that were present at some time on every path to a node, removed since or not."""
-        of = self.keys.of
-        behind = {
-            spot: [(-1, added | of(self.effects[spot].needs)) for _, added in changes]
-            for spot, changes in self.behind.items()
-        }
-        return self._on_paths(self._initial, behind, and_)
+        passings = [
+            at._replace(kept=-1, added=at.added | self.keys.of(self.effects[at.spot].needs))
+            for at in self.passings
+        ]
+        return self._on_paths(self._initial, passings, and_)
 
     def is_set_again(self, spot: Spot, key: str) -> bool:
         """Whether a node writes a key for certain, and some path to it has set the key before."""
@@ -400,131 +398,99 @@ class DataFlow:
     @cached_property
     def _sure(self) -> dict[Spot, int]:
         """The keys that some path to a node has certainly set."""
-        of = self.keys.of
-        behind = {
-            spot: [
-                (kept, of(end.must.union(self.effects[spot].needs)) & kept)
-                for end, (kept, _) in zip(self.out[spot], changes, strict=True)
-            ]
-            for spot, changes in self.behind.items()
-        }
-        return self._on_paths(self._initial, behind, or_)
+        passings = [
+            at._replace(
+                added=self.keys.of(at.end.must.union(self.effects[at.spot].needs)) & at.kept
+            )
+            for at in self.passings
+        ]
+        return self._on_paths(self._initial, passings, or_)
 
     @cached_property
-    def _hoped_behind(self) -> dict[Spot, list[tuple[int, int]]]:
-        """As ``behind``, under the optimistic assumption about everything unknown.
+    def _hoped_passings(self) -> list[Passing]:
+        """The same under the optimistic assumption about everything unknown.
 
         A choice may depend on a key that was tested for, and an error that a nested flow catches
         may come from an inner node after a write.
         """
-        reachable = self._on_paths(self._initial, self.behind, or_)
+        reachable = self._on_paths(self._initial, self.passings, or_)
         caught: dict[tuple[int, Spot | None], int] = {}
-        looks: dict[Spot, list[tuple[int, int]]] = {}
-        for spot, changes in self.behind.items():
-            looks[spot] = []
-            for way, end, (kept, added) in zip(spot.ways, self.out[spot], changes, strict=True):
-                sees_all = self.effects[spot].reads_more
-                looks[spot].append((kept, kept if sees_all else self.keys.of(end.looked)))
-                own = (catch.catch for catch in spot.vertex.catches)
-                if way.catch is not None and all(catch is not way.catch for catch in own):
-                    at = (id(way.catch), way.target)
-                    caught[at] = caught.get(at, 0) | reachable[spot] & kept | added
+        looks: list[Passing] = []
+        for at in self.passings:
+            sees_all = self.effects[at.spot].reads_more
+            looks.append(at._replace(added=at.kept if sees_all else self.keys.of(at.end.looked)))
+            own = (catch.catch for catch in at.spot.vertex.catches)
+            if at.way.catch is not None and all(catch is not at.way.catch for catch in own):
+                edge = (id(at.way.catch), at.way.target)
+                caught[edge] = caught.get(edge, 0) | reachable[at.spot] & at.kept | at.added
         looked = self._on_paths(0, looks, or_)
-        behind: dict[Spot, list[tuple[int, int]]] = {}
-        for spot, changes in self.behind.items():
-            is_choice = len({way.target for way in spot.ways}) > 1
-            behind[spot] = []
-            for way, (kept, added), (_, new) in zip(spot.ways, changes, looks[spot], strict=True):
-                counts = is_choice or (way.target is not None and way.target.vertex.branches)
-                asked = looked[spot] & kept | new if counts else 0
-                around = caught.get((id(way.catch), way.target), 0)
-                behind[spot].append((kept, added | asked | around))
-        return behind
+        hoped = []
+        for at, look in zip(self.passings, looks, strict=True):
+            added = at.added | caught.get((id(at.way.catch), at.way.target), 0)
+            is_choice = len({way.target for way in at.spot.ways}) > 1
+            if is_choice or (at.way.target is not None and at.way.target.vertex.branches):
+                added |= looked[at.spot] & at.kept | look.added
+            hoped.append(at._replace(added=added))
+        return hoped
 
     @cached_property
     def _hoped(self) -> dict[Spot, int]:
-        return self._on_paths(self._initial, self._hoped_behind, and_)
-
-    @cached_property
-    def _doubted(self) -> int:
-        """The keys for which ``_hoped`` may differ from ``before``."""
-        every = {id(ends): (spot, ends) for spot, ends in self.out.items()}
-        if any(self.effects[spot].reads_more for spot, _ in every.values()):
-            return -1
-        if any(frame.catches for spot in self.walk.spots for frame in spot.frames):
-            return -1
-        return self.keys.of(key for _, ends in every.values() for end in ends for key in end.looked)
+        return self._on_paths(self._initial, self._hoped_passings, and_)
 
     def lacks(self, spot: Spot, key: str, way: Way | None = None) -> bool:
         """Whether on some path a key is certainly absent: at a node, or after it on an edge."""
-        bit = self.keys.of((key,))
-        is_doubted = self._doubted & bit
-        keys = (self._hoped if is_doubted else self.before)[spot]
-        changes = (self._hoped_behind if is_doubted else self.behind)[spot]
-        for other, (kept, added) in zip(spot.ways, changes, strict=True):
-            if other is way:
-                keys = keys & kept | added
-        return not keys & bit
+        keys = self._hoped[spot]
+        for at in () if way is None else self._hoped_passings:
+            if at.way is way:
+                keys = keys & at.kept | at.added
+        return not keys & self.keys.of((key,))
 
     def _on_paths(
-        self,
-        start: int,
-        behind: Mapping[Spot, Sequence[tuple[int, int]]],
-        join: Callable[[int, int], int],
+        self, start: int, passings: Iterable[Passing], join: Callable[[int, int], int]
     ) -> dict[Spot, int]:
-        """The keys on the paths to each node, from those that each edge preserves and adds."""
+        """The keys on the paths to each node."""
+        ahead = _by_spot(passings)
 
         def leads(spot: Spot, keys: int) -> list[tuple[Spot, int]]:
             return [
-                (way.target, keys & kept | added)
-                for way, (kept, added) in zip(spot.ways, behind[spot], strict=True)
-                if way.target is not None
+                (at.way.target, keys & at.kept | at.added)
+                for at in ahead.get(spot, ())
+                if at.way.target is not None
             ]
 
         return solve({self.walk.start: start}, leads, join)
 
-    def _at_every_end(self, change: Callable[[Exit], tuple[int, int]]) -> int | None:
+    def _at_every_end(self, passings: Sequence[Passing]) -> int | None:
         """The keys wherever the walk ends; ``None`` if it does not end."""
-        behind = {spot: [change(end) for end in ends] for spot, ends in self.out.items()}
-        known = self._on_paths(0, behind, and_)
-        ends = [
-            known[spot] & kept | added
-            for spot, changes in behind.items()
-            for way, (kept, added) in zip(spot.ways, changes, strict=True)
-            if way.target is None
-        ]
+        known = self._on_paths(0, passings, and_)
+        ends = [known[at.spot] & at.kept | at.added for at in passings if at.way.target is None]
         return reduce(and_, ends) if ends else None
 
     @cached_property
     def at_ends(self) -> frozenset[str]:
         """The keys that have certainly been written wherever the walk ends."""
-        found = self._at_every_end(lambda end: (-1, self.keys.of(end.must)))
+        sure = [at._replace(kept=-1, added=self.keys.of(at.end.must)) for at in self.passings]
+        found = self._at_every_end(sure)
         return self.keys.names(-1 if found is None else found)
 
     @cached_property
     def hoped_at_ends(self) -> frozenset[str]:
         """The keys that may have been written on each path to an end of the walk."""
-        ends = [
-            self._hoped[spot] & kept | added
-            for spot, changes in self._hoped_behind.items()
-            for way, (kept, added) in zip(spot.ways, changes, strict=True)
-            if way.target is None
-        ]
-        return self.keys.names(reduce(and_, ends, -1))
+        found = self._at_every_end(self._hoped_passings)
+        return self.keys.names(-1 if found is None else found)
 
     @cached_property
     def gone_at_ends(self) -> int:
         """The keys that have been removed, and not rewritten, wherever the walk ends; as bits."""
         of = self.keys.of
-        return (
-            self._at_every_end(
-                lambda end: (
-                    0 if end.unknown else ~of(end.may),
-                    of(end.gone) if end.kept is None else ~of(end.kept),
-                )
+        gone = [
+            at._replace(
+                kept=0 if at.end.unknown else ~of(at.end.may),
+                added=of(at.end.gone) if at.end.kept is None else ~of(at.end.kept),
             )
-            or 0
-        )
+            for at in self.passings
+        ]
+        return self._at_every_end(gone) or 0
 
     @cached_property
     def unwritten(self) -> list[tuple[Spot, str, Location]]:
@@ -543,17 +509,17 @@ class DataFlow:
     @cached_property
     def live(self) -> dict[Spot, int]:
         """The live keys of each node: those that may be read from its start on, before a write."""
-        start: dict[Spot, int] = {}
+        start = {
+            spot: -1 if does.reads_more else self.keys.of(does.reads)
+            for spot, does in self.effects.items()
+        }
         callers: dict[Spot, list[tuple[Spot, int]]] = {}
-        for spot, ends in self.out.items():
-            does = self.effects[spot]
-            start[spot] = -1 if does.reads_more else self.keys.of(does.reads)
-            for way, end in zip(spot.ways, ends, strict=True):
-                unset = ~self.keys.of(end.must)
-                if way.target is None:
-                    start[spot] |= unset
-                else:
-                    callers.setdefault(way.target, []).append((spot, unset))
+        for at in self.passings:
+            unset = ~self.keys.of(at.end.must)
+            if at.way.target is None:
+                start[at.spot] |= unset
+            else:
+                callers.setdefault(at.way.target, []).append((at.spot, unset))
         return solve(
             start,
             lambda spot, keys: [(at, keys & unset) for at, unset in callers.get(spot, ())],
@@ -573,31 +539,35 @@ class DataFlow:
         """The nodes that write a key next, on each path from a node that has written it."""
         met = dict.fromkeys(way.target for way in spot.ways)
         for target in (queue := list(met)):  # grows during iteration
-            for way, end in (
-                () if target is None else zip(target.ways, self.out[target], strict=True)
-            ):
-                if key not in end.must and way.target not in met:
-                    met[way.target] = None
-                    queue.append(way.target)
+            for at in () if target is None else self._ahead.get(target, ()):
+                if key not in at.end.must and at.way.target not in met:
+                    met[at.way.target] = None
+                    queue.append(at.way.target)
         return [spot.name for spot in met if spot is not None and key in self.effects[spot].writes]
 
     def path(self, key: str, spot: Spot) -> tuple[list[tuple[Spot, str | None]], str | None]:
         """A path to a node on which a key is missing, and the node that removes it there."""
         bit = self.keys.of((key,))
+        passings = {id(at.way): at for at in self.passings}
 
-        def change(at: Spot, way: Way) -> bool | None:
-            kept, added = next(
-                change for w, change in zip(at.ways, self.behind[at], strict=True) if w is way
-            )
-            return True if added & bit else (None if kept & bit else False)
+        def change(way: Way) -> bool | None:
+            at = passings[id(way)]
+            return True if at.added & bit else (None if at.kept & bit else False)
 
         steps = self.walk.path_to(spot, bool(self._initial & bit), change)
         removed = None
         for (at, _), (_, action) in pairwise(steps):
             ways = [way for way in at.ways if (way.action or "*") == action]
-            if all(change(at, way) is False for way in ways):
+            if all(change(way) is False for way in ways):
                 removed = at.name
         return steps, removed
+
+
+def _by_spot(passings: Iterable[Passing]) -> dict[Spot, list[Passing]]:
+    found: dict[Spot, list[Passing]] = {}
+    for at in passings:
+        found.setdefault(at.spot, []).append(at)
+    return found
 
 
 def effects_of_branches(vertex: Vertex, node: SplitNode, branches: Sequence[DataFlow]) -> Effects:
@@ -622,13 +592,12 @@ def effects_of_branches(vertex: Vertex, node: SplitNode, branches: Sequence[Data
         for spot, effects in branch.effects.items()
     )
     writes, changes = _written(branches, private, dict.fromkeys(errors, location))
-    ends = [way for branch in branches for ways in branch.out.values() for way in ways]
-    each = [_union(way.may for ways in b.out.values() for way in ways) for b in branches]
+    each = [_union(at.end.may for at in branch.passings) for branch in branches]
     may = (_union(each) - private) | errors
     # There may be no items, and a branch that fails writes nothing.
     must = frozenset() if items or node.collects else _union(branch.at_ends for branch in branches)
     must = (must - private) | errors
-    looked = _union(end.looked for end in ends) - given
+    looked = _union(at.end.looked for b in branches for at in b.passings) - given
     unknown = any(effects.writes_more for effects in inner)
     gone, kept = _removed(branches, may | private)
     if items or node.collects or unknown:
@@ -638,14 +607,15 @@ def effects_of_branches(vertex: Vertex, node: SplitNode, branches: Sequence[Data
         made = {key for key, count in counts.items() if count > 1} | errors
         made |= _union(branch.hoped_at_ends for branch in branches)
         may, looked = may & made, looked | (may - made)
-    ways = [Exit(DEFAULT_ACTION, may, must, unknown, gone=gone, kept=kept, looked=looked)]
-    if node.collects:
-        ways.append(Exit(FAILED, may, must, unknown, looked=looked))
+    end = Exit(
+        frozenset((DEFAULT_ACTION,)), may, must, unknown, gone=gone, kept=kept, looked=looked
+    )
+    failed = end._replace(choices=frozenset((FAILED,)))
     return Effects(
         needs={**items, **needs},
         reads=(_union(effects.reads for effects in inner) - given).union(items),
         writes=writes,
-        exits=tuple(ways),
+        exits=(end, failed) if node.collects else (end,),
         reads_more=any(effects.reads_more for effects in inner),
         writes_more=unknown,
         named={**items, **dict.fromkeys(sorted(private | errors), location)},

@@ -83,7 +83,7 @@ class Exit(NamedTuple):
     """An exit of a function.
 
     Attributes:
-        action: The action that is returned there; ``None`` if it is not a constant.
+        choices: The possible actions; empty if they are unknown.
         may: The keys that may have been written.
         must: The keys that have been written on every path to it.
         unknown: Whether other keys may have been written, too.
@@ -93,10 +93,9 @@ class Exit(NamedTuple):
             ``None``.
         looked: The keys that some path has tested for with an unknown result: a later choice may
             depend on it.
-        choices: The possible actions if the action is not a constant; empty if they are unknown.
     """
 
-    action: str | None = None
+    choices: frozenset[str] = frozenset()
     may: frozenset[str] = frozenset()
     must: frozenset[str] = frozenset()
     unknown: bool = False
@@ -104,7 +103,6 @@ class Exit(NamedTuple):
     gone: frozenset[str] = frozenset()
     kept: frozenset[str] | None = None
     looked: frozenset[str] = frozenset()
-    choices: frozenset[str] = frozenset()
 
 
 class Write(NamedTuple):
@@ -200,7 +198,7 @@ class Effects:
         """The exit for an action; ``None`` is any other action."""
         known = self._by_action.get(action)
         if known is None:
-            ends = [end for end in self.exits if end.action in (action, None)]
+            ends = [end for end in self.exits if len(end.choices) != 1 or action in end.choices]
             known = self._by_action[action] = join(ends or self.exits)
         return known
 
@@ -216,7 +214,7 @@ class Effects:
         if is_whole:
             return Exit(may=failure, must=failure, looked=known.looked)
         may = failure.union(self.writes)
-        return Exit(None, may, failure, self.writes_more, known.seen, looked=known.looked)
+        return Exit(frozenset(), may, failure, self.writes_more, known.seen, looked=known.looked)
 
 
 ANYTHING = Exit(unknown=True)
@@ -232,7 +230,7 @@ def join(exits: Iterable[Exit]) -> Exit:
     if len(ends) == 1:
         return ends[0]
     return Exit(
-        None,
+        frozenset(),
         frozenset().union(*(end.may for end in ends)),
         frozenset.intersection(*(end.must for end in ends)),
         any(end.unknown for end in ends),

@@ -26,6 +26,9 @@ from pocoflow.nodes.edges import DEFAULT_ACTION
 
 KnownT = TypeVar("KnownT")
 
+NOTHING_RETURNED = frozenset((DEFAULT_ACTION,))
+"""The action of a function that returns ``None``."""
+
 _NOT_THEIRS = ("abc", "builtins", "pocoflow", "typing")
 
 
@@ -215,7 +218,7 @@ class Scope:
         """The actions to which an expression may evaluate; empty if they are unknown."""
         match node:
             case ast.Constant(value=None):
-                return frozenset((DEFAULT_ACTION,))
+                return NOTHING_RETURNED
             case ast.IfExp(body=body, orelse=other):
                 parts: Sequence[ast.expr | None] = (body, other)
             case ast.Name(id=name) if name in self._bound and name not in self._given:

@@ -112,20 +112,14 @@ def _opens(node: ast.AST, method: Function) -> bool:
     match node:
         case ast.Call(func=ast.Attribute(attr="__setattr__")):
             return True
-        case ast.Call(func=ast.Name(id="setattr" | "vars"), args=[owner, *_]):
-            pass
-        case ast.Attribute(value=owner, attr="__dict__"):
-            pass
+        case (
+            ast.Call(func=ast.Name(id="setattr" | "vars"), args=[owner, *_])
+            | ast.Attribute(value=owner, attr="__dict__")
+        ):
+            names = [part.id for part in ast.walk(owner) if isinstance(part, ast.Name)]
+            return any(arg.arg in names for arg in method.args.args[:1])
         case _:
             return False
-    match owner:
-        case ast.Call(func=ast.Name(id="type"), args=[inner]):
-            owner = inner
-        case ast.Attribute(value=inner, attr="__class__"):
-            owner = inner
-        case _:
-            pass
-    return isinstance(owner, ast.Name) and owner.id in [arg.arg for arg in method.args.args[:1]]
 
 
 def is_a(value: object, kinds: type[KindT] | tuple[type[KindT], ...]) -> TypeGuard[KindT]:

@@ -9,11 +9,10 @@ from collections.abc import Sequence
 from types import BuiltinFunctionType, CoroutineType, FunctionType, NoneType
 
 from pocoflow.check.control import Does, Lacks, Step
-from pocoflow.check.node_effects import NOWHERE, Location
-from pocoflow.check.scope import Owner, Scope, Sort
+from pocoflow.check.node_effects import Location
+from pocoflow.check.scope import NOTHING_RETURNED, Owner, Scope, Sort
 from pocoflow.check.source import inner_parts, is_a, pairs_of
 from pocoflow.check.uses import GENERATOR, Around, Return, Takes, Uses
-from pocoflow.nodes.edges import DEFAULT_ACTION
 
 _JUMPS = (ast.Return, ast.Break, ast.Continue)
 _SWALLOW = (contextlib.suppress, contextlib.ExitStack, contextlib.AsyncExitStack)
@@ -41,7 +40,7 @@ class Statements(Uses):
         if scope is None:
             self.reads_all = True
             self.at = [self.chart.add(Step("unknown"), self.at)]
-            self.ends(then, None)
+            self.ends(then)
             return
         self.scope = scope
         self.returns = []
@@ -54,22 +53,19 @@ class Statements(Uses):
         self.may_not_run = bool(scope.function.__code__.co_flags & GENERATOR)
         if self.may_not_run:
             before = self.at
-            self._leave(None, self.location(scope.node))
+            self._leave(frozenset(), self.location(scope.node))
             self.at = before
         self.body(body)
-        self._leave(DEFAULT_ACTION, self.location(body[-1]), "end")
-        ends = []
-        for end in self.returns:
-            step = Step(
-                then, location=end.location, value=end.action, lacks=end.lacks, choices=end.choices
-            )
-            ends.append(self.chart.add(step, end.at))
-        self.at = ends
+        self._leave(NOTHING_RETURNED, self.location(body[-1]), "end")
+        self.at = [
+            self.chart.add(Step(then, None, location, choices, lacks=lacks), at)
+            for choices, at, location, lacks in self.returns
+        ]
         self.parts.append(len(self.chart.steps))
 
-    def ends(self, then: Does, action: str | None) -> None:
-        """End the function here."""
-        self.at = [self.chart.add(Step(then, location=NOWHERE, value=action), self.at)]
+    def ends(self, then: Does) -> None:
+        """End the function here, with an unknown action."""
+        self.at = [self.chart.add(Step(then, value=frozenset()), self.at)]
         self.parts.append(len(self.chart.steps))
 
     def body(self, body: Sequence[ast.stmt]) -> None:
@@ -150,7 +146,7 @@ class Statements(Uses):
     def _return(self, value: ast.expr | None, node: ast.stmt) -> None:
         match value:
             case None | ast.Constant(value=None):
-                self._leave(DEFAULT_ACTION, self.location(node), "return")
+                self._leave(NOTHING_RETURNED, self.location(node), "return")
             case ast.IfExp(test=test, body=body, orelse=other):
                 ends = [lambda part=part: self._return(part, node) for part in (body, other)]
                 self.either(test, *ends)
@@ -161,9 +157,7 @@ class Statements(Uses):
             case _:
                 self.expression(value)
                 lacks: Lacks = "other" if self._is_no_action(value) else None
-                self._leave(
-                    self.scope.key(value), self.location(node), lacks, self.scope.choices(value)
-                )
+                self._leave(self.scope.choices(value), self.location(node), lacks)
 
     def _is_no_action(self, node: ast.expr) -> bool:
         """Whether a value is neither a non-empty text nor ``None``."""
@@ -183,25 +177,19 @@ class Statements(Uses):
         """Return the result of a function that is read as well."""
         if self.scope.called(call.func) is not None:
             self.expression(call)
-            self._leave(None, self.location(node))
+            self._leave(frozenset(), self.location(node))
             return
         self.follow(call, is_awaited=is_awaited)
-        for end in self.followed or [Return(None, self.at)]:
+        for end in self.followed or [Return(frozenset(), self.at)]:
             self.at = end.at
             self.step("doubt")
-            self._leave(end.action, self.location(node), choices=end.choices)
+            self._leave(end.choices, self.location(node))
 
-    def _leave(
-        self,
-        action: str | None,
-        location: Location,
-        lacks: Lacks = None,
-        choices: frozenset[str] = frozenset(),
-    ) -> None:
+    def _leave(self, choices: frozenset[str], location: Location, lacks: Lacks = None) -> None:
         """Leave the function through each enclosing ``finally``."""
         self._unwind(self.base)
         if self.at:
-            self.returns.append(Return(action, self.at, location, lacks, choices))
+            self.returns.append(Return(choices, self.at, location, lacks))
         self.at = []
 
     def _unwind(self, number: int) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dis
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
 from types import FunctionType
 from typing import Any, NamedTuple
 
@@ -96,7 +97,7 @@ def _statements(reading: _Reading, owner: Owner) -> Statements:
     for step in steps:
         read.at = [read.chart.add(step, read.at)]
     if around != Around():
-        read.ends("next", None)
+        read.ends("next")
     for number, function in enumerate(functions, 1):
         given = None if function is None else _given(function, stores)
         scope = None if function is None or given is None else Scope.of(function, given, owner)
@@ -105,7 +106,7 @@ def _statements(reading: _Reading, owner: Owner) -> Statements:
     for key, location in around.writes:
         read.at = [read.chart.add(Step("increment", key, location), read.at)]
     if around.writes:
-        read.ends("exit", None)
+        read.ends("exit")
     return read
 
 
@@ -162,15 +163,11 @@ class _Facts:
         steps = self._chart.steps
         known = [(n, steps[n], state) for n, state in sorted(part)]
         ends = [state for _, step, state in known if step.does in ("exit", "next", "raise")]
-        passed = required = -1
-        for state in ends:
-            passed &= state.passed
-            required &= state.required
-        if ends:
-            self._required |= self._chart.keys.names(required)
+        met = reduce(State.joined, ends) if ends else State(0)
+        self._required |= self._chart.keys.names(~met.unread)
         for n, step, state in known:
             if step.key is not None:
-                self._sites.append((step, state, bool(ends) and bool(passed >> n & 1)))
+                self._sites.append((step, state, not met.avoided >> n & 1))
                 # A read always fails if nothing gets past it.
                 fails = not ends and self._chart.past(n, state) is None
                 if fails and not step.is_guarded:
@@ -218,7 +215,7 @@ class _Facts:
                 continue
             if always:
                 certain.setdefault(step.key, step.location)
-            elif not state.is_asked:
+            elif state.is_unasked:
                 doubtful.setdefault(step.key, step.location)
         return certain, doubtful
 
@@ -234,23 +231,22 @@ class _Facts:
             if step.key is not None
             and step.does in ("write", "default")
             and not step.is_guarded
-            and (always or not state.is_asked)
+            and (always or state.is_unasked)
         ]
 
     def _exits(self) -> tuple[Exit, ...]:
-        found: dict[tuple[str | None, frozenset[str]], State] = {}
+        found: dict[frozenset[str], State] = {}
         for step, state in self._last:
-            out = step.value, step.choices if step.value is None else frozenset()
-            known = found.get(out)
-            found[out] = state if known is None else known.joined(state)
-        return tuple(self._exit(*out, state) for out, state in found.items())
+            known = found.get(step.value)
+            found[step.value] = state if known is None else known.joined(state)
+        return tuple(self._exit(choices, state) for choices, state in found.items())
 
-    def _exit(self, action: str | None, choices: frozenset[str], state: State) -> Exit:
+    def _exit(self, choices: frozenset[str], state: State) -> Exit:
         names = self._chart.keys.names
         gone = state.gone & ~state.there
         is_empty = gone < 0 and not state.unknown  # unnamed keys are gone, too
         return Exit(
-            action,
+            choices,
             names(state.written),
             names(~(state.open | state.seen | state.read)),
             state.unknown,
@@ -258,7 +254,6 @@ class _Facts:
             frozenset() if state.unknown else names(gone),
             names(~gone) if is_empty else None,
             names(state.looked & state.there),
-            choices,
         )
 
     def _lacking(self, *kinds: Lacks) -> Lacking | None:

@@ -10,10 +10,9 @@ from typing import Any, NamedTuple, TypeAlias
 
 from pocoflow.check.control import Chart, Does, Lacks, Step
 from pocoflow.check.node_effects import NOWHERE, Location, Value
-from pocoflow.check.scope import Owner, Scope, Sort, Target
+from pocoflow.check.scope import NOTHING_RETURNED, Owner, Scope, Sort, Target
 from pocoflow.check.source import is_a
 from pocoflow.errors import InvalidValueError, MissingKeyError, UnknownFieldError
-from pocoflow.nodes.edges import DEFAULT_ACTION
 from pocoflow.store.store import Store
 
 _DEPTH, _STEPS = 8, 6000  # how far calls are followed
@@ -82,17 +81,12 @@ def _may_take(kinds: Takes, errors: Sequence[type[BaseException]]) -> bool:
 
 
 class Return(NamedTuple):
-    """An exit of a function: the action, the steps before it, and the location.
+    """An exit of a function: its possible actions, the steps before it, and the location."""
 
-    Attributes:
-        choices: If the action is ``None``, the possible actions, if they are known.
-    """
-
-    action: str | None
+    choices: frozenset[str]
     at: list[int]
     location: Location = NOWHERE
     lacks: Lacks = None
-    choices: frozenset[str] = frozenset()
 
 
 class Uses:
@@ -450,20 +444,16 @@ class Uses:
                 key, called = self.scope.key(name), self.scope.called(node.func)
             case _:
                 return False
-        if key is None or key in self._attributes:
+        does: dict[object, Does] = {
+            getattr: "look" if rest else "read",
+            hasattr: "look",
+            setattr: "write",
+            delattr: "take",
+        }
+        if key is None or key in self._attributes or called not in does:
             return False
-        if called is getattr and len(rest) < 2:
-            self.expressions(rest)
-            self.use("look" if rest else "read", key, node)
-        elif called is hasattr and not rest:
-            self.use("look", key, node)
-        elif called is setattr and len(rest) == 1:
-            self.expressions(rest)
-            self.use("write", key, node, self.value(rest[0]))
-        elif called is delattr and not rest:
-            self.use("take", key, node)
-        else:
-            return False
+        self.expressions(rest)
+        self.use(does[called], key, node, self.value(rest[0]) if rest else None)
         return True
 
     def _arguments(self, node: ast.Call) -> None:
@@ -496,7 +486,7 @@ class Uses:
         self.scope, self.base, self.returns = inner, len(self.around), []
         self._calls.append(inner.function.__code__)
         self.body(inner.node.body)
-        self.returns.append(Return(DEFAULT_ACTION, self.at))
+        self.returns.append(Return(NOTHING_RETURNED, self.at))
         self._calls.pop()
         self.followed = self.returns
         self.at = []
