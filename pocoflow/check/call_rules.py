@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Collection, Iterable, Iterator
-from functools import cache
+from collections.abc import Iterable, Iterator
+from functools import cache, partial
 from types import FunctionType, ModuleType
 from typing import NamedTuple
 
 from pocoflow.check.class_rules import hints_of
 from pocoflow.check.findings import Finding, Severity
-from pocoflow.check.source import definition_of, functions_of, inner_parts, is_a, reached
+from pocoflow.check.scope import Owner, Scope
+from pocoflow.check.source import functions_of, inner_parts, is_a, reached
 from pocoflow.check.storage_rules import how_bad, not_storable, result_types
 from pocoflow.check.subject import Subject
 from pocoflow.graph.graph import Vertex
@@ -77,15 +78,13 @@ def _asking(kind: type, *functions: FunctionType) -> list[FunctionType]:
 def asked_for(functions: Iterable[FunctionType]) -> Iterator[tuple[Resource, tuple[str, int]]]:
     """The resources that functions take from ``context()``, by their source, with the lines."""
     for function in functions:
-        if "context" not in names_in(function.__code__):
-            continue
-        known = definition_of(function)
-        parts = [] if known is None else [*ast.walk(known[0])]
-        names, tries = _contexts(parts, function), [p for p in parts if isinstance(p, ast.Try)]
+        scope = _scope_of(function) if "context" in names_in(function.__code__) else None
+        parts = [] if scope is None else [*ast.walk(scope.node)]
+        tries = [part for part in parts if isinstance(part, ast.Try)]
         guarded = {id(part) for block in tries for stmt in block.body for part in ast.walk(stmt)}
         for part in parts:
-            if isinstance(part, ast.Subscript) and is_context(part.value, function, names):
-                key = value_of(part.slice, function)
+            if isinstance(part, ast.Subscript) and scope and _is_context(scope, part.value):
+                key = scope.object(part.slice)
                 if isinstance(key, Resource) and id(part) not in guarded:
                     yield key, (function.__code__.co_filename, part.lineno)
 
@@ -104,17 +103,17 @@ class _Call(NamedTuple):
 
 def _refused(function: FunctionType) -> Iterator[tuple[int, str, str]]:
     """The calls of a function that are refused: the line, the message, and the fix."""
-    definition = definition_of(function)
-    if definition is None:
+    scope = _scope_of(function)
+    if scope is None:
         return
-    for made in _calls_in(ast.walk(definition[0]), function):
+    for made in _calls_in(ast.walk(scope.node), scope):
         called, *arguments = made.call.args
         line = made.call.lineno
         if isinstance(called, ast.Lambda) and not made.is_named:
             message = "it makes a journaled call of a lambda, which has no name to be known by"
             fix = "call a function, or give it a name: context().calling(name=...).call(...)"
             yield line, f"{message} after a crash, and so is refused", fix
-        known = value_of(called, function)
+        known = scope.object(called)
         hint = awaited(read_hints(known).get("return")) if callable(known) else None
         bad = None if hint is None else not_storable(hint, is_whole=True)
         if bad is not None:
@@ -122,7 +121,7 @@ def _refused(function: FunctionType) -> Iterator[tuple[int, str, str]]:
             message = f"{message} {type_label(bad)}: that cannot be stored, so the call is refused"
             yield line, message, "return what can be stored, or call it without context().call"
         for part in (*arguments, *(keyword.value for keyword in made.call.keywords)):
-            value = value_of(part, function)
+            value = scope.object(part)
             if isinstance(part, ast.Lambda) or is_a(value, (FunctionType, type, ModuleType)):
                 message = (
                     f"it hands {ast.unparse(part)} to a journaled call, which cannot be stored,"
@@ -133,15 +132,13 @@ def _refused(function: FunctionType) -> Iterator[tuple[int, str, str]]:
 
 def _misplaced(function: FunctionType, phase: str) -> Iterator[tuple[int, str, str]]:
     """The calls of a function that is not ``exec``, except those of functions defined in it."""
-    found = definition_of(function)
-    for made in () if found is None else _calls_in(inner_parts(found[0].body), function):
+    scope = _scope_of(function)
+    for made in () if scope is None else _calls_in(inner_parts(scope.node.body), scope):
         what = f"it makes a journaled call in {phase}, which is refused: they are made in exec"
         yield made.call.lineno, what, "make it in exec, or call the function itself"
 
 
-def _calls_in(nodes: Iterable[ast.AST], function: FunctionType) -> Iterator[_Call]:
-    parts = list(nodes)
-    names = _contexts(parts, function)
+def _calls_in(parts: Iterable[ast.AST], scope: Scope) -> Iterator[_Call]:
     for part in parts:
         match part:
             case ast.Call(func=ast.Attribute(attr="call", value=owner), args=[_, *_]):
@@ -151,41 +148,25 @@ def _calls_in(nodes: Iterable[ast.AST], function: FunctionType) -> Iterator[_Cal
                         continue
                     is_named = any(keyword.arg in (None, "name") for keyword in owner.keywords)
                     owner = owner.func.value
-                if is_context(owner, function, names):
+                if _is_context(scope, owner):
                     yield _Call(part, is_named)
             case _:
                 pass
 
 
-def _contexts(parts: Iterable[ast.AST], function: FunctionType) -> set[str]:
-    """The names that a function gives to ``context()``."""
-    return {
-        target.id
-        for part in parts
-        if isinstance(part, ast.Assign) and is_context(part.value, function)
-        for target in part.targets
-        if isinstance(target, ast.Name)
-    }
+def _scope_of(function: FunctionType) -> Scope | None:
+    return Scope.of(function, {}, Owner(None, {}))
 
 
-def is_context(expression: ast.expr, function: FunctionType, names: Collection[str] = ()) -> bool:
-    """Whether an expression in a function is ``context()``, or one of the names for it."""
-    if isinstance(expression, ast.Name):
-        return expression.id in names
-    return isinstance(expression, ast.Call) and value_of(expression.func, function) is context
-
-
-def value_of(expression: ast.expr, function: FunctionType) -> object:
-    """The value of a name of the module, or of an attribute of one; ``None`` if it is unknown."""
-    if isinstance(expression, ast.Attribute):
-        owner = value_of(expression.value, function)
-        return getattr(owner, expression.attr, None) if is_a(owner, ModuleType) else None
-    if not isinstance(expression, ast.Name):
-        return None
-    code = function.__code__
-    if expression.id in (*code.co_varnames, *code.co_cellvars, *code.co_freevars):
-        return None
-    return function.__globals__.get(expression.id)
+def _is_context(scope: Scope, expression: ast.expr) -> bool:
+    """Whether an expression is ``context()``, or a name for it."""
+    match expression:
+        case ast.Name(id=name):
+            return bool(scope.ask_of(name, partial(_is_context, scope)))
+        case ast.Call(func=called):
+            return scope.object(called) is context
+        case _:
+            return False
 
 
 # -- executors -----------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -33,6 +33,11 @@ from pocoflow.logging import OwnLogger
 from pocoflow.messages import closest, counted
 
 _log = OwnLogger("check")
+
+_RULES: tuple[Callable[[Subject], Iterator[Finding]], ...] = (
+    *(check_graph, check_types, check_items, check_storage, check_calls, check_inputs),
+    *(check_handed, check_resources_asked, check_executors, check_links, check_order),
+)
 
 
 class Proof:
@@ -76,10 +81,7 @@ class Proof:
 
     @cached_property
     def _data(self) -> list[tuple[Missing | None, Finding]]:
-        return list(self._tried(self._found_in_data()))
-
-    def _found_in_data(self) -> Iterator[tuple[Missing | None, Finding]]:
-        yield from check_data(self._subject, self._flow)
+        return list(self._tried(check_data(self._subject, self._flow)))
 
     @cached_property
     def _unwritten(self) -> list[tuple[Missing, Finding]]:
@@ -89,26 +91,6 @@ class Proof:
     def _refusing(self) -> list[tuple[Missing, Finding]]:
         """The errors of a run, unless its store has the key from the start."""
         return [pair for pair in self._unwritten if pair[1].severity == "error"]
-
-    @cached_property
-    def _own(self) -> list[Finding]:
-        subject = self._subject
-        others = [finding for missing, finding in self._data if missing is None]
-        rules = (
-            check_graph(subject),
-            check_types(subject),
-            check_items(subject),
-            check_storage(subject),
-            check_calls(subject),
-            check_inputs(subject),
-            check_handed(subject),
-            check_resources_asked(subject),
-            check_executors(subject),
-            check_links(subject),
-            check_order(subject),
-        )
-        found = [finding for rule in rules for finding in self._reported(rule)]
-        return [*found, *others, *self._budgets, *self._names, *self._clashes]
 
     def _tried(
         self, found: Iterable[tuple[Missing | None, Finding]]
@@ -134,10 +116,11 @@ class Proof:
     @cached_property
     def _always(self) -> list[Finding]:
         """The findings that do not depend on the inputs of a run, including those of subflows."""
-        found = [*self._own]
-        if self._subject.is_inner:  # the proof of the enclosing flow continues from here
-            return found
-        inside = self._inside = subflows_of(self._subject)
+        found = [finding for missing, finding in self._data if missing is None]
+        found += [finding for rule in _RULES for finding in self._reported(rule(self._subject))]
+        found += self._logged
+        # The proof of the enclosing flow continues from an inner one.
+        inside = self._inside = [] if self._subject.is_inner else subflows_of(self._subject)
         for inner in inside:  # grows during iteration
             proof = Proof(inner)
             found += [finding for finding in proof.findings if not self.silencer.is_silent(finding)]
@@ -146,19 +129,10 @@ class Proof:
         return found
 
     @cached_property
-    def _clashes(self) -> list[Finding]:
-        """Conflicting writes of branches, which a run detects only when all have been paid for."""
-        return self._reported(check_branches(self._subject))
-
-    @cached_property
-    def _names(self) -> list[Finding]:
-        """Attributes of a class whose names are probably misspelt."""
-        return self._reported(check_names(self._subject))
-
-    @cached_property
-    def _budgets(self) -> list[Finding]:
-        """Budgets, and edges for them, that silently have no effect."""
-        return self._reported(check_budgets(self._subject))
+    def _logged(self) -> list[Finding]:
+        """Conflicts of branches, misspelt names, and budgets without effect."""
+        rules = (check_budgets, check_names, check_branches)
+        return [finding for rule in rules for finding in self._reported(rule(self._subject))]
 
     @property
     def remarks(self) -> list[Finding]:
@@ -169,7 +143,7 @@ class Proof:
             check_inputs(self._subject, lost_only=True),
             check_handed(self._subject, at_once=True),
         )
-        return [*self._reported(found), *self._budgets, *self._names, *self._clashes]
+        return [*self._reported(found), *self._logged]
 
     def _reported(self, found: Iterable[Finding]) -> list[Finding]:
         return [finding for _, finding in self._tried((None, finding) for finding in found)]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from itertools import chain
 from types import NoneType
-from typing import Any, NamedTuple, TypedDict, Unpack
+from typing import Any, NamedTuple, TypedDict, TypeVar, Unpack, cast
 
 from pocoflow.check.assignable import fits_field
 from pocoflow.check.findings import Finding, Severity
@@ -42,6 +42,8 @@ from pocoflow.nodes.parallel import SplitNode
 from pocoflow.nodes.settings import Where
 from pocoflow.nodes.subflow import Subflow
 from pocoflow.values.remembering import remembered
+
+NodeT = TypeVar("NodeT", bound=Node)
 
 _REFUSALS = (UnknownFieldError, InvalidValueError)
 
@@ -172,19 +174,10 @@ class Subject:
     def facts(self) -> tuple[object, ...]:
         """The values that distinguish it from other subjects of the same graph."""
         outputs = None if self.outputs is None else (*self.outputs,)
-        said = (self.inputs, outputs, self.stored, self.ends_in_time, self.ignore)
-        watched = (self.is_watched, self.has_writers)
-        budgets = (self.budgets, self.lost_budgets, id(self.executor))
-        where = (self.vertex, self.frames, id(self.schema), self.is_new)
-        return (
-            *where,
-            *said,
-            *watched,
-            *budgets,
-            self.schedules,
-            bool(self.unused_edges),
-            self.is_part,
-        )
+        values = {given.name: getattr(self, given.name) for given in fields(self)}
+        values |= {"outputs": outputs, "unused_edges": bool(self.unused_edges)}
+        values |= {"schema": id(self.schema), "executor": id(self.executor)}
+        return (*values.values(),)
 
     def __post_init__(self) -> None:
         self.fields = fields_of(self.schema)
@@ -276,21 +269,19 @@ class Subject:
             found.setdefault(type(node.vertex.node), []).append(node)
         return found
 
-    def _of(self, kind: type) -> Iterator[tuple[Site, Node]]:
-        for made, sites in self._by_class.items():
-            if issubclass(made, kind):
-                yield from ((site, site.vertex.node) for site in sites)
+    def _of(self, kind: type[NodeT]) -> list[tuple[Site, NodeT]]:
+        found = [sites for made, sites in self._by_class.items() if issubclass(made, kind)]
+        return [(at, cast(NodeT, at.vertex.node)) for sites in found for at in sites]
 
     @cached_property
     def functions(self) -> list[tuple[Site, AnyFunctionNode]]:
         """The nodes that are functions."""
-        of = self._of(FunctionNode)
-        return [(at, node) for at, node in of if isinstance(node, FunctionNode)]
+        return self._of(FunctionNode)
 
     @cached_property
     def fans_out(self) -> list[tuple[Site, SplitNode]]:
         """The nodes that have branches, or a flow on a separate store."""
-        return [(at, node) for at, node in self._of(SplitNode) if isinstance(node, SplitNode)]
+        return self._of(SplitNode)  # type: ignore[type-abstract]
 
     @cached_property
     def classes(self) -> list[Site]:
@@ -422,8 +413,7 @@ class Subject:
 
     def returned(self, vertex: Vertex) -> list[tuple[str, ...]]:
         """The possible actions at each end of ``post`` of a class; ``("",)`` if unknown."""
-        ends = self.effects(vertex).exits
-        return [(end.action,) if end.action else (*sorted(end.choices),) or ("",) for end in ends]
+        return [(*sorted(end.choices),) or ("",) for end in self.effects(vertex).exits]
 
     def _by_source(self, vertex: Vertex) -> tuple[str, ...] | None:
         if isinstance(vertex.node, (FunctionNode, SplitNode)):
@@ -602,7 +592,7 @@ def _plain(needs: Locations, looks: Locations, writes: Locations) -> Effects:
         needs=needs,
         reads=frozenset((*needs, *looks)),
         writes=writes,
-        exits=(Exit(None, written, written, looked=frozenset(looks)),),
+        exits=(Exit(frozenset(), written, written, looked=frozenset(looks)),),
         named={**needs, **writes},
         looks=looks,
     )
