@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from pocoflow.check.class_rules import idle_retries, misnamed
 from pocoflow.check.node_effects import Effects
-from pocoflow.check.subject import Subject, effects_of_class, is_constant
+from pocoflow.check.store_use import is_constant
+from pocoflow.check.subject import Subject, effects_of_class
 from pocoflow.graph.graph import Vertex
 from pocoflow.nodes.answer_types import asks
 from pocoflow.nodes.function import FunctionNode

@@ -88,7 +88,6 @@ Does: TypeAlias = Literal[
     "change",  # changes a value in place
     "unknown_attribute",  # uses an unknown attribute of the store
     "raise",
-    "next",  # the end of a function before the next one
     "exit",
 ]
 
@@ -170,17 +169,18 @@ class Step:
 
 
 class Chart:
-    """A control-flow graph of one function, or of functions that are called in sequence.
+    """A control-flow graph of one function.
+
+    Args:
+        keys: The keys that are named.
 
     Attributes:
         steps: Its nodes; the first is the entry.
-        keys: The keys that are named.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, keys: Keys) -> None:
         self.steps = [Step("nothing")]
-        self.keys = Keys()
-        self._states: dict[int, State] | None = None
+        self._keys = keys
 
     def add(self, step: Step, before: Iterable[int]) -> int:
         """Add a node after others."""
@@ -195,12 +195,9 @@ class Chart:
         if after not in self.steps[before].after:
             self.steps[before].after.append(after)
 
-    @property
-    def states(self) -> dict[int, State]:
-        """The states before the reachable nodes."""
-        if self._states is None:
-            self._states = solve({0: State(-1)}, self._leads, State.joined)
-        return self._states
+    def states(self, start: State) -> dict[int, State]:
+        """The states before the reachable nodes, from that at the entry."""
+        return solve({0: start}, self._leads, State.joined)
 
     def _leads(self, number: int, state: State) -> list[tuple[int, State]]:
         past = self.past(number, state)
@@ -209,7 +206,7 @@ class Chart:
     def past(self, number: int, state: State) -> State | None:
         """The state after a node; ``None`` if no execution gets past it."""
         step = self.steps[number]
-        bit = 0 if step.key is None else self.keys.of((step.key,))
+        bit = 0 if step.key is None else self._keys.of((step.key,))
         after: State | None = state
         match step.does:
             case "read" | "take":
@@ -243,8 +240,6 @@ _NOTES: dict[Does, dict[str, Any]] = {
     "unknown": {"unknown": True},
     "doubt": {"is_clear": False},
     "ask": {"is_unasked": False},
-    # Reads and passed steps are determined for each function separately.
-    "next": {"unread": -1, "avoided": -1, "is_clear": True, "is_unasked": True},
 }
 
 

@@ -7,9 +7,9 @@ import builtins
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from enum import Enum
-from inspect import CO_COROUTINE
+from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR
 from types import BuiltinFunctionType, CellType, CoroutineType, FunctionType, ModuleType
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from pocoflow.check.node_effects import ABSENT as _UNKNOWN, Fact, Value
 from pocoflow.check.source import (
@@ -67,11 +67,8 @@ class Owner:
         """Record the value of a name of a module or a class."""
         self.facts.append(Fact(names, name, names.get(name, _UNKNOWN)))
 
-    def static(self, owner: type, name: str) -> object:
-        """An attribute of a class, without binding."""
-        return self._first(owner.__mro__, name)
-
-    def _first(self, bases: Sequence[type], name: str) -> object:
+    def static(self, bases: Sequence[type], name: str) -> object:
+        """An attribute of the first of some classes that has it, without binding."""
         for base in bases:
             self.note(vars(base), name)
             if name in vars(base):
@@ -83,19 +80,14 @@ class Owner:
         self.used.add(name)
         if name in self.own:
             return self.own[name]
-        return _UNKNOWN if self.kind is None else self.static(self.kind, name)
+        return _UNKNOWN if self.kind is None else self.static(self.kind.__mro__, name)
 
-    def after(self, owner: type, name: str) -> object:
-        """An attribute of ``super()`` in a method of a class."""
-        mro = () if self.kind is None else self.kind.__mro__
-        return self._first(mro[mro.index(owner) + 1 :] if owner in mro else (), name)
-
-    def defines(self, function: FunctionType) -> type | None:
-        """The class in which a method is defined."""
-        for base in () if self.kind is None else self.kind.__mro__:
-            if vars(base).get(function.__name__) is function:
-                return base
-        return None
+    def inherited(self, function: FunctionType, name: str) -> object:
+        """An attribute of ``super()`` in a method."""
+        bases = () if self.kind is None else self.kind.__mro__
+        own = function.__name__
+        defines = (n for n, base in enumerate(bases) if vars(base).get(own) is function)
+        return self.static(bases[next(defines, len(bases)) + 1 :], name)
 
     def is_constant(self, name: str) -> bool:
         """Whether no class reassigns an attribute, other than in an ``__init__``."""
@@ -105,11 +97,8 @@ class Owner:
         return not any(source is not None and source.rebinds(name) for source in modules)
 
 
-class Target(NamedTuple):
-    """A function that is called, and the value of its first parameter, if it is bound."""
-
-    function: FunctionType
-    first: Sort | None = None
+Target = tuple[FunctionType, Sort | None]
+"""A function that is called, and the value of its first parameter, if it is bound."""
 
 
 class Scope:
@@ -124,6 +113,7 @@ class Scope:
 
     Attributes:
         is_lost: Whether a name for the store is also bound to something else.
+        is_generator: Whether a call does not execute it.
     """
 
     def __init__(
@@ -135,6 +125,7 @@ class Scope:
         self._bound = bindings_of(node.body)
         self._looking: set[str] = set()
         code = function.__code__
+        self.is_generator = bool(code.co_flags & (CO_GENERATOR | CO_ASYNC_GENERATOR))
         self._locals = {*code.co_varnames, *code.co_cellvars}
         cells: tuple[CellType, ...] = function.__closure__ or ()
         self._closure = dict(zip(code.co_freevars, cells, strict=False))
@@ -328,9 +319,9 @@ class Scope:
                     module, found = module_named(owner.__name__), vars(owner).get(name, _UNKNOWN)
                     return found if module is None or module.keeps(name, found) else _UNKNOWN
                 if is_a(owner, type) and not self._module.rebinds(name):
-                    return self.owner.static(owner, name)
+                    return self.owner.static(owner.__mro__, name)
                 if is_a(owner, Enum) and name in ("name", "value"):
-                    is_plain = self.owner.static(type(owner), name) is vars(Enum)[name]
+                    is_plain = self.owner.static(type(owner).__mro__, name) is vars(Enum)[name]
                     return getattr(owner, name) if is_plain else _UNKNOWN
             case _:
                 pass
@@ -349,18 +340,18 @@ class Scope:
     def target(self, node: ast.expr) -> Target | None:
         """The function that is called, if it is a Python function."""
         found, first = self.object(node), None
-        if isinstance(node, ast.Attribute):
-            if self.sort(node.value) is Sort.SELF:
+        match node:
+            case ast.Attribute(value=ast.Call(func=ast.Name(id="super"), args=[])):
+                found, first = self.owner.inherited(self.function, node.attr), Sort.SELF
+            case ast.Attribute(value=owner) if self.sort(owner) is Sort.SELF:
                 first = None if node.attr in self.owner.own else Sort.SELF
-            elif _is_super(node.value):
-                owner = self.owner.defines(self.function)
-                found = _UNKNOWN if owner is None else self.owner.after(owner, node.attr)
-                first = Sort.SELF
+            case _:
+                pass
         if is_a(found, staticmethod):
             found, first = found.__func__, None
         elif is_a(found, classmethod):
             found, first = found.__func__, Sort.SELF
-        return Target(found, first) if is_a(found, FunctionType) else None
+        return (found, first) if is_a(found, FunctionType) else None
 
 
 def _named(found: object) -> Value | None:
@@ -370,14 +361,6 @@ def _named(found: object) -> Value | None:
     if is_a(found, type):
         return Value(kind=type[found])
     return Value(kind=FunctionType) if is_a(found, FunctionType) else None
-
-
-def _is_super(node: ast.expr) -> bool:
-    match node:
-        case ast.Call(func=ast.Name(id="super"), args=[]):
-            return True
-        case _:
-            return False
 
 
 _MADE: dict[object, type] = {

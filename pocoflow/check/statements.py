@@ -8,65 +8,42 @@ import sys
 from collections.abc import Sequence
 from types import BuiltinFunctionType, CoroutineType, FunctionType, NoneType
 
-from pocoflow.check.control import Does, Lacks, Step
+from pocoflow.check.control import Lacks, Step
 from pocoflow.check.node_effects import Location
-from pocoflow.check.scope import NOTHING_RETURNED, Owner, Scope, Sort
+from pocoflow.check.scope import NOTHING_RETURNED, Scope, Sort
 from pocoflow.check.source import inner_parts, is_a, pairs_of
-from pocoflow.check.uses import GENERATOR, Around, Return, Takes, Uses
+from pocoflow.check.uses import Around, Return, Takes, Uses
 
 _JUMPS = (ast.Return, ast.Break, ast.Continue)
 _SWALLOW = (contextlib.suppress, contextlib.ExitStack, contextlib.AsyncExitStack)
 
 
 class Statements(Uses):
-    """Builds the graph of functions that are called in sequence.
+    """Builds the graph of a function, from its statements."""
 
-    Args:
-        owner: The class of the node.
-        attributes: The attributes that the model of the store defines besides its fields.
-
-    Attributes:
-        parts: For each function, the number after its last step.
-        may_not_run: Whether the last function is a generator, which may not be executed at all.
-    """
-
-    def __init__(self, owner: Owner, attributes: frozenset[str]) -> None:
-        super().__init__(owner, attributes)
-        self.parts: list[int] = []
-        self.may_not_run = False
-
-    def function(self, scope: Scope | None, then: Does) -> None:
-        """Read a function, or an unknown one, and add its end."""
+    def function(self, scope: Scope | None) -> None:
+        """Read a function, or an unknown one, and add its ends."""
         if scope is None:
             self.reads_all = True
-            self.at = [self.chart.add(Step("unknown"), self.at)]
-            self.ends(then)
-            return
+            self.returns = [Return(frozenset(), [self.chart.add(Step("unknown"), self.at)])]
+        else:
+            self._function(scope, scope.node.body)
+        for choices, at, location, lacks in self.returns:
+            self.chart.add(Step("exit", None, location, choices, lacks=lacks), at)
+
+    def _function(self, scope: Scope, body: Sequence[ast.stmt]) -> None:
         self.scope = scope
-        self.returns = []
-        body = scope.node.body
         choices = (ast.If, ast.Match)
         # Several choices may together cover all cases.
         self._is_only_choice = sum(isinstance(part, choices) for part in inner_parts(body)) == 1
         if scope.is_lost:
             self.unknown()
-        self.may_not_run = bool(scope.function.__code__.co_flags & GENERATOR)
-        if self.may_not_run:
+        if scope.is_generator:  # it may not be executed at all
             before = self.at
             self._leave(frozenset(), self.location(scope.node))
             self.at = before
         self.body(body)
         self._leave(NOTHING_RETURNED, self.location(body[-1]), "end")
-        self.at = [
-            self.chart.add(Step(then, None, location, choices, lacks=lacks), at)
-            for choices, at, location, lacks in self.returns
-        ]
-        self.parts.append(len(self.chart.steps))
-
-    def ends(self, then: Does) -> None:
-        """End the function here, with an unknown action."""
-        self.at = [self.chart.add(Step(then, value=frozenset()), self.at)]
-        self.parts.append(len(self.chart.steps))
 
     def body(self, body: Sequence[ast.stmt]) -> None:
         """Read statements as long as they are reachable."""
@@ -289,9 +266,7 @@ class Statements(Uses):
         self.body(other)
 
     def _while(self, test: ast.expr, body: Sequence[ast.stmt], other: Sequence[ast.stmt]) -> None:
-        head = self.joint()
-        self.lead_to(head)
-        self.at = [head]
+        head = self.loop_head()
         yes, no = self.test(test)
         self._loop(head, yes, no, body, other)
 

@@ -10,17 +10,19 @@ import dis
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
-from types import FunctionType
+from types import FunctionType, NoneType
 from typing import Any, NamedTuple
 
-from pocoflow.check.control import Chart, Lacks, State, Step
+from pocoflow.check.control import Keys, Lacks, State, Step
 from pocoflow.check.node_effects import Effects, Exit, Lacking, Location, Locations, Value, Write
-from pocoflow.check.scope import Given, Owner, Scope, Sort
+from pocoflow.check.scope import Owner, Scope, Sort
 from pocoflow.check.source import with_room
 from pocoflow.check.statements import Statements
 from pocoflow.values.remembering import remembered
 
 _ANYTHING = Value(kind=Any)
+_AT_ENTRY: dict[str, Any] = {"unread": -1, "avoided": -1, "is_clear": True, "is_unasked": True}
+_Constants = tuple[tuple[str, type, object], ...]
 _Sites = list[tuple[Step, State, bool]]
 
 
@@ -58,11 +60,16 @@ def read_source(
     """
     known = tuple(f if isinstance(f, FunctionType) else None for f in functions)
     reading = _Reading(known, None if stores is None else tuple(stores), attributes, around)
-    if own:
-        return _read(reading, Owner(kind, own))
-    found = _shared(reading, kind)
+    own = own or {}
+    constants = tuple((name, type(value), value) for name, value in own.items())
+    found = _shared(reading, kind, constants) if all(map(is_constant, own.values())) else None
     # If a constant of a module has changed, the source is analysed again.
-    return found if found.is_current else _read(reading, Owner(kind, {}))
+    return found if found and found.is_current else _read(reading, Owner(kind, own))
+
+
+def is_constant(value: object) -> bool:
+    """Whether equal values of this type are interchangeable."""
+    return type(value) in (str, int, float, bool, NoneType)
 
 
 class _Reading(NamedTuple):
@@ -75,43 +82,20 @@ class _Reading(NamedTuple):
 
 
 @remembered
-def _shared(reading: _Reading, kind: type | None) -> Effects:
-    return _read(reading, Owner(kind, {}))
+def _shared(reading: _Reading, kind: type | None, own: _Constants) -> Effects:
+    return _read(reading, Owner(kind, {name: value for name, _, value in own}))
 
 
 def _read(reading: _Reading, owner: Owner) -> Effects:
-    def effects(given: _Reading) -> Effects:
-        return _Facts(_statements(given, owner)).effects()
-
     try:
-        return with_room(effects, reading)
+        return with_room(lambda: _Facts(reading, owner).effects())
     except RecursionError:  # as without a source
-        return effects(reading._replace(functions=(None,) * len(reading.functions)))
+        unknown = reading._replace(functions=(None,) * len(reading.functions))
+        return _Facts(unknown, owner).effects()
 
 
-def _statements(reading: _Reading, owner: Owner) -> Statements:
-    functions, stores, attributes, around = reading
-    read = Statements(owner, attributes)
-    steps = [Step("read", key, location) for key, location in around.needs]
-    steps += [Step("look", key, location) for key, location in around.looks]
-    for step in steps:
-        read.at = [read.chart.add(step, read.at)]
-    if around != Around():
-        read.ends("next")
-    for number, function in enumerate(functions, 1):
-        given = None if function is None else _given(function, stores)
-        scope = None if function is None or given is None else Scope.of(function, given, owner)
-        is_last = number == len(functions) and not around.writes
-        read.function(scope, "exit" if is_last else "next")
-    for key, location in around.writes:
-        read.at = [read.chart.add(Step("increment", key, location), read.at)]
-    if around.writes:
-        read.ends("exit")
-    return read
-
-
-def _given(function: FunctionType, stores: tuple[str, ...] | None) -> Given | None:
-    """The values of the parameters; ``None`` if the store is not among them."""
+def _scope(function: FunctionType, stores: tuple[str, ...] | None, owner: Owner) -> Scope | None:
+    """The scope of a function; ``None`` if the store is not among its parameters."""
     code = function.__code__
     count = code.co_argcount + code.co_kwonlyargcount
     names = code.co_varnames[:count]
@@ -125,7 +109,7 @@ def _given(function: FunctionType, stores: tuple[str, ...] | None) -> Given | No
         stores = tuple(others[:1])
         given.update(dict.fromkeys(() if stores else rest, Sort.STORES))
     given.update(dict.fromkeys(stores, Sort.STORE))
-    return given
+    return Scope.of(function, given, owner)
 
 
 def may_write(callback: Callable[..., object]) -> bool:
@@ -143,35 +127,59 @@ def may_write(callback: Callable[..., object]) -> bool:
 
 
 class _Facts:
-    """The effects that a solved control-flow graph shows."""
+    """The effects of functions that are called in sequence.
 
-    def __init__(self, read: Statements) -> None:
-        self._chart: Chart = read.chart
-        self._read = read
+    Each has a control-flow graph of its own, which begins with what is known at the ends of the one
+    before it.
+    """
+
+    def __init__(self, reading: _Reading, owner: Owner) -> None:
+        self._owner, self._attributes, self._keys = owner, reading.attributes, Keys()
+        self._state: State | None = State(-1)
+        self._reads_more = self._writes_more = self._raises = self._may_not_run = False
         self._required: frozenset[str] = frozenset()
         self._sites: _Sites = []
         self._lost: dict[str, Location] = {}
-        for first, end in zip([0, *read.parts], read.parts, strict=False):
-            self._part([(n, s) for n, s in read.chart.states.items() if first <= n < end])
-        states, steps = read.chart.states, read.chart.steps
-        self._last = [
-            (step, states[n]) for n, step in enumerate(steps) if n in states and step.does == "exit"
-        ]
+        self._last: list[tuple[Step, State]] = []
+        needs, looks, writes = reading.around
+        self._simple(*(Step("read", *use) for use in needs), *(Step("look", *use) for use in looks))
+        for function in reading.functions:
+            read = Statements(owner, self._attributes, self._keys)
+            scope = None if function is None else _scope(function, reading.stores, owner)
+            self._may_not_run = scope is not None and scope.is_generator
+            read.function(scope)
+            self._add(read)
+        self._simple(*(Step("increment", *use) for use in writes))
 
-    def _part(self, part: list[tuple[int, State]]) -> None:
-        """Collect the results of one of the functions."""
-        steps = self._chart.steps
-        known = [(n, steps[n], state) for n, state in sorted(part)]
-        ends = [state for _, step, state in known if step.does in ("exit", "next", "raise")]
+    def _simple(self, *steps: Step) -> None:
+        """Add some operations."""
+        if steps:
+            read = Statements(self._owner, self._attributes, self._keys)
+            for step in (*steps, Step("exit", value=frozenset())):
+                read.at = [read.chart.add(step, read.at)]
+            self._add(read)
+
+    def _add(self, read: Statements) -> None:
+        """Collect the results of a function, if it is called."""
+        states = {} if self._state is None else read.chart.states(self._state)
+        known = [(n, read.chart.steps[n], state) for n, state in sorted(states.items())]
+        does = {step.does for _, step, _ in known}
+        self._reads_more |= read.reads_all
+        self._writes_more |= "unknown" in does
+        self._raises = "raise" in does
+        self._last = [(step, state) for _, step, state in known if step.does == "exit"]
+        ends = [state for _, step, state in known if step.does in ("exit", "raise")]
         met = reduce(State.joined, ends) if ends else State(0)
-        self._required |= self._chart.keys.names(~met.unread)
+        self._required |= self._keys.names(~met.unread)
         for n, step, state in known:
             if step.key is not None:
                 self._sites.append((step, state, not met.avoided >> n & 1))
                 # A read always fails if nothing gets past it.
-                fails = not ends and self._chart.past(n, state) is None
+                fails = not ends and read.chart.past(n, state) is None
                 if fails and not step.is_guarded:
                     self._lost.setdefault(step.key, step.location)
+        left = [state._replace(**_AT_ENTRY) for _, state in self._last]
+        self._state = reduce(State.joined, left) if left else None
 
     def effects(self) -> Effects:
         """All effects."""
@@ -182,8 +190,8 @@ class _Facts:
             reads=frozenset(self._locations("read", "look", "take", "default")),
             writes=self._locations("write", "default", "increment"),
             exits=self._exits(),
-            reads_more=self._read.reads_all,
-            writes_more=any(self._chart.steps[n].does == "unknown" for n in self._chart.states),
+            reads_more=self._reads_more,
+            writes_more=self._writes_more,
             named=named,
             doubtful=doubtful,
             looks=self._locations("look", "default"),
@@ -193,8 +201,8 @@ class _Facts:
             lost=self._lost,
             lacking=self._lacking("return", "end"),
             misgiven=self._lacking("other"),
-            used=frozenset(self._read.owner.used),
-            facts=tuple(self._read.owner.facts),
+            used=frozenset(self._owner.used),
+            facts=tuple(self._owner.facts),
         )
 
     def _locations(self, *does: str) -> dict[str, Location]:
@@ -222,7 +230,7 @@ class _Facts:
     def _is_found(self, key: str, state: State) -> bool:
         """Whether a key was found, and nothing else is known about it."""
         others = state.open | state.read | state.written | state.gone
-        return bool(self._chart.keys.of((key,)) & state.seen & ~others)
+        return bool(self._keys.of((key,)) & state.seen & ~others)
 
     def _values(self) -> list[Write]:
         return [
@@ -242,7 +250,7 @@ class _Facts:
         return tuple(self._exit(choices, state) for choices, state in found.items())
 
     def _exit(self, choices: frozenset[str], state: State) -> Exit:
-        names = self._chart.keys.names
+        names = self._keys.names
         gone = state.gone & ~state.there
         is_empty = gone < 0 and not state.unknown  # unnamed keys are gone, too
         return Exit(
@@ -260,12 +268,8 @@ class _Facts:
         ends = [(step, state) for step, state in self._last if step.lacks in kinds]
         # A return with a value is meant to be reached.
         clear = [step for step, state in ends if state.is_clear or step.lacks == "other"]
-        if not clear or self._read.may_not_run:
+        if not clear or self._may_not_run:
             return None
         first = min(clear, key=lambda step: (step.lacks != "return", step.location.line))
-        begin = self._read.parts[-2] if self._read.parts[1:] else 0
-        raises = any(
-            n >= begin and self._chart.steps[n].does == "raise" for n in self._chart.states
-        )
-        always = not raises and all(step.lacks in (*kinds, "other") for step, _ in self._last)
+        always = not self._raises and all(step.lacks in (*kinds, "other") for step, _ in self._last)
         return Lacking(first.location.line, first.lacks == "return", always)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from itertools import chain
-from types import NoneType
 from typing import Any, NamedTuple, TypedDict, TypeVar, Unpack, cast
 
 from pocoflow.check.assignable import fits_field
@@ -248,11 +246,10 @@ class Subject:
         known: set[int] = set()
         found: list[Site] = []
         for level in self.levels:
-            of = level.site if level.path else None
-            for name, vertex in level.graph.nodes.items():
+            for vertex in level.graph.nodes.values():
                 if vertex.inner is None and id(vertex.node) not in known:
                     known.add(id(vertex.node))
-                    found.append(Site(name, vertex) if of is None else of(vertex))
+                    found.append(level.site(vertex))
         return found
 
     @cached_property
@@ -357,19 +354,9 @@ class Subject:
                 waiting += ((self.inside(graph).walk, caught) for graph in branches)
         return known
 
-    @cached_property
-    def _catches(self) -> bool:
-        """Whether an error of any node is caught."""
-        vertices = (vertex for level in self.levels for vertex in level.graph.nodes.values())
-        return (
-            bool(self.around)
-            or self.is_wrapped
-            or any(p.catches or (p.branches and isinstance(p.node, SplitNode)) for p in vertices)
-        )
-
     def caught_of(self, node: Node) -> frozenset[type[Exception]]:
         """The classes of errors that a node may raise without ending the run."""
-        return self._caught.get(id(node), frozenset()) if self._catches else frozenset()
+        return self._caught.get(id(node), frozenset())
 
     def unless_caught(
         self, vertex: Vertex, errors: tuple[type[Exception], ...] = _REFUSALS
@@ -478,16 +465,9 @@ class Subject:
         return self._read(kind, {name: own[name] for name in sorted(found.used) if name in own})
 
     def _read(self, kind: Any, own: Mapping[str, object]) -> Effects:
-        attributes = self.fields.attributes
-        phases = (kind.prep, kind.post)
-        if all(map(is_constant, own.values())) and all(map(inspect.isfunction, phases)):
-            constants = tuple((name, type(value), value) for name, value in own.items())
-            found = _of_class(kind, constants, attributes, *phases)
-            if found.is_current:  # else a constant of a module has changed
-                return found
         key = (kind, *((name, id(value)) for name, value in own.items()))
         if key not in self._classes:
-            self._classes[key] = _of_phases(kind, own, attributes)
+            self._classes[key] = _of_phases(kind, own, self.fields.attributes)
         return self._classes[key]
 
     def _with_increments(self, effects: Effects, written: list[str]) -> Effects:
@@ -566,11 +546,6 @@ def _is_typed(kind: type) -> bool:
     )
 
 
-def is_constant(value: object) -> bool:
-    """Whether equal values of this type are interchangeable."""
-    return type(value) in (str, int, float, bool, NoneType)
-
-
 def _is_patched(node: Node) -> bool:
     """Whether a phase was set on the node itself, which overrides its class."""
     own = getattr(node, "__dict__", {})
@@ -598,14 +573,6 @@ def _plain(needs: Locations, looks: Locations, writes: Locations) -> Effects:
     )
 
 
-@remembered
-def _of_class(
-    kind: type, own: tuple[tuple[str, type, object], ...], attributes: frozenset[str], *_: object
-) -> Effects:
-    """The effects of all nodes of a class; the other arguments are its current phases."""
-    return _of_phases(kind, {name: value for name, _, value in own}, attributes)
-
-
 def _of_phases(kind: type, own: Mapping[str, object], attributes: frozenset[str]) -> Effects:
     """The effects of the phases of a class, from their source."""
     phases = [_as_defined(kind, name) for name in ("prep", "post") if overrides(kind, name)]
@@ -613,8 +580,14 @@ def _of_phases(kind: type, own: Mapping[str, object], attributes: frozenset[str]
 
 
 def effects_of_class(kind: Any, attributes: frozenset[str]) -> Effects:
-    """The effects of a class whose phases are functions; they may be outdated."""
-    return _of_class(kind, (), attributes, kind.prep, kind.post)
+    """The effects of a class; they may be outdated."""
+    return _of_class(kind, attributes, kind.prep, kind.post)
+
+
+@remembered
+def _of_class(kind: type, attributes: frozenset[str], *_: object) -> Effects:
+    """The same; the other arguments are its current phases."""
+    return _of_phases(kind, {}, attributes)
 
 
 def _as_defined(kind: type, name: str) -> Any:

@@ -6,9 +6,9 @@ import ast
 import inspect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
-from pocoflow.check.control import Chart, Does, Lacks, Step
+from pocoflow.check.control import Chart, Does, Keys, Lacks, Step
 from pocoflow.check.node_effects import NOWHERE, Location, Value
 from pocoflow.check.scope import NOTHING_RETURNED, Owner, Scope, Sort, Target
 from pocoflow.check.source import is_a
@@ -41,7 +41,6 @@ _ERRORS: dict[str, tuple[type[BaseException], ...]] = {
     "increment": _REFUSALS,
     "default": _REFUSALS,
 }
-GENERATOR = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 
 
 Takes: TypeAlias = tuple[type[BaseException], ...] | None
@@ -76,6 +75,10 @@ def _since(found: Does) -> Does:
     return "likely" if found == "present" else "nothing"
 
 
+def _arguments(call: ast.Call) -> list[ast.expr]:
+    return [*call.args, *(keyword.value for keyword in call.keywords)]
+
+
 def _may_take(kinds: Takes, errors: Sequence[type[BaseException]]) -> bool:
     return kinds is None or not errors or any(issubclass(error, kinds) for error in errors)
 
@@ -95,6 +98,7 @@ class Uses:
     Args:
         owner: The class of the node.
         attributes: The attributes that the model of the store defines besides its fields.
+        keys: The keys that are named.
 
     Attributes:
         at: The current steps; empty after a ``return``.
@@ -105,8 +109,8 @@ class Uses:
 
     scope: Scope
 
-    def __init__(self, owner: Owner, attributes: frozenset[str]) -> None:
-        self.chart = Chart()
+    def __init__(self, owner: Owner, attributes: frozenset[str], keys: Keys) -> None:
+        self.chart = Chart(keys)
         self.owner = owner
         self.at: list[int] = [0]
         self.around: list[Around] = []
@@ -166,6 +170,13 @@ class Uses:
             self.at = [self.chart.add(Step("ask"), before)]
         self.may_raise(_ERRORS[does], key if does in ("read", "take") else None)
         self.at = before
+
+    def loop_head(self) -> int:
+        """A joint here, to which a loop leads back."""
+        head = self.joint()
+        self.lead_to(head)
+        self.at = [head]
+        return head
 
     def joint(self) -> int:
         """A new step where several paths meet."""
@@ -300,9 +311,7 @@ class Uses:
         first, *more = node.generators
         self._whole(first.iter)
         self.may_raise()
-        head = self.joint()
-        self.lead_to(head)
-        self.at = [head]
+        head = self.loop_head()
         for number, generator in enumerate([first, *more]):
             if number:
                 self._whole(generator.iter)
@@ -414,14 +423,14 @@ class Uses:
                 self._method(name, node)
                 return
             if scope.sort(owner) is Sort.STATE and name in self._attributes:
-                self._arguments(node)
+                self.expressions(_arguments(node))
                 self.unknown()
                 return
             if name in _CHANGING:
                 self._change(owner)
         if not self._passes(node):
             self.expression(called)
-            self._arguments(node)
+            self.expressions(_arguments(node))
             if self.scope.error(called) is None:
                 self.may_raise()
             return
@@ -456,24 +465,14 @@ class Uses:
         self.use(does[called], key, node, self.value(rest[0]) if rest else None)
         return True
 
-    def _arguments(self, node: ast.Call) -> None:
-        self.expressions(node.args)
-        for keyword in node.keywords:
-            if keyword.arg is None:
-                self._whole(keyword.value)
-            else:
-                self.expression(keyword.value)
-
     def _passes(self, node: ast.Call) -> bool:
         """Whether a call passes the store, or something that contains it."""
-        given = (*node.args, *(keyword.value for keyword in node.keywords))
-        return any(
-            self.scope.is_store(arg.value if isinstance(arg, ast.Starred) else arg) for arg in given
-        )
+        parts = (arg.value if isinstance(arg, ast.Starred) else arg for arg in _arguments(node))
+        return any(map(self.scope.is_store, parts))
 
     def follow(self, node: ast.Call, *, is_awaited: bool = False) -> None:
         """Read a function that is called with the store; ``followed`` has its exits."""
-        for arg in (*node.args, *(keyword.value for keyword in node.keywords)):
+        for arg in _arguments(node):
             if not self.scope.is_store(arg):
                 self.expression(arg)
         self.followed: list[Return] = []
@@ -493,15 +492,15 @@ class Uses:
         self.scope, self.base, self.returns = before
 
     def _scope_of(self, target: Target, node: ast.Call, is_awaited: bool) -> Scope | None:
-        function: Any = target.function  # unbound
+        function, first = target
         code = function.__code__
         if len(self._calls) >= _DEPTH or len(self.chart.steps) > _STEPS or code in self._calls:
             return None
-        if code.co_flags & GENERATOR or is_awaited != bool(code.co_flags & inspect.CO_COROUTINE):
+        if is_awaited != bool(code.co_flags & inspect.CO_COROUTINE):
             return None
         given: dict[str, Value | None] = {}
         names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-        values = [] if target.first is None else [target.first]
+        values = [] if first is None else [first]
         try:
             bound = inspect.signature(function, follow_wrapped=False).bind(
                 *values,
@@ -518,7 +517,7 @@ class Uses:
             default = bound.signature.parameters[name].default
             given[name] = Value(default) if type(default) is str else None
         inner = Scope.of(function, {**given, **bound.arguments}, self.owner)
-        return None if inner is None or inner.is_lost else inner
+        return None if inner is None or inner.is_lost or inner.is_generator else inner
 
     def _given(self, node: ast.expr) -> Sort | Value | None:
         sort = self.scope.sort(node)
@@ -531,7 +530,7 @@ class Uses:
         if name in ("put", "update"):
             self.update(call, is_put=name == "put")
             return
-        for arg in (*call.args, *(keyword.value for keyword in call.keywords)):
+        for arg in _arguments(call):
             if not self.scope.is_store(arg):
                 self._whole(arg.value if isinstance(arg, ast.Starred) else arg)
         key = self.scope.key(call.args[0]) if call.args else None
