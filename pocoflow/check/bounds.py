@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from operator import or_
-from typing import TypeAlias
 
 from pocoflow.check.control import solve
 from pocoflow.check.findings import Finding
@@ -74,9 +73,6 @@ class Endless:
         return f"no bound but max_steps: no limit ends the loop {' -> '.join(self.loop)}"
 
 
-_Name: TypeAlias = str
-
-
 def bound_of(graph: Graph) -> Bound | Endless:
     """The upper bound of a run of a graph, or a loop without a bound."""
     paths = {id(level): path for path, level in graph.levels()}
@@ -119,16 +115,16 @@ class _Loops:
     one.
     """
 
-    def __init__(self, graph: Graph, weights: Mapping[_Name, Bound]) -> None:
+    def __init__(self, graph: Graph, weights: Mapping[str, Bound]) -> None:
         self._start, self._weights = graph.start.name, weights
         self._edges = [one for one in graph.edges if one.source in weights and one.target]
-        self._ahead: dict[_Name, list[_Name]] = {name: [] for name in weights}
+        self._ahead: dict[str, list[str]] = {name: [] for name in weights}
         for edge in self._edges:
             self._ahead[edge.source].append(str(edge.target))
 
     def longest(self) -> Bound | Endless:
         """The bound of the longest path, or a loop without a limit."""
-        best: dict[_Name, Bound] = {}
+        best: dict[str, Bound] = {}
         total = Bound()
         # In reverse topological order.
         for nodes in _components(self._start, self._ahead):
@@ -140,12 +136,12 @@ class _Loops:
             best.update(dict.fromkeys(nodes, total))
         return total
 
-    def _within(self, nodes: Sequence[_Name]) -> Bound | Endless:
+    def _within(self, nodes: Sequence[str]) -> Bound | Endless:
         """The bound for the steps within a strongly connected component."""
         inside = {*nodes}
         edges = [one for one in self._edges if one.source in inside and one.target in inside]
         limited = _limited(edges)
-        free: dict[_Name, list[_Name]] = {name: [] for name in nodes}
+        free: dict[str, list[str]] = {name: [] for name in nodes}
         for edge in edges:
             if edge.at_most is None or edge.is_after:
                 free[edge.source].append(str(edge.target))
@@ -153,7 +149,7 @@ class _Loops:
             order = [*TopologicalSorter(free).static_order()]
         except CycleError as exc:
             return Endless(tuple(reversed(exc.args[1])))
-        way: dict[_Name, Bound] = {}
+        way: dict[str, Bound] = {}
         for name in order:
             way[name] = self._weights[name].plus(Bound.worst(way[other] for other in free[name]))
         total = Bound.worst(way.values())
@@ -162,12 +158,12 @@ class _Loops:
         return total
 
 
-def _components(start: _Name, ahead: Mapping[_Name, Sequence[_Name]]) -> Iterator[list[_Name]]:
+def _components(start: str, ahead: Mapping[str, Sequence[str]]) -> Iterator[list[str]]:
     """The strongly connected components, in reverse topological order.
 
     By Tarjan's algorithm, without recursion.
     """
-    order: dict[_Name, int] = {start: 0}
+    order: dict[str, int] = {start: 0}
     low = {start: 0}
     open_nodes, waiting = [start], {start}
     path = [(start, iter(ahead[start]))]
@@ -179,7 +175,7 @@ def _components(start: _Name, ahead: Mapping[_Name, Sequence[_Name]]) -> Iterato
             if path:
                 low[path[-1][0]] = min(low[path[-1][0]], low[name])
             if low[name] == order[name]:
-                found: list[_Name] = []
+                found: list[str] = []
                 while not found or found[-1] != name:
                     found.append(open_nodes.pop())
                 waiting.difference_update(found)

@@ -163,6 +163,8 @@ def _is_context(scope: Scope, expression: ast.expr) -> bool:
     match expression:
         case ast.Name(id=name):
             return bool(scope.ask_of(name, partial(_is_context, scope)))
+        case ast.Call(func=ast.Name(id=name)) if name in scope.function.__globals__:
+            return scope.function.__globals__[name] is context  # perhaps imported twice
         case ast.Call(func=called):
             return scope.object(called) is context
         case _:

@@ -157,10 +157,7 @@ def _phase(kind: object, name: str) -> _Phase | None:
         returns = awaited(returns)
     if name in ("exec", "exec_async"):
         returns, _ = answered(returns)
-    try:
-        names = list(inspect.signature(function).parameters)
-    except (TypeError, ValueError):
-        names = []
+    names = list(inspect.signature(function).parameters)
     # A static method has no parameter for the node.
     given = names if is_a(inspect.getattr_static(kind, name), staticmethod) else names[1:]
     return _Phase(name, function, returns, [(name, hints.get(name, Any)) for name in given])

@@ -301,32 +301,24 @@ def _endless(subject: Subject) -> Iterator[Finding]:
         lambda spot, _: ((source, True) for source in before.get(spot, ())),
         or_,
     )
-    reported: set[int] = set()
+    reported: set[Spot] = set()
     for spot in spots:
-        # A node without outgoing edges always raises: it ends the run, and is not a loop.
-        if spot not in free and id(spot) not in reported:
+        if spot not in free:
             circle = _circle(spot, reported)
-            if circle is not None:
+            if circle:
                 yield _endless_finding(subject, circle)
 
 
-def _circle(start: Spot, seen: set[int]) -> list[Spot] | None:
+def _circle(start: Spot, seen: set[Spot]) -> list[Spot]:
     """The loop that the first edge of each node leads to, if it is a new one."""
-    trail: list[Spot] = []
-    vertices: dict[int, int] = {}
-    spot = start
-    while id(spot) not in vertices:
-        if id(spot) in seen or not spot.ways:
-            seen.update(map(id, trail))
-            return None
-        vertices[id(spot)] = len(trail)
-        trail.append(spot)
-        target = spot.ways[0].target
-        if target is None:
-            return None
-        spot = target
-    seen.update(map(id, trail))
-    return trail[vertices[id(spot)] :]
+    trail: dict[Spot, int] = {}
+    spot: Spot | None = start
+    # A node without outgoing edges always raises: it ends the run, and is not a loop.
+    while spot is not None and spot not in trail and spot not in seen:
+        trail[spot] = len(trail)
+        spot = spot.ways[0].target if spot.ways else None
+    seen.update(trail)
+    return [] if spot is None or spot not in trail else [*trail][trail[spot] :]
 
 
 def _endless_finding(subject: Subject, circle: list[Spot]) -> Finding:

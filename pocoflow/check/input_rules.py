@@ -5,11 +5,13 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator, Sequence
 from dis import opmap
+from functools import partial
 from types import CodeType, FunctionType
 from typing import NamedTuple
 
 from pocoflow.check.call_rules import exec_functions
 from pocoflow.check.findings import Finding
+from pocoflow.check.scope import Owner, Scope, Sort
 from pocoflow.check.source import (
     PHASES,
     Function,
@@ -100,30 +102,25 @@ def _of_the_store(node: Node, work: Function) -> list[str]:
 
 def _hands_out(prep: FunctionType) -> bool:
     """Whether a ``prep`` returns the store, or a value in it, uncopied."""
-    found = definition_of(prep)
-    if found is None or len(found[0].args.args) < 2:
-        return False
-    store, body = found[0].args.args[1].arg, found[0].body
-    bound = bindings_of(body)
-    returned = [part.value for part in inner_parts(body) if isinstance(part, ast.Return)]
-    for value in returned:
-        if isinstance(value, ast.Name) and len(bound.get(value.id, ())) == 1:
-            (value,) = bound[value.id]
-        if value is not None and store not in bound and _is_held(value, store):
-            return True
-    return False
+    store = prep.__code__.co_varnames[1 : prep.__code__.co_argcount][:1]
+    scope = Scope.of(prep, dict.fromkeys(store, Sort.STORE), Owner(None, {}))
+    return scope is not None and any(
+        isinstance(part, ast.Return) and _is_held(scope, part.value)
+        for part in inner_parts(scope.node.body)
+    )
 
 
-def _is_held(value: ast.expr, store: str) -> bool:
+def _is_held(scope: Scope, value: ast.expr | None) -> bool:
+    """Whether an expression is the store, or a value in it."""
     match value:
-        case ast.Name(id=name) | ast.Subscript(value=ast.Name(id=name)):
-            return name == store
-        case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr="get")):
-            return name == store
-        case ast.Attribute(value=ast.Attribute(value=ast.Name(id=name), attr="state")):
-            return name == store
+        case ast.Name(id=name) if scope.sort(value) is None:
+            return bool(scope.ask_of(name, partial(_is_held, scope)))
+        case ast.Subscript(value=owner) | ast.Call(func=ast.Attribute(value=owner, attr="get")):
+            return scope.sort(owner) is Sort.STORE
+        case ast.Attribute(value=owner):
+            return scope.is_state(owner)
         case _:
-            return False
+            return scope.sort(value) is Sort.STORE
 
 
 def _may_change(code: CodeType) -> bool:

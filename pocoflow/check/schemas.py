@@ -50,6 +50,9 @@ class Fields:
         is_model = isinstance(schema, type) and issubclass(schema, BaseModel)
         self.model: type[BaseModel] | None = cast("type[BaseModel]", schema) if is_model else None
         self._types: Mapping[str, object] = dict(schema) if isinstance(schema, Mapping) else {}
+        if self.model is not None:
+            known = self.model.model_fields.items()
+            self._types = {name: field.annotation for name, field in known}
 
     @property
     def label(self) -> str:
@@ -59,7 +62,7 @@ class Fields:
     @cached_property
     def names(self) -> list[str]:
         """The fields in the order of their definition."""
-        return list(self._types if self.model is None else self.model.model_fields)
+        return list(self._types)
 
     @cached_property
     def is_closed(self) -> bool:
@@ -86,7 +89,7 @@ class Fields:
         return iter(self.names)
 
     def __contains__(self, name: str) -> bool:
-        return name in (self._types if self.model is None else self.model.model_fields)
+        return name in self._types
 
     def lacks(self, name: str) -> bool:
         """Whether a store with this schema can never have the key."""
@@ -127,10 +130,7 @@ class Fields:
 
     def type_of(self, name: str) -> object:
         """The declared type of a field; ``Any`` if there is none."""
-        if self.model is None:
-            return self._types.get(name, Any)
-        field = self.model.model_fields.get(name)
-        return Any if field is None else field.annotation
+        return self._types.get(name, Any)
 
     def held(self, field: StoreField) -> object:
         """The type of the values of a field; without a schema, by the model of its reference."""

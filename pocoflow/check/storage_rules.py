@@ -35,6 +35,8 @@ def check_storage(subject: Subject) -> Iterator[Finding]:
     yield from _questions(subject)
     if not subject.stored:
         return
+    model = subject.fields.model
+    where = None if model is None else class_location(model)
     for name in subject.fields.names:
         bad = not_storable(subject.fields.type_of(name))
         if bad is not None:
@@ -46,7 +48,7 @@ def check_storage(subject: Subject) -> Iterator[Finding]:
                 if hasattr(bad, "get_secret_value") or (get_origin(bad) or bad) in _CODE
                 else "give the object to the run as a resource, or make its class a dataclass or a "
                 "Pydantic model",
-                where=_location(subject.fields.model),
+                where=where,
                 severity=_severity(subject, name),
             )
     asking = {id(at) for at in subject.asking}
@@ -87,10 +89,6 @@ def _questions(subject: Subject) -> Iterator[Finding]:
                 "these",
                 at=at,
             )
-
-
-def _location(model: type[BaseModel] | None) -> tuple[str, int] | None:
-    return None if model is None else class_location(model)
 
 
 def _results(subject: Subject, at: Site) -> Iterator[Finding]:

@@ -17,6 +17,7 @@ _HARMLESS = {
     *("abs", "all", "any", "bool", "dict", "enumerate", "frozenset", "isinstance", "len", "list"),
     *("print", "range", "repr", "reversed", "set", "sorted", "str", "tuple", "type", "zip"),
 }
+_RISKY = (ast.Call, ast.Raise, ast.Assert, ast.Await, ast.With, ast.AsyncWith, ast.AsyncFor)
 
 
 def lets_through(middleware: object) -> bool:
@@ -125,9 +126,5 @@ def _is_risky(part: ast.AST, known: set[str]) -> bool:
     match part:
         case ast.Call(func=ast.Name(id=name)):
             return name not in known
-        case ast.Call() | ast.Raise() | ast.Assert() | ast.Await() | ast.With() | ast.AsyncWith():
-            return True
-        case ast.AsyncFor():
-            return True
         case _:
-            return False
+            return isinstance(part, _RISKY)
