@@ -7,7 +7,7 @@ from copy import deepcopy
 from enum import Enum
 from functools import cached_property
 from types import GenericAlias
-from typing import Any, cast, get_args, get_origin
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -16,9 +16,8 @@ from pocoflow.check.findings import Severity
 from pocoflow.errors import InvalidValueError, PocoflowError
 from pocoflow.nodes.annotations import plain
 from pocoflow.store.fields import StoreField
-from pocoflow.store.reducing import append, extend, latest, merge, metadata_of
+from pocoflow.store.reducing import append, extend, latest, merge
 from pocoflow.store.schema import Schema, make_schema
-from pocoflow.store.schema.model_facts import facts_of
 from pocoflow.values.remembering import remembered
 
 
@@ -47,12 +46,13 @@ class Fields:
 
     def __init__(self, schema: object) -> None:
         self.schema = schema
-        is_model = isinstance(schema, type) and issubclass(schema, BaseModel)
-        self.model: type[BaseModel] | None = cast("type[BaseModel]", schema) if is_model else None
-        self._types: Mapping[str, object] = dict(schema) if isinstance(schema, Mapping) else {}
-        if self.model is not None:
-            known = self.model.model_fields.items()
-            self._types = {name: field.annotation for name, field in known}
+        self.model: type[BaseModel] | None = None
+        self._types: Mapping[str, object] = {}
+        if isinstance(schema, type) and issubclass(schema, BaseModel):
+            self.model = schema
+            self._types = {name: field.annotation for name, field in schema.model_fields.items()}
+        elif isinstance(schema, Mapping):
+            self._types = dict(schema)
 
     @property
     def label(self) -> str:
@@ -109,7 +109,7 @@ class Fields:
         try:
             self._checked.check(self.label, {}, {name: deepcopy(value)})
         except InvalidValueError as exc:
-            return "warning" if name in self._validated else "error", str(exc)
+            return "warning" if name in self._checked.custom else "error", str(exc)
         except Exception:  # noqa: BLE001 - a user's validator that needs more
             return None
         return None
@@ -120,13 +120,6 @@ class Fields:
             return make_schema(self.schema)
         except PocoflowError:
             return None
-
-    @cached_property
-    def _validated(self) -> frozenset[str]:
-        """The fields whose values pass through user functions, which may decide otherwise."""
-        if self.model is None:
-            return frozenset(name for name, kind in self._types.items() if list(metadata_of(kind)))
-        return facts_of(self.model).custom
 
     def type_of(self, name: str) -> object:
         """The declared type of a field; ``Any`` if there is none."""
@@ -163,9 +156,7 @@ class Fields:
     @cached_property
     def frozen(self) -> frozenset[str]:
         """The fields that can be set once."""
-        if self.model is None or self._checked is None:
-            return frozenset()
-        return facts_of(self.model).frozen
+        return frozenset() if self._checked is None else self._checked.frozen
 
     def reduces(self, name: str) -> bool:
         """Whether a field has a reducer, so that writes to it are increments."""

@@ -345,8 +345,6 @@ class Uses:
                 return self._several(isinstance(op, ast.And), values)
             case ast.Constant(value=value):
                 return (self.at, []) if value else ([], self.at)
-            case ast.Name(id="TYPE_CHECKING") | ast.Attribute(attr="TYPE_CHECKING"):
-                return [], self.at
             case _:
                 pass
         if self.scope.is_store(node):
