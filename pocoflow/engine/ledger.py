@@ -55,6 +55,7 @@ class Ledger(Protocol):
         Raises:
             NotStorableError: It cannot be stored.
         """
+        return
 
     def branch(
         self,
@@ -77,14 +78,17 @@ class Ledger(Protocol):
 
     def begin_items(self, step: int, marks: Mapping[int, str], /) -> None:
         """Record the items of parallel branches, before the branches start."""
+        return
 
     def take_input(self, prepared: object, /) -> None:
         """Remember what ``prep`` returned, as it is now, for the first row of the step."""
+        return
 
     def journal(
         self, step: int, node: str, result: object, definition: AnyNode | None = None, /
     ) -> None:
         """Record the result of a finished ``exec``: it is not called again."""
+        return
 
     def journal_item(
         self,
@@ -96,18 +100,23 @@ class Ledger(Protocol):
         /,
     ) -> None:
         """Record the result of an item, batched with those of items that finish meanwhile."""
+        return
 
     def write_items(self) -> None:
         """Record the pending items."""
+        return
 
     def call(self, step: int, called: Called, /) -> None:
         """Record the result of a journaled call, batched with those that return meanwhile."""
+        return
 
     def call_again(self, step: int, key: str, item: Identity | None, /) -> None:
         """Record that the result of a journaled call is no longer reused."""
+        return
 
     def spend(self, step: int, bill: Bill, /) -> None:
         """Record what was spent with the next row of its attempt, or of the step."""
+        return
 
     def share_budgets(
         self, flows: Sequence[str], of_thread: Amounts | None, of_labels: Mapping[str, Amounts], /
@@ -125,6 +134,7 @@ class Ledger(Protocol):
 
     def retry(self, step: int, tried: Tried, /) -> None:
         """Record a failed attempt that is retried: a resume counts it."""
+        return
 
     def ask(
         self,
@@ -146,6 +156,7 @@ class Ledger(Protocol):
 
     def remark(self, text: str, /) -> None:
         """Record a remark about the run, with the next row."""
+        return
 
     def pause(self, node: str, /) -> Sequence[Asked] | None:
         """Record that the run waits for answers.

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import NoReturn
 
-from pocoflow.graph.step_records import Bill, Called, Finished, Identity, Numbers, Tried
+from pocoflow.engine.ledger import Ledger
+from pocoflow.graph.step_records import Finished, Numbers
 from pocoflow.graph.unfinished import Unfinished
-from pocoflow.nodes.base import AnyNode
 from pocoflow.nodes.context import RunContext
 from pocoflow.store.branch_view import BranchStore
 from pocoflow.store.in_place import check_in_place
 from pocoflow.store.watch import Watch
 
 
-class NullLedger:
-    """Stores nothing."""
+class NullLedger(Ledger):
+    """Stores nothing: what it does not define here does nothing."""
 
     storage = None
     keeps = False
     counts = False
     emits = False
-    known: Watch | None = None
-
-    def emit(self, context: RunContext, value: object) -> None:
-        """Store nothing."""
+    known = None
 
     def branch(
         self,
@@ -33,56 +29,17 @@ class NullLedger:
         values: Watch,
         numbers: Numbers,
         unfinished: Unfinished | None,
-    ) -> MemoryLedger:
+    ) -> Ledger:
         """The ledger of a branch, whose steps are counted."""
         return MemoryLedger(context, store, values, numbers)
-
-    def begin_items(self, step: int, marks: Mapping[int, str]) -> None:
-        """Store nothing."""
-
-    def take_input(self, prepared: object) -> None:
-        """Store nothing."""
-
-    def journal(
-        self, step: int, node: str, result: object, definition: AnyNode | None = None
-    ) -> None:
-        """Store nothing."""
-
-    def journal_item(
-        self,
-        step: int,
-        node: str,
-        result: object,
-        item: Identity,
-        definition: AnyNode | None = None,
-    ) -> None:
-        """Store nothing."""
-
-    def write_items(self) -> None:
-        """Store nothing."""
-
-    def call(self, step: int, called: Called) -> None:
-        """Store nothing."""
-
-    def call_again(self, step: int, key: str, item: Identity | None) -> None:
-        """Store nothing."""
-
-    def spend(self, step: int, bill: Bill) -> None:
-        """Store nothing."""
 
     def share_budgets(self, *facts: object) -> NoReturn:
         """Refuse: what other runs spend is not stored."""
         raise NotImplementedError("a budget that runs share needs a ledger that keeps it")
 
-    def retry(self, step: int, tried: Tried) -> None:
-        """Store nothing."""
-
     def ask(self, *facts: object) -> NoReturn:
         """Refuse: a question that is not stored cannot be answered."""
         raise NotImplementedError("a question needs a ledger that keeps it")
-
-    def remark(self, text: str) -> None:
-        """Store nothing."""
 
     def pause(self, node: str) -> NoReturn:
         """Refuse: a run without questions has nothing to wait for."""
