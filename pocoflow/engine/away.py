@@ -11,8 +11,8 @@ from typing import Any
 
 from pocoflow import values as codec
 from pocoflow.engine.effects import Away, Effects, Steps
-from pocoflow.engine.envelopes import NOWHERE, Limits, Reply, Request, code_digest, this_process
-from pocoflow.engine.executors import is_local, sendable
+from pocoflow.engine.envelopes import NOWHERE, Reply, Request, as_sent, code_digest, this_process
+from pocoflow.engine.executors import RemoteCall, is_local, sendable
 from pocoflow.engine.line import Line
 from pocoflow.engine.relaying import Relay, endpoint
 from pocoflow.errors import DatabaseError
@@ -31,25 +31,20 @@ def call_away(
     """
     executors, context = run.plan.executors, current.get()
     assert executors is not None  # gives is one of them
-    relay = None if context.emitter is None else Relay(context)
+    relay = Relay(context)
     try:
         request = _request(run, vertex, context, relay, gives)
-        remote_call = executors.remote_call(gives, request, given, _given(run, context))
-
-        def is_quick(reply: Reply | BaseException) -> bool:
-            return remote_call.is_quick(reply) and (relay is None or relay.end(waits=False))
+        remote_call = RemoteCall(executors.serve, gives, request, given, _given(run, context))
 
         def finish(reply: Reply | BaseException) -> tuple[Reply, object, BaseException | None]:
-            if relay is not None:
-                relay.end()
+            relay.end()
             return remote_call.finish(reply)
 
-        calls = (remote_call.begin, finish, is_quick, remote_call.give_up)
+        calls = (remote_call.begin, finish, remote_call.give_up)
         reply, result, error = yield Away(*calls, run.context.cancellation)
     finally:
-        if relay is not None:
-            relay.forget()
-    rest = () if relay is None else relay.rest(reply.emitted)
+        relay.forget()
+    rest = relay.rest(reply.emitted)
     yield from _apply(run, context, vertex, reply._replace(emitted=rest), error, inline)
     if error is not None:
         raise error
@@ -66,17 +61,15 @@ def _given(run: Line, context: RunContext) -> dict[object, object]:
 
 
 def _request(
-    run: Line, vertex: Vertex, context: RunContext, relay: Relay | None, gives: GivesExecutor
+    run: Line, vertex: Vertex, context: RunContext, relay: Relay, gives: GivesExecutor
 ) -> Request:
     executors, names = run.plan.executors, (*context.path, vertex.name)
     assert executors is not None
     has_calls = run.calls is not None and run.calls[0] == run.step
     calls = run.calls_of(context) if has_calls or run.unfinished is not None else None
-    limits = None
-    if run.budget is not None:
-        limits = Limits.of(run.budget, run.plan.node_budgets.get(id(vertex.node), NO_AMOUNTS))
     sums = run.account.rows(names) if run.has_spent else ()
     reference, state = executors.reference(vertex)
+    is_here = isinstance(gives, Executor) and is_local(gives)
     return Request(
         reference,
         code_digest(vertex.node),
@@ -92,12 +85,13 @@ def _request(
         context.mark,
         sendable(vertex.name, "what it has of its own", dict(state)) if state else "",
         run.ledger.keeps or vertex.node.max_retries > 1,
-        0 if relay is None else relay.number,
-        endpoint() if relay and not (isinstance(gives, Executor) and is_local(gives)) else NOWHERE,
+        relay.number,
+        NOWHERE if is_here or not relay.number else endpoint(),
         {} if calls is None else calls.record,
         "" if calls is None else codec.dumps(list(calls.errors)),
-        tuple(row.amounts for row in sums),
-        limits,
+        sums,
+        None if run.budget is None else as_sent(run.budget),
+        dict(run.plan.node_budgets.get(id(vertex.node), NO_AMOUNTS)),
         logging.getLogger().getEffectiveLevel(),
         [(reference, _value(vertex, variable)) for variable, reference in executors.variables],
         _headers(),

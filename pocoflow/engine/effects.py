@@ -50,15 +50,14 @@ class Call(NamedTuple):
 class Away(NamedTuple):
     """Submit work to an executor, and send what ``finish`` makes of its result.
 
-    ``begin`` returns a future, and ``finish`` is called with its result; both may block, the latter
-    unless ``is_quick`` returns true. ``give_up`` is called if nobody waits any longer. A waiting
-    thread stops at ``cancellation``, which is that of the run and not that of a batch: when one
-    item fails, those already running are still finished.
+    ``begin`` returns a future, and ``finish`` is called with its result; both may block.
+    ``give_up`` is called if nobody waits any longer. A waiting thread stops at ``cancellation``,
+    which is that of the run and not that of a batch: when one item fails, those already running are
+    still finished.
     """
 
     begin: Callable[[], Future[Any]]
     finish: Callable[[Any], object]
-    is_quick: Callable[[Any], bool]
     give_up: Callable[[], None]
     cancellation: Cancellation
 

@@ -8,35 +8,28 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
 from typing import NamedTuple
 
 from pocoflow.graph.fingerprint import code_of
 from pocoflow.graph.references import Reference
 from pocoflow.nodes.base import Node, made_of
-from pocoflow.nodes.spending import Amounts, Budget
+from pocoflow.nodes.spending import Amounts, Budget, Spent
 from pocoflow.values.exceptions import Thrown
 
 
-class Limits(NamedTuple):
-    """The budgets of a run, for a worker.
+class Others(NamedTuple):
+    """What other runs had spent of a budget when this was sent."""
 
-    Attributes:
-        budgets: The budgets of the run: of what, how much, and what other runs have spent.
-        of_node: The budget of the node.
-    """
+    amounts: Amounts
 
-    budgets: Sequence[tuple[str, Amounts, Amounts | None]]
-    of_node: Amounts
 
-    @classmethod
-    def of(cls, budgets: Sequence[Budget], of_node: Amounts) -> Limits:
-        """The current state of budgets."""
-        rows = [
-            (row.where, dict(row.limits), None if row.others is None else dict(row.others.amounts))
-            for row in budgets
-        ]
-        return cls(rows, dict(of_node))
+def as_sent(budgets: Sequence[Budget]) -> tuple[Budget, ...]:
+    """The current state of budgets, for a worker."""
+    rows = []
+    for where, limits, others in budgets:
+        spent = None if others is None else Others(dict(others.amounts))
+        rows.append(Budget(where, dict(limits), spent))
+    return tuple(rows)
 
 
 class Endpoint(NamedTuple):
@@ -70,7 +63,8 @@ class Request(NamedTuple):
         calls: What calls have returned, as text by key.
         errors: What the earlier attempts raised, as text.
         spent: What the node has spent, and what the whole run has.
-        limits: The budgets; ``None`` without any.
+        budgets: The budgets of the run; ``None`` if neither it nor a node has one.
+        of_node: The budget of the node.
         level: The level of the root logger.
         variables: Context variables, with their values as text; empty if it is not set.
         trace: The trace context, as the headers of OpenTelemetry.
@@ -94,8 +88,9 @@ class Request(NamedTuple):
     endpoint: Endpoint
     calls: Mapping[str, str]
     errors: str
-    spent: tuple[Mapping[str, Decimal | None], ...]
-    limits: Limits | None
+    spent: Sequence[Spent]
+    budgets: tuple[Budget, ...] | None
+    of_node: Amounts
     level: int
     variables: Sequence[tuple[Reference, str]]
     trace: Mapping[str, str]

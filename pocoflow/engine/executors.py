@@ -35,10 +35,6 @@ Serve = Callable[[Request, str, Resources], Reply]
 """The function that executors are given; the resources are empty except in this process."""
 
 
-_LONG = 10_000
-"""A text of this many characters takes too long to decode on an event loop."""
-
-
 class Executors:
     """The executors of the runs of a flow.
 
@@ -56,7 +52,7 @@ class Executors:
         files: Iterable[str],
         serve: Serve,
     ) -> None:
-        self._of_flow, self._files, self._serve = of_flow, tuple(files), serve
+        self._of_flow, self._files, self.serve = of_flow, tuple(files), serve
         self._reported: set[str] = set()
         self._known: dict[int, tuple[Vertex, Reference]] = {}
         self.variables: list[tuple[ContextVar[object], Reference]] = []
@@ -127,12 +123,6 @@ class Executors:
                 f"run {run_id!r}: a worker has other code of node {vertex.name!r} than this "
                 "process, and calls that; deploy both together"
             )
-
-    def remote_call(
-        self, gives: GivesExecutor, request: Request, given: object, objects: Resources
-    ) -> RemoteCall:
-        """A call of ``exec`` to be made, with the resources that the run was given."""
-        return RemoteCall(self._serve, gives, request, given, objects)
 
 
 def sendable(node: str, what: str, value: object) -> str:
@@ -244,10 +234,6 @@ class RemoteCall:
                 if is_last or isinstance(gives, Executor):
                     raise self._lost(exc) from exc
         raise AssertionError
-
-    def is_quick(self, reply: Reply | BaseException) -> bool:
-        """Whether a reply is decoded quickly enough for an event loop."""
-        return not isinstance(reply, Reply) or len(reply.result) < _LONG
 
     def finish(self, reply: Reply | BaseException) -> tuple[Reply, object, BaseException | None]:
         """The outcome: the worker's reply, the result, and what was raised.

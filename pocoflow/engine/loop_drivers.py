@@ -327,8 +327,6 @@ async def _away_async(effect: Away) -> object:
     except BaseException:
         effect.give_up()
         raise
-    if effect.is_quick(reply):
-        return effect.finish(reply)
     return opened(await in_thread_async(partial(tried, effect.finish, reply)).outcome())
 
 

@@ -12,6 +12,7 @@ import socket
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cache, lru_cache
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ from pocoflow.logging import OwnLogger
 from pocoflow.nodes.context import RunContext
 
 if TYPE_CHECKING:
-    from multiprocessing.connection import Connection
+    from multiprocessing.connection import Connection, Listener
 
 _log = OwnLogger("flow")
 
@@ -31,16 +32,17 @@ class Relay:
     """Delivers what a call emits to its run.
 
     Attributes:
-        number: What identifies the call in this process.
+        number: What identifies the call in this process; 0 if nobody listens to its run.
     """
 
     def __init__(self, context: RunContext) -> None:
-        self.number = next(_numbers)
+        self.number = next(_numbers) if context.emitter is not None else 0
         self._context = context
         self._guard = threading.Lock()
         self._count = 0
         self._is_over = False
-        _calls[self.number] = self
+        if self.number:
+            _calls[self.number] = self
 
     def take(self, index: int, text: str) -> None:
         """Deliver a value, if it is the next one and the run is waiting for it."""
@@ -54,17 +56,10 @@ class Relay:
             else:
                 self._count += 1
 
-    def end(self, *, waits: bool = True) -> bool:
-        """Deliver nothing more; ``False`` if a value that is being delivered prevents that.
-
-        Args:
-            waits: Whether to wait for it.
-        """
-        if not self._guard.acquire(blocking=waits):
-            return False
-        self._is_over = True
-        self._guard.release()
-        return True
+    def end(self) -> None:
+        """Deliver nothing more; waits for a value that is being delivered."""
+        with self._guard:
+            self._is_over = True
 
     def forget(self) -> None:
         """Deliver nothing more, as nobody waits for the call; does not block."""
@@ -88,19 +83,9 @@ def _take(call: int, index: int, text: str) -> None:
 # -- in the process of the run ----------------------------------------------------------------
 
 
-_own: list[Endpoint] = []
-_guard = threading.Lock()
-
-
+@cache
 def endpoint() -> Endpoint:
     """The endpoint on which this process listens."""
-    with _guard:
-        if not _own:
-            _own.append(_opened())
-        return _own[0]
-
-
-def _opened() -> Endpoint:
     from multiprocessing.connection import Listener
 
     key = os.urandom(16)
@@ -113,11 +98,9 @@ def _opened() -> Endpoint:
     return Endpoint(socket.gethostname(), str(listener.address), key.hex())
 
 
-def _listen(listener: object) -> None:
+def _listen(listener: Listener) -> None:
     from multiprocessing import AuthenticationError
-    from multiprocessing.connection import Listener
 
-    assert isinstance(listener, Listener)
     while True:
         try:
             connection = listener.accept()
@@ -141,33 +124,19 @@ def _receive(connection: Connection) -> None:
 
 # -- in a worker --------------------------------------------------------------------------------
 
-_MOST = 16
 
+@lru_cache(maxsize=16)
+def _channel(endpoint: Endpoint) -> tuple[threading.Lock, Connection | None]:
+    """A connection to the process of a run, if one is possible, and the lock to send on it."""
+    connection = None
+    if endpoint.address and endpoint.host == socket.gethostname():
+        from multiprocessing.connection import Client
 
-class _Channel:
-    """A connection to the process of a run, if one is possible."""
-
-    def __init__(self, endpoint: Endpoint) -> None:
-        self._guard = threading.Lock()
-        self._connection: Connection | None = None
-        if endpoint.address and endpoint.host == socket.gethostname():
-            from multiprocessing.connection import Client
-
-            try:
-                self._connection = Client(endpoint.address, authkey=bytes.fromhex(endpoint.key))
-            except Exception as exc:  # noqa: BLE001 - then it arrives with the result
-                _log.debug("what exec emits comes with its result: %s", exc)
-
-    def send(self, call: int, index: int, text: str) -> None:
-        with self._guard:
-            if self._connection is not None:
-                try:
-                    self._connection.send_bytes(f"{call} {index} {text}".encode())
-                except OSError:
-                    self._connection = None
-
-
-_channels: dict[Endpoint, _Channel] = {}
+        try:
+            connection = Client(endpoint.address, authkey=bytes.fromhex(endpoint.key))
+        except Exception as exc:  # noqa: BLE001 - then it arrives with the result
+            _log.debug("what exec emits comes with its result: %s", exc)
+    return threading.Lock(), connection
 
 
 def relay(home: str, endpoint: Endpoint, call: int, index: int, text: str) -> None:
@@ -183,19 +152,15 @@ def relay(home: str, endpoint: Endpoint, call: int, index: int, text: str) -> No
     if home == this_process():
         _take(call, index, text)
         return
-    with _guard:
-        channel = _channels.get(endpoint)
-        if channel is None:
-            if len(_channels) >= _MOST:
-                _channels.clear()
-            channel = _channels[endpoint] = _Channel(endpoint)
-    channel.send(call, index, text)
+    guard, connection = _channel(endpoint)
+    if connection is not None:
+        with guard, suppress(OSError):  # it arrives with the result, too
+            connection.send_bytes(f"{call} {index} {text}".encode())
 
 
 @in_child
 def _forget() -> None:
     # The listener and the connections belong to the parent process.
-    global _guard  # noqa: PLW0603
-    _guard = threading.Lock()
-    for known in (_own, _channels, _calls):
-        known.clear()
+    endpoint.cache_clear()
+    _channel.cache_clear()
+    _calls.clear()

@@ -11,32 +11,33 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from contextvars import Context, ContextVar, copy_context
-from dataclasses import dataclass, field
+from contextvars import ContextVar, copy_context
 from functools import cache
 from typing import Any
 
 from pocoflow import values as codec
 from pocoflow.engine.attempts import tried_here
-from pocoflow.engine.calls import ExecCalls
 from pocoflow.engine.drivers import drive
-from pocoflow.engine.effects import Effects, Steps
+from pocoflow.engine.effects import Steps
 from pocoflow.engine.envelopes import ONLY_HERE, MadeCall, Reply, Request, code_digest, this_process
 from pocoflow.engine.executors import text_of
-from pocoflow.engine.memory import NULL, NullLedger
+from pocoflow.engine.line import Line, Plan
+from pocoflow.engine.memory import NullLedger
 from pocoflow.engine.relaying import relay
 from pocoflow.engine.scopes import with_resources
-from pocoflow.errors import BudgetError, ExecutorError, NotStorableError, UnknownClassError
-from pocoflow.graph.graph import Vertex
+from pocoflow.errors import ExecutorError, NotStorableError, UnknownClassError
+from pocoflow.graph.graph import Graph, Vertex
+from pocoflow.graph.reach import NO_WIRING, Reach
 from pocoflow.graph.references import Reference
-from pocoflow.graph.step_records import ALONE, Called
+from pocoflow.graph.step_records import ALONE, Bill, Called
 from pocoflow.graph.unfinished import StartedItem, Unfinished
 from pocoflow.nodes.base import Node
-from pocoflow.nodes.context import Cancellation, RunContext
+from pocoflow.nodes.context import RunContext
 from pocoflow.nodes.resources import NO_RESOURCES, Resources, declared
-from pocoflow.nodes.spending import Account, Amounts, Budget, Spent
+from pocoflow.nodes.spending import Account, Amounts
+from pocoflow.store.store import Store
 from pocoflow.values.exceptions import Thrown
 from pocoflow.values.failures import add_note
 
@@ -62,24 +63,9 @@ def serve(request: Request, given: str, objects: Resources = NO_RESOURCES) -> Re
         except UnknownClassError as exc:
             message = f"what prep of node {request.node!r} gave cannot be read in a worker"
             raise exc.about(f"{message} ({ONLY_HERE})") from None
-        return _Work(request, _vertex(request.node, node), objects).do(value)
+        return _called(request, Vertex(request.node, node), value, objects)
     except BaseException as exc:  # noqa: BLE001 - raised by the process of the run
         return Reply(error=_thrown(exc))
-
-
-_MOST = 256
-
-_vertices: dict[int, Vertex] = {}
-"""The nodes that were called; cleared when they are too many."""
-
-
-def _vertex(name: str, node: Node) -> Vertex:
-    known = _vertices.get(id(node))
-    if known is None or known.node is not node or known.name != name:
-        if len(_vertices) >= _MOST:
-            _vertices.clear()
-        known = _vertices[id(node)] = Vertex(name, node)
-    return known
 
 
 def _differs(code: str, node: Node) -> bool:
@@ -104,17 +90,33 @@ def _thrown(error: BaseException) -> Thrown:
 
 
 class _Collected(NullLedger):
-    """Collects what journaled calls return here."""
+    """Collects what an ``exec`` does here, for the reply."""
 
-    keeps = True
+    emits = True
 
-    def __init__(self) -> None:
+    def __init__(self, request: Request) -> None:
+        self.keeps = request.keeps
         self.calls: list[MadeCall] = []
         self.remarks: list[str] = []
+        self.spent: list[Amounts] = []
+        self.emitted: list[str] = []
+        self._request, self._guard = request, threading.Lock()
 
     def remark(self, text: str) -> None:
         """Collect a remark for the reply."""
         self.remarks.append(text)
+
+    def spend(self, step: int, bill: Bill) -> None:
+        """Collect what was spent outside of calls for the reply."""
+        self.spent.append({name: paid for name, paid in bill.amounts.items() if paid is not None})
+
+    def emit(self, context: RunContext, value: object) -> None:
+        """Relay an emitted value, and collect it for the reply."""
+        text, request = codec.dumps(value), self._request
+        with self._guard:  # any thread of the exec may emit
+            self.emitted.append(text)
+            index = len(self.emitted) - 1
+            relay(request.home, request.endpoint, request.emits, index, text)
 
     def call(self, step: int, called: Called) -> None:
         """Collect the result of a call for the reply."""
@@ -131,145 +133,85 @@ class _Collected(NullLedger):
         self.calls.append(MadeCall(called.key, text, *facts))
 
 
-@dataclass(eq=False)
-class _Work:
-    """One running ``exec``; stands in for the line of the run."""
+_GRAPH = Graph(Reach.of(Node(), NO_WIRING), NO_WIRING)
+"""Stands for the graph of the flow, of which a worker knows one node."""
 
-    request: Request
-    vertex: Vertex
-    objects: Resources
-    emitted: list[str] = field(default_factory=list)
-    guard: threading.Lock = field(default_factory=threading.Lock)
-    records: list[logging.LogRecord] = field(default_factory=list)
-    spent: list[Amounts] = field(default_factory=list)
-    ledger: _Collected = field(default_factory=_Collected)
-    calls: ExecCalls | None = None
-    completed: bool = False
 
-    def __post_init__(self) -> None:
-        request = self.request
-        self.opens = tuple(key for key in declared(self.vertex.node) if key not in self.objects)
-        self.context = self._context()
-        names = (*request.path, request.node)
-        around = ((0, names), (0, ()))
-        rows = [Spent(*at, amounts) for at, amounts in zip(around, request.spent, strict=False)]
-        self.account = Account(rows)
+def _line(request: Request, vertex: Vertex, objects: Resources, ledger: _Collected) -> Line:
+    """The line of execution that consists of one ``exec``."""
+    run_id, flow_name, token = request.run
+    of_nodes = {id(vertex.node): request.of_node}
+    facts = (flow_name, 0, None, request.budgets, of_nodes, None)
+    plan = Plan(None, 0, ({}, {}), _GRAPH, *facts)
+    line = plan.line(vertex, (run_id, token), Store(), {}, objects)
+    line.ledger, line.vertex, line.step = ledger, vertex, request.step
+    line.opens = tuple(key for key in declared(vertex.node) if key not in objects)
+    line.sums = Account(request.spent)
+    number = ALONE if request.item is None else request.item
+    errors = tuple(codec.loads(request.errors)) if request.errors else ()
+    started = StartedItem(request.mark, len(errors), errors)
+    line.unfinished = Unfinished(items={number: started}, calls={number: request.calls})
+    context = line.context
+    context.node, context.path, context.step = request.node, request.path, request.step
+    context.branches, context.count = request.branches, request.number
+    context.attempt, context.item, context.mark = request.attempt, request.item, request.mark
+    context.phase, context.line = "exec", line
+    context.group = f"{token}-{id(line)}"  # the run itself may be in this process
+    if request.emits:
+        context.emitter = line.emit
+    return line
 
-    def do(self, given: object) -> Reply:
-        """Call ``exec``; returns the outcome."""
-        request, results, set_here = self.request, list[object](), list[tuple[int, str]]()
-        variables = [_variable(reference) for reference, _ in request.variables]
 
-        def steps() -> Steps:
-            for variable, (_, value) in zip(variables, request.variables, strict=True):
-                if value:
-                    variable.set(codec.loads(value))
-            before = copy_context()
-            results.append((yield from tried_here(self.vertex, given, inline=True)))
-            set_here.extend(self._set_since(before, variables))
+def _called(request: Request, vertex: Vertex, given: object, objects: Resources) -> Reply:
+    """The outcome of ``exec``."""
+    ledger, records = _Collected(request), list[logging.LogRecord]()
+    line = _line(request, vertex, objects, ledger)
+    results, set_here = list[object](), list[tuple[int, str]]()
+    variables = [_variable(reference) for reference, _ in request.variables]
+    result = ""
 
-        error, text = None, ""
-        try:
-            with _logging(self), _trace(request.trace):
-                drive(self.context, with_resources(self, steps()) if self.opens else steps())
-            if self.calls is not None and self.calls.refused is not None:
-                raise self.calls.refused
-            why = f"exec of node {request.node!r} returned what cannot be sent back from a worker"
-            text = text_of(results[0], why, "return values")
-        except BaseException as exc:  # noqa: BLE001 - raised by the process of the run
-            error = exc
-        calls = self.calls
-        refused = None if calls is None else calls.refused
-        return Reply(
-            text,
-            None if error is None else _thrown(error),
-            self.emitted,
-            [*map(_facts, self.records)],
-            self.ledger.calls,
-            () if calls is None else calls.used,
-            "" if calls is None else calls.last,
-            _differs(request.code, self.vertex.node),
-            error is not None and calls is not None and calls.is_of_call(error),
-            refused is not None and refused is error,
-            self.spent,
-            self.ledger.remarks,
-            set_here,
-        )
-
-    def _set_since(
-        self, before: Context, variables: Sequence[ContextVar[object]]
-    ) -> Iterator[tuple[int, str]]:
-        """The numbers and values of context variables that were set."""
+    def steps() -> Steps:
+        for variable, (_, text) in zip(variables, request.variables, strict=True):
+            if text:
+                variable.set(codec.loads(text))
+        before = copy_context()
+        results.append((yield from tried_here(vertex, given, inline=True)))
         for number, variable in enumerate(variables):
             value = variable.get(before)
-            if value is before or (variable in before and value is before[variable]):
+            if value is before or value is before.get(variable, before):
                 continue
             try:
-                yield number, codec.dumps(value)
+                set_here.append((number, codec.dumps(value)))
             except NotStorableError as exc:
-                name = self.request.variables[number][0].text
-                self.ledger.remark(f"context variable {name} cannot be sent back: {exc}")
+                name = request.variables[number][0].text
+                ledger.remark(f"context variable {name} cannot be sent back: {exc}")
 
-    def _context(self) -> RunContext:
-        request = self.request
-        context = RunContext(*request.run, Cancellation(), self.objects)
-        context.node, context.path, context.step = request.node, request.path, request.step
-        context.branches, context.count = request.branches, request.number
-        context.attempt, context.item, context.mark = request.attempt, request.item, request.mark
-        context.phase, context.line = "exec", self
-        context.group = f"{context.token}-{id(self)}"  # the run itself may be in this process
-        if request.emits:
-            context.emitter = self._emit
-        return context
-
-    def compute(self, function: Callable[..., object], *arguments: object) -> Effects:
-        """Call a slow function here, as no event loop drives this."""
-        yield from ()
-        return function(*arguments)
-
-    def _emit(self, context: RunContext, value: object) -> None:
-        text, request = codec.dumps(value), self.request
-        with self.guard:  # any thread of the exec may emit
-            self.emitted.append(text)
-            index = len(self.emitted) - 1
-            relay(request.home, request.endpoint, request.emits, index, text)
-
-    # -- what the context needs -------------------------------------------------------------------
-
-    def calls_of(self, context: RunContext) -> ExecCalls:
-        """The journaled calls of the ``exec``."""
-        if self.calls is None:
-            request = self.request
-            number = ALONE if request.item is None else request.item
-            errors = tuple(codec.loads(request.errors)) if request.errors else ()
-            unfinished = Unfinished(
-                items={number: StartedItem(request.mark, len(errors), errors)},
-                calls={number: request.calls},
-            )
-            ledger = self.ledger if request.keeps else NULL
-            refusal = None if request.limits is None else self._refusal
-            facts = (ledger, self.vertex, context)
-            self.calls = ExecCalls(*facts, unfinished, (), refusal)
-        return self.calls
-
-    def spend(self, context: RunContext, amounts: Amounts) -> None:
-        """Collect what was spent outside of calls for the reply."""
-        self.spent.append(dict(amounts))
-
-    def _refusal(self) -> BudgetError | None:
-        limits, request = self.request.limits, self.request
-        assert limits is not None
-        budgets = [
-            Budget(where, most, None if others is None else _Others(others))
-            for where, most, others in limits.budgets
-        ]
-        names = (*request.path, request.node)
-        return self.account.refusal(request.run[0], names, budgets, limits.of_node, ())
-
-
-@dataclass(frozen=True, slots=True)
-class _Others:
-    amounts: Amounts
+    error: BaseException | None = None
+    try:
+        with _logging(request, records), _trace(request.trace):
+            drive(line.context, with_resources(line, steps()) if line.opens else steps())
+        if line.calls is not None:
+            line.calls_of(line.context).check_record(line.context)
+        why = f"exec of node {request.node!r} returned what cannot be sent back from a worker"
+        result = text_of(results[0], why, "return values")
+    except BaseException as exc:  # noqa: BLE001 - raised by the process of the run
+        error = exc
+    calls = None if line.calls is None else line.calls_of(line.context)
+    return Reply(
+        result,
+        None if error is None else _thrown(error),
+        ledger.emitted,
+        [*map(_facts, records)],
+        ledger.calls,
+        () if calls is None else calls.used,
+        "" if calls is None else calls.last,
+        _differs(request.code, vertex.node),
+        error is not None and calls is not None and calls.is_of_call(error),
+        error is not None and calls is not None and calls.refused is error,
+        ledger.spent,
+        ledger.remarks,
+        set_here,
+    )
 
 
 # -- context variables and traces -----------------------------------------------------------------
@@ -310,26 +252,28 @@ def _trace(headers: Mapping[str, str]) -> Iterator[None]:
 
 # -- logging --------------------------------------------------------------------------------------
 
-_at_work: ContextVar[_Work | None] = ContextVar("pocoflow_work", default=None)
+_collecting: ContextVar[list[logging.LogRecord] | None] = ContextVar(
+    "pocoflow_collecting", default=None
+)
 
 _PLAIN = (str, int, float, bool, type(None))
 
 
 @contextmanager
-def _logging(work: _Work) -> Iterator[None]:
+def _logging(request: Request, records: list[logging.LogRecord]) -> Iterator[None]:
     """Collect log records for the process of the run, if that is another one."""
-    if work.request.home == this_process():
+    if request.home == this_process():
         yield
         return
     _prepare()
     root = logging.getLogger()
-    if root.level > work.request.level:
-        root.setLevel(work.request.level)
-    token = _at_work.set(work)
+    if root.level > request.level:
+        root.setLevel(request.level)
+    token = _collecting.set(records)
     try:
         yield
     finally:
-        _at_work.reset(token)
+        _collecting.reset(token)
 
 
 @cache
@@ -342,8 +286,8 @@ def _prepare() -> None:
 
     def make_record(*facts: object, **more: object) -> logging.LogRecord:
         record = make(*facts, **more)
-        if (work := _at_work.get()) is not None:
-            work.records.append(record)
+        if (records := _collecting.get()) is not None:
+            records.append(record)
             record.pf_level = record.levelno
             record.levelno = -1  # below the level of any handler
         return record

@@ -15,16 +15,16 @@ from contextlib import suppress
 from contextvars import Context
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 from weakref import WeakKeyDictionary
 
 from pocoflow.cleanup import at_exit, in_child
 from pocoflow.engine.asking import Paused
-from pocoflow.engine.effects import Await, Effects, Finish, Inside, Steps
+from pocoflow.engine.effects import Await, Finish, Inside, Steps
+from pocoflow.engine.line import Line
 from pocoflow.engine.outcomes import Raised, opened, unwrapped
 from pocoflow.errors import ResourceError
 from pocoflow.logging import OwnLogger
-from pocoflow.nodes.context import RunContext
 from pocoflow.nodes.resources import (
     Resource,
     check_kind,
@@ -44,37 +44,7 @@ _Leave: TypeAlias = Callable[..., Any]
 """``__exit__`` or ``__aexit__`` of what was entered."""
 
 
-class Remarks(Protocol):
-    """Where remarks about a run are recorded."""
-
-    def remark(self, text: str, /) -> None:
-        """Record a remark."""
-
-
-class Opens(Protocol):
-    """What has resources to open: a run, or an ``exec`` in a worker.
-
-    Attributes:
-        opens: The resources.
-        completed: Whether all of its work is recorded.
-    """
-
-    opens: tuple[Resource, ...]
-    completed: bool
-
-    @property
-    def context(self) -> RunContext:
-        """Its context, which gets the objects."""
-
-    @property
-    def ledger(self) -> Remarks:
-        """Where remarks are recorded."""
-
-    def compute(self, function: Callable[..., object], *arguments: object) -> Effects:
-        """Call a slow function, here or, off an event loop, through the driver."""
-
-
-def with_resources(run: Opens, steps: Steps) -> Steps:
+def with_resources(run: Line, steps: Steps) -> Steps:
     """Carry out the steps of a run while the resources that it has to open are open.
 
     Raises:
@@ -95,7 +65,7 @@ def with_resources(run: Opens, steps: Steps) -> Steps:
 class _Scope:
     """The resources that are open for one run."""
 
-    def __init__(self, run: Opens) -> None:
+    def __init__(self, run: Line) -> None:
         self._run = run
         self._objects = run.context.resources = dict(run.context.resources)
         self._left: list[tuple[Resource, _Leave, bool]] = []
