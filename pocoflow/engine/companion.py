@@ -1,4 +1,7 @@
-"""The event loop on which synchronous runs await: one for the process, in a thread of its own."""
+"""The event loop on which synchronous runs await: one for the process, in a thread of its own.
+
+A run that is started on that loop, and blocks it, awaits on a second one.
+"""
 
 from __future__ import annotations
 
@@ -21,25 +24,25 @@ if TYPE_CHECKING:
 
 
 class _Shared:
-    """The loop of the process."""
+    """The loops of the process: the first, one for runs that are started on that, and so on."""
 
     def __init__(self) -> None:
         self.guard = threading.Lock()
-        self.loop: CompanionLoop | None = None
+        self.loops: list[CompanionLoop] = []
 
 
 _shared = [_Shared()]
 
 
-def on_shared_loop() -> bool:
-    """Whether this is the thread of the shared loop, which therefore must not wait for it."""
-    loop = _shared[-1].loop
-    return loop is not None and loop.is_here
+def level_here() -> int:
+    """The first of the loops for which this thread may wait: one behind its own."""
+    loops = enumerate(_shared[-1].loops, 1)
+    return next((level for level, loop in loops if loop.is_here), 0)
 
 
 @in_child
 def _forget() -> None:
-    # Threads do not survive a fork. The loop is retained and never closed here, as the parent
+    # Threads do not survive a fork. The loops are retained and never closed here, as the parent
     # watches the same descriptors.
     _shared.append(_Shared())
 
@@ -49,31 +52,27 @@ class Companion:
 
     Args:
         group: What identifies the tasks of the run.
-        apart: Whether the run has a loop of its own, which ends with it, and not the shared one.
+        level: Which of the loops of the process it is.
     """
 
-    def __init__(self, group: str, apart: bool = False) -> None:
+    def __init__(self, group: str, level: int = 0) -> None:
         self._group = group
-        self._apart = apart
+        self._level = level
         self._used: CompanionLoop | None = None
 
     def loop(self) -> CompanionLoop:
         """The running loop."""
         shared = _shared[-1]
         with shared.guard:
-            if self._used is None or self._used.is_elsewhere:
-                if self._apart:
-                    self._used = CompanionLoop()
-                else:
-                    self._used = shared.loop = shared.loop or CompanionLoop()
+            while len(shared.loops) <= self._level:
+                shared.loops.append(CompanionLoop())
+            self._used = shared.loops[self._level]
             return self._used
 
     def close(self) -> None:
-        """End the run's remaining tasks on the loop; and the loop, if it is the run's own."""
+        """End the run's remaining tasks on the loop."""
         if self._used is not None and not self._used.is_elsewhere:
             self._used.end_tasks(self._group)
-            if self._apart:
-                self._used.close()
 
 
 _Begin: TypeAlias = Callable[[], Awaitable[object]]
@@ -174,13 +173,12 @@ class CompanionLoop:
         self._loop = asyncio.new_event_loop()
         self._loop.set_task_factory(self._make_task)
         self._tasks: dict[str, WeakSet[asyncio.Task[object]]] = {}
-        self._closing = False
         self._side = _shared[-1]
         self._thread = threading.Thread(target=self._serve, name="pocoflow-loop", daemon=True)
         self._thread.start()
 
     def _serve(self) -> None:
-        while not (self._closing or self.is_elsewhere):
+        while not self.is_elsewhere:
             # A task that raises one of these stores it for what awaits the task, but asyncio also
             # raises it out of the loop, without which it would never be delivered.
             with suppress(KeyboardInterrupt, SystemExit):
@@ -232,21 +230,3 @@ class CompanionLoop:
             for task in running:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
-
-    def close(self) -> None:
-        """Cancel all remaining tasks, let them clean up, and end the thread."""
-        import asyncio
-
-        async def finish() -> None:
-            rest = asyncio.all_tasks() - {asyncio.current_task()}
-            for task in rest:
-                task.cancel()
-            await asyncio.gather(*rest, return_exceptions=True)
-            await self._loop.shutdown_asyncgens()
-            await self._loop.shutdown_default_executor()
-
-        asyncio.run_coroutine_threadsafe(finish(), self._loop).result()
-        self._closing = True
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()

@@ -15,7 +15,7 @@ from contextvars import Context
 from functools import partial
 from typing import Any
 
-from pocoflow.engine.companion import Companion, LineTask, on_shared_loop
+from pocoflow.engine.companion import Companion, LineTask, level_here
 from pocoflow.engine.driving import Driver, line_of
 from pocoflow.engine.effects import (
     Await,
@@ -37,26 +37,26 @@ from pocoflow.engine.waits import Pending, awaited_by, bounded, sleep, wait, wit
 from pocoflow.nodes.context import RunContext, current
 
 
-def drive(context: RunContext, steps: Steps, *, apart: bool = False) -> None:
+def drive(context: RunContext, steps: Steps, *, level: int = 0) -> None:
     """Run to the end in this thread.
 
     Args:
         context: The run's context.
         steps: The step loop.
-        apart: Whether to await on a loop of its own, as the caller blocks the shared one.
+        level: Which loop to await on, at least, as the caller blocks those before it.
 
     Raises:
         BaseException: Whatever ended the run.
     """
     line, cancellation = line_of(context), context.cancellation
     if cancellation.deadline is None:
-        drive_here(line, steps, apart=apart)
+        drive_here(line, steps, level=level)
         return
     timer = threading.Timer(cancellation.deadline, cancellation.expire)
     timer.daemon = True
     try:
         timer.start()
-        drive_here(line, steps, apart=apart)
+        drive_here(line, steps, level=level)
     finally:
         timer.cancel()
 
@@ -72,12 +72,11 @@ def drive_async(context: RunContext, steps: Steps, *, keeps: bool = True) -> Awa
     Raises:
         BaseException: Whatever ended the run; ``asyncio.CancelledError`` if the task was cancelled.
     """
-    facts = (context.cancellation, keeps)
-    return drive_on_loop(RunDriver(line_of(context), steps, _gather_apart, *facts))
+    return drive_on_loop(RunDriver(line_of(context), steps, _gather_apart, keeps))
 
 
 def drive_here(
-    line: Context, steps: Steps, companion: Companion | None = None, *, apart: bool = False
+    line: Context, steps: Steps, companion: Companion | None = None, *, level: int = 0
 ) -> None:
     """Carry out steps in this thread, in the context of their line.
 
@@ -85,7 +84,7 @@ def drive_here(
         line: The context.
         steps: The steps.
         companion: Where the run awaits; ``None`` to start one on demand, and end it.
-        apart: Whether a companion that is started so is not shared with other runs.
+        level: Which loop a companion that is started so has, at least.
     """
     raised: BaseException | None = None
     driver: _ThreadDriver | None = None
@@ -93,7 +92,7 @@ def drive_here(
         first = line.run(next, steps, None)
         if first is None:  # no effects, as in most runs of synchronous nodes
             return
-        driver = _ThreadDriver(line, steps, companion, apart)
+        driver = _ThreadDriver(line, steps, companion, level)
         effect = driver.take(first)
         while effect is not None:
             try:
@@ -118,12 +117,12 @@ class _ThreadDriver(Driver):
     """Carries out effects for a run, or an item of a batch, in the thread that drives it."""
 
     def __init__(
-        self, line: Context, steps: Steps, companion: Companion | None, apart: bool
+        self, line: Context, steps: Steps, companion: Companion | None, level: int
     ) -> None:
         super().__init__(line, steps)
         self._ends_companion = companion is None
         group = line[current].group
-        self._companion = companion or Companion(group, apart or on_shared_loop())
+        self._companion = companion or Companion(group, level or level_here())
         self._task: LineTask | None = None
 
     def carry_out(self, effect: Driven) -> Any:

@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Generic
 
 from pocoflow.cleanup import at_exit, in_child, leave
-from pocoflow.engine.companion import Companion, CompanionLoop, on_shared_loop
+from pocoflow.engine.companion import Companion, CompanionLoop, level_here
 from pocoflow.engine.drivers import drive, drive_async
 from pocoflow.engine.effects import Steps
 from pocoflow.engine.endings import exhaust, fail
@@ -56,11 +56,11 @@ class RunHandle(Generic[StateT]):
         self._run = run
         self._database = database
         self._outcome: Future[None] = Future()
-        self._on_own_loop = on_shared_loop()
+        self._level = level_here()
         self._steps: list[Steps] = []
         try:
-            if run.only_awaits and not self._on_own_loop:
-                self._start_on(Companion(run.context.token).loop())
+            if run.only_awaits:
+                self._start_on(Companion(run.context.token, self._level).loop())
             else:
                 self._start_in_thread()
             # Not before it is active: if a Ctrl-C prevents that, it ends with its last reference.
@@ -122,7 +122,7 @@ class RunHandle(Generic[StateT]):
         if work is None:
             return
         try:
-            drive(self._run.context, work, apart=self._on_own_loop)
+            drive(self._run.context, work, level=self._level)
         except BaseException as exc:  # noqa: BLE001 - stored for wait(), which raises it
             _log.debug("background run %r ended with %s", self.run_id, type(exc).__name__)
             self._fail(exc)
