@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from functools import partial
 from inspect import isawaitable
@@ -23,7 +23,7 @@ from pocoflow.engine.effects import Commit
 from pocoflow.engine.ledger import Ledger
 from pocoflow.engine.outcomes import opened
 from pocoflow.engine.threads import Work, in_thread
-from pocoflow.engine.waits import sleep
+from pocoflow.engine.waits import awaited, bounded, sleep
 from pocoflow.errors import (
     BudgetError,
     DatabaseError,
@@ -37,7 +37,7 @@ from pocoflow.graph.graph import Vertex
 from pocoflow.graph.step_records import ALONE, Called, Identity
 from pocoflow.graph.unfinished import NOTHING, Unfinished
 from pocoflow.messages import main_name, short, type_label
-from pocoflow.nodes.annotations import awaited, read_hints
+from pocoflow.nodes.annotations import awaited as awaited_hint, read_hints
 from pocoflow.nodes.calling import Calling
 from pocoflow.nodes.context import RunContext, current
 from pocoflow.nodes.settings import retry_wait, wants_retry
@@ -67,9 +67,7 @@ class _Call(NamedTuple):
 
     context: RunContext
     settings: Calling | None
-    function: Callable[..., Any]
-    arguments: tuple[object, ...]
-    keywords: Mapping[str, object]
+    made: partial[Any]
     name: str
     key: Hashable
 
@@ -167,7 +165,8 @@ class ExecCalls:
             return self._give(key, function, about)
         self._check_budget()
         self._in_flight.add(key)
-        call = _Call(context, settings, function, arguments, keywords, about.name, key)
+        made = partial(function, *arguments, **keywords)
+        call = _Call(context, settings, made, about.name, key)
         return self._await(call) if about.is_async else self._do(call)
 
     def _do(self, call: _Call) -> object:
@@ -178,10 +177,7 @@ class ExecCalls:
         bill = CallBill(str(call.key))
         charges = charged.set(bill) if self._keeps else None
         try:
-            if call.settings is None:
-                result = call.function(*call.arguments, **call.keywords)
-            else:
-                result = self._tried(call)
+            result = call.made() if call.settings is None else self._tried(call, call.settings)
         except BaseException as exc:
             self._failed(call, exc, bill)
             raise
@@ -227,7 +223,7 @@ class ExecCalls:
             hint = read_hints(function).get("return")
             # When it was called, the function may have been async and now be sync, or vice versa.
             is_awaited = about.is_async or (is_awaited and not _is_no_awaitable(hint))
-            hint = awaited(hint)
+            hint = awaited_hint(hint)
             classes = self._classes if hint is None else self._classes.of((hint,))
             try:
                 value = codec.loads(text, classes)
@@ -239,28 +235,33 @@ class ExecCalls:
         self._last = key
         return _again(value) if is_awaited else value
 
-    def _tried(self, call: _Call) -> object:
-        attempt, timeout = 1, None if call.settings is None else call.settings.timeout
-        while True:
+    def _tried(self, call: _Call, settings: Calling) -> object:
+        timeout = settings.timeout
+        for attempt in count(1):
             try:
                 if timeout is None:
-                    return call.function(*call.arguments, **call.keywords)
-                return self._bounded(call, timeout)
+                    return call.made()
+                with self._limited(call, timeout):
+                    pending = in_thread(Work(copy_context(), call.made, ()))
+                    outcome = pending.wait(call.context, timeout)
+                return opened(outcome)
             except Exception as exc:
-                delay = self._delay(call, attempt, exc)
+                delay = self._delay(call, settings, attempt, exc)
                 if delay is None:
                     raise
             sleep(delay, call.context.cancellation)
             call.context.check_cancelled()
-            attempt += 1
+        raise AssertionError
 
-    def _bounded(self, call: _Call, timeout: float) -> object:
-        work = Work(copy_context(), partial(call.function, **call.keywords), call.arguments)
+    @contextmanager
+    def _limited(self, call: _Call, timeout: float | None) -> Iterator[None]:
+        """Make an error of the call's own of a wait that took longer than its timeout."""
         try:
-            outcome = in_thread(work).wait(call.context, timeout)
+            yield
         except NodeTimeoutError:
-            raise self._timed_out(call.name, timeout) from None
-        return opened(outcome)
+            raise NodeTimeoutError(
+                f"{self._about(call.name)} took longer than its timeout of {timeout:g} seconds"
+            ) from None
 
     async def _await(
         self,
@@ -296,44 +297,35 @@ class ExecCalls:
         return self._returned(call.key, result)
 
     async def _tried_async(self, call: _Call, waiting: Awaitable[object] | None) -> object:
-        timeout = None if call.settings is None else call.settings.timeout
-        if call.settings is None:
-            if waiting is not None:
-                return await waiting
-            return await call.function(*call.arguments, **call.keywords)
+        settings = call.settings
+        if settings is None:
+            return await (call.made() if waiting is None else waiting)
         import asyncio
 
-        attempt = 1
-        while True:
-            bound = asyncio.timeout(timeout)
+        for attempt in count(1):
             try:
-                async with bound:
-                    if waiting is None:
-                        waiting = call.function(*call.arguments, **call.keywords)
-                    return await waiting
-            except Exception as exc:  # noqa: BLE001 - retry_on decides
-                error = exc
-                if timeout is not None and isinstance(exc, TimeoutError) and bound.expired():
-                    error = self._timed_out(call.name, timeout)
-                delay = self._delay(call, attempt, error)
+                if waiting is None:
+                    waiting = call.made()
+                with self._limited(call, settings.timeout):
+                    outcome = await bounded(awaited(waiting), settings.timeout, call.context)
+                return opened(outcome)
+            except Exception as exc:
+                delay = self._delay(call, settings, attempt, exc)
                 if delay is None:
-                    raise error  # noqa: B904 - the same, or its timeout
+                    raise
             await asyncio.sleep(delay)
             call.context.check_cancelled()
-            waiting, attempt = None, attempt + 1
+            waiting = None
+        raise AssertionError
 
-    def _delay(self, call: _Call, attempt: int, error: Exception) -> float | None:
+    def _delay(
+        self, call: _Call, settings: Calling, attempt: int, error: Exception
+    ) -> float | None:
         """Seconds before the next attempt of a call; ``None`` if there is none."""
-        attempts = 1 if call.settings is None else call.settings.max_retries
-        stopped = call.context.is_stopped_by(error)
-        if stopped or attempt >= attempts or not wants_retry(self._node.retry_on, error):
+        stopped, is_last = call.context.is_stopped_by(error), attempt >= settings.max_retries
+        if stopped or is_last or not wants_retry(self._node.retry_on, error):
             return None
         return retry_wait(self._node, attempt)
-
-    def _timed_out(self, name: str, timeout: float) -> NodeTimeoutError:
-        return NodeTimeoutError(
-            f"{self._about(name)} took longer than its timeout of {timeout:g} seconds"
-        )
 
     def _called(
         self,
@@ -346,7 +338,7 @@ class ExecCalls:
     ) -> Called:
         attempt, elapsed = call.context.attempt, perf_counter() - began
         facts = (self._address, str(call.key), result, is_awaited, attempt, elapsed)
-        return Called(*facts, self.item, self._given, sum_of(bill), call.function)
+        return Called(*facts, self.item, self._given, sum_of(bill), call.made.func)
 
     def _failed(self, call: _Call, error: BaseException, bill: list[Amounts]) -> None:
         context = call.context
@@ -373,7 +365,7 @@ class ExecCalls:
         inner = getattr(function, "__func__", function)
         own_name = None if settings is None else settings.name
         name = own_name or _name(inner)
-        hint = awaited(read_hints(inner).get("return"))
+        hint = awaited_hint(read_hints(inner).get("return"))
         if name.endswith("<lambda>"):
             raise DefinitionError(
                 f"{self._about('a lambda')} has no name to identify it after a crash: "
