@@ -21,20 +21,15 @@ def action_of(vertex: Vertex, action: object) -> str:
         promised = vertex.promised
         if name and (promised is None or name in promised):
             return name
-        if promised is None:
+        if promised is not None:
+            hint = "; is a 'return' missing?" if action is None else closest(name, promised)
             raise ActionError(
-                f"post of node {vertex.name!r} returned an empty string: an action is a non-empty "
-                f"string (edges: {', '.join(vertex.actions) or 'none'}), or None for "
-                f"{DEFAULT_ACTION!r}"
+                f"post of node {vertex.name!r} returned {short(action)}, which is not among its "
+                f"actions ({', '.join(map(repr, promised))}){hint}"
             )
-        hint = "; is a 'return' missing?" if action is None else closest(name, promised)
-        raise ActionError(
-            f"post of node {vertex.name!r} returned {short(action)}, which is not among its "
-            f"actions ({', '.join(map(repr, promised))}){hint}"
-        )
     raise ActionError(
-        f"post of node {vertex.name!r} returned {type(action).__name__} {short(action)}: an "
-        f"action is a string (edges: {', '.join(vertex.actions) or 'none'}) or None for "
+        f"post of node {vertex.name!r} returned {type(action).__name__} {short(action)}: an action "
+        f"is a non-empty string (edges: {', '.join(vertex.actions) or 'none'}) or None for "
         f"{DEFAULT_ACTION!r}"
     )
 

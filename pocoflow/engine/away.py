@@ -147,7 +147,7 @@ def _apply(
             for called in calls.merge(context.attempt, reply):
                 yield from run.commit(inline, run.ledger.call, run.step, called)
         except DatabaseError as exc:
-            calls.fail_to_write(exc)
+            calls.broken = exc
             raise
         if error is not None:
             calls.note(error, reply)

@@ -78,6 +78,7 @@ class ExecCalls:
     Attributes:
         item: The item that ``exec`` works on, if it is one of several.
         refused: Why a call was refused: a budget is spent.
+        broken: Why a call could not be recorded, which ends the run.
     """
 
     def __init__(
@@ -116,7 +117,7 @@ class ExecCalls:
         self._forgets = not (self._keeps or self._remembers)  # no result is reused
         self._guard = threading.Lock()
         self._begin(context.attempt)
-        self._broken: DatabaseError | None = None
+        self.broken: DatabaseError | None = None
         self._refusal = refusal
         self.refused: BudgetError | None = None
 
@@ -194,7 +195,7 @@ class ExecCalls:
             try:
                 self._ledger.call(self._step, self._called(call, result, began, bill))
             except DatabaseError as exc:
-                self._broken = exc
+                self.broken = exc
                 raise
         return self._returned(call.key, result)
 
@@ -290,7 +291,7 @@ class ExecCalls:
                 else:
                     await commit(Commit(storage, self._ledger.call, (self._step, called)))
             except DatabaseError as exc:
-                self._broken = exc
+                self.broken = exc
                 raise
         if self._remembers:
             self._awaited.add(call.key)
@@ -439,9 +440,9 @@ class ExecCalls:
         """
         if self.refused is not None:
             raise self.refused
-        if self._broken is not None:
+        if self.broken is not None:
             context.phase = "commit"
-            raise self._broken
+            raise self.broken
 
     def fail(self, attempt: int, error: Exception) -> str:
         """Note how an attempt failed; returns the key of the call to be repeated, if any.
@@ -500,11 +501,10 @@ class ExecCalls:
         self._used.update(reply.used)
         self._last = reply.last or None
         for call in reply.calls:
-            self._texts[call.key] = f"{'~' if call.awaited else ''}{call.result}"
+            text = str(call.result)
+            self._texts[call.key] = f"{'~' if call.awaited else ''}{text}"
             if self._keeps:
-                result = codec.loads(call.result)
-                facts = (self._address, call.key, result, call.awaited, attempt, call.elapsed)
-                yield Called(*facts, self.item, self._given, call.spent)
+                yield call._replace(result=codec.loads(text), given=self._given)
 
     def note(self, error: BaseException, reply: Reply) -> None:
         """Note what an attempt in a worker raised."""
@@ -512,10 +512,6 @@ class ExecCalls:
             self._raised.append(error)
         if reply.is_refused and isinstance(error, BudgetError):
             self.refused = error
-
-    def fail_to_write(self, error: DatabaseError) -> None:
-        """Note that calls could not be recorded, which ends the run."""
-        self._broken = error
 
     def unused(self, attempt: int) -> str | None:
         """A remark on recorded calls that ``exec`` did not repeat; ``None`` if there are none."""

@@ -184,11 +184,12 @@ class _ThreadDriver(Driver):
             waits = within(line, awaited_by(effect))
             return waits if effect.timeout is None else bounded(waits, effect.timeout, context)
 
-        return self._in_task(begin, effect.awaitable.close)
+        return self._in_task(begin, effect.awaitable.close, Pending())
 
     def _hand_over(self, steps: Steps) -> None:
-        driver = AwayDriver(self.line, steps, _gather_apart)
-        self._in_task(driver.drive, steps.close, driver.leave)
+        pending = Pending()
+        driver = AwayDriver(self.line, steps, _gather_apart, pending)
+        self._in_task(partial(drive_on_loop, driver), steps.close, pending)
 
     def _started(self) -> LineTask | None:
         """The task of the line, if it was started in this process and not before a fork."""
@@ -199,13 +200,9 @@ class _ThreadDriver(Driver):
         return self._task
 
     def _in_task(
-        self,
-        begin: Callable[[], Awaitable[object]],
-        close: Callable[[], None],
-        leave: Callable[[], None] | None = None,
+        self, begin: Callable[[], Awaitable[object]], close: Callable[[], None], pending: Pending
     ) -> object:
         """Do something in the task of the line, and wait for it until it is cancelled."""
-        line, pending = self.line, Pending()
         task: LineTask | None = None
         try:
             # Inside the try: after a Ctrl-C, what was started must be abandoned, awaited or not.
@@ -214,9 +211,7 @@ class _ThreadDriver(Driver):
             return opened(pending.wait(self.context))
         finally:
             if not pending.is_done:
-                if leave is not None:
-                    leave()
-                self.line = line.copy()
+                self.line = self.line.copy()
                 give_up = close if task is None else partial(task.give_up, pending, close)
                 give_up()
 

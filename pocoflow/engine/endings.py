@@ -95,13 +95,9 @@ def fail(run: Line, exc: BaseException) -> Steps:
             yield Commit(ledger.storage, end, is_last=hurried)
         else:
             end()
-    except BaseException as again:
-        # The task was cancelled once more, as anyio does whenever it awaits.
-        if recorded and is_cancelled_error(again):
+    finally:  # the task may have been cancelled once more, as anyio does whenever it awaits
+        if recorded:
             _notify(run, exc, vertex, cancelled)
-        raise
-    if recorded:
-        _notify(run, exc, vertex, cancelled)
 
 
 def _notify(run: Line, error: BaseException, vertex: Vertex | None, cancelled: bool) -> None:

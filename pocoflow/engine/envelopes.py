@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from pocoflow.graph.fingerprint import code_of
 from pocoflow.graph.references import Reference
+from pocoflow.graph.step_records import Called
 from pocoflow.nodes.base import Node, made_of
 from pocoflow.nodes.spending import Amounts, Budget, Spent
 from pocoflow.values.exceptions import Thrown
@@ -96,24 +97,6 @@ class Request(NamedTuple):
     trace: Mapping[str, str]
 
 
-class MadeCall(NamedTuple):
-    """A journaled call that has returned in a worker.
-
-    Attributes:
-        key: What identifies it in the step, or item.
-        result: What it returned, as text.
-        awaited: Whether that was awaited.
-        elapsed: How many seconds it took.
-        spent: What was spent in it.
-    """
-
-    key: str
-    result: str
-    awaited: bool
-    elapsed: float
-    spent: Amounts
-
-
 class Reply(NamedTuple):
     """What a worker reports of an ``exec`` that has ended.
 
@@ -122,7 +105,7 @@ class Reply(NamedTuple):
         error: What was raised, if anything.
         emitted: The emitted values, as text.
         records: What was logged: the attributes of the records.
-        calls: The journaled calls that have returned.
+        calls: The journaled calls that have returned; their results are text.
         used: The keys of all calls that ``exec`` made.
         last: The key of the last of them; empty if there is none.
         has_other_code: Whether the worker's code of the node differs from that of the run.
@@ -137,7 +120,7 @@ class Reply(NamedTuple):
     error: Thrown | None = None
     emitted: Sequence[str] = ()
     records: Sequence[Mapping[str, object]] = ()
-    calls: Sequence[MadeCall] = ()
+    calls: Sequence[Called] = ()
     used: Sequence[str] = ()
     last: str = ""
     has_other_code: bool = False

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import Any
 
 from pocoflow import values as codec
@@ -150,10 +151,11 @@ def text_of(value: object, reason: str, hint: str) -> str:
         raise
 
 
+@dataclass(eq=False)
 class RemoteCall:
     """One call of ``exec`` by an executor.
 
-    Args:
+    Attributes:
         serve: The function that the executor is given.
         gives: The executor, or a function that returns it.
         request: What the worker needs to know about the run.
@@ -161,19 +163,15 @@ class RemoteCall:
         objects: The resources that the run was given, for threads of this process.
     """
 
-    def __init__(
-        self,
-        serve: Serve,
-        gives: GivesExecutor,
-        request: Request,
-        given: object,
-        objects: Resources,
-    ) -> None:
-        self._serve, self._gives = serve, gives
-        self._request, self._given, self._objects = request, given, objects
-        self._is_given_up = False
-        self._executor: Executor | None = None
-        self._future: Future[Reply | BaseException] = Future()
+    serve: Serve
+    gives: GivesExecutor
+    request: Request
+    given: object
+    objects: Resources
+
+    _is_given_up = False
+    _executor: Executor | None = field(default=None, init=False)
+    _future: Future[Reply | BaseException] = field(default_factory=Future, init=False)
 
     def begin(self) -> Future[Reply | BaseException]:
         """Submit the call; returns the future of its reply, or of what the executor raised.
@@ -182,7 +180,7 @@ class RemoteCall:
             NotStorableError: What ``exec`` is called with cannot be stored.
             ExecutorError: The executor accepts no more work.
         """
-        inner = self._submit(sendable(self._request.node, "what prep gave", self._given))
+        inner = self._submit(sendable(self.request.node, "what prep gave", self.given))
         outer, sent = self._future, [inner]
 
         def back(done: Future[Reply]) -> None:
@@ -215,7 +213,7 @@ class RemoteCall:
 
     @property
     def _description(self) -> str:
-        request = self._request
+        request = self.request
         item = "" if request.item is None else f", item {request.item}"
         return (
             f"run {request.run[0]!r}: exec of node {request.node!r} (step {request.step}{item}, "
@@ -223,12 +221,12 @@ class RemoteCall:
         )
 
     def _submit(self, given: str) -> Future[Reply]:
-        gives = self._gives
+        gives = self.gives
         for is_last in (False, True):
             executor = self._executor = _executor(gives)
-            objects = self._objects if is_local(executor) else {}
+            objects = self.objects if is_local(executor) else {}
             try:
-                return executor.submit(self._serve, self._request, given, objects)
+                return executor.submit(self.serve, self.request, given, objects)
             except Exception as exc:
                 _forget(gives, executor)
                 if is_last or isinstance(gives, Executor):
@@ -243,7 +241,7 @@ class RemoteCall:
         """
         if not isinstance(reply, Reply):
             if isinstance(reply, BrokenExecutor):
-                _forget(self._gives, self._executor)
+                _forget(self.gives, self._executor)
             raise self._lost(reply) from reply
         if reply.error is not None:
             return reply, None, reply.error.raised(self._strange)
@@ -256,7 +254,7 @@ class RemoteCall:
 
     def _lost(self, exc: BaseException) -> ExecutorError:
         why = f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
-        if isinstance(exc, BrokenExecutor) and isinstance(self._gives, Executor):
+        if isinstance(exc, BrokenExecutor) and isinstance(self.gives, Executor):
             why += (
                 "; this executor accepts no more work: give the flow a function that returns one, "
                 "which is then called again"

@@ -97,8 +97,7 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
     # With a budget, a call may have been refused.
     is_plain = not wraps and budget is None and run.plan.executors is None
     # A resumed step goes through attempt(), which reports recorded calls that it did not repeat.
-    direct = is_plain and run.unfinished is None and not on_loop
-    threaded = is_plain and run.unfinished is None and on_loop
+    direct = is_plain and run.unfinished is None
     in_place, visiting = None, None
     if not counts and store.schema is not None:
         in_place = InPlace(store)
@@ -143,7 +142,7 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
             if unfinished is not None and unfinished.prepared:
                 (prepared,) = unfinished.prepared
             else:
-                if threaded and vertex.only_blocks:
+                if on_loop and direct and vertex.only_blocks:
                     phases = yield from phases_in_thread(run, vertex)
                     prepared = phases.prepared
                 elif not on_loop or vertex.prep_on_loop:
@@ -172,7 +171,8 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
                         if type(result) is CoroutineType:
                             result = yield from awaiting(result, on_loop)
                     elif (
-                        (direct or (threaded and vertex.exec_async))
+                        direct
+                        and (not on_loop or vertex.exec_async)
                         and node.max_retries == 1
                         and node.timeout is None
                         and vertex.is_bare
@@ -263,7 +263,7 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
         step += 1
         if unfinished is not None:
             unfinished = run.unfinished = None
-            direct, threaded = is_plain and not on_loop, is_plain and on_loop
+            direct = is_plain
         if successor is None:
             break
         vertex = successor

@@ -32,6 +32,7 @@ from pocoflow.engine.gathering import gather_tasks
 from pocoflow.engine.outcomes import Carried, opened, tried
 from pocoflow.engine.threads import AsyncPending, Work, in_free_thread, in_thread_async
 from pocoflow.engine.waits import (
+    Pending,
     awaited_by,
     bounded,
     cancelled,
@@ -289,22 +290,21 @@ class RunDriver(LoopDriver):
 
 
 class AwayDriver(LoopDriver):
-    """Drives a line on the shared loop, in its task, while the line's own thread waits."""
+    """Drives a line on the shared loop, in its task, while the line's own thread waits.
 
-    is_given_up = False
+    When that gives up, nothing follows the current await.
+    """
 
-    def drive(self) -> Awaitable[None]:
-        """Carry out the steps; to be awaited in the task of the line."""
-        return drive_on_loop(self)
-
-    def leave(self) -> None:
-        """Let nothing follow the current await."""
-        self.is_given_up = True
+    def __init__(
+        self, line: Context, steps: Steps, gather_apart: GatherApart, pending: Pending
+    ) -> None:
+        super().__init__(line, steps, gather_apart)
+        self._pending = pending
 
     def __exit__(
         self, kind: object, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self.is_given_up:
+        if not self._pending.is_given_up:
             super().__exit__(kind, exc, trace)
         elif exc is None:  # what was awaited has ignored the cancellation
             import asyncio

@@ -21,7 +21,7 @@ from pocoflow import values as codec
 from pocoflow.engine.attempts import tried_here
 from pocoflow.engine.drivers import drive
 from pocoflow.engine.effects import Steps
-from pocoflow.engine.envelopes import ONLY_HERE, MadeCall, Reply, Request, code_digest, this_process
+from pocoflow.engine.envelopes import ONLY_HERE, Reply, Request, code_digest, this_process
 from pocoflow.engine.executors import text_of
 from pocoflow.engine.line import Line, Plan
 from pocoflow.engine.memory import NullLedger
@@ -96,7 +96,7 @@ class _Collected(NullLedger):
 
     def __init__(self, request: Request) -> None:
         self.keeps = request.keeps
-        self.calls: list[MadeCall] = []
+        self.calls: list[Called] = []
         self.remarks: list[str] = []
         self.spent: list[Amounts] = []
         self.emitted: list[str] = []
@@ -129,8 +129,8 @@ class _Collected(NullLedger):
                 f"so that the call is made again after a failure: {exc}"
             )
             return
-        facts = (called.awaited, called.elapsed, dict(called.spent))
-        self.calls.append(MadeCall(called.key, text, *facts))
+        sent = called._replace(result=text, spent=dict(called.spent), function=None)
+        self.calls.append(sent)
 
 
 _GRAPH = Graph(Reach.of(Node(), NO_WIRING), NO_WIRING)

@@ -22,18 +22,6 @@ class ThreadPhases:
         action: What ``post`` returned, likewise.
     """
 
-    __slots__ = (
-        "_context",
-        "_is_left",
-        "_may_follow",
-        "_node",
-        "_stays",
-        "_store",
-        "action",
-        "outcome",
-        "prepared",
-    )
-
     def __init__(self, run: Line, vertex: Vertex) -> None:
         self._node, self._store, self._context = vertex.node, run.store, run.context
         journals = run.ledger.keeps and vertex.has_exec and vertex.node.journal
