@@ -20,7 +20,6 @@ from pocoflow.graph.routing import IsSpent, Position, Taken
 from pocoflow.graph.step_records import ALONE, Bill, Numbers
 from pocoflow.graph.unfinished import Unfinished
 from pocoflow.logging import OwnLogger
-from pocoflow.nodes.base import AnyNode
 from pocoflow.nodes.context import Cancellation, RunContext
 from pocoflow.nodes.edges import DEFAULT_ACTION
 from pocoflow.nodes.middleware import NO_MIDDLEWARE, Middleware
@@ -47,9 +46,7 @@ class Plan:
     """What all runs of a flow have in common, until the flow or a wiring changes.
 
     Attributes:
-        settings: Identifies the settings of the flow that it was made from.
-        wiring: The version of the wiring that it was made from.
-        budgets: The budgets of nodes and labels that it was made from.
+        made_of: What it was made from; it is out of date once that differs.
         graph: The graph of the flow.
         flow_name: The name of the flow.
         max_steps: How many steps a run may take, including those before a resume.
@@ -59,9 +56,7 @@ class Plan:
         executors: Call ``exec`` of its nodes elsewhere; ``None`` if every node runs here.
     """
 
-    settings: object
-    wiring: int
-    budgets: tuple[Mapping[AnyNode, Amounts], Mapping[str, Amounts]]
+    made_of: object
     graph: Graph
     flow_name: str
     max_steps: int

@@ -142,7 +142,7 @@ def _line(request: Request, vertex: Vertex, objects: Resources, ledger: _Collect
     run_id, flow_name, token = request.run
     of_nodes = {id(vertex.node): request.of_node}
     facts = (flow_name, 0, None, request.budgets, of_nodes, None)
-    plan = Plan(None, 0, ({}, {}), _GRAPH, *facts)
+    plan = Plan(None, _GRAPH, *facts)
     line = plan.line(vertex, (run_id, token), Store(), {}, objects)
     line.ledger, line.vertex, line.step = ledger, vertex, request.step
     line.opens = tuple(key for key in declared(vertex.node) if key not in objects)

@@ -1174,23 +1174,20 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
     @property
     def _plan(self) -> Plan:
         """What all its runs share, for the present wiring and settings."""
-        plan, budgets = self._known_plan, (self.node_budgets, self.label_budgets)
-        if (
-            plan is None
-            or plan.settings is not self._settings
-            or plan.wiring != wiring_version()
-            or plan.budgets != budgets  # they may be changed in place
-        ):
+        plan = self._known_plan
+        # Budgets may be changed in place.
+        made_of = (self._settings, wiring_version(), self.node_budgets, self.label_budgets)
+        if plan is None or plan.made_of != made_of:
             plan = self._known_plan = self._make_plan()
         return plan
 
     def _make_plan(self) -> Plan:
         from pocoflow.engine.line import Plan
 
-        settings, wiring, graph = self._settings, wiring_version(), self.graph
+        budgets = dict(self.node_budgets), dict(self.label_budgets)
+        made_of, graph = (self._settings, wiring_version(), *budgets), self.graph
         self._proofs.forget_last()  # a setting has changed
         budget = executors = None
-        budgets = dict(self.node_budgets), dict(self.label_budgets)
         if self.budget is not None or self.thread_budget is not None or any(budgets):
             graph.check_each()
             budget = () if self.budget is None else (Budget("the run", self.budget),)
@@ -1202,7 +1199,7 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
             executors = Executors(self.executor, self.carry, files, serve)
         of_nodes = {id(node): limits for node, limits in budgets[0].items()}
         facts = (self.max_steps, self.deadline, budget, of_nodes, executors)
-        return Plan(settings, wiring, budgets, graph, self.name, *facts)
+        return Plan(made_of, graph, self.name, *facts)
 
     def _resources(self, plan: Plan, given: Resources | None) -> RunObjects:
         graph, executors = plan.graph, plan.executors
