@@ -27,10 +27,11 @@ def action_of(vertex: Vertex, action: object) -> str:
                 f"post of node {vertex.name!r} returned {short(action)}, which is not among its "
                 f"actions ({', '.join(map(repr, promised))}){hint}"
             )
+    is_text = isinstance(action, str)
+    what = "an empty string" if is_text else f"{type(action).__name__} {short(action)}"
     raise ActionError(
-        f"post of node {vertex.name!r} returned {type(action).__name__} {short(action)}: an action "
-        f"is a non-empty string (edges: {', '.join(vertex.actions) or 'none'}) or None for "
-        f"{DEFAULT_ACTION!r}"
+        f"post of node {vertex.name!r} returned {what}: an action is a non-empty string "
+        f"(edges: {', '.join(vertex.actions) or 'none'}), or None for {DEFAULT_ACTION!r}"
     )
 
 

@@ -111,8 +111,7 @@ class ExecCalls:
         self._errors: list[Exception | Failure] = [] if started is None else [*started.errors]
         # What calls have returned: as recorded when the step began, and in this process.
         self._texts: dict[Hashable, str] = dict(unfinished.calls.get(number, {}).items())
-        self._values: dict[Hashable, object] = {}
-        self._awaited: set[Hashable] = set()
+        self._values: dict[Hashable, tuple[object, bool]] = {}
         self._keeps, self._remembers = ledger.keeps, vertex.node.max_retries > 1
         self._forgets = not (self._keeps or self._remembers)  # no result is reused
         self._guard = threading.Lock()
@@ -199,10 +198,10 @@ class ExecCalls:
                 raise
         return self._returned(call.key, result)
 
-    def _returned(self, key: Hashable, result: object) -> object:
+    def _returned(self, key: Hashable, result: object, *, is_awaited: bool = False) -> object:
         """The result of a call that is recorded, if the run records any."""
         if self._remembers:
-            self._values[key] = copied(result)
+            self._values[key] = copied(result), is_awaited
         self._used.add(key)
         self._in_flight.discard(key)
         self._last = key
@@ -215,9 +214,9 @@ class ExecCalls:
 
     def _give(self, key: Hashable, function: Callable[..., object], about: _Function) -> object:
         """The earlier result of a call."""
-        is_awaited = key in self._awaited
         if key in self._values:
-            value = copied(self._values[key])
+            known, is_awaited = self._values[key]
+            value = copied(known)
         else:
             text = self._texts[key]
             is_awaited, text = text.startswith("~"), text.removeprefix("~")
@@ -293,9 +292,7 @@ class ExecCalls:
             except DatabaseError as exc:
                 self.broken = exc
                 raise
-        if self._remembers:
-            self._awaited.add(call.key)
-        return self._returned(call.key, result)
+        return self._returned(call.key, result, is_awaited=True)
 
     async def _tried_async(self, call: _Call, waiting: Awaitable[object] | None) -> object:
         settings = call.settings
