@@ -34,7 +34,9 @@ def call_away(
     relay = Relay(context)
     try:
         request = _request(run, vertex, context, relay, gives)
-        remote_call = RemoteCall(executors.serve, gives, request, given, _given(run, context))
+        # Of the resources, those that it was given, and not those that it opened.
+        kept = {key: it for key, it in context.resources.items() if key not in run.root.opens}
+        remote_call = RemoteCall(executors.serve, gives, request, given, kept)
 
         def finish(reply: Reply | BaseException) -> tuple[Reply, object, BaseException | None]:
             relay.end()
@@ -51,13 +53,6 @@ def call_away(
     for number, text in reply.variables:
         executors.variables[number][0].set(codec.loads(text))
     return result
-
-
-def _given(run: Line, context: RunContext) -> dict[object, object]:
-    """The resources that the run was given, without those that it opened."""
-    while run.parent is not None:
-        run = run.parent
-    return {key: value for key, value in context.resources.items() if key not in run.opens}
 
 
 def _request(

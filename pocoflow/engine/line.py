@@ -193,7 +193,7 @@ class Line:
     @property
     def account(self) -> Account:
         """What the run has spent."""
-        root = self._root
+        root = self.root
         with _guard:
             if root.sums is None:
                 root.sums = Account()
@@ -202,7 +202,7 @@ class Line:
     @property
     def has_spent(self) -> bool:
         """Whether anything was spent, or the account was asked for."""
-        return self._root.sums is not None
+        return self.root.sums is not None
 
     def spend(self, context: RunContext, amounts: Amounts) -> None:
         """Count what was spent outside of a call, and record it with the next row."""
@@ -257,10 +257,10 @@ class Line:
 
     def cancel(self) -> None:
         """Ask the whole run to stop."""
-        self._root.context.cancellation.request()
+        self.root.context.cancellation.request()
 
     @property
-    def _root(self) -> Line:
+    def root(self) -> Line:
         """The line of the run itself: this one, or the one that it is a branch of."""
         line = self
         while line.parent is not None:
@@ -282,7 +282,7 @@ class Line:
 
     def remark(self, text: str) -> None:
         """Record a remark about the run, and log it, once per run."""
-        root = self._root
+        root = self.root
         with _guard:
             is_known = text in root.remarks
             root.remarks |= {text}

@@ -10,7 +10,6 @@ from contextvars import Context
 from queue import Empty, SimpleQueue
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, TypeAlias
-from weakref import WeakKeyDictionary
 
 from pocoflow.cleanup import in_child
 from pocoflow.engine.outcomes import Raised, close_unwanted, opened, tried
@@ -78,7 +77,7 @@ def in_thread_async(work: Callable[[], object]) -> AsyncPending:
     return pending
 
 
-_limits: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
+_limits: dict[asyncio.AbstractEventLoop, asyncio.Semaphore] = {}
 """How many more threads may work for an event loop."""
 
 
@@ -89,6 +88,9 @@ async def in_free_thread(work: Callable[[], object]) -> AsyncPending:
     loop = asyncio.get_running_loop()
     limit = _limits.get(loop)
     if limit is None:
+        for known in [*_limits]:  # not weak keys, as a semaphore may refer to its loop
+            if known.is_closed():
+                _limits.pop(known, None)
         limit = _limits[loop] = asyncio.Semaphore(_AT_ONCE)
     await limit.acquire()
     try:
