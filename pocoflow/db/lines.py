@@ -9,7 +9,7 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from pocoflow import values as codec
 from pocoflow.address import Address
@@ -37,8 +37,6 @@ from pocoflow.store.schema.vouching import classes_within
 from pocoflow.store.store import Store
 from pocoflow.store.watch import Watch
 from pocoflow.values.failures import escaped
-
-T = TypeVar("T")
 
 _CHECK_ALL_EVERY = 50
 
@@ -96,9 +94,6 @@ class LineRecorder:
         self._input: str | None = None
         self._has_input, self._input_lock = False, threading.RLock()
         self._waiting = WaitingRows()
-        # By running attempts: rows of emitted values, with their calls. And the recorded calls.
-        self._emitted: dict[int | None, list[tuple[ValueRange, str | None]]] = {}
-        self._returned: set[tuple[int | None, str | None]] = set()
 
     @property
     def run_id(self) -> str:
@@ -259,8 +254,6 @@ class LineRecorder:
             rows.append(row)
         if rows:
             self._write(f"a call of node {node!r} has returned", rows)
-        if text is not None and self.emits:
-            self._returned.add((item, called.key))
 
     def call_again(self, step: int, key: str, item: Identity | None) -> None:
         """Commit that a call will be repeated.
@@ -446,25 +439,16 @@ class LineRecorder:
                 return of_run or owner.is_within(self)
             return owner is self and row.item in items
 
-        due = [entry for entry in self.unwritten.bills if is_due(*entry)]
-        self._take(self.unwritten.bills, due)
+        bills = self.unwritten.bills
+        due = [entry for entry in bills if is_due(*entry)]
+        if due:
+            # Immediately: other parts of the same transaction must not record them again.
+            for entry in due:
+                bills.remove(entry)
+            self.storage.at_end(undone=partial(bills.extend, due))
         for owner, row in due:
             owner.begin_line(raw, row.step or 0)
             owner.put(raw, row)
-
-    def _take(self, pending: list[T], taken: Sequence[T]) -> None:
-        """Remove what is recorded now from a list of what is pending; a rollback puts it back.
-
-        Immediately: other parts of the same transaction must not record it again.
-        """
-        if taken:
-            for entry in taken:
-                pending.remove(entry)
-
-            def put_back() -> None:
-                pending[:0] = taken
-
-            self.storage.at_end(undone=put_back)
 
     def retry(self, step: int, tried: Tried) -> None:
         """Commit a failed attempt, possibly of an item, after which another attempt is made.
@@ -483,7 +467,6 @@ class LineRecorder:
             self._put_bills(raw, (item,))
             if tried.again:
                 self.put(raw, Row(Kind.CALL, step, item=item, note=tried.again, mark=mark))
-                self._returned.discard((item, tried.again))
             self.put(raw, row)
             self._put_void(raw, step, item)
 
@@ -515,19 +498,17 @@ class LineRecorder:
             RunLostError: Another process has claimed the run.
         """
         self.begin_line(raw, row.step or 0)
-        number = self.put(raw, row._replace(data=f"[{','.join(texts)}]"), ids=len(texts))
-        if row.event == "exec":
-            rows = self._emitted.setdefault(row.item, [])
-            rows.append((ValueRange.of(self.log, number, len(texts)), row.note))
-            self.storage.at_end(undone=partial(rows.remove, rows[-1]))
+        self.put(raw, row._replace(data=f"[{','.join(texts)}]"), ids=len(texts))
 
     def _put_void(self, raw: Transaction, step: int, item: int | None) -> None:
         """Mark what a failed attempt has emitted as void, except in recorded calls."""
-        emitted = self._emitted.get(item, [])
-        void = [(row, call) for row, call in emitted if (item, call) not in self._returned]
-        if void:
-            self._take(emitted, void)
-            mark_void(raw, self.log, self.line, step, [row for row, _ in void])
+        if self.emits:
+            of_exec = {"line": self.line, "item": ALONE if item is None else item}
+            of_exec |= {"since": self._since, "end": self.log.end}
+            rows = raw.execute(QUERIES["emitted_by_exec"], of_exec).fetchall()
+            if rows:
+                void = [ValueRange.of(self.log, row["id"], row["size"]) for row in rows]
+                mark_void(raw, self.log, self.line, step, void)
 
     # -- a step -------------------------------------------------------------------------------
 
@@ -658,9 +639,6 @@ class LineRecorder:
             self._store.forget_touched()
             self._checks_all = False
         self._since, self._result = last, 0
-        if self._emitted or self._returned:
-            self._emitted.clear()
-            self._returned.clear()
         self._is_open, self._has_input, self._input = False, False, None
 
     def _refuse_after_end(self, *, after_end: bool = False) -> None:

@@ -400,6 +400,19 @@ UPDATE pf_log SET mark = 'void' WHERE id = ?;
 SELECT id, line, item, event, note, {length_of_data} AS size FROM pf_log
 WHERE id > ? AND id < ? AND kind = 20 AND mark IS NULL ORDER BY id;
 
+-- name: emitted_by_exec
+-- Emitted values of an exec, or of its work on an item, without those already void, and without those of
+-- calls whose result counts.
+SELECT id, {length_of_data} AS size FROM pf_log AS e
+WHERE id > :since AND id < :end AND kind = 20 AND mark IS NULL AND event = 'exec' AND line = :line
+    AND coalesce(item, -1) = :item AND coalesce((
+        SELECT c.data FROM pf_log AS c
+        WHERE c.id > :since AND c.id < :end AND c.kind = 18 AND c.line = :line
+            AND coalesce(c.item, -1) = :item AND c.note = e.note
+        ORDER BY c.id DESC LIMIT 1
+    ), '') = ''
+ORDER BY id;
+
 -- name: append_foreign
 -- A row written without a claim on the run: an event, an answer, a checkpoint.
 INSERT INTO pf_log (
