@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from pocoflow.db.clock import micros, utc_now
 from pocoflow.db.port import Parameters, PutsOne, Record, Transaction, put_one
+from pocoflow.db.rows import checked
 from pocoflow.errors import DatabaseError, DatabaseLostError
 
 T = TypeVar("T")
@@ -93,6 +94,9 @@ class Connection(ABC):
     _errors: ClassVar[tuple[type[Exception], ...]] = ()
     """What the underlying library raises."""
 
+    _in_no_database: ClassVar[tuple[type[Exception], ...]] = ()
+    """The errors for a parameter that no text or number in a database can equal."""
+
     _ends: _Ends | None = None
     _group: _Group | None = None
 
@@ -111,14 +115,8 @@ class Connection(ABC):
         """Close the connection; using it again raises :class:`DatabaseError`."""
 
     @abstractmethod
-    def rows(self, sql: str, parameters: Parameters = ()) -> list[Record]:
-        """The rows of a read; each value has the type of its column.
-
-        There are none for a parameter that no text or number in a database can equal.
-
-        Raises:
-            DatabaseFileError: A value has another type, or the database cannot be read.
-        """
+    def _read(self, sql: str, parameters: Parameters) -> list[Record]:
+        """The rows of a read, in a transaction or not."""
 
     @abstractmethod
     def version(self, run_no: int) -> Hashable:
@@ -412,6 +410,21 @@ class Connection(ABC):
         """Whether the group's transaction is rolled back, and will be written again."""
         group = self._group
         return self.is_shared and group is not None and group.is_lost
+
+    def rows(self, sql: str, parameters: Parameters = ()) -> list[Record]:
+        """The rows of a read; each value has the type of its column.
+
+        There are none for a parameter that no text or number in a database can equal.
+
+        Raises:
+            DatabaseFileError: A value has another type, or the database cannot be read.
+        """
+        with self.alone, self._translated():
+            try:
+                rows = self._read(sql, parameters)
+            except self._in_no_database:
+                return []
+        return checked(rows, f"database {self.label}")
 
     def row(self, sql: str, parameters: Parameters = ()) -> Record | None:
         """The first row of a read, or ``None``."""

@@ -20,7 +20,6 @@ from pocoflow.db.migrate import copy_of_old, create, layout_of, migrate, protect
 from pocoflow.db.oslocks import Identity, identify
 from pocoflow.db.port import Parameters, Record, Transaction
 from pocoflow.db.postgres import refuse_other_names
-from pocoflow.db.rows import checked
 from pocoflow.db.shield import (
     Shield,
     close_inherited,
@@ -58,6 +57,7 @@ class SQLiteConnection(Connection):
     """
 
     _errors: ClassVar[tuple[type[Exception], ...]] = (sqlite3.Error,)
+    _in_no_database = (UnicodeEncodeError, OverflowError)
 
     def __init__(
         self,
@@ -415,39 +415,25 @@ class SQLiteConnection(Connection):
             raw.execute("VACUUM")
             raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
-    def rows(self, sql: str, parameters: Parameters = ()) -> list[Record]:
-        """The rows of a read; each value has the type of its column.
-
-        There are none for a parameter that no text or number in a database can equal.
-
-        Raises:
-            DatabaseFileError: A value has another type, or the file cannot be read.
-        """
-        try:
-            return self._rows(sql, parameters)
-        except (UnicodeEncodeError, OverflowError):
-            return []
-
-    def _rows(self, sql: str, parameters: Parameters) -> list[Record]:
-        with self.alone, self._translated():
-            self._current()
-            if not self.read_only and not self._is_old:
-                self._check_files()
-            elif self._seen is None and self._identify() != self._identity:
-                self._reopen()
-            for _ in range(_TRIES):
-                try:
-                    rows = self._current().execute(sql, parameters).fetchall()
-                except sqlite3.DatabaseError:
-                    if not self._changed():
-                        raise
-                else:
-                    if not self._changed():
-                        return checked(cast("list[Record]", rows), f"database {self.label}")
-                # The file was written after all: the rows may be stale, or torn.
-                self._reopen()
-            rows = self._current().execute(sql, parameters).fetchall()
-            return checked(cast("list[Record]", rows), f"database {self.label}")
+    def _read(self, sql: str, parameters: Parameters) -> list[Record]:
+        self._current()
+        if not self.read_only and not self._is_old:
+            self._check_files()
+        elif self._seen is None and self._identify() != self._identity:
+            self._reopen()
+        tries = _TRIES
+        while True:
+            try:
+                rows = self._current().execute(sql, parameters).fetchall()
+            except sqlite3.DatabaseError:
+                if not tries or not self._changed():
+                    raise
+            else:
+                if not tries or not self._changed():
+                    return cast("list[Record]", rows)
+            # The file was written after all: the rows may be stale, or torn.
+            self._reopen()
+            tries -= 1
 
     def _changed(self) -> bool:
         return self._seen is not None and self._seen != self._state()

@@ -23,7 +23,6 @@ from pocoflow.db.postgres import wrong_part
 from pocoflow.db.postgres.dialect import MUST_WRITE
 from pocoflow.db.postgres.listener import Listener, channel_of
 from pocoflow.db.postgres.pipeline import Pipeline
-from pocoflow.db.rows import checked
 from pocoflow.db.sql import VERSION
 from pocoflow.errors import (
     DatabaseBusyError,
@@ -97,6 +96,12 @@ class ServerConnection(Connection):
     """
 
     _errors: ClassVar[tuple[type[Exception], ...]] = (psycopg.Error,)
+    _in_no_database = (
+        UnicodeEncodeError,
+        DefinitionError,
+        errors.NumericValueOutOfRange,
+        errors.UntranslatableCharacter,
+    )
 
     def __init__(
         self,
@@ -298,34 +303,20 @@ class ServerConnection(Connection):
 
     # -- statements -------------------------------------------------------------------------------
 
-    def rows(self, sql: str, parameters: Parameters = ()) -> list[Record]:
-        """The rows of a read; each value has the type of its column.
-
-        There are none for a parameter that no text or number in a database can equal.
-
-        Raises:
-            DatabaseFileError: A value has another type.
-            DatabaseError: The server cannot be reached, or refuses the read.
-        """
-        with self.alone:
-            pipeline = self._current()
-            with self._translated():
-                try:
-                    rows = self._read(pipeline, sql, parameters)
-                except psycopg.OperationalError:
-                    if self._is_in or not pipeline.is_lost:
-                        raise
-                    rows = self._read(self._open(), sql, parameters)  # a read may be retried
-                return checked(rows, f"database {self.label}")
-
-    def _read(self, pipeline: Pipeline, sql: str, parameters: Parameters) -> list[Record]:
+    def _read(self, sql: str, parameters: Parameters) -> list[Record]:
+        pipeline = self._current()
         try:
-            outcome = pipeline.execute(sql, parameters)
-            if not self._is_in:
-                pipeline.sync()
-            return outcome.fetchall()
-        except _IN_NO_DATABASE:
-            return []
+            return self._read_from(pipeline, sql, parameters)
+        except psycopg.OperationalError:
+            if self._is_in or not pipeline.is_lost:
+                raise
+            return self._read_from(self._open(), sql, parameters)  # a read may be retried
+
+    def _read_from(self, pipeline: Pipeline, sql: str, parameters: Parameters) -> list[Record]:
+        outcome = pipeline.execute(sql, parameters)
+        if not self._is_in:
+            pipeline.sync()
+        return outcome.fetchall()
 
     def version(self, run_no: int) -> Hashable:
         """A token that every commit of a run changes; never blocks."""
@@ -455,14 +446,6 @@ def _must_put(raw: Transaction, sql: str, parameters: Parameters, expected: int)
     raw.execute(f"{MUST_WRITE}{sql}", (*parameters, expected))
     return expected
 
-
-_IN_NO_DATABASE = (
-    UnicodeEncodeError,
-    DefinitionError,
-    errors.NumericValueOutOfRange,
-    errors.UntranslatableCharacter,
-)
-"""The errors for a parameter that no text or number in a database can equal."""
 
 _OLDEST = 140000
 
