@@ -130,6 +130,14 @@ def nodes_of(document: Fingerprint) -> dict[Names, Mapping[str, str]]:
     return {tuple(node["path"]): node for node in document["nodes"]}
 
 
+def levels_of(document: Fingerprint) -> dict[Names, list[Names]]:
+    """The nodes by the node around them, ``()`` for none; a flow begins at the first of its own."""
+    nodes, levels = nodes_of(document), dict[Names, list[Names]]()
+    for name in nodes:
+        levels.setdefault(name[:-1] if name[:-1] in nodes else (), []).append(name)
+    return levels
+
+
 def edges_of(document: Fingerprint) -> list[tuple[Names, str, Names | None]]:
     """The edges of a fingerprint: source, action, target; a target of ``None`` is the end."""
     return [

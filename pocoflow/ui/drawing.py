@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pocoflow.graph.fingerprint import Fingerprint, Names, edges_of, limits_of, nodes_of
+from pocoflow.graph.fingerprint import Fingerprint, Names, edges_of, levels_of, limits_of, nodes_of
 from pocoflow.messages import counted
 from pocoflow.ui.steps import Walk
 from pocoflow.ui.text import cut
@@ -63,12 +63,7 @@ class _Drawing:
         self._graph, self._walk, self._colours = graph, walk, colours
         self._limits = limits_of(graph)
         self._ids = {name: f"n{number}" for number, name in enumerate(nodes_of(graph))}
-        # For each nested flow, the inner node to which edges of its box are drawn.
-        self._inside: dict[Names, Names] = {}
-        flows = {self._flow_of(name) for name in self._ids} - {()}
-        for flow in sorted(flows, key=len, reverse=True):
-            first = next(name for name in self._ids if self._flow_of(name) == flow)
-            self._inside[flow] = self._inside.get(first, first)
+        self._levels = levels_of(graph)
 
     def text(self) -> str:
         ink = self._colours[""][2]
@@ -81,13 +76,13 @@ class _Drawing:
         ]
         lines += self._boxes(())
         start = (self._graph["start"],)
-        box = f" [{self._box('lhead', start)}]" if start in self._inside else ""
+        box = f" [{self._box('lhead', start)}]" if start in self._levels else ""
         lines.append(f"    begin -> {self._at(start)}{box}")
         ends = False
         for source, action, target in edges_of(self._graph):
             if source not in self._ids or (target is not None and target not in self._ids):
                 continue
-            if target is None and self._flow_of(source):
+            if target is None and source[:-1] in self._ids:
                 continue  # the flow around it continues with its own edge
             ends = ends or target is None
             lines.append(self._edge(source, action, target))
@@ -95,22 +90,20 @@ class _Drawing:
             lines.append(f'    finish [shape=doublecircle, width=0.12, label="", color="{ink}"]')
         return "\n".join([*lines, "}"]) + "\n"
 
-    def _flow_of(self, name: Names) -> Names:
-        """The nested flow around a node; ``()`` if there is none."""
-        return name[:-1] if name[:-1] in self._ids else ()
-
     def _at(self, name: Names) -> str:
-        return self._ids[self._inside.get(name, name)]
+        """The node to which an edge is drawn: of a nested flow, the first one inside."""
+        while name in self._levels:
+            name = self._levels[name][0]
+        return self._ids[name]
 
     def _box(self, end: str, flow: Names) -> str:
         return f"{end}=cluster_{self._ids[flow]}"
 
     def _boxes(self, flow: Names) -> list[str]:
         lines: list[str] = []
-        for name, node_id in self._ids.items():
-            if self._flow_of(name) != flow:
-                continue
-            if name not in self._inside:
+        for name in self._levels[flow]:
+            node_id = self._ids[name]
+            if name not in self._levels:
                 lines.append(f"    {node_id} [{self._look(name)}]")
                 continue
             look = f'{self._look(name)}, style=rounded, fontname="sans-serif", fontsize=11'
@@ -152,9 +145,9 @@ class _Drawing:
             settings += [f'color="{self._colours["completed"][1]}"', "penwidth=2"]
         else:
             settings.append("style=dashed")
-        if source in self._inside:
+        if source in self._levels:
             settings.append(self._box("ltail", source))
-        if target in self._inside:
+        if target in self._levels:
             settings.append(self._box("lhead", target))
         head = "finish" if target is None else self._at(target)
         return f"    {self._at(source)} -> {head} [{', '.join(settings)}]"

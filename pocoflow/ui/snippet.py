@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pocoflow.db import RunRow
 from pocoflow.db.postgres import is_server
-from pocoflow.graph.fingerprint import Fingerprint, Names, edges_of, nodes_of
+from pocoflow.graph.fingerprint import Fingerprint, Names, edges_of, levels_of, nodes_of
 from pocoflow.ui.steps import Walk
 from pocoflow.views.targets import importable
 
@@ -90,8 +90,7 @@ def resume_snippet(
 def _has_branches(graph: Fingerprint) -> bool:
     """Whether a node other than a flow contains nodes, such as a parallel one."""
     nodes = nodes_of(graph)
-    owners = {name[:-1] for name in nodes} & set(nodes)
-    return any(nodes[owner]["class"] != _FLOW_CLASS for owner in owners)
+    return any(nodes[name]["class"] != _FLOW_CLASS for name in levels_of(graph) if name)
 
 
 def _path(path: str) -> str:
@@ -124,18 +123,16 @@ class _Wiring:
     """The code that wires a flow like its recorded graph."""
 
     def __init__(self, graph: Fingerprint) -> None:
-        self._start: Names = (graph["start"],)
         self._nodes, self._edges = nodes_of(graph), edges_of(graph)
-        around = {name[:-1] for name in self._nodes} & set(self._nodes)
-        self._flows = {name for name in around if self._nodes[name]["class"] == _FLOW_CLASS}
+        self._levels = levels_of(graph)
         self._names = _variables(self._nodes)
-        self._imports: dict[str, set[str]] = {}
+        self._imports = {"pocoflow": {"Flow"}}
         self._undefined: set[str] = set()
         self._has_schema = graph.get("schema") is not None
 
     def code(self, path: str, flow_name: str) -> str:
         """The imports, the nodes, and the flow in the variable ``flow``."""
-        body = self._flow("flow", (), self._start, flow_name, _path(path))
+        body = self._flow("flow", (), f"flow_name={flow_name!r}, db_path={_path(path)}")
         lines = [f"from pocoflow import {', '.join(sorted(self._imports.pop('pocoflow')))}"]
         lines += [
             f"from {module} import {', '.join(sorted(names))}"
@@ -143,35 +140,26 @@ class _Wiring:
         ]
         if self._undefined:
             lines.append(_PASTE.format(names=", ".join(sorted(self._undefined))))
+        if self._has_schema:
+            lines.append(_SCHEMA)
         return "\n".join([*lines, "", *body]) + "\n"
 
-    def _flow(
-        self, variable: str, flow: Names, start: Names, flow_name: str, path: str | None
-    ) -> list[str]:
-        inner = [name for name in self._nodes if self._flow_of(name) == flow]
+    def _flow(self, variable: str, flow: Names, settings: str) -> list[str]:
+        inner = self._levels[flow]
         lines: list[str] = []
         for name in inner:
             lines += self._node(name)
-        self._imports.setdefault("pocoflow", set()).add("Flow")
-        if path is not None and self._has_schema:
-            lines.append(_SCHEMA)
-        settings = f"start={self._names[start]}, flow_name={flow_name!r}"
-        settings += "" if path is None else f", db_path={path}"
-        lines.append(f"{variable} = Flow({settings})")
+        lines.append(f"{variable} = Flow(start={self._names[inner[0]]}, {settings})")
         for source, action, target in self._edges:
             if source in inner:
                 lines.append(self._edge(variable, source, action, target))
         return lines
 
-    def _flow_of(self, name: Names) -> Names:
-        return name[:-1] if name[:-1] in self._flows else ()
-
     def _node(self, name: Names) -> list[str]:
         variable = self._names[name]
         own_name = name[-1]
-        if name in self._flows:
-            start = next(inner for inner in self._nodes if self._flow_of(inner) == name)
-            return self._flow(variable, name, start, own_name, None)
+        if name in self._levels:
+            return self._flow(variable, name, f"flow_name={own_name!r}")
         definition = str(self._nodes[name]["class"])
         qualified = self._defined(definition)
         if qualified == "Node":
