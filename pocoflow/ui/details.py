@@ -106,23 +106,21 @@ def answers_table(questions: Sequence[Asked]) -> Block:
     rows = []
     for it in questions[-_MOST_ROWS:]:
         item = "" if it.item is None else f", item {it.item}"
-        state = {"kind": "status", "value": "no answer" if it.is_closed else "open"}
+        answer: object = {"kind": "status", "value": "no answer" if it.is_closed else "open"}
+        if it.answer is not None:
+            answer = cut(json.dumps(json.loads(it.answer), ensure_ascii=False))
         rows.append(
             row(
                 it.question,
                 Cell("No.", it.question, "number"),
                 Cell("Node", cut(it.node, NAME) + item, less=True),
                 Cell("Question", cut(it.text)),
-                Cell("Answer", state if it.answer is None else cut(_readable(it.answer)), "code"),
+                Cell("Answer", answer, "code"),
                 Cell("By", cut(it.answered_by or "", NAME)),
                 Cell("When", it.answered_at, "time", less=True),
             )
         )
     return table("Questions and answers", rows)
-
-
-def _readable(text: str) -> str:
-    return json.dumps(json.loads(text), ensure_ascii=False)
 
 
 # -- its store ------------------------------------------------------------------------------------

@@ -170,18 +170,15 @@ def _send(panel: Panel, flow: Flow | None, question: Asked, form: Field) -> None
         problems = misfits(question.schema, answer)
         if problems:
             raise ValueError("\n".join(problems))
-        _record(panel.path, flow, question, answer, by or None)
+        number = question.question
+        with WorkflowDB(panel.path) if flow is None else nullcontext(flow) as recipient:
+            recipient.answer_json(question.run_id, answer, question=number, by=by or None)
         panel.set_message("heard", "green", f"Question {question.question} is answered.")
     except (PocoflowError, ValueError) as exc:
         # The form still shows it, unless the question was answered elsewhere.
         text = st.session_state[refused] = panel.error_text(exc, question.run_id)
         if _is_closed(panel, question):
             panel.set_message("heard", "red", f"Your answer was not taken: {text}")
-
-
-def _record(path: str, flow: Flow | None, question: Asked, answer: object, by: str | None) -> None:
-    with WorkflowDB(path) if flow is None else nullcontext(flow) as recipient:
-        recipient.answer_json(question.run_id, answer, question=question.question, by=by)
 
 
 def _is_closed(panel: Panel, asked: Asked) -> bool:

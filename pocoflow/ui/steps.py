@@ -198,7 +198,8 @@ def walk(run: RunRow, steps: Iterable[Step], edges: Iterable[Edge]) -> Walk:
         seen.add((step.names, step.number))
         if step.attempts and path.status.get(node) != "paused" and not is_repeated:
             path.visits[node] += 1
-        path.status[node] = "retried" if _is_retrying(step) else step.status
+        is_retrying = step.status == "running" and len(step.attempts) > 1
+        path.status[node] = "retried" if is_retrying else step.status
         if step.action is not None:
             next_nodes = positions[number : number + _LOOKAHEAD]
             path.taken.update(_edges_of(node, step.action, known, (step_nodes, next_nodes)))
@@ -217,10 +218,6 @@ def _target(node: Names, targets: Sequence[Names | None], nexts: Sequence[Names]
     next_names = next((names for names in nexts if names[: len(node) - 1] == node[:-1]), ())
     taken = (names for names in targets if names is not None and next_names[: len(names)] == names)
     return next(taken, None if None in targets else targets[0])
-
-
-def _is_retrying(step: Step) -> bool:
-    return step.status == "running" and len(step.attempts) > 1
 
 
 def _edges_of(

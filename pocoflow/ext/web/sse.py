@@ -7,7 +7,7 @@ import json
 from collections.abc import AsyncGenerator, Callable, Mapping
 
 from pydantic_core import PydanticSerializationError
-from starlette.responses import Response
+from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from pocoflow.address import Address
@@ -69,7 +69,7 @@ def _shown(value: object) -> object:
         return None
 
 
-class EventStream(Response):
+class EventStream(StreamingResponse):
     """A response that sends events until the run ends, the client disconnects, or time is up.
 
     Args:
@@ -86,13 +86,13 @@ class EventStream(Response):
         limits: WebLimits,
         closed: Callable[[], object],
     ) -> None:
-        super().__init__(headers=_HEADERS)
-        del self.headers["content-length"]
+        super().__init__((), headers=_HEADERS)  # stream_response sends the events
         self._events, self._limits, self._closed = events, limits, closed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the events; when this returns, all tasks have ended."""
-        tasks = [asyncio.ensure_future(task) for task in (self._send(send), _disconnected(receive))]
+        parts = self.stream_response(send), self.listen_for_disconnect(receive)
+        tasks = [asyncio.ensure_future(part) for part in parts]
         try:
             # A client that does not read is not waited for indefinitely, either.
             most = self._limits.longest + self._limits.heartbeat
@@ -109,7 +109,8 @@ class EventStream(Response):
             if isinstance(error, Exception) and not isinstance(error, OSError):
                 raise error
 
-    async def _send(self, send: Send) -> None:
+    async def stream_response(self, send: Send) -> None:
+        """Send the events, with comments between them."""
         headers = self.raw_headers
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send(_part(RETRY))
@@ -143,8 +144,3 @@ class EventStream(Response):
 
 def _part(body: bytes, *, more: bool = True) -> dict[str, object]:
     return {"type": "http.response.body", "body": body, "more_body": more}
-
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
