@@ -220,15 +220,11 @@ def _never_reached(edge: GraphEdge, edges: Sequence[GraphEdge]) -> str | None:
     if not _leads_back(edge, edges):
         return "nothing leads back to it, so a run takes it once"
     for other in _limited(edges):
-        is_lower = _at_most(other) < _at_most(edge)
+        is_lower = (other.at_most or 0) < (edge.at_most or 0)
         if is_lower and not _leads_back(edge, [one for one in edges if one is not other]):
-            often = f"which is taken {_at_most(other)} times at most"
+            often = f"which is taken {other.at_most} times at most"
             return f"every way back takes the edge {_shown(other)}, {often}"
     return None
-
-
-def _at_most(edge: GraphEdge) -> int:
-    return edge.at_most or 0
 
 
 def _shown(edge: GraphEdge) -> str:

@@ -19,7 +19,7 @@ from pocoflow.check.node_effects import Lacking
 from pocoflow.check.subject import Level, Site, Subject
 from pocoflow.check.unseen import may_stop
 from pocoflow.errors import ActionError
-from pocoflow.graph.graph import Graph, Vertex
+from pocoflow.graph.graph import Vertex
 from pocoflow.graph.listed_edges import GraphEdge
 from pocoflow.messages import closest, type_label
 from pocoflow.nodes.annotations import awaited
@@ -243,7 +243,10 @@ def _target(edge: GraphEdge) -> str:
 def check_namesakes(subject: Subject) -> Iterator[Finding]:
     """Nodes with the same name, in a flow with a database."""
     for level in subject.levels if subject.stored else ():
-        for name, namesakes in _by_own_name(level.graph).items():
+        found: dict[str, list[Vertex]] = {}
+        for vertex in level.graph.nodes.values():
+            found.setdefault(vertex.node.name, []).append(vertex)
+        for name, namesakes in found.items():
             if len(namesakes) > 1:
                 yield subject.finding(
                     "PF107",
@@ -253,14 +256,6 @@ def check_namesakes(subject: Subject) -> Iterator[Finding]:
                     "give each a name= of its own",
                     at=level.site(namesakes[1]),
                 )
-
-
-def _by_own_name(graph: Graph) -> dict[str, list[Vertex]]:
-    """The nodes of a graph by their own names."""
-    found: dict[str, list[Vertex]] = {}
-    for vertex in graph.nodes.values():
-        found.setdefault(vertex.node.name, []).append(vertex)
-    return found
 
 
 def check_unused_edges(subject: Subject) -> Iterator[Finding]:

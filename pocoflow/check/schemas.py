@@ -22,14 +22,12 @@ from pocoflow.values.remembering import remembered
 
 
 def fields_of(schema: object) -> Fields:
-    """The fields of a schema; cached for a model class, and for none."""
-    if schema is None or (isinstance(schema, type) and issubclass(schema, BaseModel)):
-        return _cached_fields(schema, getattr(schema, "__pydantic_validator__", None))
-    return Fields(schema)
+    """The fields of a schema; cached, except for a dict."""
+    return _fields_of(schema, getattr(schema, "__pydantic_validator__", None))
 
 
 @remembered
-def _cached_fields(schema: object, _: object) -> Fields:
+def _fields_of(schema: object, _: object) -> Fields:
     """Cached until a model is rebuilt, which gives it another validator."""
     return Fields(schema)
 

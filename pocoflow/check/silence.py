@@ -52,7 +52,7 @@ class Silencer:
         around = [
             (where, codes) for prefix, codes, where in self._around if node.startswith(prefix)
         ]
-        for where, codes in ((at, self._at(*at)), *around):
+        for where, codes in ((at, self._at(*at) or ()), *around):
             for code in codes:
                 if finding.code.startswith(code):
                     self.used.add(Used(where, code))
@@ -60,14 +60,11 @@ class Silencer:
         return False
 
 
-def _codes_at(file: str | None, line: int | None) -> list[str]:
-    """The codes that the comment at a line silences."""
+def _codes_at(file: str | None, line: int | None) -> list[str] | None:
+    """The codes that the comment at a line silences; ``None`` if there is none."""
     found = _COMMENT.search(linecache.getline(file, line)) if file and line else None
-    return [] if found is None else _codes(found)
-
-
-def _codes(found: re.Match[str]) -> list[str]:
-    return [code.strip().upper() for code in (found[1] or "").split(",") if code.strip()]
+    codes = None if found is None else (found[1] or "").split(",")
+    return None if codes is None else [code.strip().upper() for code in codes if code.strip()]
 
 
 def needless(subject: Subject, used: Collection[Used]) -> Iterator[Finding]:
@@ -77,13 +74,10 @@ def needless(subject: Subject, used: Collection[Used]) -> Iterator[Finding]:
         if Used(where, code) not in used:
             yield _needless(subject, f"Flow(ignore=...) names {code}", where)
     for file, line in sorted(set(_lines(subject))):
-        found = _COMMENT.search(linecache.getline(file, line))
-        if found is None:
-            continue
-        codes = _codes(found)
-        if not codes:
+        codes = _codes_at(file, line)
+        if codes == []:
             yield _needless(subject, "the comment names no code, as in ignore[PF301]", (file, line))
-        for code in codes:
+        for code in codes or ():
             if Used((file, line), code) not in used:
                 yield _needless(subject, f"the comment names {code}", (file, line))
 

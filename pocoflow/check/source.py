@@ -130,14 +130,10 @@ def is_a(value: object, kinds: type[KindT] | tuple[type[KindT], ...]) -> TypeGua
     return issubclass(type(value), kinds)
 
 
+@lru_cache(maxsize=1024)
 def is_foreign(module: object) -> bool:
     """Whether a module is part of Python, of this library, or of its dependencies."""
-    return _is_foreign(str(module))
-
-
-@lru_cache(maxsize=1024)
-def _is_foreign(module: str) -> bool:
-    top = module.partition(".")[0]
+    top = str(module).partition(".")[0]
     return top in sys.stdlib_module_names or top in _OURS
 
 
