@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from pocoflow import END, FanOut, Flow, Node, Parallel, Store, Subflow, bind, fields, key, node
 from pocoflow.check.findings import Finding
 from pocoflow.errors import (
     DefinitionError,
     FlowValidationError,
+    InvalidValueError,
     MissingInputError,
     MissingKeyError,
 )
@@ -752,3 +753,17 @@ def test_a_parameter_without_none_is_told_where_its_field_is_none_by_default() -
     assert written.validate() == chosen.validate() == []
     assert Flow(again, schema=Tried, outputs=()).validate() == []  # whoever runs it gives it
     assert codes(Flow(again, schema=Tried, inputs=(T.task,), outputs=())) == ["PF202"]
+
+
+def test_a_constant_that_a_constraint_refuses_is_an_error_in_a_dict_of_types_as_well() -> None:
+    """Only a function of the user may decide otherwise."""
+
+    class Owes(Node[None, None]):
+        def post(self, store: Store[Any], prep_result: None, exec_result: None) -> None:
+            store["left"] = -1
+
+    (found,) = Flow(Owes(), schema={"left": Annotated[int, Field(ge=0)]}).validate()
+    assert (found.code, found.severity) == ("PF203", "error")
+    with pytest.raises(InvalidValueError):
+        Owes().post(Store(schema={"left": Annotated[int, Field(ge=0)]}), None, None)
+    assert not Flow(Owes(), schema={"left": Annotated[int, BeforeValidator(abs)]}).validate()
