@@ -120,19 +120,13 @@ def _widget(panel: Panel, question: Asked, field: Field, number: int) -> None:
     label, key = label_of(field, number), _name(panel, question, number)
     st.session_state.setdefault(key, prefilled(field))
     about = ", ".join(filter(None, [field.description, field.limits])) if field.name else ""
+    choices = list(_choices(field))
     if field.kind == "bool":
-        options = [YES, NO, *([EMPTY] if field.takes_null else [])]
-        st.radio(label, options, index=None, key=key, horizontal=True)
+        st.radio(label, choices, index=None, key=key, horizontal=True)
     elif field.kind == "choice":
-        labels = [cut(choice) for choice in field.labels]
+        shown = "Choose"
         st.selectbox(
-            label,
-            range(len(labels)),
-            index=None,
-            key=key,
-            format_func=lambda index: labels[index],
-            placeholder="Choose",
-            width=360,
+            label, choices, index=None, key=key, format_func=cut, placeholder=shown, width=360
         )
     elif field.kind == "integer":
         st.number_input(label, value=None, step=1, key=key, width=360)
@@ -227,6 +221,13 @@ YES, NO, EMPTY = "Yes", "No", "Empty (null)"
 _SAFE_INTEGER = 2**53 - 1
 
 
+def _choices(field: Field) -> dict[str, object]:
+    """The values that are chosen in the widget of a field, by their labels."""
+    if field.kind == "bool":
+        return {YES: True, NO: False, **({EMPTY: None} if field.takes_null else {})}
+    return dict(zip(field.labels, field.choices, strict=True))
+
+
 def label_of(field: Field, number: int = 0) -> str:
     """The label of the widget of a field: words only, as Streamlit reads labels as Markdown."""
     if not field.name:
@@ -241,12 +242,9 @@ def prefilled(field: Field) -> object:
     default = None if field.default is UNSET else field.default
     if field.kind == "json":
         return "" if default is None else json.dumps(default, indent=2, ensure_ascii=False)
-    if field.kind == "bool":
-        return None if not isinstance(default, bool) else YES if default else NO
-    if field.kind == "choice":
-        choices = [json.dumps(choice) for choice in field.choices]
-        wanted = json.dumps(default)
-        return choices.index(wanted) if field.default is not UNSET and wanted in choices else None
+    if choices := _choices(field):
+        wanted = None if field.default is UNSET else json.dumps(default)
+        return next((label for label in choices if json.dumps(choices[label]) == wanted), None)
     if field.kind == "text":
         return default if isinstance(default, str) else ""
     if isinstance(default, bool) or not isinstance(default, (int, float)):
@@ -283,12 +281,10 @@ def value_of(field: Field, entry: Any) -> object:
     Raises:
         ValueError: It is invalid.
     """
-    if entry is None or (isinstance(entry, str) and not entry.strip()) or entry == EMPTY:
+    if entry in (choices := _choices(field)):
+        return choices[entry]
+    if entry is None or (isinstance(entry, str) and not entry.strip()):
         return _empty_value(field)
-    if field.kind == "bool":
-        return entry == YES
-    if field.kind == "choice":
-        return field.choices[entry]
     if field.kind == "text":
         return "" if entry == '""' else entry
     return read_json(entry) if field.kind == "json" else entry

@@ -122,7 +122,7 @@ def form(hint: Any) -> Field:
         (bool, NO, False),
         (bool | None, EMPTY, None),
         (bool | None, None, None),
-        (Literal["a", "b"], 1, "b"),
+        (Literal["a", "b"], "b", "b"),
         (Literal["a"] | None, None, None),
         (int, 4, 4),
         (int | None, None, None),
@@ -152,10 +152,10 @@ def test_what_is_prefilled_is_the_default() -> None:
     entered = {field.name: prefilled(field) for field in made.fields}
     with pytest.raises(ValueError, match=r"^verdict: a value is needed$"):
         answer_of(made, entered)
-    answer = answer_of(made, entered | {"verdict": 1})
+    answer = answer_of(made, entered | {"verdict": "revise"})
     assert Review.model_validate(answer, strict=True) == Review(verdict="revise")
     assert "tags" not in answer
-    assert answer_of(made, entered | {"verdict": 0, "comment": ""})["comment"] == ""
+    assert answer_of(made, entered | {"verdict": "publish", "comment": ""})["comment"] == ""
 
 
 def test_labels_are_words_alone() -> None:
