@@ -4,40 +4,43 @@ from __future__ import annotations
 
 import atexit
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 from weakref import WeakKeyDictionary
 
 from pocoflow.errors import DefinitionError
 from pocoflow.messages import users_line
 
-
-class Named(Protocol):
-    """A flow."""
-
-    @property
-    def name(self) -> str:
-        """Its name."""
+if TYPE_CHECKING:
+    from pocoflow.nodes.base import NodeLike
 
 
-class _Importing:
-    """The target that is being imported, if one is.
+class _Import(NamedTuple):
+    """A target that is being imported.
 
     Attributes:
         target: The user's name for it.
-        others: The threads that are not involved in the import.
-        only: The only thread that is involved, if it is known.
+        involves: Whether the thread with an identifier is involved in the import.
         refused: The messages of the runs that were refused meanwhile.
+    """
+
+    target: str
+    involves: Callable[[int], bool]
+    refused: list[str]
+
+
+class _State:
+    """What is being imported, and what remains of earlier imports.
+
+    Attributes:
+        current: The import that is under way, if one is.
         started: The threads that imported targets have started, and the name of each target;
             ``None`` if there are none.
         guard: Serialises imports.
     """
 
-    target: ClassVar[str | None] = None
-    others: ClassVar[frozenset[int | None]] = frozenset()
-    only: ClassVar[int | None] = None
-    refused: ClassVar[list[str]] = []
+    current: ClassVar[_Import | None] = None
     started: ClassVar[WeakKeyDictionary[threading.Thread, str] | None] = None
     guard: ClassVar[threading.RLock] = threading.RLock()
 
@@ -51,15 +54,8 @@ def importing_alone(target: str) -> Iterator[None]:
     Raises:
         DefinitionError: A run was refused, even if the module has caught that.
     """
-    ident = threading.get_ident()
-    with _Importing.guard:
-        before = _Importing.target, _Importing.only, _Importing.refused
-        _Importing.target, _Importing.only, _Importing.refused = target, ident, []
-        try:
-            with _reporting():
-                yield
-        finally:
-            _Importing.target, _Importing.only, _Importing.refused = before
+    with _State.guard, _refusing(target, threading.get_ident().__eq__):
+        yield
 
 
 @contextmanager
@@ -74,24 +70,24 @@ def importing(target: str) -> Iterator[None]:
     """
     ident = threading.get_ident()
     others = {thread.ident for thread in threading.enumerate()} - {ident}
-    _Importing.target, _Importing.others, _Importing.refused = target, frozenset(others), []
     try:
-        with _reporting():
+        with _refusing(target, lambda other: other not in others):
             yield
     finally:
-        _Importing.target = None
-        started = _Importing.started or WeakKeyDictionary()
+        started = _State.started or WeakKeyDictionary()
         for thread in threading.enumerate():
             if thread.ident != ident and thread.ident not in others:
                 started[thread] = target
-        _Importing.started = started or None
+        _State.started = started or None
         atexit.unregister(_leave)
         atexit.register(_leave, target)  # called before what the import has registered
 
 
 @contextmanager
-def _reporting() -> Iterator[None]:
-    """Raise the first refusal of a run at the end, even if it was caught meanwhile."""
+def _refusing(target: str, involves: Callable[[int], bool]) -> Iterator[None]:
+    """Refuse runs; raises the first refusal at the end, even if it was caught meanwhile."""
+    before = _State.current
+    current = _State.current = _Import(target, involves, [])
     failed: BaseException | None = None
     try:
         yield
@@ -99,27 +95,30 @@ def _reporting() -> Iterator[None]:
         failed = exc
         raise
     finally:
-        if _Importing.refused:
-            raise DefinitionError(_Importing.refused[0]) from failed
+        _State.current = before
+        if current.refused:
+            raise DefinitionError(current.refused[0]) from failed
 
 
 def _leave(target: str) -> None:
     """Refuse remaining runs, at the exit of the process."""
-    _Importing.target, _Importing.others = target, frozenset()
+    _State.current = _Import(target, lambda _: True, [])
 
 
-def refuse_while_importing(flow: Named) -> None:
+def refuse_while_importing(flow: NodeLike) -> None:
     """Refuse to run a flow while its module is imported only to be inspected.
 
     Raises:
         DefinitionError: A target is being imported by this thread or by one that started it, or was
             imported by the one that started this.
     """
-    target, started = _Importing.target, _Importing.started
-    if target is None and started is None:
+    current, started = _State.current, _State.started
+    if current is None and started is None:
         return
-    ident = threading.get_ident()
-    if target is None or ident in _Importing.others or _Importing.only not in (None, ident):
+    if current is not None and current.involves(threading.get_ident()):
+        target: str | None = current.target
+    else:
+        current = None
         target = None if started is None else started.get(threading.current_thread())
     if target is None:
         return
@@ -129,5 +128,6 @@ def refuse_while_importing(flow: Named) -> None:
         f"flow {flow.name!r} is run{where} by the import of {target}, and no node runs then: "
         'put what runs it under if __name__ == "__main__":'
     )
-    _Importing.refused.append(message)
+    if current is not None:
+        current.refused.append(message)
     raise DefinitionError(message)

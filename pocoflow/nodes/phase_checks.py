@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Iterable, Iterator
 from operator import attrgetter
 from types import CodeType, FunctionType, MethodType
 from typing import Any, get_origin
@@ -166,7 +166,7 @@ def check_called(kind: Any) -> None:
     dead = {f"{phase}_async": phase for phase in _PHASES if phase not in defined}
     dead = {name: phase for name, phase in dead.items() if name not in ours}
     for name, phase in dead.items():
-        if name not in defined or any(name in used for base in bases for used in names_used(base)):
+        if name not in defined or is_used(name, bases):
             continue
         function = inspect.unwrap(getattr(kind, name))
         code = getattr(function, "__code__", None)
@@ -243,7 +243,7 @@ def _refuse_arguments(kind: Any) -> None:
         value = inspect.getattr_static(kind, name)
         if hasattr(value, "__get__"):
             continue
-        if not any(name in used for base in bases for used in names_used(base)):
+        if not is_used(name, bases):
             raise DefinitionError(
                 f"class {kind.__name__} defines {name}, which is an argument and would be written "
                 f"over: write super().__init__(..., {name}=...)"
@@ -255,15 +255,17 @@ def own_bases(kind: type) -> list[type]:
     return [base for base in kind.__mro__ if package_of(base) != "pocoflow"]
 
 
-def names_used(kind: type, but: str = "") -> Iterator[set[str]]:
-    """The names that each method of a class uses, except for the method ``but``."""
-    for name, value in vars(kind).items():
-        if name == but:
-            continue
-        given = value.fget if isinstance(value, property) else value
-        function = given.__func__ if isinstance(given, (classmethod, staticmethod)) else given
-        if isinstance(function, FunctionType):
-            yield set(_names(inspect.unwrap(function).__code__))
+def is_used(name: str, bases: Iterable[type]) -> bool:
+    """Whether another method of these classes uses a name."""
+    for base in bases:
+        for other, value in vars(base).items():
+            given = value.fget if isinstance(value, property) else value
+            function = given.__func__ if isinstance(given, (classmethod, staticmethod)) else given
+            if other == name or not isinstance(function, FunctionType):
+                continue
+            if name in _names(inspect.unwrap(function).__code__):
+                return True
+    return False
 
 
 def _names(code: CodeType) -> Iterator[str]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from pocoflow.errors import DefinitionError
-from pocoflow.nodes.phase_checks import names_used, own_bases
+from pocoflow.nodes.phase_checks import is_used, own_bases
 
 RENAMED = {"max_retry": "max_retries", "retries": "max_retries", "wait": "retry_delay"}
 """The names of settings elsewhere, and here."""
@@ -122,10 +122,9 @@ def refuse_dead(kind: type) -> None:
     mixins = [base for base in bases if not hasattr(base, "is_flow")]  # not checked by themselves
     for base in (kind, *mixins):
         for name in NEVER_CALLED.keys() & vars(base).keys():
-            if any(name in used for other in bases for used in names_used(other, name)):
+            is_value = not (callable(vars(base)[name]) or hasattr(vars(base)[name], "__get__"))
+            if is_value or is_used(name, bases):
                 continue
-            if not (callable(vars(base)[name]) or hasattr(vars(base)[name], "__get__")):
-                continue  # a value of the user's
             raise DefinitionError(
                 f"{base.__qualname__}.{name} is never called: {NEVER_CALLED[name]}"
             )

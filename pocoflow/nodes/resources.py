@@ -217,25 +217,16 @@ def declared(node: Any) -> tuple[Resource, ...]:
     given = node.resources
     if given.__class__ is tuple and not given:  # as in most nodes
         return given
-    if isinstance(given, Resource):
-        raise DefinitionError(
-            f"{node.name}.resources is {given!r}: it is a tuple of keys; write "
-            "resources = (<key>,), with the comma"
-        )
+    several = given if isinstance(given, (tuple, list)) else ()
+    keys = tuple(key for key in several if isinstance(key, Resource))
     texts = given if isinstance(given, tuple) else (given,)
-    if texts and all(isinstance(key, str) for key in texts):
+    are_names = bool(texts) and all(isinstance(key, str) for key in texts)
+    # Anything else that has no key in it is an attribute of a program for 0.2.1.
+    if isinstance(given, Resource) or are_names or (keys and len(keys) < len(several)):
         raise DefinitionError(
             f"{node.name}.resources is {short(given)}: it is a tuple of keys, which "
-            "resource(Class, name) returned, and not of their names; write resources = (<key>,)"
-        )
-    if not isinstance(given, (tuple, list)):
-        return ()  # an attribute of a program for 0.2.1
-    keys = tuple(key for key in given if isinstance(key, Resource))
-    if keys and len(keys) < len(given):
-        wrong = next(key for key in given if not isinstance(key, Resource))
-        raise DefinitionError(
-            f"{node.name}.resources has {short(wrong)} in it: it is a tuple of what "
-            "resource(Class, name) returned"
+            "resource(Class, name) returned, and not of their names; write resources = (<key>,), "
+            "with the comma"
         )
     return keys
 
