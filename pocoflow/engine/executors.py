@@ -106,15 +106,14 @@ class Executors:
         Raises:
             DefinitionError: They cannot find it.
         """
-        known = self._known.get(id(vertex.node))
-        if known is not None:
-            is_copied = known[1].kind == "class"
-            return known[1], state_of(vertex.node) if is_copied else {}
-        ref = refer(vertex.node, self._files)
-        if isinstance(ref, str):
-            raise DefinitionError(f"node {vertex.name!r} cannot be sent to an executor: {ref}")
-        self._known[id(vertex.node)] = vertex, ref[0]
-        return ref
+        node = vertex.node
+        if id(node) not in self._known:
+            ref = refer(node, self._files)
+            if isinstance(ref, str):
+                raise DefinitionError(f"node {vertex.name!r} cannot be sent to an executor: {ref}")
+            self._known[id(node)] = vertex, ref
+        _, known = self._known[id(node)]
+        return known, state_of(node) if known.kind == "class" else {}
 
     def other_code(self, run_id: str, vertex: Vertex) -> Iterator[str]:
         """A remark on a worker whose code of a node differs, once per node."""

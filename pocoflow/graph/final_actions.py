@@ -3,22 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from pocoflow.nodes.edges import ANY_ACTION, DEFAULT_ACTION
 
 if TYPE_CHECKING:
     from pocoflow.graph.graph import Graph, Vertex
-
-
-def final_actions(graph: Graph) -> tuple[str, ...] | None:
-    """The actions that can end the flow; ``None`` if a definition leaves them open."""
-    if graph.final is None:
-        for other in graph.inner_first():
-            if other.final is None:
-                other.final = (ends_of(other, attrgetter("declared")),)
-    return None if graph.final is None else graph.final[0]
 
 
 def ends_of(

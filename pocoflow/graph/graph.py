@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from operator import attrgetter
 from typing import Any, NamedTuple, cast
 
 from pocoflow.address import Address
 from pocoflow.errors import BudgetError, DefinitionError
-from pocoflow.graph.final_actions import final_actions
+from pocoflow.graph.final_actions import ends_of
 from pocoflow.graph.listed_edges import GraphEdge, conflicts_in, edges_in
 from pocoflow.graph.nesting import inner_first
 from pocoflow.graph.reach import NO_WIRING, Edges, Reach, composites_in, reaches_of
@@ -356,7 +357,11 @@ class Graph:
 
         Edges for actions that the nodes cannot return do not count.
         """
-        return final_actions(self)
+        if self.final is None:
+            for graph in self.inner_first():
+                if graph.final is None:
+                    graph.final = (ends_of(graph, attrgetter("declared")),)
+        return None if self.final is None else self.final[0]
 
     def inner_first(self) -> Iterator[Graph]:
         """The graphs of nested flows and branches, each once and after those inside of it."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from importlib.util import find_spec
 from pathlib import Path
-from types import MappingProxyType, ModuleType
+from types import ModuleType
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from pocoflow import values as codec
@@ -115,8 +115,8 @@ def _unsent(state: State) -> str:
     return ""
 
 
-def refer(node: AnyNode, files: Iterable[str]) -> tuple[Reference, State] | str:
-    """The reference of a node, and its own attributes; or why there is none.
+def refer(node: AnyNode, files: Iterable[str]) -> Reference | str:
+    """The reference of a node, or why there is none.
 
     Args:
         node: The node.
@@ -129,10 +129,9 @@ def refer(node: AnyNode, files: Iterable[str]) -> tuple[Reference, State] | str:
     if attribute is node:
         return _named("node", home, definition.__qualname__)
     if attribute is type(node):
-        state = state_of(node)
-        problem = _unsent(state)
+        problem = _unsent(state_of(node))
         if not problem:
-            return _named("class", home, definition.__qualname__, state)
+            return _named("class", home, definition.__qualname__)
         what += problem
     wanted = set(files)
     others = [it for it in [*sys.modules.values()] if getattr(it, "__file__", None) in wanted]
@@ -157,22 +156,15 @@ def refer_to_variable(variable: ContextVar[Any]) -> Reference | str:
     for module in [*sys.modules.values()]:
         for name, value in [*getattr(module, "__dict__", {}).items()]:
             if value is variable:
-                reference = _named("variable", module, name)
-                return reference if isinstance(reference, str) else reference[0]
+                return _named("variable", module, name)
     return "it is no attribute of a module, so that no other process finds it"
 
 
-def _named(
-    kind: Kind,
-    module: ModuleType | None,
-    name: str,
-    state: State = MappingProxyType({}),
-    **inside: Any,
-) -> tuple[Reference, State] | str:
+def _named(kind: Kind, module: ModuleType | None, name: str, **inside: Any) -> Reference | str:
     assert module is not None  # it has the name
     home = module.__name__
     if home not in (_MAIN, "__mp_main__"):
-        return Reference(kind, home, name, **inside), state
+        return Reference(kind, home, name, **inside)
     main, file = main_name(), getattr(module, "__file__", None)
     try:
         spec = find_spec(main) if file is not None else None
@@ -181,7 +173,7 @@ def _named(
     if file is None or spec is None or not _is_at(file, spec.origin):
         what = "has no file" if file is None else f"({file}) is not found as module {main!r}"
         return f"its module is __main__, which {what}, so that no other process can import it"
-    return Reference(kind, main, name, is_main=True, **inside), state
+    return Reference(kind, main, name, is_main=True, **inside)
 
 
 def _is_at(file: str, origin: str | None) -> bool:

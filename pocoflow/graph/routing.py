@@ -84,16 +84,10 @@ def enter(vertex: Vertex, frames: Sequence[Vertex] = ()) -> Position:
     return Position(vertex, tuple(around))
 
 
-def first_of(vertex: Vertex) -> tuple[Vertex, tuple[str, ...]]:
-    """The first node to visit, this one or the first of a nested flow, and the flows around it."""
-    position = enter(vertex)
-    return position.vertex or vertex, tuple(frame.name for frame in position.frames)
-
-
 def first_address(vertex: Vertex, frames: Sequence[Vertex] = ()) -> Address:
     """The address of the first node to visit, within the flows around it, as it is recorded."""
-    first, path = first_of(vertex)
-    return Address((*(frame.name for frame in frames), *path), first.name)
+    first = enter(vertex, frames)
+    return Address(tuple(frame.name for frame in first.frames), (first.vertex or vertex).name)
 
 
 def follow(

@@ -13,7 +13,7 @@ from pocoflow.engine.asking import Waiting
 from pocoflow.errors import AnswerError, DecodeError, Remedy, ResumeError
 from pocoflow.flow.resume.relocation import Relocation
 from pocoflow.graph.graph import Graph, Vertex
-from pocoflow.graph.routing import first_of
+from pocoflow.graph.routing import enter
 from pocoflow.graph.unfinished import Unfinished
 from pocoflow.messages import main_name
 from pocoflow.nodes.answer_types import answer_type
@@ -71,8 +71,9 @@ class Reader:
             ResumeError: The code of its pending node has changed.
             DecodeError: A value is damaged.
         """
-        leaf, path = first_of(nodes[-1])
-        depth = (len(record.names) if record.names else depth + 1) + len(path)
+        first = enter(nodes[-1])
+        leaf = first.vertex or nodes[-1]
+        depth = (len(record.names) if record.names else depth + 1) + len(first.frames)
         results = self._results(record, leaf, classes) | answers(record.asked, leaf, self._now)
         templates = self._templates(record, leaf, depth)
         return replace(
