@@ -157,11 +157,9 @@ class Vertex:
         """Whether its ``exec`` may be called by an executor: it is overridden by user code."""
         return self.has_exec and not self.branches and type(self.node).exec is not AskNode.exec
 
-    def connect(self, action: str, target: Vertex | None, limit: GraphLimit | None = None) -> None:
-        """Add an edge from here; for the graph alone, while it is being built."""
-        if limit is not None:
-            self.limits[action] = limit
-        is_straight = target is not None and target.inner is None and limit is None
+    def connect(self, action: str, target: Vertex | None) -> None:
+        """Add an edge from here, after its limit; for the graph alone, while it is being built."""
+        is_straight = target is not None and target.inner is None and action not in self.limits
         straight = target if is_straight else None
         if action == ANY_ACTION:
             self.fallback, self.straight_fallback = target, straight
@@ -169,12 +167,6 @@ class Vertex:
             self.targets[action], self.straight[action] = target, straight
         if target is None:
             self.ends = (*self.ends, action)
-
-    def connect_errors(self, catch: Catch, target: Vertex | None, limit: GraphLimit | None) -> None:
-        """Add an edge that errors take; for the graph alone, while it is being built."""
-        if limit is not None:
-            self.limits[catch.label] = limit
-        self.catches = (*self.catches, GraphCatch(catch, target))
 
     def catching(self, error: BaseException) -> GraphCatch | None:
         """The first edge that matches an error; ``None`` if there is none."""
@@ -451,14 +443,15 @@ class Graph:
     def _connect(self, vertex: Vertex) -> None:
         vertices = self._by_node
         for action, edge in vertex.edges.items():
-            target, limit = vertices.get(id(edge.target)), None  # there is none for END
+            target = vertices.get(id(edge.target))  # there is none for END
             if edge.limit is not None:
-                limit = GraphLimit(edge.limit.at_most, vertices.get(id(edge.limit.then)))
+                at_most, then = edge.limit
+                vertex.limits[action] = GraphLimit(at_most, vertices.get(id(then)))
                 self.is_limited = True
             if edge.catch is None:
-                vertex.connect(action, target, limit)
+                vertex.connect(action, target)
             else:
-                vertex.connect_errors(edge.catch, target, limit)
+                vertex.catches = (*vertex.catches, GraphCatch(edge.catch, target))
 
 
 def label(node: str, path: tuple[str, ...]) -> str:

@@ -64,6 +64,15 @@ def check_target(owner: str, target: object) -> NodeLike | End:
     raise DefinitionError(f"{owner}: the target must be a node or END, not {not_a_node(target)}")
 
 
+def _check_action(owner: str, action: object, hint: str = "") -> str:
+    """An action as plain text, or an error that begins with ``owner``."""
+    if not isinstance(action, str) or not action:
+        raise DefinitionError(
+            f"{owner}: the action must be a non-empty string, not {action!r}{hint}"
+        )
+    return str.__str__(action)
+
+
 def make_edge(
     owner: str,
     action: str,
@@ -184,14 +193,10 @@ class NodeLike(Generic[ActionT]):
         location: tuple[str, int],
         limit: tuple[object, object],
     ) -> None:
-        if not isinstance(action, str) or not action:
-            swapped = ": the action comes first" if isinstance(target, str) else ""
-            raise DefinitionError(
-                f"{self.name}.then(action, target): the action must be a non-empty string, "
-                f"not {action!r}{swapped}"
-            )
-        where = f"{self.name}.then({action!r}, target) at {location[0]}:{location[1]}"
-        edge = make_edge(where, str.__str__(action), target, location, limit)
+        swapped = ": the action comes first" if isinstance(target, str) else ""
+        plain = _check_action(f"{self.name}.then(action, target)", action, swapped)
+        where = f"{self.name}.then({plain!r}, target) at {location[0]}:{location[1]}"
+        edge = make_edge(where, plain, target, location, limit)
         before = self._edges.get(edge.action)
         # New containers, so that a copy of a node that shares them is not wired along with it.
         if before is not None and not before.leads_like(edge):
@@ -208,12 +213,8 @@ class NodeLike(Generic[ActionT]):
         Raises:
             DefinitionError: ``action`` is not a non-empty string.
         """
-        given: object = DEFAULT_ACTION if action is None else action
-        if not isinstance(given, str) or not given:
-            raise DefinitionError(
-                f"{self.name}.when(action): the action must be a non-empty string, not {action!r}"
-            )
-        return Outlet(self, str.__str__(given))
+        given = DEFAULT_ACTION if action is None else action
+        return Outlet(self, _check_action(f"{self.name}.when(action)", given))
 
     @overload
     def catch(self, /, *kinds: type[Exception]) -> Catch: ...

@@ -12,7 +12,7 @@ from pocoflow.errors import DefinitionError
 from pocoflow.messages import package_of, short, type_label
 from pocoflow.nodes.annotations import read_hints
 from pocoflow.nodes.settings import STEP_SETTINGS
-from pocoflow.values.callables import is_async, is_generator
+from pocoflow.values.callables import is_async, is_generator, python_code
 from pocoflow.values.remembering import remembered
 
 _PHASES = ("prep", "exec", "post", "exec_fallback")
@@ -123,9 +123,8 @@ def _check_arguments(owner: str, phase: str, function: FunctionType, is_bound: b
     try:
         signature.bind(*(["self"] if is_bound else []), *given)
     except TypeError as exc:
-        code = function.__code__
         raise DefinitionError(
-            f"{owner}.{phase} ({code.co_filename}:{code.co_firstlineno}) takes "
+            f"{owner}.{phase}{_location(function)} takes "
             f"({', '.join(parameters)}), and is called with ({', '.join(given)}): {exc}; write "
             f"def {phase}({', '.join(('self', *given))})"
         ) from None
@@ -142,9 +141,8 @@ def _check_awaitable(owner: str, function: FunctionType) -> None:
     if not isinstance(given, type) or given is object or issubclass(given, Awaitable):
         return
     if given.__module__ == "builtins":  # of another class, a subclass may be awaitable
-        code = function.__code__
         raise DefinitionError(
-            f"{owner}.exec_async ({code.co_filename}:{code.co_firstlineno}) returns "
+            f"{owner}.exec_async{_location(function)} returns "
             f"{type_label(hint)}, which cannot be awaited: write 'async def exec_async'"
         )
 
@@ -161,20 +159,22 @@ def check_called(kind: Any) -> None:
     if kind.is_flow:
         return  # refuse_phases is for these
     bases = own_bases(kind)
-    ours = {name for base in kind.__mro__ if base not in bases for name in vars(base)}
     defined = {name for base in bases for name in vars(base)}
-    dead = {f"{phase}_async": phase for phase in _PHASES if phase not in defined}
-    dead = {name: phase for name, phase in dead.items() if name not in ours}
-    for name, phase in dead.items():
-        if name not in defined or is_used(name, bases):
+    for phase in _PHASES:
+        name = f"{phase}_async"
+        is_ours = any(name in vars(base) for base in kind.__mro__ if base not in bases)
+        if phase in defined or name not in defined or is_ours or is_used(name, bases):
             continue
         function = inspect.unwrap(getattr(kind, name))
-        code = getattr(function, "__code__", None)
-        location = "" if code is None else f" ({code.co_filename}:{code.co_firstlineno})"
         how = "async def" if inspect.iscoroutinefunction(function) else "def"
         raise DefinitionError(
-            f"{kind.__name__}.{name}{location} is never called: write '{how} {phase}'"
+            f"{kind.__name__}.{name}{_location(function)} is never called: write '{how} {phase}'"
         )
+
+
+def _location(function: object) -> str:
+    code = python_code(function)
+    return "" if code is None else f" ({code.co_filename}:{code.co_firstlineno})"
 
 
 class NotOfFlows:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import Executor
 from functools import lru_cache
 from threading import TIMEOUT_MAX
-from typing import Any, cast
+from typing import Any, TypeGuard
 
 from pocoflow.address import check_name
 from pocoflow.errors import DefinitionError
@@ -60,8 +60,7 @@ def retry_problem(
         ("backoff", backoff, 1.0, None),
         ("jitter", jitter, 0.0, 1.0),
     ):
-        numeric = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not numeric or not least <= value <= (TIMEOUT_MAX if most is None else most):
+        if not _is_number(value) or not least <= value <= (TIMEOUT_MAX if most is None else most):
             bound = f"from {least:g} to {most:g}" if most else f"of at least {least:g}"
             return f"{setting} is {value!r}: it must be a finite number {bound}"
     if timeout is not None and not is_time(timeout):
@@ -86,8 +85,11 @@ _known_problem = lru_cache(maxsize=1024, typed=True)(retry_problem)
 
 def is_time(seconds: object) -> bool:
     """Whether it is valid as a time limit: a finite number above 0."""
-    numeric = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
-    return numeric and 0 < cast(float, seconds) <= TIMEOUT_MAX
+    return _is_number(seconds) and 0 < seconds <= TIMEOUT_MAX
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def check_executor(what: str, given: object, others: str = "") -> None:
