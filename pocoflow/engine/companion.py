@@ -212,7 +212,7 @@ class CompanionLoop:
         run = current.get(None) if context is None else context.get(current)
         task: asyncio.Task[object] = asyncio.Task(coroutine, loop=loop, **settings)
         if run is not None:
-            self._tasks.setdefault(run.group, WeakSet()).add(task)
+            self._tasks.setdefault(run.group or run.token, WeakSet()).add(task)
         return task
 
     def end_tasks(self, group: str) -> None:

@@ -121,8 +121,8 @@ class _ThreadDriver(Driver):
     ) -> None:
         super().__init__(line, steps)
         self._ends_companion = companion is None
-        group = line[current].group
-        self._companion = companion or Companion(group, level or level_here())
+        run = line[current]
+        self._companion = companion or Companion(run.group or run.token, level or level_here())
         self._task: LineTask | None = None
 
     def carry_out(self, effect: Driven) -> Any:
@@ -226,7 +226,8 @@ class _ThreadDriver(Driver):
 
 
 def _gather_apart(effect: Gather, line: Context) -> None:
-    companion = Companion(line[current].group)
+    run = line[current]
+    companion = Companion(run.group or run.token)
     try:
         gather_threads(effect, line, partial(drive_here, companion=companion))
     finally:

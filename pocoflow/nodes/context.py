@@ -104,7 +104,8 @@ class RunContext:
         mark: What distinguishes the item from the others of its step; empty if nothing does.
         cancellation: The run's request to stop.
         token: 128 random bits of the run as text; the same after a resume.
-        group: What identifies the tasks of the run on the loop of synchronous runs.
+        group: What identifies the tasks of the run on the loop of synchronous runs, if it is not
+            the token.
         resources: The objects that the run was given; ``context()[key]`` gets one.
         emitter: Called with what is emitted; ``None`` if nobody listens.
         given_up: Why the attempt that has this context was abandoned, if it was.
@@ -129,9 +130,6 @@ class RunContext:
     emitter: Callable[[RunContext, object], object] | None = None
     given_up: RunError | None = None
     line: InRun | None = None
-
-    def __post_init__(self) -> None:
-        self.group = self.token
 
     def __getitem__(self, key: T) -> T:
         """The object that the run was given for ``key = resource(Class, name)``.
