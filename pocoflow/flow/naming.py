@@ -18,9 +18,6 @@ from pocoflow.messages import refuse_keywords, short
 from pocoflow.nodes.base import NodeLike
 from pocoflow.nodes.call_checks import belongs
 from pocoflow.nodes.resources import Resources
-from pocoflow.store.schema.model_facts import definitions_of
-from pocoflow.store.store import Store
-from pocoflow.values.copies import copied_model
 
 Busy = Literal["refuse", "wait"]
 Exists = Literal["refuse", "join"]
@@ -204,38 +201,6 @@ def max_open(given: Mapping[str, int] | None, labels: Mapping[str, str] | None) 
 def _check_choice(what: str, given: object, choices: tuple[str, ...]) -> None:
     if given not in choices:
         raise DefinitionError(f"{what} is {' or '.join(map(repr, choices))}, not {short(given)}")
-
-
-class Inputs(NamedTuple):
-    """The inputs of a run of a thread, which update the store that it begins with.
-
-    Attributes:
-        values: The values.
-        under: The definitions of the fields under which a model has accepted them.
-    """
-
-    values: dict[str, object]
-    under: Mapping[str, str]
-
-
-def inputs_of(given: object, flow_name: str) -> Inputs:
-    """The inputs of a run of a thread.
-
-    Raises:
-        DefinitionError: It is a ``Store``, or of a type that no run accepts.
-    """
-    if given is None:
-        return Inputs({}, {})
-    if isinstance(given, BaseModel):
-        given = copied_model(given)
-        values = {name: getattr(given, name) for name in given.model_fields_set}
-        return Inputs(values, definitions_of(type(given)))
-    if isinstance(given, Store) or not isinstance(given, Mapping):
-        raise DefinitionError(
-            f"flow {flow_name!r}: a run of a thread begins with the store of the run before, and "
-            f"takes its inputs as a dict or an instance of the schema, not {short(given)}"
-        )
-    return Inputs(dict(given), {})
 
 
 def digest(given: object) -> str:

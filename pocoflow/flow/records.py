@@ -13,17 +13,21 @@ from pocoflow.db.run_threads import UNNAMED, Named, ThreadMovedError, is_started
 from pocoflow.db.stored_handle import StoredRunHandle
 from pocoflow.db.workflow import WorkflowDB
 from pocoflow.engine.line import Line
-from pocoflow.errors import RunExistsError, RunNotFoundError, ThreadBusyError
-from pocoflow.flow.naming import RunName, inputs_of
-from pocoflow.flow.resume.migrated import next_store, under_schema
+from pocoflow.errors import DefinitionError, RunExistsError, RunNotFoundError, ThreadBusyError
+from pocoflow.flow.naming import RunName
+from pocoflow.flow.resume.migrated import under_schema
 from pocoflow.flow.scheduling import Due, copied, refuse_unsaved
 from pocoflow.flow.starting import Given, new_run_id
 from pocoflow.graph.graph import Vertex
 from pocoflow.graph.routing import first_address
 from pocoflow.graph.unfinished import Unfinished
+from pocoflow.messages import is_same_field, short
 from pocoflow.nodes.spending import Amounts
+from pocoflow.store.schema import make_schema
+from pocoflow.store.schema.model_facts import definitions_of
 from pocoflow.store.schema.vouching import classes_of
 from pocoflow.store.store import Store
+from pocoflow.values.copies import copied_model
 
 StartedT = TypeVar("StartedT")
 
@@ -98,13 +102,36 @@ class Records:
         return under_schema(run_id, stored, self.schema, {})
 
     def _next_store(self, given: object, named: Named) -> Store:
-        """The store that a run of a thread begins with: that of the run before it."""
-        name, schema = self.names[0], self.schema
-        inputs = inputs_of(given, name)
+        """The store that a run of a thread begins with.
+
+        The store with which the last run ended, or an empty one, updated with the inputs: if a
+        field has a reducer and a value, the input is an increment. What could not be saved is
+        unset.
+
+        Raises:
+            ResumeError: The stored values do not fit the current schema.
+            StoreError: An input does not fit.
+            DefinitionError: The inputs are a ``Store``, or of a type that no run accepts.
+        """
+        name, schema, last = self.names[0], self.schema, named.last
+        values, under = _inputs(given, name)
         if schema is None and isinstance(given, BaseModel):
             schema = type(given)
-        classes = classes_of(schema, aliases=self.aliases)
-        return next_store(self.database, named.last, schema, name, inputs, classes)
+        if last.run_no:
+            classes = classes_of(schema, aliases=self.aliases)
+            stored = self.database.load_store(last.run_id, last.step, classes)
+            lost = [key for key, mark in stored.unsaved.items() if mark.text is None]
+            store = under_schema(last.run_id, stored, schema, {}, unset=lost)
+        else:
+            store = Store.over({}, schema, name)
+        fields = make_schema(schema)
+        definitions = {} if fields is None else fields.definitions
+        reducers = () if fields is None else fields.reducers
+        # A model has accepted its values: no validator of their fields sees them again.
+        known = {key for key in values if is_same_field(under.get(key), definitions.get(key))}
+        increments = [(key, values.pop(key)) for key in reducers if key in values and key in store]
+        store.apply(values, increments, known)
+        return store
 
     def recorder(self, run_id: str, store: Store) -> RunRecorder:
         """The recorder of a run."""
@@ -190,3 +217,19 @@ class Records:
         """Include what other runs have spent of the budgets that a run shares with them."""
         shared = line.ledger.share_budgets(self.names, of_thread, of_labels)
         line.budget = (*(line.budget or ()), *shared)
+
+
+def _inputs(given: object, flow_name: str) -> tuple[dict[str, object], Mapping[str, str]]:
+    """The inputs of a run of a thread, and under which definitions a model has accepted them."""
+    if given is None:
+        return {}, {}
+    if isinstance(given, BaseModel):
+        given = copied_model(given)
+        values = {name: getattr(given, name) for name in given.model_fields_set}
+        return values, definitions_of(type(given))
+    if isinstance(given, Store) or not isinstance(given, Mapping):
+        raise DefinitionError(
+            f"flow {flow_name!r}: a run of a thread begins with the store of the run before, and "
+            f"takes its inputs as a dict or an instance of the schema, not {short(given)}"
+        )
+    return dict(given), {}

@@ -4,58 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from pocoflow.db.run_threads import LastRun
-from pocoflow.db.workflow import WorkflowDB
 from pocoflow.errors import ResumeError, StoreError, UnknownFieldError
-from pocoflow.flow.naming import Inputs
 from pocoflow.flow.resume.relocation import giving
-from pocoflow.messages import is_same_field
 from pocoflow.store.missing import Unsaved
-from pocoflow.store.schema import make_schema
 from pocoflow.store.store import Store
-from pocoflow.values import Classes
-
-
-def next_store(
-    database: WorkflowDB,
-    last: LastRun,
-    schema: object,
-    name: str,
-    inputs: Inputs,
-    classes: Classes,
-) -> Store:
-    """The store that a run of a run thread begins with.
-
-    The store with which the last run ended, or an empty one, updated with the inputs: if a field
-    has a reducer and a value, the input is an increment. What could not be saved is unset.
-
-    Args:
-        database: The database of the thread.
-        last: The last completed run of it.
-        schema: The schema of the flow.
-        name: The name of a store that is created here.
-        inputs: What the run is given.
-        classes: The classes of the stored values.
-
-    Raises:
-        ResumeError: The stored values do not fit the current schema.
-        StoreError: An input does not fit.
-    """
-    if last.run_no:
-        stored = database.load_store(last.run_id, last.step, classes)
-        lost = [key for key, mark in stored.unsaved.items() if mark.text is None]
-        store = under_schema(last.run_id, stored, schema, {}, unset=lost)
-    else:
-        store = Store.over({}, schema, name)
-    fields = make_schema(schema)
-    values, definitions = inputs.values, {} if fields is None else fields.definitions
-    reducers = () if fields is None else fields.reducers
-    increments = [(key, values[key]) for key in reducers if key in values and key in store]
-    given = dict(increments)
-    # A model has accepted its values: no validator of their fields sees them again.
-    known = {key for key in values if is_same_field(inputs.under.get(key), definitions.get(key))}
-    store.apply({k: value for k, value in values.items() if k not in given}, increments, known)
-    return store
 
 
 def under_schema(
