@@ -1075,34 +1075,26 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
 
     def _begin(self, given: Given, name: RunName, how: RunKeywords) -> StartedOrJoined:
         plan, resume_from = self._plan, how.get("resume_from")
+        graph = plan.graph
         resources = self._resources(plan, how.get("resources"))
-        vertex = plan.graph.start if resume_from is None else plan.graph.vertex(resume_from)
-        begin = partial(self._begin_with, plan, vertex, resources, name.run_id)
+        vertex = graph.start if resume_from is None else graph.vertex(resume_from)
+
+        def begin(store: Store, named: Named | None = None) -> Started:
+            self._prove(graph, vertex, (), store, is_new=True)
+            new_id, token = new_run_id(plan.flow_name)
+            line = self._line(plan, vertex, (name.run_id or new_id, token), store, resources)
+            has_listeners = line.snapshot is not None or bool(self._hooks.registered)
+            line.only_awaits = graph.only_awaits and not has_listeners
+            database = self._database.open()
+            if database is not None:
+                fingerprint, remarks = self._fingerprint(graph), self._proofs.remarks
+                self._records.record(line, named, fingerprint, remarks, self.record_emitted)
+            self._share_budgets(line)
+            return line, database
+
         if self.db_path is None or name is UNNAMED_RUN:
             return begin(given.store)
         return self._records.begin(name, given, begin)
-
-    def _begin_with(
-        self,
-        plan: Plan,
-        vertex: Vertex,
-        resources: RunObjects,
-        run_id: str | None,
-        store: Store,
-        named: Named | None = None,
-    ) -> Started:
-        graph = plan.graph
-        self._prove(graph, vertex, (), store, is_new=True)
-        new_id, token = new_run_id(plan.flow_name)
-        line = self._line(plan, vertex, (run_id or new_id, token), store, resources)
-        has_listeners = line.snapshot is not None or bool(self._hooks.registered)
-        line.only_awaits = graph.only_awaits and not has_listeners
-        database = self._database.open()
-        if database is not None:
-            fingerprint, remarks = self._fingerprint(graph), self._proofs.remarks
-            self._records.record(line, named, fingerprint, remarks, self.record_emitted)
-        self._share_budgets(line)
-        return line, database
 
     def _line(
         self, plan: Plan, vertex: Vertex, run: tuple[str, str], store: Store, resources: RunObjects
