@@ -1131,7 +1131,7 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
         except ResourceError:
             stored.recorder.refuse_completed()
             raise
-        unfinished = stored.reopen(self.flow_name, partial(self._prove, plan.graph))
+        unfinished = stored.reopen(partial(self._prove, plan.graph))
         run = run_id, stored.token
         line = self._line(plan, unfinished.vertices[-1], run, stored.store, opened_resources)
         stored.continue_in(line, unfinished, self.record_emitted)

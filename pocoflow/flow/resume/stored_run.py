@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator
 from typing import TypeAlias
 
 from pocoflow.address import check_name
@@ -101,7 +101,7 @@ class StoredRun:
         unsaved, changed = tuple(map(str, self.store.unsaved)), tuple(relocation.changed)
         return Resumable(self.run_id, node, unfinished.steps, changed, refusal, unsaved)
 
-    def reopen(self, flow_name: str, prove: Prove) -> Unfinished:
+    def reopen(self, prove: Prove) -> Unfinished:
         """Claim the run and record it as running; the record of its unfinished step.
 
         ``prove`` is called with the next node, the flows around it, and the store, before anything
@@ -140,12 +140,9 @@ class StoredRun:
             prepared = resolved.prepared[0] if resolved.prepared else None
             if resolved.branches:
                 self._fingerprint = relocation.with_older(recorder.log.last)
-            names = (flow_name, node, self._fingerprint, renamed)
+            names = (resuming.names[0], node, self._fingerprint, renamed)
             now = ResumeState(*names, amended, changed, prepared)
-            remarks = [
-                *_remarks(relocation.changed, changes, node.text, line),
-                *_unreadable(self.store),
-            ]
+            remarks = list(self._remarks(relocation.changed, node.text, line))
             for text in remarks:
                 recorder.remark(text)
             recorder.resume(self.store, stored, line, now)
@@ -213,6 +210,21 @@ class StoredRun:
         if self.graph.is_limited:
             line.taken = Taken(0, record.taken)
 
+    def _remarks(self, changed: list[str], next_name: str, record: Unfinished) -> Iterator[str]:
+        """Remarks on a resume: changed code, finished work that is not repeated, lost values."""
+        changes = self._resuming.changes
+        if changed:
+            yield f"it goes on under changed code: {'; '.join(changed)}"
+        if changes and (record.results or record.branches):
+            keys = ", ".join(map(repr, changes))
+            yield (
+                f"what is finished of node {next_name!r} is kept as it was before {keys} changed; "
+                "fork() begins the node anew"
+            )
+        for key, mark in self.store.unsaved.items():
+            if mark.text is not None:
+                yield f"key {key!r} cannot be read here: {mark.reason}"
+
     def _usable(self, record: Unfinished) -> Unfinished:
         """Without the result of ``prep`` if it must run again, as the caller changes values."""
         return record.without_inputs() if self._resuming.changes else record
@@ -253,23 +265,3 @@ def _redefined(before: Store, now: Store, changes: Container[str]) -> list[str]:
         for key in now
         if key in old and key not in changes and not is_same_field(old[key], new.get(key))
     ]
-
-
-def _remarks(
-    changed: list[str], changes: Mapping[str, object], next_name: str, record: Unfinished
-) -> Iterator[str]:
-    """Remarks on a resume: changed code, and finished work that is not repeated."""
-    if changed:
-        yield f"it goes on under changed code: {'; '.join(changed)}"
-    if changes and (record.results or record.branches):
-        keys = ", ".join(map(repr, changes))
-        yield (
-            f"what is finished of node {next_name!r} is kept as it was before {keys} changed; "
-            "fork() begins the node anew"
-        )
-
-
-def _unreadable(store: Store) -> Iterator[str]:
-    for key, mark in store.unsaved.items():
-        if mark.text is not None:
-            yield f"key {key!r} cannot be read here: {mark.reason}"
