@@ -117,14 +117,13 @@ def answer(args: argparse.Namespace) -> int:
         db = flow.database
         args.run_id = find_run(db, args.run_id)["run_id"]
         flow.check_owner(args.run_id)
-        return _answer(_Recipient(db, flow, by), args, args.db)
-    path = args.db or DATABASE
-    with open_database(path, read_only=False) as db:
+        return _answer(_Recipient(db, flow, by), args)
+    with open_database(args.db or DATABASE, read_only=False) as db:
         args.run_id = find_run(db, args.run_id)["run_id"]
-        return _answer(_Recipient(db, None, by), args, path)
+        return _answer(_Recipient(db, None, by), args)
 
 
-def _answer(recipient: _Recipient, args: argparse.Namespace, path: str | None) -> int:
+def _answer(recipient: _Recipient, args: argparse.Namespace) -> int:
     chosen = _choose(recipient, args)
     if args.value is not UNSET:
         recipient.refuse(chosen[0])
@@ -139,7 +138,7 @@ def _answer(recipient: _Recipient, args: argparse.Namespace, path: str | None) -
         return PAUSED if recipient.flow is not None else 0
     if recipient.flow is not None:
         return resume_and_report(recipient.flow, args)
-    print(f"go on with: {command('resume', args.run_id, 'FLOW', path=path)}")
+    print(f"go on with: {command('resume', args.run_id, 'FLOW', path=args.db)}")
     return 0
 
 

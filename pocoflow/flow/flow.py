@@ -62,7 +62,7 @@ from pocoflow.nodes.middleware import AttemptMiddleware, VisitMiddleware
 from pocoflow.nodes.phase_checks import OF_STEPS, NotOfFlows, refuse_phases
 from pocoflow.nodes.resources import Resource, Resources, check_resources
 from pocoflow.nodes.settings import GivesExecutor, Where
-from pocoflow.nodes.spending import Amount, Amounts, Budget
+from pocoflow.nodes.spending import Amount, Amounts, Budget, limited_by
 from pocoflow.store.fields import References
 from pocoflow.store.store import StateT, Store
 from pocoflow.values.callables import UNSET, lists_keywords
@@ -83,7 +83,6 @@ if TYPE_CHECKING:
     from pocoflow.flow.records import Records
     from pocoflow.flow.resume.stored_run import StoredRun
     from pocoflow.flow.scheduling import Due, Schedule
-    from pocoflow.flow.subjects import Beginning
     from pocoflow.graph.event_types import Event, Followed
     from pocoflow.graph.graph import Graph, Vertex
     from pocoflow.nodes.question import Asked, Reply
@@ -608,7 +607,7 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
     def proof(self) -> Proof:
         """The whole result of validation: the findings, and those that were silenced."""
         graph = self.graph
-        return self._proofs.find(self._subject((graph, graph.start, ()), self.schema))
+        return self._proofs.find(self._subject(graph, graph.start, (), self.schema))
 
     def bound(self) -> Bound | Endless:
         """The upper bound of one run that the limits of edges, batches and retries set.
@@ -1154,14 +1153,55 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
         where: object = frames or vertex
         if vertex is not graph.start:
             where = (where, is_new)
-        make_subject = partial(self._subject, (graph, vertex, frames), schema, is_new=is_new)
+        make_subject = partial(self._subject, graph, vertex, frames, schema, is_new=is_new)
         self._proofs.check((where, schema, self._settings), store, make_subject)
 
-    def _subject(self, where: Beginning, schema: object, *, is_new: bool = True) -> Subject:
-        """The flow as the rules of validation see it, for runs that begin at a vertex."""
-        from pocoflow.flow.subjects import subject_of
+    def _subject(
+        self,
+        graph: Graph,
+        vertex: Vertex,
+        frames: tuple[Vertex, ...],
+        schema: object,
+        *,
+        is_new: bool = True,
+    ) -> Subject:
+        """The flow as the rules of validation see it, for runs that begin at a vertex.
 
-        return subject_of(self, where, schema, self._hooks.callbacks, is_new=is_new)
+        Args:
+            graph: The graph.
+            vertex: Where a run begins.
+            frames: The nested flows around it.
+            schema: The schema of the store of the run.
+            is_new: Whether the run begins there, and has not arrived there before.
+        """
+        from pocoflow.check.store_use import may_write
+        from pocoflow.check.subject import ScheduledRuns, Subject
+
+        stored, schedules = self.db_path is not None, self.schedules.values()
+        shared = (self.thread_budget, *self.label_budgets.values())
+        return Subject(
+            self.flow_name,
+            graph,
+            schema,
+            self.inputs,
+            stored,
+            vertex,
+            frames,
+            () if self.is_part else tuple(self.edges.values()),
+            self.made_at,
+            None if self.outputs is None else dict.fromkeys(self.outputs, self.made_at),
+            ignore=self.ignore,
+            ends_in_time=self.deadline is not None,
+            # Hooks are passed the store, and checkpoints contain it.
+            is_watched=stored or self.checkpoint_dir is not None or self.has_hooks,
+            has_writers=any(map(may_write, self._hooks.callbacks)),
+            budgets=limited_by(self.budget, *self.node_budgets.values(), *shared),
+            lost_budgets=tuple(node.name for node in self.node_budgets if graph.find(node) is None),
+            is_part=self.is_part,
+            is_new=is_new,
+            executor=self.executor,
+            schedules=tuple(ScheduledRuns(each.name, each.keys, each.where) for each in schedules),
+        )
 
     @property
     def _plan(self) -> Plan:
