@@ -12,7 +12,7 @@ from pocoflow.db.log import ENDS_STEP, Kind, append_foreign
 from pocoflow.db.port import Record, Transaction
 from pocoflow.db.rows import check_given, is_graph, is_object, read_json
 from pocoflow.db.sql import QUERIES, row_ids
-from pocoflow.db.values import Stored, ValueWriter, key_of, read_store, store_text
+from pocoflow.db.values import Stored, ValueWriter, key_of, read_values, store_text
 from pocoflow.errors import CheckpointNotFoundError, DefinitionError
 from pocoflow.messages import short
 from pocoflow.store.schema.vouching import classes_of
@@ -238,7 +238,8 @@ class Checkpoints(RunsFile):
         # Checked last: if the run was removed meanwhile, what was read may be incomplete.
         if self.row_of_step(run_no, step) is None:
             raise self.no_checkpoint(run_id, step)
-        return read_store([*rows, *pending], self._about(step), name, schema, classes, old_schema)
+        read = read_values([*rows, *pending], self._about(step), classes)
+        return Store.rebuild(read.values, read.unsaved, name, schema, old_schema)
 
     def _values_at(self, run_no: int, step: int) -> list[Record]:
         return self.connection.rows(QUERIES["values_at"], {"run_no": run_no, "step": step})
@@ -248,7 +249,8 @@ class Checkpoints(RunsFile):
 
     def _untyped(self, run_no: int, step: int) -> Store:
         rows = self._values_at(run_no, step)
-        return read_store(rows, self._about(step), "", None, codec.Classes())
+        read = read_values(rows, self._about(step), codec.Classes())
+        return Store.rebuild(read.values, read.unsaved)
 
     def get_graph(self, run_id: str) -> dict[str, Any] | None:
         """What the run's flow looked like when it was last started or resumed, or ``None``.

@@ -81,7 +81,7 @@ class Connection(ABC):
         alone: The lock of the connection.
         waiting: Calls that other threads have queued for it.
         is_new: Whether there was no database, and opening this has created it.
-        when_disturbed: Called when something else has tampered with the files of the database.
+        home: The same for all connections to one database.
     """
 
     label: str
@@ -89,7 +89,7 @@ class Connection(ABC):
     alone: threading.RLock
     waiting: deque[_Waiting[Any]]
     is_new: bool = False
-    when_disturbed: Callable[[], object]
+    home: Hashable
 
     _errors: ClassVar[tuple[type[Exception], ...]] = ()
     """What the underlying library raises."""
@@ -124,11 +124,6 @@ class Connection(ABC):
 
         Never blocks: it is unknown while another thread of this process uses the connection.
         """
-
-    @property
-    @abstractmethod
-    def home(self) -> Hashable:
-        """The same for all connections to one database."""
 
     @abstractmethod
     def vacuum(self) -> None:

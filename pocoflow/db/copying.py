@@ -51,7 +51,7 @@ def copy_runs(source: WorkflowDB, target: WorkflowDB, run_ids: Iterable[str]) ->
             done.existing.append(run_id)
             continue
         run = _Run(source, run_id)
-        if run.is_at_work():
+        if run.is_at_work:
             done.at_work.append(run_id)
             continue
         try:
@@ -72,7 +72,7 @@ class _Run:
     def __init__(self, source: WorkflowDB, run_id: str) -> None:
         number = source.number(run_id)
         self._source, self._ids = source, row_ids(number)
-        self._before = self._state(number)
+        before = self._state(number)
         read = source.connection.rows
         self._run = read(QUERIES["whole_run"], (run_id,))
         self._graph = source.connection.row(QUERIES["graph_of_run"], (run_id,))
@@ -80,16 +80,14 @@ class _Run:
         run = {"run_no": number, "first": self._ids[0], "end": self._ids[1]}
         self._others = {part: read(QUERIES[f"{part}_to_copy"], run) for part in _OTHERS}
         self._questions = read(QUERIES["questions_of_run"], (number,))
-        self._is_unchanged = self._before == self._state(number)
+        # A process is running it, or has written to it while it was read.
+        after = self._state(number)
+        self.is_at_work = before != after or not self._run or bool(before[-1])
 
     def _state(self, number: int) -> tuple[object, ...]:
         last = self._source.connection.row(QUERIES["last_row"], self._ids)
         run = self._source.connection.row(QUERIES["claim_of_run"], (number,))
         return tuple(last or ()), tuple(run or ()), self._source.locks.is_held(number)
-
-    def is_at_work(self) -> bool:
-        """Whether a process is running it, or has written to it while it was read."""
-        return not self._is_unchanged or not self._run or bool(self._before[-1])
 
     def _check_order(self, raw: Transaction, number: int) -> None:
         """Refuse a run if its run thread has later or open runs in the target."""

@@ -43,18 +43,12 @@ PutsEmitted: TypeAlias = Callable[[Transaction, Row, Sequence[str]], object]
 """Writes emitted values of a line, in the caller's transaction; the row names their source."""
 
 
-class _Value(NamedTuple):
-    put: PutsEmitted
-    source: Row
-    text: str
-
-
 class EmittedValues:
     """The emitted values of a run that are not written yet, in order."""
 
     def __init__(self, run: RunLog, connection: Connection) -> None:
         self._run, self._connection = run, connection
-        self._pending: list[_Value] = []
+        self._pending: list[tuple[PutsEmitted, Row, str]] = []
         self._guard = threading.Lock()
         self._is_due, self._not_before = False, 0.0
 
@@ -64,7 +58,7 @@ class EmittedValues:
     def add(self, put: PutsEmitted, source: Row, text: str) -> None:
         """Have a value written soon, before the next commit of the run; never blocks."""
         with self._guard:
-            self._pending.append(_Value(put, source, text))
+            self._pending.append((put, source, text))
             starts, self._is_due = not self._is_due, True
         if starts:
             timer = threading.Timer(max(0.0, self._not_before - time.monotonic()), self._commit)
@@ -88,7 +82,7 @@ class EmittedValues:
 
         self._connection.at_end(undone=put_back)
         for (put, source), group in groupby(values, lambda value: value[:2]):
-            texts = [value.text for value in group]
+            texts = [text for _, _, text in group]
             for begin in range(0, len(texts), MOST_VALUES):
                 put(raw, source, texts[begin : begin + MOST_VALUES])
 

@@ -29,7 +29,8 @@ class _LockFile:
         self.path = path
         self.users = 0
         self.held: dict[int, object] = {}
-        self.locks = _open_locks(path)
+        has_bytes = oslocks.HAS_OPEN_FILE_LOCKS or sys.platform == "win32"
+        self.locks = oslocks.ByteLocks(path) if has_bytes else oslocks.FileLocks(path)
 
     def renew(self) -> None:
         """Take the locks again if the lock file was removed or replaced.
@@ -48,11 +49,6 @@ class _LockFile:
                 return True
             self.renew()
         return False
-
-
-def _open_locks(path: str) -> oslocks.ByteLocks | oslocks.FileLocks:
-    has_bytes = oslocks.HAS_OPEN_FILE_LOCKS or sys.platform == "win32"
-    return oslocks.ByteLocks(path) if has_bytes else oslocks.FileLocks(path)
 
 
 _files: dict[str, _LockFile] = {}

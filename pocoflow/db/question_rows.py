@@ -14,6 +14,7 @@ from pocoflow.db.sql import QUERIES, row_ids
 from pocoflow.db.values import key_of
 from pocoflow.errors import AnsweredError, AnswerError
 from pocoflow.nodes.question import Asked, describe_open
+from pocoflow.values.encoding import is_utf8
 from pocoflow.values.failures import escaped
 from pocoflow.values.json_text import write_json
 
@@ -256,7 +257,4 @@ class Questions(RunsFile):
 
 
 def _is_text(value: object) -> bool:
-    try:
-        return isinstance(value, str) and value.encode() is not None
-    except UnicodeEncodeError:
-        return False
+    return isinstance(value, str) and is_utf8(value)

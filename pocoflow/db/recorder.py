@@ -140,7 +140,7 @@ class RunRecorder(LineRecorder):
                 if graph is not None:
                     columns["graph_no"] = graph_number(raw, graph)
                 run.take(self.database.insert_run(columns, raw), fence)
-                named.enter(raw, run.run_no)
+                named.enter(raw, self.storage, run.run_no)
                 if owned:
                     # Before the commit, so that a reader that sees the row also sees its lock.
                     self._hold()

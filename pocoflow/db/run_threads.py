@@ -56,7 +56,7 @@ class Named:
     last: LastRun = field(default_factory=LastRun)
     most_open: Mapping[str, int] = field(default_factory=dict)
 
-    def enter(self, raw: Transaction, run_no: int) -> None:
+    def enter(self, raw: Transaction, connection: Connection, run_no: int) -> None:
         """Record it for a run, in the transaction that has just inserted the run.
 
         Raises:
@@ -77,8 +77,8 @@ class Named:
                 )
         if self.thread is None:
             return
-        _refuse_open(self, raw.execute(*_open_query(self, run_no)).fetchone())
-        row = raw.execute(*_last_query(self)).fetchone()
+        _refuse_open(self, _row(connection, "open_in_thread", self, besides=run_no))
+        row = _row(connection, "last_completed", self)
         if (0 if row is None else row["run_no"]) != self.last.run_no:
             raise ThreadMovedError(f"a run of run thread {self.thread!r} has just completed")
 
@@ -130,12 +130,12 @@ def last_run(connection: Connection, named: Named, check: Callable[[str], object
     Raises:
         ThreadBusyError: A run of the thread is open.
     """
-    open_run = connection.row(*_open_query(named))
+    open_run = _row(connection, "open_in_thread", named, besides=0)
     if open_run is not None and open_run["status"] == "running":
         check(open_run["run_id"])
-        open_run = connection.row(*_open_query(named))
+        open_run = _row(connection, "open_in_thread", named, besides=0)
     _refuse_open(named, open_run)
-    row = connection.row(*_last_query(named))
+    row = _row(connection, "last_completed", named)
     if row is None:
         return LastRun()
     return LastRun(row["run_no"], row["run_id"], row["total_steps"] - 1)
@@ -157,27 +157,20 @@ def refuse_resume(connection: Connection, run: Record, flows: Sequence[str]) -> 
     if run["thread"] is None or interrupted or run["status"] not in ("failed", "cancelled"):
         return
     named = Named(thread=run["thread"], flows=flows)
-    parameters = {**_parameters(named), "run_no": run["run_no"]}
-    later = connection.row(QUERIES["later_in_thread"], parameters)
+    later = _row(connection, "later_in_thread", named, run_no=run["run_no"])
     if later is not None:
         raise ResumeError(
             f"run {run['run_id']!r} is {run['status']}, and run {later[0]!r} of its run thread "
             f"{named.thread!r} has begun after it, without what it would write; start a new run of "
             "the thread, or fork() this one, which is then of no thread"
         )
-    _refuse_open(named, connection.row(*_open_query(named, run["run_no"])))
+    _refuse_open(named, _row(connection, "open_in_thread", named, besides=run["run_no"]))
 
 
-def _parameters(named: Named) -> dict[str, object]:
-    return {"thread": named.thread, "flows": json.dumps(list(named.flows))}
-
-
-def _open_query(named: Named, besides: int = 0) -> tuple[str, dict[str, object]]:
-    return QUERIES["open_in_thread"], {**_parameters(named), "besides": besides}
-
-
-def _last_query(named: Named) -> tuple[str, dict[str, object]]:
-    return QUERIES["last_completed"], _parameters(named)
+def _row(connection: Connection, query: str, named: Named, **other: int) -> Record | None:
+    """The first row of a query about a run thread."""
+    of_thread = {"thread": named.thread, "flows": json.dumps(list(named.flows))}
+    return connection.row(QUERIES[query], {**of_thread, **other})
 
 
 def _refuse_open(named: Named, row: Record | None) -> None:

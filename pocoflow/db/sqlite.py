@@ -8,7 +8,7 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import ClassVar, Literal, TypeAlias, cast
@@ -54,6 +54,7 @@ class SQLiteConnection(Connection):
 
     Attributes:
         alone: The lock of the connection.
+        when_disturbed: Called when something else has tampered with the files of the database.
     """
 
     _errors: ClassVar[tuple[type[Exception], ...]] = (sqlite3.Error,)
@@ -123,6 +124,7 @@ class SQLiteConnection(Connection):
                 ) from exc
         self._raw, self._is_inherited = raw, False
         self._identity = self._identify()
+        self.home = (self.file, *self._identity[:1]) if self.file is not None else id(self)
         return raw
 
     def _open_to_write(self) -> sqlite3.Connection | None:
@@ -401,11 +403,6 @@ class SQLiteConnection(Connection):
     def _is_inside(self) -> bool:
         # Not before a statement that is a transaction by itself, and not after a commit.
         return self._group is not None or (self._raw is not None and self._raw.in_transaction)
-
-    @property
-    def home(self) -> Hashable:
-        """The same for all connections to one file."""
-        return (self.file, self._identity[0]) if self.file is not None else id(self)
 
     def vacuum(self) -> None:
         """Rewrite the file without unused space."""

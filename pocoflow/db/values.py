@@ -457,32 +457,6 @@ def key_of(text: str) -> Any:
     return codec.loads(text[len(CODED) :]) if text.startswith(CODED) else text
 
 
-def read_store(
-    rows: Iterable[Stored],
-    label: str,
-    name: str,
-    schema: object,
-    classes: codec.Classes,
-    old_schema: Mapping[str, str] | None = None,
-) -> Store:
-    """Assemble a store from the rows of ``values_at``.
-
-    Args:
-        rows: The rows.
-        label: Their name in errors.
-        name: The name of the store.
-        schema: Its schema.
-        classes: The classes that may be rebuilt.
-        old_schema: The definitions of the fields when the values were accepted, if known.
-
-    Raises:
-        DecodeError: A stored value is damaged; the message names the key.
-        InvalidValueError: A value does not fit the schema.
-    """
-    read = read_values(rows, label, classes)
-    return Store.rebuild(read.values, read.unsaved, name, schema, old_schema)
-
-
 def read_values(rows: Iterable[Stored], label: str, classes: codec.Classes) -> BranchValues:
     """Assemble values from rows of key, operation and text.
 
@@ -535,9 +509,12 @@ def _read_value(
     classes: codec.Classes,
 ) -> None:
     classes, has_whole = classes.of_field(key), pieces[0][0] == WHOLE
+    value: Any
     try:
         if any(op == CHANGED for op, _ in pieces):
-            value = _changed_value(pieces, classes)
+            value = tree_of(*_in_order(pieces))
+            if any(TAG in text for _, text in pieces):
+                value = codec.decode(value, classes)
         else:
             value, *tails = (codec.loads(text, classes) for _, text in pieces)
             if type(value) is str:
@@ -552,11 +529,6 @@ def _read_value(
         read.unsaved[key] = Unsaved.unreadable(exc, whole_text(pieces))
     except (DecodeError, ValueError, TypeError, KeyError, AttributeError) as exc:
         raise DecodeError(f"{label}: key {key!r} cannot be read: {exc}") from exc
-
-
-def _changed_value(pieces: Sequence[tuple[int, str]], classes: codec.Classes) -> Any:
-    tree = tree_of(*_in_order(pieces))
-    return codec.decode(tree, classes) if any(TAG in text for _, text in pieces) else tree
 
 
 def whole_text(pieces: Sequence[tuple[int, str]]) -> str:

@@ -130,12 +130,10 @@ class ServerConnection(Connection):
         self.label = label
         self.read_only = read_only
         self.alone, self.waiting = threading.RLock(), deque()
-        self.when_disturbed = lambda: None
         self._busy_timeout = busy_timeout
         self._synchronous = synchronous
         self._idle = idle
         self._schema, self._channel, self._ahead = "", "", 0
-        self._home: tuple[object, ...] = ()
         self._pipeline: Pipeline | None = None
         self._is_closed = False
         self._is_in = False
@@ -178,7 +176,7 @@ class ServerConnection(Connection):
         schema = self._chosen(path, user, has_user_schema)
         self._schema, self._channel = schema, channel_of(schema)
         info = connection.info
-        self._home = (info.host, info.port, info.dbname, schema)
+        self.home = (info.host, info.port, info.dbname, schema)
         before = ticks()
         (server_time,) = _one(connection.execute(_CLOCK))
         self._ahead = server_time - (before + ticks()) // 2
@@ -323,11 +321,6 @@ class ServerConnection(Connection):
         if self.read_only:
             return int(time.monotonic() * _LOOKS)
         return self._listener.version(run_no)
-
-    @property
-    def home(self) -> Hashable:
-        """The same for all connections to one schema of one server."""
-        return self._home
 
     def vacuum(self) -> None:
         """Have the server reuse the space of what was removed."""
