@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections import UserDict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pocoflow.errors import BranchError, StoreError
@@ -39,61 +40,34 @@ class Writes(NamedTuple):
     unsaved: Mapping[str, Unsaved]
 
 
-class _Copies(MutableMapping[str, object]):
+class _Copies(UserDict[str, Any]):
     """The values of another store, each copied on first access.
 
     Args:
         values: The values, which do not change while these are used. If they are copies, too,
             values that were not accessed are not copied for this.
+
+    Attributes:
+        copied: The keys of the values that were copied or set.
     """
 
     def __init__(self, values: Mapping[str, object]) -> None:
-        self._values = values.latest() if isinstance(values, _Copies) else dict(values)
-        self._copied: set[str] = set()
-
-    def latest(self) -> dict[str, object]:
-        """The values; those that were not accessed are shared with the other store."""
-        return dict(self._values)
-
-    def complete(self) -> None:
-        """Copy the values that were not accessed."""
-        for key in self:
-            self[key]
-
-    def copied_items(self) -> list[tuple[str, object]]:
-        """The items that were copied or set, in their order."""
-        return [pair for pair in self._values.items() if pair[0] in self._copied]
-
-    def is_copied(self, key: str) -> bool:
-        """Whether a value was copied or set."""
-        return key in self._copied
+        self.data = dict(values.data if isinstance(values, _Copies) else values)
+        self.copied: set[str] = set()
 
     def __getitem__(self, key: str) -> Any:
-        value = self._values[key]
-        if key not in self._copied:
-            value = self._values[key] = stored_copy(value)
-            self._copied.add(key)
+        value = self.data[key]
+        if key not in self.copied:
+            value = self[key] = stored_copy(value)
         return value
 
     def __setitem__(self, key: str, value: object) -> None:
-        self._values[key] = value
-        self._copied.add(key)
+        self.data[key] = value
+        self.copied.add(key)
 
     def __delitem__(self, key: str) -> None:
-        del self._values[key]
-        self._copied.discard(key)
-
-    def __contains__(self, key: object) -> bool:
-        return key in self._values
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def __repr__(self) -> str:
-        return repr(self._values)
+        del self.data[key]
+        self.copied.discard(key)
 
 
 class BranchStore(Store):
@@ -150,11 +124,13 @@ class BranchStore(Store):
 
     def own_items(self) -> Iterable[tuple[str, object]]:
         """The keys that the branch has read or written, with their values."""
-        return self._data.copied_items()
+        data, copied = self._data.data, self._data.copied
+        return [(key, value) for key, value in data.items() if key in copied]
 
     def complete(self) -> None:
         """Copy what the branch has not read, before the store around it changes."""
-        self._data.complete()
+        for key in self._data:
+            self._data[key]
 
     def watch(self) -> Watch:
         """A watch that remembers the current values."""
@@ -293,7 +269,7 @@ class BranchStore(Store):
                 )
 
     def _check_reduced(self, key: str) -> None:
-        if not self._data.is_copied(key):
+        if key not in self._data.copied:
             return  # it was not accessed, or has no value, which the reduction reports
         if key in self._reducers and self._expected.differs(key, self._data.get(key)):
             raise BranchError(
