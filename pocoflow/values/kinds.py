@@ -279,10 +279,11 @@ def _from(kind: type) -> Callable[..., object]:
 
 
 _from_text = _from(str)
+_to_text = _value(str)
 
 
-def _by_text(module: str, *names: str) -> tuple[Kind, ...]:
-    return tuple(Kind(name, module, _value(str), _from_text) for name in names)
+def _by_text(module: str, *names: str, split: Splitter = _to_text) -> tuple[Kind, ...]:
+    return tuple(Kind(name, module, split, _from_text) for name in names)
 
 
 def _by_fields(module: str, name: str, *fields: str) -> Kind:
@@ -294,10 +295,6 @@ def _by_fields(module: str, name: str, *fields: str) -> Kind:
         _value(lambda value: list(get(value))),
         lambda cls, value: cls(*required(list, value)),
     )
-
-
-def _urls(module: str, *names: str) -> tuple[Kind, ...]:
-    return tuple(Kind(name, module, _split_url, _from_text) for name in names)
 
 
 _BUILTINS = (
@@ -405,8 +402,8 @@ KINDS: dict[str, Kind] = {
         *_by_text("ipaddress", "IPv4Address", "IPv4Network", "IPv4Interface"),
         *_by_text("ipaddress", "IPv6Address", "IPv6Network", "IPv6Interface"),
         Kind("numpy", "numpy", _split_scalar, _join_scalar, "generic"),
-        *_urls("pydantic.networks", *_URLS.split()),
-        *_urls("pydantic_core", "Url", "MultiHostUrl"),
+        *_by_text("pydantic.networks", *_URLS.split(), split=_split_url),
+        *_by_text("pydantic_core", "Url", "MultiHostUrl", split=_split_url),
         _by_fields("pydantic.networks", "NameEmail", "name", "email"),
         Kind("ByteSize", "pydantic.types", _value(int), _from(int)),
     )

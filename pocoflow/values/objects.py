@@ -310,31 +310,32 @@ def _migrate(
     return model
 
 
-class _Builtin(NamedTuple):
-    """A builtin type with subclasses: functions that get and set the content of an instance."""
-
-    plain: Callable[[Any], object]
-    fill: Callable[[Any, Any], object] | None = None
-
-
-_BUILTINS: dict[type, _Builtin] = {
-    str: _Builtin(str.__str__),
-    int: _Builtin(int.__int__),
-    float: _Builtin(float.__float__),
-    complex: _Builtin(complex.__complex__),
-    bytes: _Builtin(bytes.__bytes__),
-    tuple: _Builtin(lambda value: tuple.__getitem__(value, slice(None))),
-    frozenset: _Builtin(lambda value: frozenset(frozenset.__iter__(value))),
-    list: _Builtin(lambda value: list.__getitem__(value, slice(None)), list.extend),
-    dict: _Builtin(dict.copy, dict.update),
-    set: _Builtin(lambda value: set(set.__iter__(value)), set.update),
+_CONTENTS: dict[type, Callable[[Any], object]] = {
+    str: str.__str__,
+    int: int.__int__,
+    float: float.__float__,
+    complex: complex.__complex__,
+    bytes: bytes.__bytes__,
+    tuple: lambda value: tuple.__getitem__(value, slice(None)),
+    frozenset: lambda value: frozenset(frozenset.__iter__(value)),
+    list: lambda value: list.__getitem__(value, slice(None)),
+    dict: dict.copy,
+    set: lambda value: set(set.__iter__(value)),
 }
+"""Builtin types with subclasses, each with a function that returns the content of an instance."""
+
+_FILLERS: dict[type, Callable[[Any, Any], object]] = {
+    list: list.extend,
+    dict: dict.update,
+    set: set.update,
+}
+"""Functions that fill an instance of those that can be changed."""
 
 
 def is_subclass(kind: type) -> bool:
     """Whether a class is a subclass of one builtin value, and of no other class in C."""
     base = _builtin_base(kind)
-    if base not in _BUILTINS or base is kind or hasattr(kind, "get_secret_value"):
+    if base not in _CONTENTS or base is kind or hasattr(kind, "get_secret_value"):
         return False
     if hasattr(kind, "n_sequence_fields") or kind.__flags__ & _IMMUTABLE_TYPE:
         return False  # implemented in C after all, such as time.struct_time, with more content
@@ -350,7 +351,7 @@ def content_of(kind: type) -> Splitter:
     """The splitter of a subclass of a builtin, into the content and the attributes."""
     base = _builtin_base(kind)
     assert base is not None
-    plain = _BUILTINS[base].plain
+    plain = _CONTENTS[base]
 
     def split(value: object) -> Parts:
         parts: Parts = {"value": plain(value)}
@@ -371,11 +372,10 @@ def _join_subclass(cls: type, value: object, state: object = None, own: bool = F
         raise DecodeError(
             f"{cls.__qualname__} is built on {base.__name__}, not {type(value).__name__}"
         )
-    content: object = value
-    fill = _BUILTINS[base].fill
-    instance = new(cls, content) if fill is None else new(cls)
+    fill = _FILLERS.get(base)
+    instance = new(cls, value) if fill is None else new(cls)
     if fill is not None:
-        fill(instance, content)
+        fill(instance, value)
     slots = {
         name
         for ancestor in cls.__mro__
