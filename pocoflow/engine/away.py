@@ -7,6 +7,7 @@ import logging
 import sys
 from concurrent.futures import Executor
 from contextvars import ContextVar, copy_context
+from dataclasses import replace
 from typing import Any
 
 from pocoflow import values as codec
@@ -17,7 +18,7 @@ from pocoflow.engine.line import Line
 from pocoflow.engine.relaying import Relay, endpoint
 from pocoflow.errors import DatabaseError
 from pocoflow.graph.graph import Vertex
-from pocoflow.nodes.context import RunContext, current
+from pocoflow.nodes.context import Cancellation, RunContext, current
 from pocoflow.nodes.settings import GivesExecutor
 from pocoflow.nodes.spending import NO_AMOUNTS
 
@@ -69,15 +70,8 @@ def _request(
         reference,
         code_digest(vertex.node),
         this_process(),
-        (context.run_id, context.flow_name, context.token),
-        vertex.name,
-        context.path,
-        context.step,
-        context.branches,
-        context.count,
-        context.attempt,
-        context.item,
-        context.mark,
+        # What a context refers to here, a worker has of its own.
+        replace(context, cancellation=Cancellation(), resources={}, emitter=None, line=None),
         sendable(vertex.name, "what it has of its own", dict(state)) if state else "",
         run.ledger.keeps or vertex.node.max_retries > 1,
         relay.number,

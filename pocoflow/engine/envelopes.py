@@ -14,6 +14,7 @@ from pocoflow.graph.fingerprint import code_of
 from pocoflow.graph.references import Reference
 from pocoflow.graph.step_records import Called
 from pocoflow.nodes.base import Node, made_of
+from pocoflow.nodes.context import RunContext
 from pocoflow.nodes.spending import Amounts, Budget, Spent
 from pocoflow.values.exceptions import Thrown
 
@@ -51,13 +52,8 @@ class Request(NamedTuple):
         reference: Where the worker finds the node.
         code: A digest of the node's code, for one version of Python.
         home: The process of the run.
-        run: Its id, the name of its flow, and its token.
-        node: The name of the node.
-        path: The names of the flows and branches around it.
-        step: As in the context of the run; likewise ``branches``, ``attempt``, ``item``
-            and ``mark``.
+        context: The context of the ``exec``, without what cannot be sent.
         state: The node's own attributes, as text; empty if they do not travel.
-        number: The number of the step among those of its branch.
         keeps: Whether the results of calls are wanted.
         emits: The number by which what it emits is relayed; 0 if nobody listens.
         endpoint: Where the process of the run listens.
@@ -74,15 +70,7 @@ class Request(NamedTuple):
     reference: Reference
     code: str
     home: str
-    run: tuple[str, str, str]
-    node: str
-    path: tuple[str, ...]
-    step: int
-    branches: tuple[tuple[int, int], ...]
-    number: int
-    attempt: int
-    item: int | None
-    mark: str
+    context: RunContext
     state: str
     keeps: bool
     emits: int

@@ -179,7 +179,7 @@ class RemoteCall:
             NotStorableError: What ``exec`` is called with cannot be stored.
             ExecutorError: The executor accepts no more work.
         """
-        inner = self._submit(sendable(self.request.node, "what prep gave", self.given))
+        inner = self._submit(sendable(self.request.context.node, "what prep gave", self.given))
         outer, sent = self._future, [inner]
 
         def back(done: Future[Reply]) -> None:
@@ -212,11 +212,11 @@ class RemoteCall:
 
     @property
     def _description(self) -> str:
-        request = self.request
-        item = "" if request.item is None else f", item {request.item}"
+        context = self.request.context
+        item = "" if context.item is None else f", item {context.item}"
         return (
-            f"run {request.run[0]!r}: exec of node {request.node!r} (step {request.step}{item}, "
-            f"attempt {request.attempt})"
+            f"run {context.run_id!r}: exec of node {context.node!r} (step {context.step}{item}, "
+            f"attempt {context.attempt})"
         )
 
     def _submit(self, given: str) -> Future[Reply]:

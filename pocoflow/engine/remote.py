@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar, copy_context
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -61,9 +62,9 @@ def serve(request: Request, given: str, objects: Resources = NO_RESOURCES) -> Re
         try:
             value = codec.loads(given)
         except UnknownClassError as exc:
-            message = f"what prep of node {request.node!r} gave cannot be read in a worker"
+            message = f"what prep of node {request.context.node!r} gave cannot be read in a worker"
             raise exc.about(f"{message} ({ONLY_HERE})") from None
-        return _called(request, Vertex(request.node, node), value, objects)
+        return _called(request, Vertex(request.context.node, node), value, objects)
     except BaseException as exc:  # noqa: BLE001 - raised by the process of the run
         return Reply(error=_thrown(exc))
 
@@ -139,24 +140,19 @@ _GRAPH = Graph(Reach.of(Node(), NO_WIRING), NO_WIRING)
 
 def _line(request: Request, vertex: Vertex, objects: Resources, ledger: _Collected) -> Line:
     """The line of execution that consists of one ``exec``."""
-    run_id, flow_name, token = request.run
+    context = replace(request.context, resources=objects)
     of_nodes = {id(vertex.node): request.of_node}
-    facts = (flow_name, 0, None, request.budgets, of_nodes, None)
-    plan = Plan(None, _GRAPH, *facts)
-    line = plan.line(vertex, (run_id, token), Store(), {}, objects)
-    line.ledger, line.vertex, line.step = ledger, vertex, request.step
+    plan = Plan(None, _GRAPH, context.flow_name, 0, None, request.budgets, of_nodes, None)
+    line = Line(context, Store(), vertex, plan, False, {}, ledger)
+    line.vertex, line.step, line.budget = vertex, context.step, request.budgets
     line.opens = tuple(key for key in declared(vertex.node) if key not in objects)
     line.sums = Account(request.spent)
-    number = ALONE if request.item is None else request.item
+    number = ALONE if context.item is None else context.item
     errors = tuple(codec.loads(request.errors)) if request.errors else ()
-    started = StartedItem(request.mark, len(errors), errors)
+    started = StartedItem(context.mark, len(errors), errors)
     line.unfinished = Unfinished(items={number: started}, calls={number: request.calls})
-    context = line.context
-    context.node, context.path, context.step = request.node, request.path, request.step
-    context.branches, context.count = request.branches, request.number
-    context.attempt, context.item, context.mark = request.attempt, request.item, request.mark
-    context.phase, context.line = "exec", line
-    context.group = f"{token}-{id(line)}"  # the run itself may be in this process
+    context.line = line
+    context.group = f"{context.token}-{id(line)}"  # the run itself may be in this process
     if request.emits:
         context.emitter = line.emit
     return line
@@ -192,7 +188,9 @@ def _called(request: Request, vertex: Vertex, given: object, objects: Resources)
             drive(line.context, with_resources(line, steps()) if line.opens else steps())
         if line.calls is not None:
             line.calls_of(line.context).check_record(line.context)
-        why = f"exec of node {request.node!r} returned what cannot be sent back from a worker"
+        why = (
+            f"exec of node {request.context.node!r} returned what cannot be sent back from a worker"
+        )
         result = text_of(results[0], why, "return values")
     except BaseException as exc:  # noqa: BLE001 - raised by the process of the run
         error = exc
