@@ -140,8 +140,5 @@ def _apply(
             raise
         if error is not None:
             calls.note(error, reply)
-    remarks = [*reply.remarks]
-    if reply.has_other_code and run.plan.executors is not None:
-        remarks += run.plan.executors.other_code(context.run_id, vertex)
-    for text in remarks:
+    for text in reply.remarks:
         run.remark(text)

@@ -96,7 +96,6 @@ class Reply(NamedTuple):
         calls: The journaled calls that have returned; their results are text.
         used: The keys of all calls that ``exec`` made.
         last: The key of the last of them; empty if there is none.
-        has_other_code: Whether the worker's code of the node differs from that of the run.
         is_of_call: Whether a call raised the error.
         is_refused: Whether the error is that a budget is spent.
         spent: What was spent outside of calls.
@@ -111,7 +110,6 @@ class Reply(NamedTuple):
     calls: Sequence[Called] = ()
     used: Sequence[str] = ()
     last: str = ""
-    has_other_code: bool = False
     is_of_call: bool = False
     is_refused: bool = False
     spent: Sequence[Amounts] = ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -54,7 +54,6 @@ class Executors:
         serve: Serve,
     ) -> None:
         self._of_flow, self._files, self.serve = of_flow, tuple(files), serve
-        self._reported: set[str] = set()
         self._known: dict[int, tuple[Vertex, Reference]] = {}
         self.variables: list[tuple[ContextVar[object], Reference]] = []
         for variable in carry:
@@ -114,15 +113,6 @@ class Executors:
             self._known[id(node)] = vertex, ref
         _, known = self._known[id(node)]
         return known, state_of(node) if known.kind == "class" else {}
-
-    def other_code(self, run_id: str, vertex: Vertex) -> Iterator[str]:
-        """A remark on a worker whose code of a node differs, once per node."""
-        if vertex.name not in self._reported:
-            self._reported.add(vertex.name)
-            yield (
-                f"run {run_id!r}: a worker has other code of node {vertex.name!r} than this "
-                "process, and calls that; deploy both together"
-            )
 
 
 def sendable(node: str, what: str, value: object) -> str:

@@ -69,10 +69,23 @@ def serve(request: Request, given: str, objects: Resources = NO_RESOURCES) -> Re
         return Reply(error=_thrown(exc))
 
 
-def _differs(code: str, node: Node) -> bool:
-    """Whether a node's code differs here, which only the same version of Python can tell."""
-    own_code = code_digest(node)
-    return own_code != code and own_code.rpartition(" ")[0] == code.rpartition(" ")[0]
+_reported: set[tuple[str, str]] = set()
+"""The names of nodes whose code differs here, each with the digest of the other code."""
+
+
+def _other_code(request: Request, node: Node) -> Iterator[str]:
+    """A remark, once, on a node's code that differs from that of the run.
+
+    Only the same version of Python can tell.
+    """
+    code, own_code, name = request.code, code_digest(node), request.context.node
+    is_alike = own_code == code or own_code.rpartition(" ")[0] != code.rpartition(" ")[0]
+    if not is_alike and (name, code) not in _reported:
+        _reported.add((name, code))
+        yield (
+            f"run {request.context.run_id!r}: a worker has other code of node {name!r} than this "
+            "process, and calls that; deploy both together"
+        )
 
 
 def _thrown(error: BaseException) -> Thrown:
@@ -162,6 +175,7 @@ def _called(request: Request, vertex: Vertex, given: object, objects: Resources)
     """The outcome of ``exec``."""
     ledger, records = _Collected(request), list[logging.LogRecord]()
     line = _line(request, vertex, objects, ledger)
+    calls = line.calls_of(line.context)
     results, set_here = list[object](), list[tuple[int, str]]()
     variables = [_variable(reference) for reference, _ in request.variables]
     result = ""
@@ -186,28 +200,23 @@ def _called(request: Request, vertex: Vertex, given: object, objects: Resources)
     try:
         with _logging(request, records), _trace(request.trace):
             drive(line.context, with_resources(line, steps()) if line.opens else steps())
-        if line.calls is not None:
-            line.calls_of(line.context).check_record(line.context)
-        why = (
-            f"exec of node {request.context.node!r} returned what cannot be sent back from a worker"
-        )
+        calls.check_record(line.context)
+        why = f"exec of node {vertex.name!r} returned what cannot be sent back from a worker"
         result = text_of(results[0], why, "return values")
     except BaseException as exc:  # noqa: BLE001 - raised by the process of the run
         error = exc
-    calls = None if line.calls is None else line.calls_of(line.context)
     return Reply(
         result,
         None if error is None else _thrown(error),
         ledger.emitted,
         [*map(_facts, records)],
         ledger.calls,
-        () if calls is None else calls.used,
-        "" if calls is None else calls.last,
-        _differs(request.code, vertex.node),
-        error is not None and calls is not None and calls.is_of_call(error),
-        error is not None and calls is not None and calls.refused is error,
+        calls.used,
+        calls.last,
+        error is not None and calls.is_of_call(error),
+        error is not None and calls.refused is error,
         ledger.spent,
-        ledger.remarks,
+        [*ledger.remarks, *_other_code(request, vertex.node)],
         set_here,
     )
 

@@ -178,17 +178,19 @@ def _leaving(leave: _Leave, facts: tuple[object, object, object], awaits: bool) 
     return awaiting if awaits else partial(leave, *facts)
 
 
+async def _leave(key: Resource, leave: _Leave) -> None:
+    """Close what belongs to no run."""
+    try:
+        await leave(None, None, None)
+    except Exception as exc:  # noqa: BLE001 - there is no run to report it to
+        _log.warning("%r could not be closed", key, exc_info=exc)
+
+
 async def _leave_late(key: Resource, leave: _Leave) -> None:
     """Close what was opened too late, in a task of its own, as the run's task is abandoned."""
     import asyncio
 
-    async def close() -> None:
-        try:
-            await leave(None, None, None)
-        except Exception as exc:  # noqa: BLE001 - there is no run to report it to
-            _log.warning("%r could not be closed", key, exc_info=exc)
-
-    task = asyncio.create_task(close(), context=Context())
+    task = asyncio.create_task(_leave(key, leave), context=Context())
     _late.add(task)
     task.add_done_callback(_late.discard)
     await asyncio.shield(task)
@@ -334,10 +336,7 @@ class _Keeper:
         self._ready.set_result(entered)
         with suppress(asyncio.CancelledError):
             await asyncio.Event().wait()
-        try:
-            await manager.__aexit__(None, None, None)
-        except Exception as exc:  # noqa: BLE001 - there is no run to report it to
-            _log.warning("%r could not be closed", self.key, exc_info=exc)
+        await _leave(self.key, manager.__aexit__)
 
 
 def _check_alike(known: Resource, key: Resource) -> None:
