@@ -20,6 +20,7 @@ from pocoflow.engine.driving import Driver, line_of
 from pocoflow.engine.effects import (
     Await,
     Away,
+    Call,
     Commit,
     Driven,
     Finish,
@@ -27,7 +28,6 @@ from pocoflow.engine.effects import (
     OnLoop,
     Sleep,
     Steps,
-    Visit,
 )
 from pocoflow.engine.gathering import gather_on, gather_threads
 from pocoflow.engine.loop_drivers import AwayDriver, RunDriver, drive_job, drive_on_loop
@@ -130,8 +130,6 @@ class _ThreadDriver(Driver):
             return self._await(effect)
         if isinstance(effect, Sleep):
             return sleep(effect.seconds, self.context.cancellation)
-        if isinstance(effect, Visit):
-            return self.line.run(effect.phases)
         if isinstance(effect, OnLoop):
             return self._hand_over(effect.steps)
         if isinstance(effect, Gather):
@@ -145,6 +143,7 @@ class _ThreadDriver(Driver):
             return self._finish(effect)
         if isinstance(effect, Away):
             return self._away(effect)
+        assert isinstance(effect, Call)  # phases are visited off an event loop only
         work = self._work(effect)
         try:
             return opened(in_thread(work).wait(self.context, effect.timeout))
