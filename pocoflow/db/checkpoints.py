@@ -13,7 +13,7 @@ from pocoflow.db.port import Record, Transaction
 from pocoflow.db.rows import check_given, is_graph, is_object, read_json
 from pocoflow.db.sql import QUERIES, row_ids
 from pocoflow.db.values import Stored, ValueWriter, key_of, read_values, store_text
-from pocoflow.errors import CheckpointNotFoundError, DefinitionError
+from pocoflow.errors import CheckpointNotFoundError, DecodeError, DefinitionError
 from pocoflow.messages import short
 from pocoflow.store.schema.vouching import classes_of
 from pocoflow.store.store import ModelT, Store
@@ -172,8 +172,11 @@ class Checkpoints(RunsFile):
         rows = self._values_at(run_no, step)
         if step < 0 or self.row_of_step(run_no, step) is None:
             raise self.no_checkpoint(run_id, step)
-        text = store_text(rows)
-        read_json(text, is_object, f"the store of run {run_id!r}")  # whatever wrote the file
+        try:
+            text = store_text(rows)
+            read_json(text, is_object, f"the store of run {run_id!r}")  # whatever wrote the file
+        except DecodeError as exc:
+            raise exc.about(self._about(step)) from exc
         return text
 
     def load_checkpoint(
