@@ -30,7 +30,7 @@ from pocoflow.engine.effects import (
 )
 from pocoflow.engine.gathering import gather_tasks
 from pocoflow.engine.outcomes import Carried, opened, tried
-from pocoflow.engine.threads import AsyncPending, Work, in_free_thread, in_thread_async
+from pocoflow.engine.threads import AsyncPending, ThreadLimit, Work, in_thread_async, limit_of
 from pocoflow.engine.waits import (
     Pending,
     awaited_by,
@@ -129,11 +129,11 @@ class LoopDriver(Driver):
             return await commit(effect, self.context if self._is_guarded else None)
         if isinstance(effect, Call) and self.context.phase != "exec":
             # Other phases work on the store, to which they must not write after the run's end.
-            return await (await self._in_thread(self._work(effect))).shielded()
+            return await self._in_thread(self._work(effect)).shielded()
         if isinstance(effect, Finish):
             if effect.awaits:
                 return await self._finishing(effect)
-            return await in_thread_async(Work(self.line, effect.function, ())).shielded()
+            return await self._in_thread(Work(self.line, effect.function, ())).shielded()
         with self:
             return await self._waiting(effect)
 
@@ -145,7 +145,7 @@ class LoopDriver(Driver):
                 raise CancelledError from None  # as in a thread: an error, not a cancellation
             raise
 
-    async def _in_thread(self, work: Callable[[], object]) -> AsyncPending:
+    def _in_thread(self, work: Callable[[], object]) -> AsyncPending:
         """Call a function off the loop, in a thread that delays no other job."""
         return in_thread_async(work)
 
@@ -170,8 +170,8 @@ class LoopDriver(Driver):
     async def _visit(self, effect: Visit) -> object:
         work = Work(self.line, effect.phases, ())
         try:
-            pending = await self._in_thread(work)
-            return await pending.shielded(effect.give_up, self.context.cancellation)
+            cancellation = self.context.cancellation
+            return await self._in_thread(work).shielded(effect.give_up, cancellation)
         finally:
             self._leave(work)
 
@@ -181,7 +181,7 @@ class LoopDriver(Driver):
 
         work = Work(copy_context(), self._gather_apart, (effect, self.line))
         try:
-            opened(await (await self._in_thread(work)).outcome())
+            opened(await self._in_thread(work).outcome())
         except asyncio.CancelledError:
             effect.stop()
             self._abandon(work)
@@ -194,7 +194,7 @@ class LoopDriver(Driver):
         work = self._work(effect)
         try:
             if effect.timeout is None:
-                return opened(await (await self._in_thread(work)).outcome())
+                return opened(await self._in_thread(work).outcome())
             # Not limited: the call may occupy its thread for longer than anybody waits.
             return opened(
                 await bounded(in_thread_async(work).outcome(), effect.timeout, self.context)
@@ -225,6 +225,7 @@ class RunDriver(LoopDriver):
         super().__init__(line, steps, gather_apart)
         self._cancellation, self._keeps = self.context.cancellation, keeps
         self._waits = self._is_interrupted = False
+        self._limit: ThreadLimit | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     def open(self) -> None:
@@ -273,8 +274,10 @@ class RunDriver(LoopDriver):
         if is_over:
             raise cancelled(self.context) from failure
 
-    async def _in_thread(self, work: Callable[[], object]) -> AsyncPending:
-        return await in_free_thread(work)
+    def _in_thread(self, work: Callable[[], object]) -> AsyncPending:
+        if self._limit is None:
+            self._limit = limit_of(self._loop)
+        return in_thread_async(work, self._limit)
 
     def _leave(self, work: Work) -> bool:
         continues = super()._leave(work)

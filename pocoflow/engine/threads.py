@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import Context
 from queue import Empty, SimpleQueue
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, TypeAlias
+from weakref import WeakKeyDictionary
 
 from pocoflow.cleanup import in_child
 from pocoflow.engine.outcomes import Raised, close_unwanted, opened, tried
@@ -70,35 +72,13 @@ def in_thread(work: Callable[[], object]) -> Pending:
     return pending
 
 
-def in_thread_async(work: Callable[[], object]) -> AsyncPending:
-    """The same for a coroutine, which awaits the outcome."""
-    pending = AsyncPending()
-    _submit(pending, work)
-    return pending
-
-
-_limits: dict[asyncio.AbstractEventLoop, asyncio.Semaphore] = {}
-"""How many more threads may work for an event loop."""
-
-
-async def in_free_thread(work: Callable[[], object]) -> AsyncPending:
-    """The same, as soon as few enough threads work for this event loop."""
-    import asyncio
-
-    loop = asyncio.get_running_loop()
-    limit = _limits.get(loop)
+def in_thread_async(work: Callable[[], object], limit: ThreadLimit | None = None) -> AsyncPending:
+    """The same for a coroutine, which awaits the outcome; ``limit`` bounds concurrent threads."""
+    pending = AsyncPending(limit)
     if limit is None:
-        for known in [*_limits]:  # not weak keys, as a semaphore may refer to its loop
-            if known.is_closed():
-                _limits.pop(known, None)
-        limit = _limits[loop] = asyncio.Semaphore(_AT_ONCE)
-    await limit.acquire()
-    try:
-        pending = AsyncPending(limit)
         _submit(pending, work)
-    except RuntimeError:  # no thread could be started
-        limit.release()
-        raise
+    else:
+        limit.submit(pending, work)
     return pending
 
 
@@ -111,7 +91,7 @@ class AsyncPending:
 
     __slots__ = ("_future", "_is_done", "_limit", "_loop", "_outcome", "is_given_up")
 
-    def __init__(self, limit: asyncio.Semaphore | None = None) -> None:
+    def __init__(self, limit: ThreadLimit | None) -> None:
         import asyncio
 
         self._limit, self._loop = limit, asyncio.get_running_loop()
@@ -129,7 +109,7 @@ class AsyncPending:
         if not self._future.done():
             self._future.set_result(None)
         if self._limit is not None:
-            self._limit.release()
+            self._limit.resume()
 
     async def outcome(self) -> Any:
         """The outcome; abandoned if this task is cancelled meanwhile."""
@@ -165,6 +145,44 @@ class AsyncPending:
                 close_unwanted(outcome)
                 raise exc from (outcome.error if isinstance(outcome, Raised) else None)
         return opened(self._outcome)
+
+
+class ThreadLimit:
+    """Limits how many threads work for one event loop at a time."""
+
+    def __init__(self) -> None:
+        self._free = _AT_ONCE
+        self._waiting: deque[tuple[AsyncPending, Callable[[], object]]] = deque()
+
+    def submit(self, pending: AsyncPending, work: Callable[[], object]) -> None:
+        """Make a call when a thread is free; to be called on the loop."""
+        if self._free:
+            self._free -= 1
+            try:
+                _submit(pending, work)
+            except RuntimeError as exc:  # no thread could be started
+                pending.give(Raised(exc))
+        else:
+            self._waiting.append((pending, work))
+
+    def resume(self) -> None:
+        """Start waiting calls, as a thread is free; to be called on the loop."""
+        self._free += 1
+        while self._free and self._waiting:
+            pending, work = self._waiting.popleft()
+            if not pending.is_given_up:
+                self.submit(pending, work)
+
+
+_limits: WeakKeyDictionary[asyncio.AbstractEventLoop, ThreadLimit] = WeakKeyDictionary()
+
+
+def limit_of(loop: asyncio.AbstractEventLoop) -> ThreadLimit:
+    """The limit of a loop; to be called on it."""
+    limit = _limits.get(loop)
+    if limit is None:
+        limit = _limits[loop] = ThreadLimit()
+    return limit
 
 
 def _submit(taker: Pending | AsyncPending, work: Callable[[], object]) -> None:
