@@ -231,7 +231,9 @@ def _loop(run: Line) -> Steps:  # noqa: C901, PLR0915 - the hot path
             failure, action, successor = caught
             step = run.step
         else:
-            successor = vertex.straight.get(action, vertex.straight_fallback)
+            successor = None
+            if budget is None:  # otherwise another edge may be taken
+                successor = vertex.straight.get(action, vertex.straight_fallback)
             if successor is None:
                 successor = _cross(run, vertex, action)
         if in_place is not None:

@@ -1221,7 +1221,6 @@ class Flow(Composite, _Base[str], Generic[StateT], metaclass=_FlowType):
         self._proofs.forget_last()  # a setting has changed
         budget = executors = None
         if self.budget is not None or self.thread_budget is not None or any(budgets):
-            graph.check_each()
             budget = () if self.budget is None else (Budget("the run", self.budget),)
         if self.executor is not None or graph.has_executors:
             from pocoflow.engine.executors import Executors

@@ -266,7 +266,6 @@ class Graph:
         wraps: Whether it, or a flow inside of it, has middleware.
         is_limited: Whether it, or a flow inside of it on the same line, has edges with limits.
         final: The actions that can end it, once they have been computed.
-        checks_each: Whether some runs of it have budgets, which are checked at each node.
         has_executors: Whether a node in it, at any depth, sets what calls its ``exec``.
     """
 
@@ -288,7 +287,6 @@ class Graph:
             self._connect(vertex)
         self.conflicts = tuple(conflicts_in(self, wiring))
         self.final: tuple[tuple[str, ...] | None] | None = None
-        self.checks_each = False
 
     @cached_property
     def edges(self) -> tuple[GraphEdge, ...]:
@@ -299,16 +297,6 @@ class Graph:
         """The name of a node in this graph; its own name if it is not in the graph."""
         known = self._by_node.get(id(node))
         return node.name if known is None else known.name
-
-    def check_each(self) -> None:
-        """Leave no edge straight, here and inside, for runs whose budgets are checked there."""
-        if self.checks_each:
-            return
-        for vertex in self.nodes.values():
-            vertex.straight, vertex.straight_fallback = {}, None
-            for graph in vertex.within:
-                graph.check_each()
-        self.checks_each = True
 
     def vertex(self, node: NodeLike) -> Vertex:
         """Find a node in the graph.
