@@ -145,10 +145,10 @@ def read_signature(
     is_async = inspect.iscoroutinefunction(function)
     unpacks = isinstance(writes, tuple)
     mapped = None if each is None else _mapped(function, each, parameters, unpacks)
-    facts = (function, is_async, tuple(parameters), written, unpacks, hints, mapped, asks, result)
-    read = Signature(*facts)
+    taken_in = tuple(parameters)
+    read = Signature(function, is_async, taken_in, written, unpacks, hints, mapped, asks, result)
     if actions is not False:
-        read = Signature(*facts, True, _chosen(read, hints, actions))
+        read = read._replace(chooses=True, choice=_chosen(read, hints, actions))
     _check_result(read)
     if each is not None and written and "return" in hints:
         hints["return"] = GenericAlias(list, hints["return"])

@@ -112,11 +112,10 @@ class Subflow(SplitNode[Any]):
         self.outputs = self._links("outputs", outputs)
 
     def _links(self, argument: str, links: Iterable[Link]) -> tuple[Link, ...]:
-        given: object = links
+        given: Any = links
         is_several = isinstance(given, Iterable) and not isinstance(given, Link)  # a tuple, too
-        several = tuple(links) if is_several else ()
-        links_given: tuple[object, ...] = several
-        if not (is_several and all(isinstance(link, Link) for link in links_given)):
+        several = tuple(given) if is_several else (None,)
+        if not all(isinstance(link, Link) for link in several):
             raise DefinitionError(
                 f"Subflow {self.name!r}: {argument} takes a list, [bind(target).to(source)], "
                 f"not {short(given)}"
