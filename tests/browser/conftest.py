@@ -112,7 +112,7 @@ def visit(browser: Browser) -> Iterator[Open]:
     assert errors == []
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def serve() -> Iterator[Serve]:
     """A function that starts a server of Streamlit and returns its address."""
     servers: list[subprocess.Popen[bytes]] = []
