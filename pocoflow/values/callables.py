@@ -98,15 +98,16 @@ def check_callback(wanted: str, callback: object, *given: str) -> None:
     """
     wrong = unfit(callback, *given)
     if wrong is not None:
-        raise HookError(f"{wanted} without awaiting it or going through it; {wrong}")
+        raise HookError(f"{wanted}; {wrong}")
 
 
 def unfit(function: object, *given: object) -> str | None:
     """Why a call with these arguments would not return a result; ``None`` if it would."""
     if not callable(function):
         return f"{short(function)} is not callable"
-    kind = unrun(function)
-    return misfit(function, *given) if kind is None else f"{short(function)} is {kind}"
+    if (kind := unrun(function)) is not None:
+        return f"{short(function)} is {kind}, and nobody would await it or go through it"
+    return misfit(function, *given)
 
 
 def misfit(function: Callable[..., object], *given: object) -> str | None:
