@@ -43,7 +43,7 @@ def remembered(make: FunctionT) -> FunctionT:
 
 
 def remembered_by_type(make: FunctionT) -> FunctionT:
-    """Memoise a function of a type annotation, whose unions and literals have an order.
+    """Memoise a function of a type annotation, or a tuple with some, as unions have an order.
 
     ``A | B == B | A``, but Pydantic tries ``A`` first, or ``B``.
     """
@@ -61,7 +61,7 @@ def remembered_by_type(make: FunctionT) -> FunctionT:
 
 
 def _members(hint: object) -> tuple[object, ...]:
-    inside = getattr(hint, "__args__", None)
+    inside = hint if isinstance(hint, tuple) else getattr(hint, "__args__", None)
     return tuple((one, _members(one)) for one in inside) if isinstance(inside, tuple) else ()
 
 

@@ -34,6 +34,12 @@ def facts_of_types(types: Mapping[str, Any]) -> Facts:
     Raises:
         DefinitionError: A type is none, or a key declares an invalid reducer.
     """
+    return _facts_of(tuple(types.items()))
+
+
+@remembered_by_type
+def _facts_of(items: tuple[tuple[str, Any], ...]) -> Facts:
+    types = dict(items)
     given = {key: _core(key, expected) for key, expected in types.items()}
     # Fields of records have types, so an instance may be invalidated in place.
     inside = {key: _core_of_records(_kinds(types[key])) for key in types if _is_plain(types[key])}
