@@ -26,7 +26,7 @@ _ORDER = {"durability": -4, "browser": -3, "integration": -2, "acceptance": -1, 
 
 def pytest_xdist_auto_num_workers() -> int:
     """More processes than processors, as many tests wait for a child, a server or a browser."""
-    return (os.cpu_count() or 1) * 2
+    return (os.cpu_count() or 1) * 3 // 2
 
 
 @pytest.fixture(scope="session")
