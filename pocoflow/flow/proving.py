@@ -94,7 +94,12 @@ class Proofs:
         """Log once, in whichever thread, what a run would notice too late or not at all."""
         if self._logged_graph is graph:
             return
-        self.remarks = remarks = () if proof.is_refused else tuple(map(str, proof.remarks))
+        self.remarks = remarks = tuple(
+            f"{finding.where}: {finding.code}: flow {finding.flow!r}"
+            f"{'' if finding.node is None else f', node {finding.node!r}'}: {finding.message}"
+            f"{'' if finding.message.endswith('?') else '.'} Fix: {finding.fix}"
+            for finding in (() if proof.is_refused else proof.remarks)
+        )
         self._logged_graph = graph  # only now, as runs that start meanwhile record the remarks, too
         token = object()
         for text in remarks:

@@ -286,7 +286,7 @@ def test_a_clash_is_logged_once_before_the_first_branch(caplog: pytest.LogCaptur
     for _ in range(2):
         flow.run({"items": [1], "out": []})
     assert "PF303: flow 'many', node 'FanOut': the branch of every item" in seen[0]
-    assert "fix: name it in private=(key('out'),) if only the nodes of one branch" in seen[0]
+    assert "Fix: name it in private=(key('out'),) if only the nodes of one branch" in seen[0]
     assert [record.levelname for record in caplog.records].count("WARNING") == 1
     caplog.clear()
     Flow(start=FanOut(Node(), each=key("items"), as_=key("item"))).run({"items": [1]})
