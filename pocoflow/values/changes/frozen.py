@@ -11,17 +11,17 @@ __all__ = ["Frozen", "difference", "freeze", "freeze_parts", "is_same"]
 
 
 class Frozen:
-    """A remembered value; its representation is private.
+    """A remembered value; its representation is private."""
 
-    Attributes:
-        weight: The number of its parts, on all levels.
-    """
-
-    __slots__ = ("part", "weight")
+    __slots__ = ("part",)
 
     def __init__(self, part: Part) -> None:
         self.part = part
-        self.weight = weight(part)
+
+    @property
+    def weight(self) -> int:
+        """The number of its parts, on all levels."""
+        return weight(self.part)
 
 
 def freeze(value: object) -> Frozen:

@@ -96,9 +96,18 @@ def bulk(*parts: Part, most: int = sys.maxsize) -> int:
     return size
 
 
-def weight(*parts: Part) -> int:
-    """The number of their parts, on all levels."""
-    return sum(len(column.kinds) for column in _columns(*parts))
+def weight(*parts: Part, most: int = sys.maxsize) -> int:
+    """The number of their parts, on all levels, counted up to ``most``."""
+    count, pending = 0, [*parts]
+    while pending and count < most:
+        part = pending.pop()
+        if isinstance(part, Opened):
+            pending += chain.from_iterable(chunks.parts for chunks in part.below)
+        else:
+            count += len(part.kinds)
+            for of_kind in part.groups:
+                pending += of_kind.below
+    return count
 
 
 def _size(part: Part) -> int:
@@ -138,7 +147,7 @@ def closed_if_small(part: Part) -> Part:
     """The same, closed if it is so small that this costs no more than one comparison."""
     if not isinstance(part, Opened) or sum(chunks.size for chunks in part.below) >= _SMALL:
         return part
-    return closed(part) if weight(part) < _SMALL else part
+    return closed(part) if weight(part, most=_SMALL) < _SMALL else part
 
 
 class Chunks(NamedTuple):
@@ -217,7 +226,9 @@ class Chunks(NamedTuple):
         if len(self.parts) <= _MANY:
             return self
         limit = weight(*self.parts) // 8
-        light = (closed(part) if weight(part) <= limit else part for part in self.parts)
+        light = (
+            closed(part) if weight(part, most=limit + 1) <= limit else part for part in self.parts
+        )
         return Chunks.of().joined(Chunks.of(*light))
 
     def first(self, items: Items, most: int) -> int:
