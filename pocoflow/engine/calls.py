@@ -236,8 +236,8 @@ class ExecCalls:
         return _again(value) if is_awaited else value
 
     def _tried(self, call: _Call, settings: Calling) -> object:
-        timeout = settings.timeout
-        for attempt in count(1):
+        attempt, timeout = 1, settings.timeout
+        while True:
             try:
                 if timeout is None:
                     return call.made()
@@ -251,7 +251,7 @@ class ExecCalls:
                     raise
             sleep(delay, call.context.cancellation)
             call.context.check_cancelled()
-        raise AssertionError
+            attempt += 1
 
     @contextmanager
     def _limited(self, call: _Call, timeout: float | None) -> Iterator[None]:
@@ -300,7 +300,8 @@ class ExecCalls:
             return await (call.made() if waiting is None else waiting)
         import asyncio
 
-        for attempt in count(1):
+        attempt = 1
+        while True:
             try:
                 if waiting is None:
                     waiting = call.made()
@@ -313,8 +314,7 @@ class ExecCalls:
                     raise
             await asyncio.sleep(delay)
             call.context.check_cancelled()
-            waiting = None
-        raise AssertionError
+            waiting, attempt = None, attempt + 1
 
     def _delay(
         self, call: _Call, settings: Calling, attempt: int, error: Exception

@@ -17,7 +17,7 @@ from weakref import WeakSet
 from pocoflow.cleanup import in_child
 from pocoflow.engine.outcomes import Raised
 from pocoflow.engine.waits import Pending
-from pocoflow.nodes.context import current
+from pocoflow.nodes.context import RunContext, current
 
 if TYPE_CHECKING:
     import asyncio
@@ -47,16 +47,21 @@ def _forget() -> None:
     _shared.append(_Shared())
 
 
+def _group_of(context: RunContext) -> str:
+    """What identifies the tasks of a run."""
+    return context.group or context.token
+
+
 class Companion:
     """The loop of a run, started by whichever thread first needs it.
 
     Args:
-        group: What identifies the tasks of the run.
+        context: The context of the run.
         level: Which of the loops of the process it is.
     """
 
-    def __init__(self, group: str, level: int = 0) -> None:
-        self._group = group
+    def __init__(self, context: RunContext, level: int = 0) -> None:
+        self._group = _group_of(context)
         self._level = level
         self._used: CompanionLoop | None = None
 
@@ -212,7 +217,7 @@ class CompanionLoop:
         run = current.get(None) if context is None else context.get(current)
         task: asyncio.Task[object] = asyncio.Task(coroutine, loop=loop, **settings)
         if run is not None:
-            self._tasks.setdefault(run.group or run.token, WeakSet()).add(task)
+            self._tasks.setdefault(_group_of(run), WeakSet()).add(task)
         return task
 
     def end_tasks(self, group: str) -> None:

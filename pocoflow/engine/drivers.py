@@ -121,8 +121,7 @@ class _ThreadDriver(Driver):
     ) -> None:
         super().__init__(line, steps)
         self._ends_companion = companion is None
-        run = line[current]
-        self._companion = companion or Companion(run.group or run.token, level or level_here())
+        self._companion = companion or Companion(line[current], level or level_here())
         self._task: LineTask | None = None
 
     def carry_out(self, effect: Driven) -> Any:
@@ -225,8 +224,7 @@ class _ThreadDriver(Driver):
 
 
 def _gather_apart(effect: Gather, line: Context) -> None:
-    run = line[current]
-    companion = Companion(run.group or run.token)
+    companion = Companion(line[current])
     try:
         gather_threads(effect, line, partial(drive_here, companion=companion))
     finally:

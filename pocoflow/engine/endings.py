@@ -95,7 +95,12 @@ def fail(run: Line, exc: BaseException) -> Steps:
             yield Commit(ledger.storage, end, is_last=hurried)
         else:
             end()
-    finally:  # the task may have been cancelled once more, as anyio does whenever it awaits
+    except BaseException as again:
+        # The task may have been cancelled once more, as anyio does whenever it awaits. Nothing else
+        # notifies: a generator that is thrown away may be in a finalizer.
+        recorded = recorded and is_cancelled_error(again)
+        raise
+    finally:
         if recorded:
             _notify(run, exc, vertex, cancelled)
 

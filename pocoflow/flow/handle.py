@@ -60,7 +60,7 @@ class RunHandle(Generic[StateT]):
         self._steps: list[Steps] = []
         try:
             if run.only_awaits:
-                self._start_on(Companion(run.context.token, self._level).loop())
+                self._start_on(Companion(run.context, self._level).loop())
             else:
                 self._start_in_thread()
             # Not before it is active: if a Ctrl-C prevents that, it ends with its last reference.
